@@ -1,0 +1,30 @@
+"""Arrow schemas of contracts and tables, for the Parquet files that go into the warehouse and come out of it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pipeline_assets.contracts.ddl import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NUMBER = re.compile(r"^NUMBER\((\d+),(\d+)\)$")
+
+
+def arrow_schema(table: Table, names: tuple[str, ...] | None = None) -> pa.Schema:
+    """The schema of (some columns of) a table; VARIANT travels as JSON text."""
+    import pyarrow as pa
+
+    return pa.schema([(name, _arrow_type(kind)) for name, kind, *_ in table.columns if not names or name in names])
+
+
+def _arrow_type(kind: str) -> pa.DataType:
+    import pyarrow as pa
+
+    if number := _NUMBER.match(kind):
+        return pa.decimal128(int(number[1]), int(number[2]))
+    if kind.startswith("TIMESTAMP_NTZ"):
+        return pa.timestamp("us")
+    return {"DATE": pa.date32(), "BOOLEAN": pa.bool_()}.get(kind, pa.string())

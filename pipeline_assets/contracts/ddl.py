@@ -1,0 +1,72 @@
+"""Snowflake DDL derived from contracts: tables, and the staging tables that COPY fills.
+
+A staging table has the same columns without constraints, as COPY must not fail on what a later statement
+checks with a better message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline_assets.contracts.model import Contract
+
+PROVENANCE = {
+    "_BATCH_ID": ("VARCHAR(64)", "Batch that wrote the row; see OPS.BATCHES."),
+    "_SOURCE_URI": ("VARCHAR", "Where the row came from."),
+    "_SOURCE_MODIFIED_AT": ("TIMESTAMP_NTZ(6)", "When that source was last modified, by its store's clock, UTC."),
+    "_LOADED_AT": ("TIMESTAMP_NTZ(6)", "When the batch was published, UTC."),
+    "_RESCUED": ("VARIANT", "Columns that the contract does not know, as JSON."),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A warehouse table as it should be: (name, type, not null, comment) per column, in order."""
+
+    schema: str
+    name: str
+    comment: str
+    columns: tuple[tuple[str, str, bool, str], ...]
+    key: tuple[str, ...] = ()
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    def create(self) -> str:
+        lines = [
+            f"    {name} {kind}{' NOT NULL' if required else ''} COMMENT {literal(comment)}"
+            for name, kind, required, comment in self.columns
+        ]
+        if self.key:
+            lines.append(f"    PRIMARY KEY ({', '.join(self.key)})")
+        body = ",\n".join(lines)
+        return f"CREATE TABLE IF NOT EXISTS {self.qualified} (\n{body}\n) COMMENT = {literal(self.comment)}"
+
+
+def literal(text: str) -> str:
+    """Quote a string for Snowflake, where a backslash escapes too."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """Quote a name from outside, so that `x; drop table y` is a name and nothing else."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def target_table(contract: Contract) -> Table:
+    """The table that analysts query."""
+    columns = [(c.name, c.physical_type, c.required, c.description) for c in contract.columns]
+    columns += [(name, kind, False, comment) for name, (kind, comment) in PROVENANCE.items()]
+    return Table(
+        contract.domain.upper(), contract.table, contract.grain or contract.description, tuple(columns), contract.key
+    )
+
+
+def stage_table(contract: Contract) -> Table:
+    """Where COPY puts the rows of one batch until the same transaction has merged them."""
+    columns = [(c.name, c.physical_type, False, "") for c in contract.columns]
+    columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
+    columns += [("_RESCUED", "VARCHAR", False, "")]
+    name = f"STAGE_{contract.domain.upper()}_{contract.table}"
+    return Table("OPS", name, f"Rows of one batch on their way to {contract.table}.", tuple(columns))

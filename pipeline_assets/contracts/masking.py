@@ -1,0 +1,22 @@
+"""Hide personal data where people look at samples of it: previews in the UI, quarantine listings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline_assets.contracts.model import Contract
+
+MASK = "•••"
+
+
+def mask_row(contract: Contract, columns: Sequence[str], row: Sequence[object]) -> list[object]:
+    """Replace each value of a personal column by a mask; NULL stays NULL, as it tells nobody's secret.
+
+    `columns` names the values of `row`; a column that the contract does not know is masked too, as nobody
+    has said that it may be shown.
+    """
+    shown = {column.name for column in contract.columns if not column.personal}
+    return [
+        value if value is None or name in shown or name.startswith("_SOURCE") else MASK
+        for name, value in zip(columns, row, strict=True)
+    ]

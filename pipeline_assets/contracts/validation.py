@@ -1,0 +1,125 @@
+"""Validation predicates derived from a contract, in Snowflake SQL over text.
+
+Landed values arrive as text. For each column there is an expression that cleans the text, one that types it,
+and the rules a row must keep, in the order in which they are reported. They are written in Snowflake's
+dialect like everything in sql/, and transpiled for the engine that runs them.
+
+The regular expressions come before each cast because engines disagree on what a cast accepts (`1e3`, `1_000`,
+a two-digit year) and agree on rounding silently; what the pattern lets through, all cast alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.model import DATE_PATTERNS, Column, Contract
+
+REASON_CODES = {
+    "missing_key": "a key column is empty",
+    "missing_value": "a required column is empty",
+    "not_a_number": "the text is no number, or has more digits than the column keeps",
+    "not_a_date": "the text is no date in an accepted format",
+    "not_a_timestamp": "the text is no timestamp",
+    "not_a_boolean": "the text is neither true nor false",
+    "not_accepted_value": "the value is not in the accepted list",
+    "too_long": "the text is longer than the column",
+    "malformed_record": "the record cannot be split into the columns of its file",
+    "orphan_booking": "the booking's customer is not known yet; it joins by itself when the customer arrives",
+    "missing_reference": "the row refers to something that is not known yet",
+    "missing_column": "the whole file: a required column is not there",
+    "malformed_header": "the whole file: the header names a column twice",
+    "unreadable_object": "the whole file: it cannot be read (truncated, not gzip, not text)",
+    "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
+    "source_error": "the record is an error answer of the source",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`broken` is a Snowflake predicate over cleaned (`<COLUMN>__TEXT`) and typed (`<COLUMN>`) values."""
+
+    code: str
+    column: str
+    expectation: str
+    broken: str
+
+
+def text_column(name: str) -> str:
+    """The name under which the cleaned text of a column is known inside the generated query."""
+    return f"{name}__TEXT"
+
+
+def cleaned(column: Column, raw: str) -> str:
+    """Blank becomes NULL; blanks around names, codes and keys go, those of free text stay."""
+    return f"NULLIF({raw}, '')" if column.keep_blanks else f"NULLIF(TRIM({raw}), '')"
+
+
+def typed(column: Column) -> str:
+    """The expression that types cleaned text: NULL where the text does not fit, never a rounded guess."""
+    text = text_column(column.name)
+    match column.logical_type:
+        case "number" | "integer":
+            return f"CASE WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {_try_cast(column)} END"
+        case "date":
+            return _first_date(column, text)
+        case "timestamp" | "boolean":
+            return _try_cast(column)
+        case _:
+            return text
+
+
+def number_pattern(column: Column) -> str:
+    """Digits that fit NUMBER(precision, scale) exactly; zeros beyond the scale lose nothing."""
+    precision, scale = column.precision_and_scale
+    whole = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0"
+    fraction = f"([.][0-9]{{0,{scale}}}0*)?" if scale else "([.]0*)?"
+    return f"^[+-]?0*{whole}{fraction}$"
+
+
+def rules(contract: Contract) -> tuple[Rule, ...]:
+    """Every rule of the contract, most telling first: keys, required values, types, lists, lengths."""
+    found: list[Rule] = []
+    for column in sorted(contract.columns, key=lambda column: not column.key):
+        if column.required:
+            code = "missing_key" if column.key or column.reference else "missing_value"
+            found.append(Rule(code, column.name, "a value", f"{text_column(column.name)} IS NULL"))
+    for column in contract.columns:
+        found.extend(_value_rules(column))
+    return tuple(found)
+
+
+def _value_rules(column: Column) -> list[Rule]:
+    text, found = text_column(column.name), []
+    kinds = {
+        "number": ("not_a_number", f"a number that fits {column.physical_type}"),
+        "integer": ("not_a_number", f"a whole number that fits {column.physical_type}"),
+        "date": ("not_a_date", f"a date as {' or '.join(column.input_formats)}"),
+        "timestamp": ("not_a_timestamp", "a timestamp"),
+        "boolean": ("not_a_boolean", "true or false"),
+    }
+    if column.logical_type in kinds:
+        code, expectation = kinds[column.logical_type]
+        found.append(Rule(code, column.name, expectation, f"{text} IS NOT NULL AND {column.name} IS NULL"))
+    if column.accepted:
+        values = ", ".join(literal(value) for value in column.accepted)
+        found.append(
+            Rule("not_accepted_value", column.name, f"one of {', '.join(column.accepted)}", f"NOT {text} IN ({values})")
+        )
+    if column.max_length:
+        found.append(
+            Rule("too_long", column.name, f"at most {column.max_length} characters", f"LENGTH({text}) > {column.max_length}")
+        )
+    return found
+
+
+def _try_cast(column: Column) -> str:
+    return f"TRY_CAST({text_column(column.name)} AS {column.physical_type})"
+
+
+def _first_date(column: Column, text: str) -> str:
+    branches = " ".join(
+        f"WHEN REGEXP_LIKE({text}, {literal(DATE_PATTERNS[form])}) THEN TRY_TO_DATE({text}, {literal(form)})"
+        for form in column.input_formats
+    )
+    return f"CASE {branches} END"

@@ -1,0 +1,11 @@
+"""Objects: stores for the local file system and S3, landing zones, and what lies in them.
+
+`objects` names an object version, `store` moves bytes, `zones` says what belongs to which dataset, `discovery`
+tells whether anything changed since the last look. Nothing here knows what is inside an object.
+"""
+
+from pipeline_assets.lake.objects import LandedObject
+from pipeline_assets.lake.store import Lake, LocalLake, S3Lake
+from pipeline_assets.lake.zones import Zone
+
+__all__ = ["Lake", "LandedObject", "LocalLake", "S3Lake", "Zone"]

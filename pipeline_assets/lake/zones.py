@@ -1,0 +1,35 @@
+"""Landing zones: which objects belong to which dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from pipeline_assets.lake.objects import LandedObject
+from pipeline_assets.lake.store import Lake
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A prefix of a bucket and the file names in it that belong to one dataset.
+
+    `pattern` is a shell pattern on the part of the key behind the prefix, matched without regard to case.
+    Names that begin with a dot are somebody's temporary files and belong to nothing; neither do folder
+    markers (keys that end with a slash).
+    """
+
+    bucket: str
+    prefix: str
+    pattern: str
+
+    def __contains__(self, landed: LandedObject) -> bool:
+        if landed.bucket != self.bucket or not landed.key.startswith(self.prefix):
+            return False
+        name = landed.key[len(self.prefix) :]
+        hidden = name.rpartition("/")[2].startswith(".") or name.endswith("/") or not name
+        return not hidden and fnmatchcase(name.lower(), self.pattern.lower())
+
+    def objects(self, lake: Lake) -> Iterator[LandedObject]:
+        """What lies in the zone now, in no particular order."""
+        return (landed for landed in lake.list(self.bucket, self.prefix) if landed in self)

@@ -1,0 +1,42 @@
+"""Sample sources for each pipeline, at any scale, dirt included.
+
+What belongs here: the entry point and the list of pipelines that have samples. Each pipeline's files are
+described in a module of its own (`bookings`), and what those modules share is in `files` (putting a file
+in place whole) and `records` (which records exist and which are dirty).
+
+What stays out: reading the files back, and anything that knows the lake or the warehouse. Samples are
+written into a plain folder, as a source system would.
+
+The surprising thing: nothing is random. Every value is a hash of (seed, column, entity number), so a larger
+scale is the smaller one with more rows after it, and writing the same samples twice touches no file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import bookings
+from .files import SampleFile
+
+__all__ = ["SOURCES", "SampleFile", "write_samples"]
+
+SOURCES: Mapping[str, Callable[..., list[SampleFile]]] = {"bookings": bookings.write}
+
+
+def write_samples(
+    pipeline: str, directory: Path, *, scale: float = 1.0, seed: int = 2024
+) -> list[SampleFile]:
+    """Write the sample sources of `pipeline` below `directory` (its bucket folder) and describe them.
+
+    `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`). The same
+    (scale, seed) gives the same bytes, and a file that already has them is left alone, its mtime included.
+
+    Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
+    """
+    if pipeline not in SOURCES:
+        raise ValueError(f"no samples for pipeline {pipeline!r}; choose one of: {', '.join(sorted(SOURCES))}")
+    if not (scale > 0 and math.isfinite(scale)):
+        raise ValueError(f"scale must be a finite number above 0, got {scale!r}; 1.0 is the usual small set")
+    return SOURCES[pipeline](Path(directory), scale=scale, seed=seed)

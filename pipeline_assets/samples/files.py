@@ -1,0 +1,119 @@
+"""Putting a sample file in place whole, and the description of what was put there.
+
+What belongs here: everything about the file as bytes on disk. What stays out: what the records say.
+
+The surprising thing: a file whose bytes are already there is not replaced, because a new mtime would make
+the landing zone announce a new object. A file that is replaced gets the fixed mtime of its name, so two
+different versions of one key can carry the same mtime: only their bytes tell them apart.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+
+@dataclass(frozen=True)
+class SampleFile:
+    """One sample file as it now stands.
+
+    `path` is absolute; `key` is relative to the bucket folder, with '/'; `rows` counts records without the
+    header; `kind` is the dataset ("customers", "bookings"); `dirt` maps every kind of dirt that the dataset
+    can have to the number of records of that kind in this file (0 when there are none).
+    """
+
+    path: Path
+    key: str
+    rows: int
+    kind: str
+    dirt: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of a file: its text, the records in it, and how many of them have which kind of dirt."""
+
+    text: str
+    rows: int = 0
+    dirt: Mapping[str, int] = field(default_factory=dict)
+
+
+class Publisher:
+    """Writes files into one bucket folder; made by `publisher`."""
+
+    def __init__(self, directory: Path, staging: Path) -> None:
+        self._directory = directory
+        self._staging = staging
+
+    def publish(self, key: str, kind: str, chunks: Iterable[Chunk], *, modified: datetime) -> SampleFile:
+        """Write `chunks` as UTF-8 (gzip when `key` ends in .gz), then put the file in place whole.
+
+        `modified` becomes the file's mtime, unless the same bytes are already there. Raises OSError when the
+        folder cannot be written.
+        """
+        staged = self._staging / "file"
+        rows, dirt = _write(staged, chunks, compress=key.endswith(".gz"))
+        path = self._directory / key
+        if not _same_bytes(staged, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.utime(staged, (modified.timestamp(), modified.timestamp()))
+            os.replace(staged, path)
+        return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
+
+
+@contextmanager
+def publisher(directory: Path) -> Iterator[Publisher]:
+    """Publish into `directory`, which is created when missing.
+
+    Unfinished files live beside it: the same filesystem, so that the move is atomic, but outside the bucket,
+    so that no listing of the bucket ever shows one.
+    """
+    directory = directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".samples-", dir=directory.parent))
+    try:
+        yield Publisher(directory, staging)
+    finally:
+        shutil.rmtree(staging)
+
+
+def _write(path: Path, chunks: Iterable[Chunk], *, compress: bool) -> tuple[int, dict[str, int]]:
+    rows, dirt = 0, Counter()
+    with _opened(path, compress=compress) as stream:
+        for chunk in chunks:
+            stream.write(chunk.text.encode("utf-8"))
+            rows += chunk.rows
+            dirt.update(chunk.dirt)
+    return rows, dict(dirt)
+
+
+@contextmanager
+def _opened(path: Path, *, compress: bool) -> Iterator[BinaryIO]:
+    with path.open("wb") as raw:
+        if not compress:
+            yield raw
+            return
+        # No name and no time in the gzip header: either would make equal content differ in its bytes.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as stream:
+            yield stream
+
+
+def _same_bytes(left: Path, right: Path) -> bool:
+    if not right.is_file() or left.stat().st_size != right.stat().st_size:
+        return False
+    return _digest(left) == _digest(right)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -1,0 +1,150 @@
+"""Which records a sample file has, which of them are dirty, and columns of text made from numbers.
+
+What belongs here: what any pipeline's samples need and that knows nothing of its columns. Entities
+(customers, bookings, ...) are numbered from 1, and a column is a pyarrow string array, one value per record.
+
+What stays out: files, and the words of a particular pipeline.
+
+The surprising thing: this module imports numpy and pyarrow, so import it from functions, not from a module
+that `pipeline_assets.samples` imports.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# Records are made this many entities at a time: memory stays the same at every scale.
+CHUNK_ENTITIES = 100_000
+
+# Dirt rates count records in this many.
+RATE_BASE = 10_000
+
+# Exhibits stand at numbers 4, 9, 14, ...: odd and even alternate, so that a kind listed twice in a row shows
+# both of its forms, and four in a row show all four.
+EXHIBIT_STRIDE = 5
+EXHIBIT_OFFSET = 4
+
+_CLEAN = 0
+
+
+def draws(seed: int, column: str, numbers: np.ndarray) -> np.ndarray:
+    """One uniform uint64 per entity number (int64), a function of (seed, column, number) and nothing else.
+
+    SplitMix64 (Steele, Lea and Flood, 2014), started at a different point for each seed and column.
+    """
+    start = int.from_bytes(hashlib.sha256(f"{seed}/{column}".encode()).digest()[:8], "little")
+    mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(start)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def below(seed: int, column: str, numbers: np.ndarray, limit: int | np.ndarray) -> np.ndarray:
+    """One integer (int64) in [0, limit) per entity number; `limit` may differ from entity to entity."""
+    return (draws(seed, column, numbers) % np.asarray(limit, dtype=np.uint64)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records in file order: the entity each is about (int64) and the kind of dirt it has, if any."""
+
+    numbers: np.ndarray
+    codes: np.ndarray
+    kinds: tuple[str, ...]
+
+    def having(self, kind: str) -> np.ndarray:
+        """A mask of the records with this kind of dirt."""
+        return self.codes == self.kinds.index(kind) + 1
+
+    def only(self, mask: np.ndarray) -> Records:
+        """The records where `mask` is true, in the same order."""
+        return Records(self.numbers[mask], self.codes[mask], self.kinds)
+
+    def counts(self) -> dict[str, int]:
+        """How many records have each kind of dirt; kinds that do not occur count 0."""
+        return {kind: int(np.count_nonzero(self.having(kind))) for kind in self.kinds}
+
+
+@dataclass(frozen=True)
+class DirtPlan:
+    """Which entities are dirty, and how: decided by the seed and the entity number, one kind at most each.
+
+    `entity` names the draw, so that two plans do not mark the same numbers. `rates` maps a kind to its share,
+    in records per RATE_BASE. `exhibits` are kinds given to fixed low numbers, so that each occurs in the
+    smallest samples too. A kind in `extra` leaves the entity's own record clean and sends a second, dirty one
+    after it: right after the record of the entity that is so many numbers later.
+    """
+
+    entity: str
+    rates: Mapping[str, int]
+    exhibits: Sequence[str]
+    extra: Mapping[str, int]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self.rates)
+
+    def clean(self, seed: int, numbers: np.ndarray) -> np.ndarray:
+        """A mask of the entities without any dirt."""
+        return self._codes(seed, numbers) == _CLEAN
+
+    def records(self, seed: int, count: int) -> Iterator[Records]:
+        """The records of entities 1 to `count`, in order, a chunk at a time."""
+        for start in range(1, count + 1, CHUNK_ENTITIES):
+            yield self._chunk(seed, np.arange(start, min(start + CHUNK_ENTITIES, count + 1)))
+
+    def _chunk(self, seed: int, positions: np.ndarray) -> Records:
+        own = self._codes(seed, positions)
+        extra_codes = [self._code(kind) for kind in self.extra]
+        numbers, codes, places = [positions], [np.where(np.isin(own, extra_codes), _CLEAN, own)], [positions]
+        for kind, later in self.extra.items():
+            sent_again = positions - later
+            found = (sent_again >= 1) & (self._codes(seed, sent_again) == self._code(kind))
+            numbers.append(sent_again[found])
+            codes.append(np.full(np.count_nonzero(found), self._code(kind)))
+            places.append(positions[found])
+        order = np.argsort(np.concatenate(places), kind="stable")
+        return Records(np.concatenate(numbers)[order], np.concatenate(codes)[order], self.kinds)
+
+    def _codes(self, seed: int, numbers: np.ndarray) -> np.ndarray:
+        limits = np.cumsum(list(self.rates.values()))
+        drawn = np.searchsorted(limits, below(seed, f"{self.entity}.dirt", numbers, RATE_BASE), side="right")
+        codes = np.where(drawn < len(limits), drawn + 1, _CLEAN)
+        turn = (numbers - EXHIBIT_OFFSET) // EXHIBIT_STRIDE
+        shown = (numbers % EXHIBIT_STRIDE == EXHIBIT_OFFSET) & (turn >= 0) & (turn < len(self.exhibits))
+        codes[shown] = np.array([self._code(kind) for kind in self.exhibits])[turn[shown]]
+        return codes
+
+    def _code(self, kind: str) -> int:
+        return self.kinds.index(kind) + 1
+
+
+def chosen(words: Sequence[str], indices: np.ndarray) -> pa.Array:
+    """A column of words[index]."""
+    return pa.array(words, pa.string()).take(pa.array(indices))
+
+
+def text(numbers: np.ndarray) -> pa.Array:
+    """A column of whole numbers in plain digits."""
+    return pa.array(numbers).cast(pa.string())
+
+
+def joined(*parts: pa.Array | str, separator: str = "") -> pa.Array:
+    """A column of each record's parts put together."""
+    return pc.binary_join_element_wise(*parts, separator)
+
+
+def replaced(column: pa.Array, mask: np.ndarray, by: pa.Array | str) -> pa.Array:
+    """The column with `by` where `mask` is true."""
+    return pc.if_else(pa.array(mask), by, column)
+
+
+def lines(records: pa.Array, *, line_end: str) -> str:
+    """A column of whole records as the text of a file, each line ended."""
+    return line_end.join([*records.to_pylist(), ""])

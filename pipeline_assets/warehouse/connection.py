@@ -1,0 +1,216 @@
+"""One unit of work at a time: open, begin, commit or roll back, close.
+
+The same code drives Snowflake and its embedded stand-in, through `dagster_snowflake`'s resource. That resource
+(0.29.27) neither closes nor rolls back when the body raises, so the connection is taken from it and closed here.
+The stand-in is kinder than Snowflake; `Unit.execute` refuses what Snowflake would refuse or silently commit.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts.ddl import Table, literal
+from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
+from pipeline_assets.sqlfiles import statement_kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# In Snowflake each of these ends the open transaction with a commit.
+_COMMITS_THERE = frozenset(
+    {"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "RENAME", "REVOKE", "TRUNCATE", "UNDROP", "USE"}
+)
+_TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
+COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
+
+
+class Unit:
+    """Statements inside one transaction. `statements` keeps what ran, for the run's metadata."""
+
+    def __init__(self, connection: Any, *, transactional: bool = True) -> None:
+        self._connection = connection
+        self._transactional = transactional
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, params: Sequence[object] | None = None) -> int:
+        """Run one statement; returns the number of rows it affected.
+
+        Raises:
+            WarehouseError: the warehouse refused it, or Snowflake would end the transaction with it.
+        """
+        return int(self._cursor(sql, params).rowcount or 0)
+
+    def rows(self, sql: str, params: Sequence[object] | None = None) -> list[tuple]:
+        """All rows of a query."""
+        return self._cursor(sql, params).fetchall()
+
+    def scalar(self, sql: str, params: Sequence[object] | None = None) -> Any:
+        """The first value of the first row, or None."""
+        row = self._cursor(sql, params).fetchone()
+        return row[0] if row else None
+
+    def described(self, sql: str) -> tuple[list[str], list[tuple]]:
+        """Column names and rows of any statement."""
+        cursor = self._cursor(sql, None)
+        return [column[0] for column in cursor.description or []], cursor.fetchall()
+
+    def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
+        """Write a query's rows to a Parquet file of that schema, in slices; returns their number."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        cursor = self._cursor(sql, None)
+        names = [column[0].upper() for column in cursor.description]
+        written = 0
+        with pq.ParquetWriter(path, schema) as writer:
+            while rows := cursor.fetchmany(50_000):
+                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+                writer.write_table(pa.table([pa.array(columns[f.name], f.type) for f in schema], schema))
+                written += len(rows)
+        return written
+
+    def copy(self, table: str, stage: str, keys: Sequence[str]) -> int:
+        """COPY Parquet files of an external stage into a table, by column name; returns the rows loaded."""
+        loaded = 0
+        for start in range(0, len(keys), COPY_FILES_LIMIT):
+            files = ", ".join(literal(key) for key in keys[start : start + COPY_FILES_LIMIT])
+            cursor = self._cursor(
+                f"COPY INTO {table} FROM @{stage} FILES = ({files}) "
+                "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
+                None,
+            )
+            names = [column[0].lower() for column in cursor.description]
+            loaded += sum(dict(zip(names, row, strict=True))["rows_loaded"] for row in cursor.fetchall())
+        return loaded
+
+    def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:
+        kind = statement_kind(sql)
+        if self._transactional and kind in _COMMITS_THERE | _TRANSACTION:
+            raise WarehouseError(
+                f"{kind} inside a unit of work: Snowflake would commit the open transaction.",
+                remedy="Run it before the unit begins.",
+            )
+        self.statements.append(sql)
+        return run_statement(self._connection, sql, params)
+
+
+class Warehouse(ABC):
+    """Opens units of work on one database."""
+
+    database: str
+
+    @abstractmethod
+    @contextmanager
+    def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
+        """A connection with autocommit that is closed whatever happens; `buckets` get their external stage."""
+        yield
+
+    @contextmanager
+    def unit(self, buckets: Sequence[str] = ()) -> Iterator[Unit]:
+        """One transaction: committed at the end, rolled back when the body raises."""
+        with self.connect(buckets) as connection:
+            run_statement(connection, "BEGIN")
+            try:
+                yield Unit(connection)
+            except BaseException:
+                _roll_back(connection)
+                raise
+            run_statement(connection, "COMMIT")
+
+    @contextmanager
+    def look(self, buckets: Sequence[str] = ()) -> Iterator[Unit]:
+        """One transaction that is rolled back at the end: reads, with staged keys if need be."""
+        with self.connect(buckets) as connection:
+            run_statement(connection, "BEGIN")
+            try:
+                yield Unit(connection)
+            finally:
+                _roll_back(connection)
+
+    @contextmanager
+    def session(self) -> Iterator[Unit]:
+        """Statements outside a transaction, each committed by itself: DDL, and what people type."""
+        with self.connect() as connection:
+            yield Unit(connection, transactional=False)
+
+    def stage(self, bucket: str) -> str:
+        """The external stage on a bucket of the lake."""
+        return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
+
+    def prepare(self, tables: Iterable[Table]) -> None:
+        """Create what is missing, add columns that a contract gained; never replace anything.
+
+        Raises:
+            WarehouseError: a check failed; nothing is created over data.
+        """
+        wanted = list(tables)
+        with self.session() as session:
+            found: dict[str, set[str]] = {}
+            for schema, table, column in session.rows(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS"
+            ):
+                found.setdefault(f"{schema}.{table}", set()).add(column)
+            present = {name.partition(".")[0] for name in found}
+            for schema in sorted({table.schema for table in wanted} - present):
+                session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            for table in wanted:
+                if table.qualified not in found:
+                    session.execute(table.create())
+                    continue
+                for name, kind, _, _ in table.columns:
+                    if name not in found[table.qualified]:
+                        session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {kind}")
+
+
+def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
+    """Run one statement and return its cursor; errors come back as ours, on one line."""
+    try:
+        cursor = connection.cursor()
+        return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
+    except PipelineError:
+        raise
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise WarehouseError(f"The warehouse refused `{_first_words(sql)}`: {' '.join(lines[:2])}") from error
+
+
+def _roll_back(connection: Any) -> None:
+    """Roll back; a connection that is gone has been rolled back by the other side."""
+    try:
+        connection.cursor().execute("ROLLBACK")
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+
+
+def _is_database_error(error: Exception) -> bool:
+    """Whether an exception is the driver's, Snowflake's or DuckDB's, and not a fault of ours."""
+    return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
+
+
+def _first_words(sql: str) -> str:
+    words = " ".join(line for line in sql.split("\n") if not line.startswith("--")).split()
+    return " ".join(words[:6]) + (" …" if len(words) > 6 else "")
+
+
+def open_through_resource(options: dict[str, object]) -> Any:
+    """Connect with `dagster_snowflake`'s resource and take the connection over.
+
+    Raises:
+        ConfigurationError: the resource refuses the options; their values are not repeated.
+    """
+    from dagster_snowflake import SnowflakeResource
+    from pydantic import ValidationError
+
+    try:
+        manager = SnowflakeResource(**options).get_connection()  # type: ignore[arg-type]
+    except ValidationError as error:
+        fields = ", ".join(sorted({str(part) for problem in error.errors() for part in problem["loc"]}))
+        raise ConfigurationError(f"The Snowflake connection is not configured: {fields}.") from None
+    return manager.__enter__()

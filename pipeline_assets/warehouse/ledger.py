@@ -1,0 +1,60 @@
+"""What the platform remembers: which object versions were taken, and which batches were published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline_assets.warehouse.connection import Unit
+
+
+def known_objects(unit: Unit, pipeline: str, dataset: str) -> set[tuple[str, str, int]]:
+    """(uri, etag, size) of every object version that was taken, loaded or rejected."""
+    rows = unit.rows(
+        "SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s", (pipeline, dataset)
+    )
+    return {(uri, etag, int(size)) for uri, etag, size in rows}
+
+
+def published_batches(unit: Unit, pipeline: str) -> int:
+    """How many batches of a pipeline were published; grows with every publication."""
+    return int(unit.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
+
+
+def is_published(unit: Unit, batch_id: str) -> bool:
+    """Whether a batch was committed."""
+    return bool(unit.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
+
+
+def register_pipeline(unit: Unit, pipeline: str) -> None:
+    """Give a pipeline its counter row, once."""
+    unit.execute(
+        "INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) SELECT %s, 0 "
+        "WHERE NOT EXISTS (SELECT 1 FROM OPS.PIPELINES WHERE PIPELINE = %s)",
+        (pipeline, pipeline),
+    )
+
+
+def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
+    """Count one publication more, unless somebody published since `planned_on` batches.
+
+    The update makes a second publication of the pipeline wait for the end of this transaction, in Snowflake too.
+    """
+    return (
+        unit.execute(
+            "UPDATE OPS.PIPELINES SET PUBLISHED_BATCHES = PUBLISHED_BATCHES + 1 "
+            "WHERE PIPELINE = %s AND PUBLISHED_BATCHES = %s",
+            (pipeline, planned_on),
+        )
+        == 1
+    )
+
+
+def totals(unit: Unit, pipelines: Sequence[str]) -> list[tuple]:
+    """(pipeline, objects loaded, objects rejected, rows read, loaded, superseded, quarantined, last load)."""
+    marks = ", ".join(["%s"] * len(pipelines))
+    return unit.rows(
+        "SELECT PIPELINE, COUNT_IF(STATUS = 'loaded'), COUNT_IF(STATUS = 'rejected'), SUM(ROWS_READ), "
+        "SUM(ROWS_LOADED), SUM(ROWS_SUPERSEDED), SUM(ROWS_QUARANTINED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER "
+        f"WHERE PIPELINE IN ({marks}) GROUP BY PIPELINE ORDER BY PIPELINE",
+        tuple(pipelines),
+    )

@@ -1,0 +1,208 @@
+"""Publish a batch: data, marts, ledger and quarantine in one transaction.
+
+Everything to be written lies in the lake as Parquet, under the batch's staging prefix. COPY brings it into staging
+tables, counts are compared, and DML does the rest, so the number of statements does not depend on the number of
+files. Rows are merged by DELETE and INSERT rather than MERGE: the embedded warehouse (fakesnow 0.12) cannot run
+MERGE in a transaction that has already written, and inside one transaction the effect is the same.
+
+Two runs may plan at once. The first statement counts the publication in the pipeline's own row, if the count is still
+what it was when the batch was planned; the later of two publications finds another count and stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.ddl import stage_table, target_table
+from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
+from pipeline_assets.warehouse.connection import Unit, Warehouse
+from pipeline_assets.warehouse.ledger import claim_publication, is_published
+from pipeline_assets.warehouse.schema import (
+    FILE_LEDGER,
+    QUARANTINE,
+    STAGE_FILE_LEDGER,
+    STAGE_QUARANTINE,
+    STAGE_RELEASED,
+)
+
+
+@dataclass(frozen=True)
+class StagedFile:
+    """A Parquet file in the lake and the rows that must come out of it."""
+
+    key: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Load:
+    """Rows to merge into a contract's table by its key."""
+
+    contract: Contract
+    file: StagedFile
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A table derived from others: `outdated` deletes what a batch makes wrong, `select` gives what is then missing.
+
+    `outdated` runs when the batch is staged and not merged yet, so it sees the old rows and the new ones.
+    """
+
+    contract: Contract
+    outdated: str
+    select: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Everything that one batch writes to the warehouse."""
+
+    pipeline: str
+    batch_id: str
+    run_id: str
+    bucket: str
+    planned_on: int
+    loads: Sequence[Load]
+    marts: Sequence[Mart]
+    ledger: StagedFile
+    quarantine: StagedFile
+    released: StagedFile
+
+
+@dataclass
+class Published:
+    """Rows in each table after the publication, and the SQL that ran."""
+
+    table_rows: dict[str, int] = field(default_factory=dict)
+    statements: list[str] = field(default_factory=list)
+
+
+def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Published:
+    """Publish a batch or nothing of it.
+
+    Args:
+        at: the time of publication, UTC, without a time zone.
+
+    Raises:
+        PublicationConflictError: another batch of the pipeline was published since this one was planned.
+        RowAccountingError: fewer or more rows arrived in staging than were written.
+        WarehouseError: a statement failed; the transaction was rolled back.
+    """
+    published = Published()
+    try:
+        with warehouse.unit([publication.bucket]) as unit:
+            published.statements = unit.statements
+            _claim(unit, publication, at)
+            _publish(unit, warehouse.stage(publication.bucket), publication, published, at)
+    except WarehouseError:
+        # The connection may have been lost after COMMIT was sent: what happened is looked up, never assumed.
+        if not _was_committed(warehouse, publication.batch_id):
+            raise
+    return published
+
+
+def _was_committed(warehouse: Warehouse, batch_id: str) -> bool:
+    with warehouse.look() as unit:
+        return is_published(unit, batch_id)
+
+
+def _claim(unit: Unit, publication: Publication, at: datetime) -> None:
+    if not claim_publication(unit, publication.pipeline, publication.planned_on):
+        raise PublicationConflictError(
+            f"Another run of {publication.pipeline} published first.", remedy="Run again: it plans over its result."
+        )
+    unit.execute(
+        "INSERT INTO OPS.BATCHES (BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT) VALUES (%s, %s, %s, %s)",
+        (publication.batch_id, publication.pipeline, publication.run_id, at),
+    )
+
+
+def _publish(unit: Unit, stage: str, publication: Publication, published: Published, at: datetime) -> None:
+    for load in publication.loads:
+        _fill(unit, stage, stage_table(load.contract).qualified, load.file)
+    for mart in publication.marts:
+        unit.execute(mart.outdated)
+    for load in publication.loads:
+        _merge(unit, load.contract, publication.batch_id, at)
+    for mart in publication.marts:
+        _complete(unit, mart, publication.batch_id, at)
+    _remember(unit, stage, publication, at)
+    for load in publication.loads:
+        unit.execute(f"DELETE FROM {stage_table(load.contract).qualified}")
+    for contract in [load.contract for load in publication.loads] + [mart.contract for mart in publication.marts]:
+        table = target_table(contract).qualified
+        published.table_rows[table] = int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+
+
+def _fill(unit: Unit, stage: str, table: str, file: StagedFile) -> None:
+    """Bring one staged file into its staging table and count."""
+    unit.execute(f"DELETE FROM {table}")
+    loaded = unit.copy(table, stage, [file.key]) if file.rows else 0
+    found = int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+    if not loaded == found == file.rows:
+        raise RowAccountingError(
+            f"{table}: {file.rows} rows were written, {loaded} copied and {found} found; nothing was published.",
+            remedy="Run again; if it persists, look at the staged file.",
+        )
+
+
+def _merge(unit: Unit, contract: Contract, batch_id: str, at: datetime) -> None:
+    """Replace the rows whose key is staged; the engine has already decided which version is the newest."""
+    target, stage = target_table(contract).qualified, stage_table(contract).qualified
+    key = ", ".join(contract.key)
+    twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {stage} GROUP BY {key} HAVING COUNT(*) > 1)"))
+    if twice:
+        raise RowAccountingError(f"{stage}: {twice} keys are staged more than once; nothing was published.")
+    same = " AND ".join(f"T.{name} = S.{name}" for name in contract.key)
+    unit.execute(f"DELETE FROM {target} AS T USING {stage} AS S WHERE {same}")
+    columns = ", ".join(contract.column_names)
+    unit.execute(
+        f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
+        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, PARSE_JSON(_RESCUED), %s, %s FROM {stage}",
+        (batch_id, at),
+    )
+
+
+def _complete(unit: Unit, mart: Mart, batch_id: str, at: datetime) -> None:
+    columns = ", ".join(mart.contract.column_names)
+    unit.execute(
+        f"INSERT INTO {target_table(mart.contract).qualified} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
+        f"SELECT {columns}, %s, %s, %s FROM ({mart.select})",
+        (mart.source, batch_id, at),
+    )
+
+
+def _remember(unit: Unit, stage: str, publication: Publication, at: datetime) -> None:
+    """Ledger and quarantine; an object taken again replaces what was remembered of it."""
+    for table, file in (
+        (STAGE_FILE_LEDGER, publication.ledger),
+        (STAGE_QUARANTINE, publication.quarantine),
+        (STAGE_RELEASED, publication.released),
+    ):
+        _fill(unit, stage, table.qualified, file)
+    same = "T.PIPELINE = S.PIPELINE AND T.DATASET = S.DATASET"
+    unit.execute(
+        "DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_FILE_LEDGER AS S "
+        f"WHERE {same} AND T.SOURCE_URI = S.URI AND T.SOURCE_ETAG = S.ETAG AND T.REPLAYED_AT IS NULL"
+    )
+    # A record that was loaded on a replay and is bad again on reprocessing is one record still.
+    unit.execute("DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_QUARANTINE AS S WHERE T.QUARANTINE_ID = S.QUARANTINE_ID")
+    unit.execute(
+        f"DELETE FROM OPS.FILE_LEDGER AS T USING OPS.STAGE_FILE_LEDGER AS S WHERE {same} "
+        "AND T.URI = S.URI AND T.ETAG = S.ETAG AND T.SIZE_BYTES = S.SIZE_BYTES"
+    )
+    for table, staged in ((FILE_LEDGER, STAGE_FILE_LEDGER), (QUARANTINE, STAGE_QUARANTINE)):
+        columns = ", ".join(name for name, *_ in table.columns)
+        unit.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
+    unit.execute(
+        "UPDATE OPS.QUARANTINE AS T SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "
+        "WHERE T.QUARANTINE_ID = S.QUARANTINE_ID AND T.REPLAYED_AT IS NULL",
+        (at, publication.run_id),
+    )
+    for table in (STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED):
+        unit.execute(f"DELETE FROM {table.qualified}")

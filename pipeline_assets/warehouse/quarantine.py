@@ -1,0 +1,61 @@
+"""Records set aside: looking at them, and finding those that wait to be read again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+
+from pipeline_assets.warehouse.connection import Unit
+
+
+@dataclass(frozen=True)
+class WaitingRecord:
+    """A quarantined record that may be read again, with the version of the object it came in."""
+
+    quarantine_id: str
+    uri: str
+    etag: str
+    modified: datetime
+    line: int | None
+    raw: str
+    columns: tuple[str, ...]
+
+
+def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | None, code: str) -> str:
+    """The same record of the same object has the same id in every run."""
+    text = "\n".join((pipeline, dataset, uri, etag, str(line), code))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def waiting_records(
+    unit: Unit, pipeline: str, dataset: str, codes: Sequence[str] | None = None, ids: Sequence[str] | None = None
+) -> list[WaitingRecord]:
+    """Records not loaded yet, by object and line; `codes` and `ids` narrow them."""
+    where, params = "", [pipeline, dataset]
+    for column, values in (("REASON_CODE", codes), ("QUARANTINE_ID", ids)):
+        if values is not None:
+            where += f" AND {column} IN ({', '.join(['%s'] * len(values))})" if values else " AND FALSE"
+            params.extend(values)
+    rows = unit.rows(
+        "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, RAW_RECORD, SOURCE_COLUMNS "
+        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL AND RAW_RECORD IS NOT NULL"
+        f"{where} ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER",
+        params,
+    )
+    return [
+        WaitingRecord(key, uri, etag, modified, None if line is None else int(line), raw, tuple(json.loads(columns)))
+        for key, uri, etag, modified, line, raw, columns in rows
+    ]
+
+
+def rejected_objects(unit: Unit, pipeline: str) -> set[tuple[str, str]]:
+    """(uri, etag) of objects that were refused whole and not taken since."""
+    rows = unit.rows(
+        "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
+        "WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL",
+        (pipeline,),
+    )
+    return set(rows)
