@@ -33,11 +33,11 @@ class Settings(BaseSettings):
     database: str = Field(
         "ANALYTICS", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Warehouse database of all schemas."
     )
-    reject_share: float = Field(
-        0.5, ge=0, le=1, description="Share of bad rows above which a whole file is rejected."
-    )
+    reject_share: float = Field(0.5, ge=0, le=1, description="Share of bad rows above which a whole file is rejected.")
     reject_minimum_rows: int = Field(
-        20, ge=1, description="Files with fewer rows than this are never rejected for their share of bad rows."
+        20,
+        ge=1,
+        description="Files with fewer rows than this are never rejected for their share of bad rows.",
     )
     warehouse_patience: float = Field(
         600, gt=0, description="Seconds to wait for another process that holds the embedded warehouse."
@@ -134,3 +134,16 @@ def prepare_home(settings: Settings) -> None:
             f"PIPELINE_HOME={settings.home} cannot be used: {os.strerror(error.errno or 0)}.",
             remedy="Choose a folder that you may write, e.g. PIPELINE_HOME=$HOME/.pipeline.",
         ) from None
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """(variable, value, description) of every setting; a secret shows only whether it is set."""
+    described = []
+    for name, knob in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            shown = "********" if value.get_secret_value() else ""
+        else:
+            shown = "" if value is None else str(value)
+        described.append((f"PIPELINE_{name.upper()}", shown, knob.description or ""))
+    return described

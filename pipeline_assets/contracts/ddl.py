@@ -13,7 +13,10 @@ from pipeline_assets.contracts.model import Contract
 PROVENANCE = {
     "_BATCH_ID": ("VARCHAR(64)", "Batch that wrote the row; see OPS.BATCHES."),
     "_SOURCE_URI": ("VARCHAR", "Where the row came from."),
-    "_SOURCE_MODIFIED_AT": ("TIMESTAMP_NTZ(6)", "When that source was last modified, by its store's clock, UTC."),
+    "_SOURCE_MODIFIED_AT": (
+        "TIMESTAMP_NTZ(6)",
+        "When that source was last modified, by its store's clock, UTC.",
+    ),
     "_LOADED_AT": ("TIMESTAMP_NTZ(6)", "When the batch was published, UTC."),
     "_RESCUED": ("VARIANT", "Columns that the contract does not know, as JSON."),
 }
@@ -59,7 +62,11 @@ def target_table(contract: Contract) -> Table:
     columns = [(c.name, c.physical_type, c.required, c.description) for c in contract.columns]
     columns += [(name, kind, False, comment) for name, (kind, comment) in PROVENANCE.items()]
     return Table(
-        contract.domain.upper(), contract.table, contract.grain or contract.description, tuple(columns), contract.key
+        contract.domain.upper(),
+        contract.table,
+        contract.grain or contract.description,
+        tuple(columns),
+        contract.key,
     )
 
 

@@ -180,7 +180,8 @@ def _column(file: str, prop: SchemaProperty) -> Column:
     formats = [str(entry) for entry in custom.get("inputFormats", ["YYYY-MM-DD"] if logical == "date" else [])]
     if unknown := [entry for entry in formats if entry not in DATE_PATTERNS]:
         raise ContractError(
-            f"{where}: inputFormats {', '.join(unknown)} unknown.", remedy=f"Known: {', '.join(DATE_PATTERNS)}."
+            f"{where}: inputFormats {', '.join(unknown)} unknown.",
+            remedy=f"Known: {', '.join(DATE_PATTERNS)}.",
         )
     return Column(
         name=name,

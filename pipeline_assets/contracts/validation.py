@@ -104,11 +104,21 @@ def _value_rules(column: Column) -> list[Rule]:
     if column.accepted:
         values = ", ".join(literal(value) for value in column.accepted)
         found.append(
-            Rule("not_accepted_value", column.name, f"one of {', '.join(column.accepted)}", f"NOT {text} IN ({values})")
+            Rule(
+                "not_accepted_value",
+                column.name,
+                f"one of {', '.join(column.accepted)}",
+                f"NOT {text} IN ({values})",
+            )
         )
     if column.max_length:
         found.append(
-            Rule("too_long", column.name, f"at most {column.max_length} characters", f"LENGTH({text}) > {column.max_length}")
+            Rule(
+                "too_long",
+                column.name,
+                f"at most {column.max_length} characters",
+                f"LENGTH({text}) > {column.max_length}",
+            )
         )
     return found
 

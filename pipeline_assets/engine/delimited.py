@@ -233,7 +233,7 @@ class _PushBack:
         self.number -= len(lines)
 
 
-class _unreadable:  # noqa: N801 - reads as a statement
+class _unreadable:
     """Turn what a broken stream raises into a rejection."""
 
     def __enter__(self) -> None:

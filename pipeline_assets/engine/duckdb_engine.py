@@ -145,7 +145,12 @@ class DuckDBSession:
         try:
             self._create(entry, group, raw)
             self._refuse_silence(group, members)
-        except (_SilentReadError, duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException):
+        except (
+            _SilentReadError,
+            duckdb.InvalidInputException,
+            duckdb.ConversionException,
+            duckdb.IOException,
+        ):
             self._connection.execute(f"DROP TABLE IF EXISTS {group.table}")
             if len(members) == 1:
                 self._read_tolerantly(entry, members)
@@ -396,7 +401,13 @@ class DuckDBSession:
             code, reason = _why(entry.contract, group.columns, rule, raw, fault)
             waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, None)
             yield BadRecord(
-                file.landed, waiting_line if waiting_id else line, code, reason, raw, dialect.header, waiting_id
+                file.landed,
+                waiting_line if waiting_id else line,
+                code,
+                reason,
+                raw,
+                dialect.header,
+                waiting_id,
             )
 
     def _copy(self, select: str, path: Path, form: str) -> int:
@@ -484,7 +495,10 @@ def _why(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) 
         column = [column for column in contract.columns if column.reference][-1 - rule]
         assert column.reference is not None
         found = parse_record(raw)[columns.positions[column.name]].strip()
-        return column.reference.reason_code, f'{column.name}: no {column.reference.dataset} row has "{found}" yet.'
+        return (
+            column.reference.reason_code,
+            f'{column.name}: no {column.reference.dataset} row has "{found}" yet.',
+        )
     broken = rules(contract)[rule - 1]
     position = columns.positions.get(broken.column)
     return broken.code, explain(broken, contract, parse_record(raw)[position] if position is not None else None)

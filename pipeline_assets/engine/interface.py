@@ -19,6 +19,8 @@ from typing import Literal, Protocol
 from pipeline_assets.contracts import Contract
 from pipeline_assets.lake import LandedObject
 
+INPUT_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+
 
 @dataclass(frozen=True)
 class RejectPolicy:

@@ -206,7 +206,8 @@ class S3Lake(Lake):
                     local.write(chunk)
         if path.stat().st_size != landed.size:
             raise LakeError(
-                f"{landed.uri}: {path.stat().st_size} of {landed.size} bytes arrived.", remedy="A retry may clear it."
+                f"{landed.uri}: {path.stat().st_size} of {landed.size} bytes arrived.",
+                remedy="A retry may clear it.",
             )
         return path
 
@@ -237,7 +238,7 @@ def _bucket_name(bucket: str) -> str:
     return bucket
 
 
-class _store_errors:  # noqa: N801 - reads as a statement
+class _store_errors:
     """Turn the store's errors into ours, keeping the first line and leaving our own alone."""
 
     def __init__(self, doing: str) -> None:

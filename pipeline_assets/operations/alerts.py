@@ -36,7 +36,12 @@ class AlertFile:
         self.path = path
 
     def send(self, alert: Alert, at: datetime) -> None:
-        logger.log(logging.ERROR if alert.level == "error" else logging.WARNING, "%s: %s", alert.pipeline, alert.subject)
+        logger.log(
+            logging.ERROR if alert.level == "error" else logging.WARNING,
+            "%s: %s",
+            alert.pipeline,
+            alert.subject,
+        )
         entry = {
             "at": at.isoformat(timespec="seconds") + "Z",
             "level": alert.level,

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Lake, LocalLake, S3Lake
 from pipeline_assets.operations.alerts import AlertFile, Alerts
-from pipeline_assets.settings import Settings
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
 
 logger = logging.getLogger("pipeline_assets")
 
@@ -78,7 +81,9 @@ def build_platform(settings: Settings) -> Platform:
         )
     else:
         lake = S3Lake(
-            region=settings.aws_region, endpoint_url=settings.s3_endpoint_url, bucket_prefix=settings.bucket_prefix
+            region=settings.aws_region,
+            endpoint_url=settings.s3_endpoint_url,
+            bucket_prefix=settings.bucket_prefix,
         )
         warehouse = SnowflakeWarehouse(settings)
     return Platform(

@@ -25,9 +25,7 @@ __all__ = ["SOURCES", "SampleFile", "write_samples"]
 SOURCES: Mapping[str, Callable[..., list[SampleFile]]] = {"bookings": bookings.write}
 
 
-def write_samples(
-    pipeline: str, directory: Path, *, scale: float = 1.0, seed: int = 2024
-) -> list[SampleFile]:
+def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: int = 2024) -> list[SampleFile]:
     """Write the sample sources of `pipeline` below `directory` (its bucket folder) and describe them.
 
     `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`). The same

@@ -85,12 +85,9 @@ CUSTOMER_DIRT = DirtPlan(
 )
 
 CUSTOMER_HEADER = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL,PHONE_NUMBER,ADDRESS,COUNTRY_CODE,SEGMENT_ID"
-BOOKING_HEADER = (
-    "BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS"
-)
+BOOKING_HEADER = "BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS"
 STORE_HEADER = (
-    "customer_id,booking_id,status,booking_date,booking_time,loyalty_tier,currency_code,amount_spent,"
-    "destination_type"
+    "customer_id,booking_id,status,booking_date,booking_time,loyalty_tier,currency_code,amount_spent,destination_type"
 )
 
 # fmt: off
@@ -276,9 +273,7 @@ def _in_store(seed: int, records: Records) -> np.ndarray:
     return below(seed, "booking.store", records.numbers, 100) < STORE_PERCENT
 
 
-def _booking_values(
-    seed: int, records: Records, per_customer: int, *, date_format: str
-) -> dict[str, pa.Array]:
+def _booking_values(seed: int, records: Records, per_customer: int, *, date_format: str) -> dict[str, pa.Array]:
     numbers = records.numbers
     destination = below(seed, "booking.destination", numbers, len(DESTINATION_TYPES))
     currency = below(seed, "booking.currency", numbers, len(CURRENCIES))

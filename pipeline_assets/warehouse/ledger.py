@@ -10,7 +10,8 @@ from pipeline_assets.warehouse.connection import Unit
 def known_objects(unit: Unit, pipeline: str, dataset: str) -> set[tuple[str, str, int]]:
     """(uri, etag, size) of every object version that was taken, loaded or rejected."""
     rows = unit.rows(
-        "SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s", (pipeline, dataset)
+        "SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s",
+        (pipeline, dataset),
     )
     return {(uri, etag, int(size)) for uri, etag, size in rows}
 

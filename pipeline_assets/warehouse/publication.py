@@ -114,7 +114,8 @@ def _was_committed(warehouse: Warehouse, batch_id: str) -> bool:
 def _claim(unit: Unit, publication: Publication, at: datetime) -> None:
     if not claim_publication(unit, publication.pipeline, publication.planned_on):
         raise PublicationConflictError(
-            f"Another run of {publication.pipeline} published first.", remedy="Run again: it plans over its result."
+            f"Another run of {publication.pipeline} published first.",
+            remedy="Run again: it plans over its result.",
         )
     unit.execute(
         "INSERT INTO OPS.BATCHES (BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT) VALUES (%s, %s, %s, %s)",
@@ -191,7 +192,9 @@ def _remember(unit: Unit, stage: str, publication: Publication, at: datetime) ->
         f"WHERE {same} AND T.SOURCE_URI = S.URI AND T.SOURCE_ETAG = S.ETAG AND T.REPLAYED_AT IS NULL"
     )
     # A record that was loaded on a replay and is bad again on reprocessing is one record still.
-    unit.execute("DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_QUARANTINE AS S WHERE T.QUARANTINE_ID = S.QUARANTINE_ID")
+    unit.execute(
+        "DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_QUARANTINE AS S WHERE T.QUARANTINE_ID = S.QUARANTINE_ID"
+    )
     unit.execute(
         f"DELETE FROM OPS.FILE_LEDGER AS T USING OPS.STAGE_FILE_LEDGER AS S WHERE {same} "
         "AND T.URI = S.URI AND T.ETAG = S.ETAG AND T.SIZE_BYTES = S.SIZE_BYTES"

@@ -31,7 +31,11 @@ def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | 
 
 
 def waiting_records(
-    unit: Unit, pipeline: str, dataset: str, codes: Sequence[str] | None = None, ids: Sequence[str] | None = None
+    unit: Unit,
+    pipeline: str,
+    dataset: str,
+    codes: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> list[WaitingRecord]:
     """Records not loaded yet, by object and line; `codes` and `ids` narrow them."""
     where, params = "", [pipeline, dataset]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.settings import Settings
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
 
 
 class SnowflakeWarehouse(Warehouse):

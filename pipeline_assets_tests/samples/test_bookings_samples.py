@@ -140,9 +140,7 @@ def test_nothing_unfinished_stays_beside_the_bucket(tmp_path):
 def test_scale_is_linear(usual, large):
     customers = {row[0].strip() for row in parsed(usual["customer_details.csv"])[1]} - {""}
     assert customers == {str(number) for number in range(1, 501)}
-    extra = sum(
-        usual[name].dirt[kind] for name in usual if "booking" in name for kind in ("duplicate", "resent")
-    )
+    extra = sum(usual[name].dirt[kind] for name in usual if "booking" in name for kind in ("duplicate", "resent"))
     bookings = [usual["booking_details.csv"].rows, usual["booking_details_store.csv.gz"].rows]
     assert sum(bookings) - extra == 4_000
     assert bookings[0] / sum(bookings) == pytest.approx(0.85, abs=0.02)
@@ -211,9 +209,7 @@ def test_the_update_arrives_later_and_changes_email_and_address(usual):
     newer = parsed(update)[1]
     assert newer
     for row in newer:
-        changed = [
-            name for name, old, new in zip(parsed(main)[0], current[row[0]], row, strict=True) if old != new
-        ]
+        changed = [name for name, old, new in zip(parsed(main)[0], current[row[0]], row, strict=True) if old != new]
         assert changed == ["EMAIL", "ADDRESS"]
 
 
@@ -235,9 +231,7 @@ def test_the_manifest_counts_the_dirt_that_a_reader_finds(request, scale):
     files = request.getfixturevalue(scale)
     known = {row[0].strip() for row in parsed(files["customer_details.csv"])[1]} - {""}
     for name, file in files.items():
-        assert file.dirt == (
-            customer_dirt(file) if file.kind == "customers" else booking_dirt(file, known)
-        ), name
+        assert file.dirt == (customer_dirt(file) if file.kind == "customers" else booking_dirt(file, known)), name
 
 
 @pytest.mark.parametrize("scale", ["small", "usual", "large"])

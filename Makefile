@@ -1,0 +1,54 @@
+# Everything runs in .venv; nothing but Python 3.11 and make is expected on the machine.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --quiet --constraint constraints.txt
+
+.PHONY: help demo dev test lint bench clean
+
+help:
+	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
+	@echo "make dev    Dagster's UI on the same home, http://127.0.0.1:3000"
+	@echo "make test   the whole test suite"
+	@echo "make lint   ruff, sqlfluff, import-linter"
+	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/bin/python pyproject.toml constraints.txt
+	@echo "Installing pipeline-assets into .venv (a minute or two, once) …"
+	@$(INSTALL) --editable .
+	@touch $@
+
+.venv/.installed-test: .venv/.installed
+	@echo "Installing the test extras …"
+	@$(INSTALL) --editable '.[test]'
+	@touch $@
+
+.venv/.installed-bench: .venv/.installed
+	@echo "Installing the benchmark extras …"
+	@$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+demo: .venv/.installed
+	@$(BIN)/pipeline-assets demo
+
+dev: .venv/.installed
+	@$(BIN)/pipeline-assets dev
+
+test: .venv/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint sql
+	$(BIN)/lint-imports
+
+bench: .venv/.installed-bench
+	$(BIN)/python -m pipeline_assets_tests.benchmarks
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .import_linter_cache

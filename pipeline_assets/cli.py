@@ -1,0 +1,425 @@
+"""The console script `pipeline-assets`.
+
+Commands decide nothing about data; they call the rooms below and print. Results go to stdout, everything else to
+stderr. Exit codes: 0 success, 1 the work failed, 2 the command or a setting is wrong. Heavy modules are imported in
+the commands that need them, so that `--help` is quick.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import sys
+import warnings
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from pipeline_assets.errors import ConfigurationError, PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline_assets.operations.landing import Request
+    from pipeline_assets.operations.platform import Platform
+    from pipeline_assets.settings import Settings
+
+app = typer.Typer(
+    help="S3 to Snowflake pipelines as Dagster assets.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+quarantine_app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
+app.add_typer(quarantine_app, name="quarantine")
+
+
+class Format(StrEnum):
+    """How `query` prints."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def main() -> None:
+    """Run the command line; our errors become one line and an exit code, anything else is a bug and shows."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    try:
+        app()
+    except ConfigurationError as error:
+        _fail(error, 2)
+    except PipelineError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        _say("Stopped. The state is intact; run again to finish.")
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Which pipeline.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    extract: Annotated[bool, typer.Option("--extract", help="First pull what is new from the source.")] = False,
+    reprocess: Annotated[bool, typer.Option("--reprocess", help="Take known objects again.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
+) -> None:
+    """Process everything that has landed, up to the marts, as one Dagster run."""
+    _known(pipeline)
+    if extract:
+        raise ConfigurationError(f"{pipeline} has no source to extract from.", remedy="Leave --extract out.")
+    from pipeline_assets.operations.landing import Request
+
+    answer = _run(_settings(), pipeline, Request(reprocess=reprocess), verbose)
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        _print_run(answer)
+    raise SystemExit(0 if answer["success"] else 1)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One statement of Snowflake SQL.")],
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+) -> None:
+    """Run one statement on the active warehouse."""
+    with _platform(_settings()).warehouse.session() as session:
+        columns, rows = session.described(sql)
+    if form is Format.json:
+        print(json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False))
+    elif form is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([["" if v is None else _plain(v) for v in row] for row in rows])
+    else:
+        _print_table(columns, rows)
+
+
+@app.command()
+def status() -> None:
+    """What each pipeline has taken, loaded and set aside."""
+    from pipeline_assets.warehouse import ledger
+    from pipeline_assets.warehouse.schema import OPS_TABLES
+
+    platform = _platform(_settings())
+    platform.warehouse.prepare(OPS_TABLES)
+    with platform.warehouse.look() as unit:
+        totals = {row[0]: row for row in ledger.totals(unit, list(_pipelines()))}
+        waiting = dict(
+            unit.rows("SELECT PIPELINE, COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL GROUP BY PIPELINE")
+        )
+    columns = [
+        "PIPELINE",
+        "LOADED",
+        "REJECTED",
+        "ROWS READ",
+        "ROWS LOADED",
+        "SUPERSEDED",
+        "QUARANTINED",
+        "LAST LOAD",
+    ]
+    rows = [totals.get(name, (name, 0, 0, 0, 0, 0, 0, "never")) for name in _pipelines()]
+    _print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
+
+
+@app.command()
+def demo(
+    scale: Annotated[float, typer.Option(help="Size of the samples; 1 is 4,000 bookings.")] = 1.0,
+) -> None:
+    """Generate sample sources and run every pipeline end to end; a second demo loads nothing twice."""
+    import time
+
+    from rich.console import Console
+
+    from pipeline_assets.operations.landing import Request
+
+    console = Console(stderr=True)
+    settings = _settings()
+    started, answers = time.monotonic(), []
+    pipelines = _pipelines()
+    for number, (pipeline, bucket) in enumerate(pipelines.items(), 1):
+        step, folder = f"[{number}/{len(pipelines)}] {pipeline}", settings.lake_root / bucket
+        with console.status(f"{step}: writing sample sources"):
+            files = _write_samples(pipeline, folder, scale)
+        console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
+        with console.status(f"{step}: running"):
+            answers.append(_run(settings, pipeline, Request(), verbose=False))
+        _print_run(answers[-1])
+    _print_demo(settings, answers, time.monotonic() - started)
+    raise SystemExit(0 if all(answer["success"] for answer in answers) else 1)
+
+
+@app.command()
+def dev(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = None) -> None:
+    """Open Dagster's UI on the same home as the demo."""
+    from pipeline_assets.operations.execution import prepare_dagster_home
+    from pipeline_assets.settings import PROJECT_ROOT
+
+    settings = _settings()
+    prepare_dagster_home(settings.dagster_home)
+    workspace = PROJECT_ROOT / "workspace.yaml"
+    target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        *target,
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(port or settings.dagster_port),
+    ]
+    os.execv(sys.executable, command)
+
+
+@app.command()
+def samples(
+    pipeline: Annotated[str, typer.Argument(help="Whose sources.")] = "bookings",
+    scale: Annotated[float, typer.Option(help="Size; 1 is 4,000 bookings.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2024,
+    into: Annotated[Path | None, typer.Option(help="Folder instead of the lake's bucket.")] = None,
+) -> None:
+    """Write deterministic sample sources of any size, dirt included."""
+    _known(pipeline)
+    for file in _write_samples(pipeline, into or _settings().lake_root / _pipelines()[pipeline], scale, seed):
+        print(f"{file.rows:>10,} records  {file.path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Print every setting (secrets masked) and try what the pipelines need."""
+    from pipeline_assets.operations.diagnosis import examine
+    from pipeline_assets.settings import describe, load_settings
+
+    settings = load_settings()
+    _print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
+    failed = 0
+    for finding in examine(settings, list(_pipelines().values())):
+        failed += not finding.passed
+        print(f"{'ok  ' if finding.passed else 'FAIL'} {finding.what}: {finding.detail}")
+    raise SystemExit(1 if failed else 0)
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
+    everything: Annotated[bool, typer.Option("--all", help="Those loaded after all, too.")] = False,
+) -> None:
+    """List what waits, without the records themselves (they may be personal data)."""
+    columns = ["QUARANTINE_ID", "PIPELINE", "DATASET", "SOURCE_URI", "LINE_NUMBER", "REASON_CODE", "REASON"]
+    rows = _quarantined(columns, pipeline, everything, limit)
+    _print_table(columns, rows)
+    if len(rows) == limit:
+        _say(f"Only the first {limit}; --limit shows more.")
+
+
+@quarantine_app.command("show")
+def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `quarantine list`.")]) -> None:
+    """Show one record whole, as it stood in its source."""
+    from pipeline_assets.warehouse.schema import QUARANTINE
+
+    columns = [name for name, *_ in QUARANTINE.columns]
+    with _quarantine_unit() as unit:
+        rows = unit.rows(f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %s", (quarantine_id,))
+    if not rows:
+        raise ConfigurationError(f"No quarantined record {quarantine_id!r}.", remedy="See `quarantine list`.")
+    for name, value in zip(columns, rows[0], strict=True):
+        print(f"{name:<20} {'' if value is None else _plain(value)}")
+
+
+@quarantine_app.command("export")
+def quarantine_export(
+    path: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
+) -> None:
+    """Write what waits to a CSV file, records included."""
+    columns = [
+        "QUARANTINE_ID",
+        "PIPELINE",
+        "DATASET",
+        "SOURCE_URI",
+        "LINE_NUMBER",
+        "REASON_CODE",
+        "REASON",
+        "RAW_RECORD",
+    ]
+    rows = _quarantined(columns, pipeline, everything=False, limit=None)
+    try:
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
+    _say(f"{len(rows)} records written to {path}.")
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    pipeline: Annotated[str, typer.Argument(help="Whose records.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this record; may be repeated.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Validate quarantined records and rejected objects again and load those that now pass, once."""
+    from pipeline_assets.operations.landing import Request
+
+    _known(pipeline)
+    answer = _run(_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False)
+    print(json.dumps(answer)) if as_json else _print_run(answer)
+    raise SystemExit(0 if answer["success"] else 1)
+
+
+def _known(pipeline: str) -> None:
+    if pipeline not in _pipelines():
+        raise ConfigurationError(f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(_pipelines())}.")
+
+
+def _pipelines() -> dict[str, str]:
+    """Name to bucket of every pipeline, without importing Dagster."""
+    from pipeline_assets.bookings import pipeline as bookings
+
+    return {bookings.NAME: bookings.BUCKET}
+
+
+def _settings() -> Settings:
+    from pipeline_assets.settings import load_settings, prepare_home
+
+    settings = load_settings()
+    prepare_home(settings)
+    return settings
+
+
+def _platform(settings: Settings) -> Platform:
+    from pipeline_assets.operations.platform import build_platform
+
+    return build_platform(settings)
+
+
+def _run(settings: Settings, pipeline: str, request: Request, verbose: bool) -> dict[str, Any]:
+    from pipeline_assets.definitions import build_definitions
+    from pipeline_assets.operations.execution import run_pipeline
+
+    return run_pipeline(build_definitions(settings), settings.dagster_home, pipeline, request, verbose=verbose)
+
+
+def _write_samples(pipeline: str, directory: Path, scale: float, seed: int = 2024) -> list:
+    from pipeline_assets.samples import write_samples
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return write_samples(pipeline, directory.absolute(), scale=scale, seed=seed)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    except OSError as error:
+        raise ConfigurationError(f"{directory} cannot be written: {error.strerror}.") from None
+
+
+def _quarantine_unit():
+    from pipeline_assets.warehouse.schema import OPS_TABLES
+
+    platform = _platform(_settings())
+    platform.warehouse.prepare(OPS_TABLES)
+    return platform.warehouse.look()
+
+
+def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool, limit: int | None) -> list[tuple]:
+    if pipeline:
+        _known(pipeline)
+    where = [] if everything else ["REPLAYED_AT IS NULL"]
+    params = [pipeline] if pipeline else []
+    if pipeline:
+        where.append("PIPELINE = %s")
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    with _quarantine_unit() as unit:
+        return unit.rows(
+            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE{condition} ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER"
+            + (f" LIMIT {limit}" if limit else ""),
+            params or None,
+        )
+
+
+def _plain(value: object) -> object:
+    """A value for JSON and CSV: decimals stay exact, moments are ISO 8601."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else str(value)
+    if isinstance(value, (date, datetime)):
+        return value.isoformat()
+    if isinstance(value, (bytes, bytearray)):
+        return value.hex()
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(_plain(value)) for value in row), style=None)
+    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _print_run(answer: dict[str, Any]) -> None:
+    objects, rows = answer["objects"], answer["rows"]
+    if not answer["success"]:
+        _say(f"{answer['pipeline']} failed after {answer['seconds']} s: {answer['error']}")
+        _say(f"Nothing was published. Run {answer['run_id']} in the UI has the details.")
+        return
+    print(
+        f"{answer['pipeline']}: {objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected), "
+        f"{objects['known']} known; {rows['read']:,} rows read = {rows['loaded']:,} loaded + "
+        f"{rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined; {answer['seconds']} s"
+    )
+    for check in answer["checks"]:
+        if not check["passed"]:
+            print(f"  {check['severity']}: {check['name']} on {check['asset']}")
+
+
+def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: float) -> None:
+    with _platform(settings).warehouse.look() as unit:
+        tables = unit.rows(
+            "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
+            "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
+        )
+        counts = [(f"{schema}.{name}", unit.scalar(f"SELECT COUNT(*) FROM {schema}.{name}")) for schema, name in tables]
+        waiting = unit.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
+    checks = [check for answer in answers for check in answer["checks"]]
+    print()
+    _print_table(["TABLE", "ROWS"], counts)
+    print(
+        f"\n{sum(answer['success'] for answer in answers)} of {len(answers)} pipelines succeeded in {seconds:.0f} s. "
+        f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed. {waiting} records wait in quarantine."
+    )
+    print(
+        f"""
+The samples are dirty on purpose: every bad record is in quarantine with its reason, every good one in a table.
+Where to look next:
+  make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
+  .venv/bin/pipeline-assets quarantine list             what was set aside, and why
+  .venv/bin/pipeline-assets query 'SELECT * FROM BOOKINGS.DAILY_SPEND ORDER BY AMOUNT_SPENT DESC LIMIT 10'
+  {settings.lake_root}        the files that landed and the files that came out"""
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(error: PipelineError, code: int) -> NoReturn:
+    _say(f"error: {error}")
+    raise SystemExit(code)

@@ -1,0 +1,44 @@
+"""Where everything meets: settings in, Dagster definitions out.
+
+Importing this module reads no environment and opens nothing; `defs` is called when the code location is loaded, and
+only then are the settings read (their library is a seventh of the cost of importing dagster).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from pipeline_assets.bookings import automation as bookings
+from pipeline_assets.operations.platform import build_platform
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+PIPELINES = {"bookings": bookings.build}
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """The whole code location for one installation.
+
+    Raises:
+        ConfigurationError: a setting, a contract or a SQL file is wrong.
+    """
+    platform = build_platform(settings)
+    resources = {
+        "platform": platform,
+        "s3": platform.lake,
+        "snowflake": platform.warehouse,
+        "engine": platform.engine,
+        "alerts": platform.alerts,
+    }
+    return dg.Definitions.merge(*(build(settings) for build in PIPELINES.values()), dg.Definitions(resources=resources))
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location that workspace.yaml and `dg` load."""
+    from pipeline_assets.settings import load_settings
+
+    return build_definitions(load_settings())

@@ -1,0 +1,82 @@
+"""Doorbell sensors, backstop schedules and alert hooks.
+
+A sensor only asks whether a zone changed since the last look and rings; it may ring twice, late or not at all. What
+to load is decided in the run, by listing the zone and asking the ledger, so the daily schedule finds what no bell
+announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from pipeline_assets.lake.discovery import Cursor, look
+from pipeline_assets.operations.alerts import Alert
+from pipeline_assets.operations.platform import Platform
+
+
+def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) -> dg.UnresolvedAssetJobDefinition:
+    """One run of a pipeline: all its assets and checks, in process, one run of a pipeline at a time."""
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.groups(name) | dg.AssetSelection.checks(checks),
+        description=description,
+        hooks={alert_on_failure},
+        executor_def=dg.in_process_executor,
+        tags={"pipeline": name},
+    )
+
+
+def doorbell(
+    name: str, bucket: str, prefixes: Iterable[str], job: dg.UnresolvedAssetJobDefinition, interval: int
+) -> dg.SensorDefinition:
+    """A sensor that asks for one run when anything in the zones is new, changed or gone.
+
+    The run key is the digest of what lies there, so the same state rings once however often it is looked at.
+    """
+    zones = sorted(set(prefixes))
+
+    @dg.sensor(
+        name=f"{name}_doorbell",
+        job=job,
+        minimum_interval_seconds=interval,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Rings when something lands in {', '.join(f'{bucket}/{zone}' for zone in zones)}.",
+        required_resource_keys={"platform"},
+    )
+    def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        platform: Platform = context.resources.platform
+        cursors = (context.cursor or "").split("\n") if context.cursor else []
+        before = [Cursor.load(text) for text in cursors] + [Cursor()] * (len(zones) - len(cursors))
+        after = [look(platform.lake, bucket, zone, cursor) for zone, cursor in zip(zones, before, strict=False)]
+        cursor = "\n".join(entry.dump() for entry in after)
+        context.update_cursor(cursor)
+        if [entry.digest for entry in after] == [entry.digest for entry in before[: len(zones)]]:
+            return dg.SkipReason(f"Nothing new among {sum(entry.count for entry in after)} objects.")
+        digest = "-".join(f"{entry.digest:x}" for entry in after)
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=cursor)
+
+    return ring
+
+
+def backstop(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
+    """A daily run, UTC, that finds what no bell announced."""
+    return dg.ScheduleDefinition(
+        name=f"{name}_backstop",
+        job=job,
+        cron_schedule=cron,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
+@dg.failure_hook(name="alert_on_failure", required_resource_keys={"alerts", "platform"})
+def alert_on_failure(context: dg.HookContext) -> None:
+    """Tell people that a step failed, with the error's own words and no traceback."""
+    error = context.op_exception
+    platform: Platform = context.resources.platform
+    facts = {"run_id": context.run_id, "step": context.op.name, "error": str(error) if error else "unknown"}
+    context.resources.alerts.send(
+        Alert("error", context.job_name, f"The run of {context.job_name} failed.", facts), platform.clock()
+    )

@@ -1,0 +1,79 @@
+"""Try what the pipelines need and say what is missing, one line each; used by `pipeline-assets doctor`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline_assets.contracts import load_contract
+from pipeline_assets.errors import PipelineError
+from pipeline_assets.operations.platform import Platform, build_platform
+from pipeline_assets.settings import PROJECT_ROOT, prepare_home
+from pipeline_assets.sqlfiles import load_sql, sql_files, transpile
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one try."""
+
+    what: str
+    passed: bool
+    detail: str
+
+
+def examine(settings: Settings, buckets: Sequence[str]) -> Iterator[Finding]:
+    """Try everything; one failure does not hide the next."""
+    platform = build_platform(settings)
+    tries: list[tuple[str, Callable[[], str]]] = [
+        ("home", lambda: _home(settings)),
+        ("contracts", _contracts),
+        ("sql", _sql),
+        ("engine", lambda: _engine(platform, settings)),
+        ("warehouse", lambda: _warehouse(platform)),
+        ("lake", lambda: _lake(platform, buckets)),
+    ]
+    for what, attempt in tries:
+        try:
+            yield Finding(what, True, attempt())
+        except PipelineError as error:
+            yield Finding(what, False, str(error))
+
+
+def _home(settings: Settings) -> str:
+    prepare_home(settings)
+    free = shutil.disk_usage(settings.home).free
+    return f"{settings.home} can be written, {free / 1e9:.1f} GB free"
+
+
+def _contracts() -> str:
+    paths = sorted((PROJECT_ROOT / "pipeline_assets").glob("*/contracts/*.yaml"))
+    return f"{len([load_contract(path) for path in paths])} contracts are well-formed"
+
+
+def _sql() -> str:
+    names = [name for name in sql_files() if not name.startswith("platform/")]
+    for name in names:
+        transpile(load_sql(name).text, "duckdb")
+    return f"{len(names)} files parse"
+
+
+def _engine(platform: Platform, settings: Settings) -> str:
+    with platform.engine.session(settings.scratch_root / "doctor", platform.policy) as session:
+        session.count("SELECT 1 AS ONE")
+    shutil.rmtree(settings.scratch_root / "doctor", ignore_errors=True)
+    return f"{platform.engine.name} answers"
+
+
+def _warehouse(platform: Platform) -> str:
+    with platform.warehouse.look() as unit:
+        unit.scalar("SELECT 1")
+    return f"{platform.warehouse.database} answers"
+
+
+def _lake(platform: Platform, buckets: Sequence[str]) -> str:
+    return ", ".join(f"{sum(1 for _ in platform.lake.list(bucket))} objects in {bucket}" for bucket in buckets)

@@ -1,0 +1,143 @@
+"""Run a pipeline as one Dagster run, in this process, recorded in the instance of the home."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.operations.landing import Request
+
+if TYPE_CHECKING:
+    from dagster._core.execution.execution_result import ExecutionResult
+
+_INSTANCE = """\
+# Written once by pipeline-assets; yours to change. The runs that `pipeline-assets` makes are recorded here too.
+telemetry:
+  enabled: false
+"""
+
+
+def dagster_instance(home: Path) -> dg.DagsterInstance:
+    """The instance in `home`, made on first use.
+
+    Raises:
+        ConfigurationError: dagster.yaml there cannot be read.
+    """
+    prepare_dagster_home(home)
+    try:
+        return dg.DagsterInstance.from_config(str(home))
+    except dg.DagsterInvalidConfigError as error:
+        raise ConfigurationError(f"{home}/dagster.yaml is wrong: {error.errors[0].message}") from None
+
+
+def prepare_dagster_home(home: Path) -> None:
+    """Write dagster.yaml unless somebody has; telemetry is off, as the platform works without network."""
+    home.mkdir(parents=True, exist_ok=True)
+    config = home / "dagster.yaml"
+    if not config.exists():
+        config.write_text(_INSTANCE, encoding="utf-8")
+    # Without it Dagster keeps the files of runs in the current folder.
+    os.environ["DAGSTER_HOME"] = str(home)
+
+
+def run_pipeline(
+    definitions: dg.Definitions, home: Path, pipeline: str, request: Request, *, verbose: bool = False
+) -> dict[str, Any]:
+    """Execute a pipeline's job and say what it did.
+
+    Returns:
+        The object that `pipeline-assets run --json` prints, and `error` when it failed.
+    """
+    started = time.monotonic()
+    job = definitions.resolve_job_def(pipeline)
+    op_config = {"reprocess": request.reprocess, "replay": request.replay, "replay_ids": request.replay_ids}
+    config = {
+        "ops": {
+            f"{pipeline}_batch": {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
+        },
+        "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
+    }
+    with dagster_instance(home) as instance, _terminate_like_interrupt():
+        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
+    answer = _summary(pipeline, job, result)
+    answer["seconds"] = round(time.monotonic() - started, 2)
+    return answer
+
+
+def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult) -> dict[str, Any]:
+    materialized = {
+        event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()
+    }
+    counts: Mapping[str, Any] = next((m for m in materialized.values() if "objects_new" in m), {})
+
+    def count(name: str) -> int:
+        value = counts.get(name)
+        return int(value.value) if value is not None else 0
+
+    answer = {
+        "pipeline": pipeline,
+        "success": result.success,
+        "run_id": result.run_id,
+        "seconds": 0.0,
+        "objects": {name: count(f"objects_{name}") for name in ("new", "known", "loaded", "rejected")},
+        "rows": {name: count(f"rows_{name}") for name in ("read", "loaded", "superseded", "quarantined")},
+        "assets": [
+            {
+                "key": key.to_user_string(),
+                "status": "materialized" if key in materialized else "skipped" if result.success else "failed",
+            }
+            for key in sorted(job.asset_layer.executable_asset_keys, key=lambda key: key.to_user_string())
+        ],
+        "checks": [
+            {
+                "asset": check.asset_key.to_user_string(),
+                "name": check.check_name,
+                "passed": check.passed,
+                "severity": check.severity.value,
+            }
+            for check in result.get_asset_check_evaluations()
+        ],
+    }
+    if not result.success:
+        answer["error"] = _error(result)
+    return answer
+
+
+def _error(result: ExecutionResult) -> str:
+    """The innermost error of the first failed step, in its own words."""
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            while error.cause:
+                error = error.cause
+            return error.message.strip().partition(": ")[2] or error.message.strip()
+    return "The run was stopped."
+
+
+@contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """Let SIGTERM unwind the run as Ctrl-C does, so that transactions roll back and temporary files go."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        logging.getLogger("pipeline_assets").debug("SIGTERM is left to the main thread.")
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

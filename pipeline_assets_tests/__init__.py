@@ -1,0 +1,1 @@
+"""Tests; folders mirror pipeline_assets/, plus scenarios/, faults/ and benchmarks/."""

@@ -1,0 +1,35 @@
+"""Fixtures that several rooms share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets_tests.bookings_lake import BookingsLake
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture()
+def lake(tmp_path: Path) -> BookingsLake:
+    """An empty home with the bookings pipeline."""
+    return BookingsLake.at(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data that nobody here wrote; tests that read it skip where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared/data is not beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's environment must not reach a test."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("PIPELINE_", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
