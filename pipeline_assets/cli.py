@@ -34,6 +34,7 @@ app = typer.Typer(
     help="S3 to Snowflake pipelines as Dagster assets.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 quarantine_app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
@@ -381,8 +382,8 @@ def _print_run(answer: dict[str, Any]) -> None:
         _say(f"Nothing was published. Run {answer['run_id']} in the UI has the details.")
         return
     print(
-        f"{answer['pipeline']}: {objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected), "
-        f"{objects['known']} known; {rows['read']:,} rows read = {rows['loaded']:,} loaded + "
+        f"{answer['pipeline']}: {objects['new']} new objects ({objects['loaded']} loaded, "
+        f"{objects['rejected']} rejected), {objects['known']} known; {rows['read']:,} rows read = {rows['loaded']:,} loaded + "
         f"{rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined; {answer['seconds']} s"
     )
     for check in answer["checks"]:
@@ -403,7 +404,8 @@ def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: 
     _print_table(["TABLE", "ROWS"], counts)
     print(
         f"\n{sum(answer['success'] for answer in answers)} of {len(answers)} pipelines succeeded in {seconds:.0f} s. "
-        f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed. {waiting} records wait in quarantine."
+        f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed. "
+        f"{waiting} records wait in quarantine."
     )
     print(
         f"""
@@ -423,3 +425,7 @@ def _say(text: str) -> None:
 def _fail(error: PipelineError, code: int) -> NoReturn:
     _say(f"error: {error}")
     raise SystemExit(code)
+
+
+if __name__ == "__main__":
+    main()

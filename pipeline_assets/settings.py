@@ -11,6 +11,7 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -44,18 +45,20 @@ class Settings(BaseSettings):
     )
     memory_limit: str = Field(
         "4GB",
-        pattern=r"^[0-9]+(\.[0-9]+)?\s*[KMGT]?i?B$",
+        pattern=r"^[0-9]+(\.[0-9]+)?\s*([KMGT]i?)?B$",
         description="Memory of the embedded engine; beyond it, it spills to disk.",
     )
     engine_threads: int = Field(0, ge=0, description="Threads of the embedded engine; 0 means every core.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two looks at a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run that backs the sensors up.")
-    freshness_hours: float = Field(26, gt=0, description="Hours after which a table counts as stale.")
+    freshness_hours: float = Field(26, gt=0, le=8784, description="Hours after which a table counts as stale.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 
     s3_endpoint_url: str | None = Field(None, description="S3-compatible endpoint; empty means AWS itself.")
     aws_region: str = Field("eu-west-1", description="Region of the buckets.")
-    bucket_prefix: str = Field("", description="Put before every bucket name, as S3 names are global.")
+    bucket_prefix: str = Field(
+        "", pattern=r"^[a-z0-9.-]*$", description="Put before every bucket name, as S3 names are global."
+    )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
     snowflake_user: str | None = Field(None, description="Snowflake service user.")
@@ -67,7 +70,10 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        return home.expanduser().absolute()
+        try:
+            return Path(os.path.abspath(home.expanduser()))
+        except RuntimeError:
+            raise ValueError("that user has no home folder") from None
 
     @field_validator("database")
     @classmethod
@@ -77,9 +83,28 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
-        if len(schedule.split()) != 5:
-            raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
-        return schedule
+        # Importing dagster takes long, but only a schedule that somebody set comes here.
+        import dagster as dg
+
+        try:
+            if len(schedule.split()) == 5:
+                dg.ScheduleDefinition(name="tried", job_name="tried", cron_schedule=schedule)
+                return schedule
+        except dg.DagsterInvalidDefinitionError:
+            pass
+        raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
+
+    @field_validator("s3_endpoint_url")
+    @classmethod
+    def _endpoint(cls, url: str | None) -> str | None:
+        try:
+            parts = urlsplit(url or "https://aws")
+            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        except ValueError:  # its message would repeat what may be a password
+            sound = False
+        if not sound:
+            raise ValueError("http(s)://host[:port] is expected; credentials go to AWS_ACCESS_KEY_ID and so on")
+        return url
 
     @property
     def lake_root(self) -> Path:

@@ -75,7 +75,7 @@ def build_assets(settings: "Settings") -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         """Take every landed file the ledger does not know, join, publish."""
         request = Request(config.reprocess, config.replay, tuple(config.replay_ids) if config.replay_ids else None)
-        report = run_batch(platform, pipeline(), context.run_id, request)
+        report = run_batch(platform, pipeline(), context.run.run_id, request)
         for name in ("customers", "customer_bookings", "daily_spend"):
             yield table_result(report, contract(name), platform)
         for uri in report.handed_out:

@@ -20,14 +20,17 @@ if TYPE_CHECKING:
 
 LOGICAL_TYPES = ("string", "number", "integer", "date", "timestamp", "boolean")
 # Date formats accepted on input, in Snowflake's notation, and what each looks like.
+# The year 0000 is no year: engines make 1 BC of it, and MySQL's zero date is no date.
+YEAR_PATTERN = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 DATE_PATTERNS = {
-    "YYYY-MM-DD": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-    "DD-MM-YYYY": "^[0-9]{2}-[0-9]{2}-[0-9]{4}$",
-    "MM/DD/YYYY": "^[0-9]{2}/[0-9]{2}/[0-9]{4}$",
-    "DD/MM/YYYY": "^[0-9]{2}/[0-9]{2}/[0-9]{4}$",
-    "YYYYMMDD": "^[0-9]{8}$",
+    "YYYY-MM-DD": f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}$",
+    "DD-MM-YYYY": f"^[0-9]{{2}}-[0-9]{{2}}-{YEAR_PATTERN}$",
+    "MM/DD/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
+    "DD/MM/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
+    "YYYYMMDD": f"^{YEAR_PATTERN}[0-9]{{4}}$",
 }
-_NAME = re.compile(r"^[A-Z][A-Z0-9_]*$")
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_MOST_DIGITS = 38  # of a NUMBER in Snowflake
 _PHYSICAL = {
     "string": re.compile(r"^VARCHAR(\((?P<precision>\d+)\))?$"),
     # NUMBER alone means NUMBER(38,0) to Snowflake: it would round cents away.
@@ -120,6 +123,8 @@ def load_contract(path: Path) -> Contract:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ContractError(f"{path.name}: cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise ContractError(f"{path.name}: is not UTF-8.", remedy="Save it as UTF-8.") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
@@ -148,9 +153,13 @@ def _contract(file: str, document: OpenDataContractStandard) -> Contract:
         raise ContractError(f"{file}: {', '.join(sorted(twice))}: listed twice.")
     if not document.name or not document.domain:
         raise ContractError(f"{file}: name and domain are required.")
+    table = (dataset.physicalName or dataset.name or "").upper()
+    for what, name in (("name", document.name), ("domain", document.domain), ("physicalName", table)):
+        if not _NAME.fullmatch(name.upper()):
+            raise ContractError(f"{file}: {what}: {name!r} is no identifier.", remedy="Use letters, digits and _.")
     return Contract(
         name=document.name,
-        table=(dataset.physicalName or dataset.name or "").upper(),
+        table=table,
         version=document.version or "0",
         domain=document.domain,
         description=(document.description.purpose if document.description else None) or "",
@@ -162,7 +171,7 @@ def _contract(file: str, document: OpenDataContractStandard) -> Contract:
 
 def _column(file: str, prop: SchemaProperty) -> Column:
     name, where = prop.name or "", f"{file}: {prop.name}"
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise ContractError(f"{where}: is no upper-case identifier.", remedy="Use letters, digits and _.")
     logical = prop.logicalType or ""
     if logical not in LOGICAL_TYPES:
@@ -170,17 +179,20 @@ def _column(file: str, prop: SchemaProperty) -> Column:
             f"{where}: logicalType {logical!r} is unknown.", remedy=f"Known: {', '.join(LOGICAL_TYPES)}."
         )
     physical = (prop.physicalType or "").upper().replace(" ", "")
-    if not _PHYSICAL[logical].match(physical):
+    fit = _PHYSICAL[logical].match(physical)
+    if not fit:
         raise ContractError(
             f"{where}: physicalType {prop.physicalType!r} does not fit logicalType {logical}.",
             remedy="Numbers declare precision and scale, timestamps are TIMESTAMP_NTZ(6).",
         )
-    options = prop.logicalTypeOptions or {}
+    if "scale" in fit.groupdict() and not int(fit["scale"]) <= int(fit["precision"]) <= _MOST_DIGITS:
+        raise ContractError(f"{where}: {physical} does not exist.", remedy=f"At most {_MOST_DIGITS} digits in all.")
     custom = {entry.property: entry.value for entry in prop.customProperties or []}
     formats = [str(entry) for entry in custom.get("inputFormats", ["YYYY-MM-DD"] if logical == "date" else [])]
-    if unknown := [entry for entry in formats if entry not in DATE_PATTERNS]:
+    unknown = [entry for entry in formats if entry not in DATE_PATTERNS]
+    if unknown or (logical == "date" and not formats):
         raise ContractError(
-            f"{where}: inputFormats {', '.join(unknown)} unknown.",
+            f"{where}: inputFormats {', '.join(unknown) or 'none'} unknown.",
             remedy=f"Known: {', '.join(DATE_PATTERNS)}.",
         )
     return Column(
@@ -190,13 +202,22 @@ def _column(file: str, prop: SchemaProperty) -> Column:
         description=" ".join((prop.description or "").split()),
         required=bool(prop.required or prop.primaryKey),
         key=bool(prop.primaryKey),
-        max_length=options.get("maxLength"),
+        max_length=_max_length(where, prop, fit),
         accepted=_accepted(prop),
         input_formats=tuple(formats),
         keep_blanks=custom.get("blanks") == "keep",
         classification=prop.classification,
         reference=_reference(where, prop),
     )
+
+
+def _max_length(where: str, prop: SchemaProperty, fit: re.Match[str]) -> int | None:
+    """Characters that fit; VARCHAR(n) says so itself, as one longer value would fail the load of a whole batch."""
+    width = int(fit["precision"]) if prop.logicalType == "string" and fit["precision"] else None
+    length = (prop.logicalTypeOptions or {}).get("maxLength", width)
+    if length is not None and (type(length) is not int or length < 1 or (width and length > width)):
+        raise ContractError(f"{where}: maxLength {length!r} does not fit {prop.physicalType}.")
+    return length
 
 
 def _accepted(prop: SchemaProperty) -> tuple[str, ...]:
@@ -209,7 +230,7 @@ def _accepted(prop: SchemaProperty) -> tuple[str, ...]:
 def _reference(where: str, prop: SchemaProperty) -> Reference | None:
     for relationship in prop.relationships or []:
         dataset, dot, column = str(relationship.to or "").partition(".")
-        if not dot:
+        if not dot or not _NAME.fullmatch(dataset.upper()) or not _NAME.fullmatch(column.upper()):
             raise ContractError(f"{where}: relationship to {relationship.to!r}.", remedy="Write dataset.COLUMN.")
         custom: dict[str | None, Any] = {c.property: c.value for c in relationship.customProperties or []}
         return Reference(dataset, column.upper(), str(custom.get("reasonCode", "missing_reference")))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline_assets.contracts.ddl import literal
-from pipeline_assets.contracts.model import DATE_PATTERNS, Column, Contract
+from pipeline_assets.contracts.model import DATE_PATTERNS, YEAR_PATTERN, Column, Contract
 
 REASON_CODES = {
     "missing_key": "a key column is empty",
@@ -33,6 +33,7 @@ REASON_CODES = {
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "source_error": "the record is an error answer of the source",
 }
+BOOLEAN_PATTERN = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,10 @@ def typed(column: Column) -> str:
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {_try_cast(column)} END"
         case "date":
             return _first_date(column, text)
-        case "timestamp" | "boolean":
-            return _try_cast(column)
+        case "timestamp":
+            return f"CASE WHEN REGEXP_LIKE({text}, {literal(timestamp_pattern(column))}) THEN {_try_cast(column)} END"
+        case "boolean":
+            return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN {_try_cast(column)} END"
         case _:
             return text
 
@@ -75,6 +78,13 @@ def number_pattern(column: Column) -> str:
     whole = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0"
     fraction = f"([.][0-9]{{0,{scale}}}0*)?" if scale else "([.]0*)?"
     return f"^[+-]?0*{whole}{fraction}$"
+
+
+def timestamp_pattern(column: Column) -> str:
+    """Date and time of day that fit TIMESTAMP_NTZ(digits) exactly; an offset would have to be guessed away."""
+    digits = column.physical_type.partition("(")[2].rstrip(")")
+    time = f"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{{0,{digits}}}0*)?)?"
+    return f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}([ T]{time})?$"
 
 
 def rules(contract: Contract) -> tuple[Rule, ...]:
@@ -95,7 +105,7 @@ def _value_rules(column: Column) -> list[Rule]:
         "number": ("not_a_number", f"a number that fits {column.physical_type}"),
         "integer": ("not_a_number", f"a whole number that fits {column.physical_type}"),
         "date": ("not_a_date", f"a date as {' or '.join(column.input_formats)}"),
-        "timestamp": ("not_a_timestamp", "a timestamp"),
+        "timestamp": ("not_a_timestamp", "a timestamp as YYYY-MM-DD HH:MM:SS, in UTC, without a zone"),
         "boolean": ("not_a_boolean", "true or false"),
     }
     if column.logical_type in kinds:

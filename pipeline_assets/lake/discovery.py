@@ -2,7 +2,7 @@
 
 The cursor keeps a count and an order-free digest of all (uri, etag, size), and the highest key seen. A small
 zone is listed whole at every look. In a large one the common look lists only keys beyond the highest one, as
-producers date their keys; every `RECONCILE_EVERY` looks the whole zone is listed and the digest compared, which
+producers date their keys; at every `RECONCILE_EVERY`th look the whole zone is listed and the digest compared, which
 finds overwritten objects and keys that sort early. The cursor only decides whether to ring; what to load is
 decided by the ledger, so a lost or stale cursor costs one idle run.
 """
@@ -35,9 +35,11 @@ class Cursor:
     def load(cls, text: str | None) -> Cursor:
         """Read a cursor; one that cannot be read counts as none, which costs one idle run."""
         try:
-            return cls(**json.loads(text)) if text else cls()
+            cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
             return cls()
+        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.looks))
+        return cursor if whole and isinstance(cursor.highest, str) else cls()
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -45,7 +47,7 @@ class Cursor:
 
 def look(lake: Lake, bucket: str, prefix: str, cursor: Cursor) -> Cursor:
     """The cursor after one look at a zone; it differs in `digest` when anything is new, changed or gone."""
-    if cursor.count <= SMALL_ZONE or cursor.looks >= RECONCILE_EVERY:
+    if cursor.count <= SMALL_ZONE or cursor.looks + 1 >= RECONCILE_EVERY:
         return _advance(Cursor(), lake.list(bucket, prefix))
     seen = _advance(cursor, (o for o in lake.list(bucket, prefix, after=cursor.highest) if o.key > cursor.highest))
     return Cursor(seen.count, seen.digest, seen.highest, cursor.looks + 1)

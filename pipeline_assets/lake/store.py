@@ -8,6 +8,7 @@ copy, so whoever read it asks `changed` afterwards and throws the work away when
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
@@ -59,9 +60,12 @@ class Lake(ABC):
         return f"{self.scheme}://{bucket}/{key}"
 
     def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
-        """Every object below `prefix`, in no particular order; an absent bucket or prefix is empty.
+        """Every object below `prefix`, in no particular order; an absent prefix is empty.
 
         `after` skips keys up to and including that one, where the store can.
+
+        Raises:
+            LakeError: the store refused, or a bucket of S3 does not exist.
         """
         import obstore
 
@@ -145,11 +149,12 @@ class LocalLake(Lake):
     def publish(self, source: Path, bucket: str, key: str) -> str:
         uri = self.uri(bucket, key)
         target = self.path(uri)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Scratch and lake are both below the home, so this is a rename within one file system: atomic.
-        with open(source, "rb") as finished:
-            os.fsync(finished.fileno())
-        os.replace(source, target)
+        with _store_errors(f"writing {uri}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # Scratch and lake are both below the home, so this is a rename within one file system: atomic.
+            with open(source, "rb") as finished:
+                os.fsync(finished.fileno())
+            os.replace(source, target)
         return uri
 
     def stage_url(self, bucket: str) -> str:
@@ -158,10 +163,9 @@ class LocalLake(Lake):
     def path(self, uri: str) -> Path:
         """The plain file behind a uri."""
         bucket, key = uri.split("/", 3)[2:4]
-        path = Path(os.path.normpath(self.root / _bucket_name(bucket) / key))
-        if not path.is_relative_to(self.root / bucket):
-            raise ConfigurationError(f"{uri} points outside its bucket.")
-        return path
+        if {"", ".", ".."} & set(key.split("/")):
+            raise ConfigurationError(f"{uri} is no key of its bucket: a part of it is empty, `.` or `..`.")
+        return self.root / _bucket_name(bucket) / key
 
 
 class S3Lake(Lake):
@@ -190,11 +194,18 @@ class S3Lake(Lake):
                 self._stores[bucket] = S3Store(self.bucket_prefix + _bucket_name(bucket), **options)
         return self._stores[bucket]
 
+    def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
+        for landed in super().list(bucket, prefix, after):
+            # A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there.
+            if landed.size or self.head(landed.uri):
+                yield landed
+
     def fetch(self, landed: LandedObject, folder: Path) -> Path:
         import obstore
         from obstore.exceptions import PreconditionError
 
-        path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name}"
+        # A name in S3 may be longer than a file system takes.
+        path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
         with _store_errors(f"reading {landed.uri}"):
             try:
                 # The header is quoted, the etag in a listing and in our ledger is not.
@@ -239,7 +250,7 @@ def _bucket_name(bucket: str) -> str:
 
 
 class _store_errors:
-    """Turn the store's errors into ours, keeping the first line and leaving our own alone."""
+    """Turn the store's errors into ours, keeping what the store said and leaving our own alone."""
 
     def __init__(self, doing: str) -> None:
         self.doing = doing
@@ -250,6 +261,15 @@ class _store_errors:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         from obstore.exceptions import BaseError
 
-        if isinstance(error, BaseError) or (isinstance(error, OSError) and not isinstance(error, FileNotFoundError)):
-            first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise LakeError(f"Failed {self.doing}: {first}", remedy="The state is intact; run again.") from None
+        if isinstance(error, BaseError | ValueError) and ("invalid path" in str(error) or "parse path" in str(error)):
+            remedy = "Rename that object: parts of a key are UTF-8 text and not empty, `.` or `..`."
+            raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy=remedy) from None
+        if isinstance(error, BaseError | OSError):
+            raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy="The state is intact; run again.") from None
+
+
+def _said(error: Exception) -> str:
+    """One line of what the store said: obstore appends a dump of its inner state, S3 answers in XML."""
+    text = str(error).partition("\n\nDebug source:")[0]
+    answer = re.findall("<(?:Code|Message)>([^<]*)<", text)
+    return ": ".join([" ".join(text.partition(": <?xml")[0].split()) or type(error).__name__, *answer])

@@ -15,8 +15,8 @@ class Zone:
     """A prefix of a bucket and the file names in it that belong to one dataset.
 
     `pattern` is a shell pattern on the part of the key behind the prefix, matched without regard to case.
-    Names that begin with a dot are somebody's temporary files and belong to nothing; neither do folder
-    markers (keys that end with a slash).
+    Names that begin with a dot are somebody's temporary files, or lie in such a folder, and belong to nothing;
+    neither do folder markers (keys that end with a slash).
     """
 
     bucket: str
@@ -27,7 +27,7 @@ class Zone:
         if landed.bucket != self.bucket or not landed.key.startswith(self.prefix):
             return False
         name = landed.key[len(self.prefix) :]
-        hidden = name.rpartition("/")[2].startswith(".") or name.endswith("/") or not name
+        hidden = name.startswith(".") or "/." in name or name.endswith("/") or not name
         return not hidden and fnmatchcase(name.lower(), self.pattern.lower())
 
     def objects(self, lake: Lake) -> Iterator[LandedObject]:

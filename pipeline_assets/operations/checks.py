@@ -76,8 +76,8 @@ def _unique_key(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetC
 
 def _unknown_columns(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetCheckResult:
     rows = unit.rows(
-        f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, LATERAL FLATTEN(INPUT => T._RESCUED) AS F "
-        "WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
+        f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, "
+        "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
     )
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, contract.name],

@@ -32,9 +32,13 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     Raises:
         ConfigurationError: dagster.yaml there cannot be read.
     """
+    from filelock import FileLock
+
     prepare_dagster_home(home)
     try:
-        return dg.DagsterInstance.from_config(str(home))
+        # Two processes that open a new instance at once both create its tables, and one of them fails (1.13.27).
+        with FileLock(home / ".opening.lock"):
+            return dg.DagsterInstance.from_config(str(home))
     except dg.DagsterInvalidConfigError as error:
         raise ConfigurationError(f"{home}/dagster.yaml is wrong: {error.errors[0].message}") from None
 

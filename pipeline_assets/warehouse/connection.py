@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # In Snowflake each of these ends the open transaction with a commit.
 _COMMITS_THERE = frozenset(
     {"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "RENAME", "REVOKE", "TRUNCATE", "UNDROP", "USE"}
+    | {"CALL", "EXECUTE"}  # what they run may hold any of these
 )
 _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
@@ -176,8 +177,7 @@ def run_statement(connection: Any, sql: str, params: Sequence[object] | None = N
     except Exception as error:
         if not _is_database_error(error):
             raise
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise WarehouseError(f"The warehouse refused `{_first_words(sql)}`: {' '.join(lines[:2])}") from error
+        raise WarehouseError(f"The warehouse refused `{_first_words(sql)}`: {_one_line(error)}") from error
 
 
 def _roll_back(connection: Any) -> None:
@@ -194,6 +194,10 @@ def _is_database_error(error: Exception) -> bool:
     return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
+
+
 def _first_words(sql: str) -> str:
     words = " ".join(line for line in sql.split("\n") if not line.startswith("--")).split()
     return " ".join(words[:6]) + (" …" if len(words) > 6 else "")
@@ -203,7 +207,8 @@ def open_through_resource(options: dict[str, object]) -> Any:
     """Connect with `dagster_snowflake`'s resource and take the connection over.
 
     Raises:
-        ConfigurationError: the resource refuses the options; their values are not repeated.
+        ConfigurationError: the resource refuses the options or the key; their values are not repeated.
+        WarehouseError: the warehouse refuses the connection or cannot be reached.
     """
     from dagster_snowflake import SnowflakeResource
     from pydantic import ValidationError
@@ -213,4 +218,13 @@ def open_through_resource(options: dict[str, object]) -> Any:
     except ValidationError as error:
         fields = ", ".join(sorted({str(part) for problem in error.errors() for part in problem["loc"]}))
         raise ConfigurationError(f"The Snowflake connection is not configured: {fields}.") from None
-    return manager.__enter__()
+    try:
+        return manager.__enter__()
+    except (ValueError, TypeError):  # what cryptography says of a key
+        raise ConfigurationError(
+            "PIPELINE_SNOWFLAKE_PRIVATE_KEY is no PEM key, or PIPELINE_SNOWFLAKE_PRIVATE_KEY_PASSWORD does not open it."
+        ) from None
+    except Exception as error:
+        if not _is_database_error(error):
+            raise
+        raise WarehouseError(f"No connection to the warehouse: {_one_line(error)}") from error

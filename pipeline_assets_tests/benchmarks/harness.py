@@ -1,0 +1,326 @@
+"""Measure contenders fairly: fresh processes, interleaved rounds, medians.
+
+Rounds run A B C A B C, so that a machine that slows down slows everybody down. The first round warms the page cache and
+is thrown away. The contenders of a round share its folder and run in the order listed, so one may go on from
+where an earlier one stopped; what a contender leaves in `out/` is deleted after it.
+
+The surprising thing: the disk is flushed before every measurement. Otherwise a contender pays for writing back the
+result of the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+PROJECT_ROOT = Path(__file__).parents[2]
+ROUNDS = 5
+QUICK_ROUNDS = 2
+_SAMPLE_SECONDS = 0.02
+_TIME_LIMIT = 900
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What is asked of ours, beside one contender.
+
+    `at_most`: ours takes at most `limit` times this contender's time. `faster`: ours is at least `limit` times as fast.
+    `seconds`: this contender itself takes at most `limit` seconds.
+    """
+
+    kind: Literal["at_most", "faster", "seconds"]
+    limit: float
+
+    def measured(self, ours: float, contender: float) -> float:
+        return {"at_most": ours / contender, "faster": contender / ours, "seconds": contender}[self.kind]
+
+    def met(self, ours: float, contender: float) -> bool:
+        measured = self.measured(ours, contender)
+        return measured >= self.limit if self.kind == "faster" else measured <= self.limit
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to do the work.
+
+    Functions are of a module (a fresh process finds them by name) and take (inputs, folder, **arguments). `work` is
+    measured; `prepare` runs before it in another process; `rows_of` counts the rows of the result after the clock
+    has stopped, else `work` may return them. Other than `expected_rows` is a failure: fast and wrong is not fast.
+    """
+
+    name: str
+    work: Callable
+    prepare: Callable | None = None
+    rows_of: Callable | None = None
+    expected_rows: int | None = None
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
+    bar: Bar | None = None
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Contenders for one job; the first is ours, which the ratios refer to.
+
+    `make_inputs` is a function (inputs, folder) that fills the folder `inputs` with files for all. They are made once;
+    and again when the text of one of `inputs_from`, the source files that decide about them, has changed.
+    """
+
+    name: str
+    title: str
+    about: str
+    contenders: tuple[Contender, ...]
+    make_inputs: Callable | None = None
+    inputs_from: tuple[Path, ...] = ()
+    rounds: int = ROUNDS
+    quick_rounds: int = QUICK_ROUNDS
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one contender: seconds, bytes; or why there is none."""
+
+    seconds: float = 0.0
+    imports: float = 0.0
+    peak: int = 0
+    rows: int | None = None
+    failure: str | None = None
+
+
+@dataclass
+class Result:
+    """All rounds of one contender."""
+
+    contender: Contender
+    runs: list[Measurement] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """Median seconds, or None when the contender failed."""
+        return None if self.failure or not self.runs else statistics.median(run.seconds for run in self.runs)
+
+    @property
+    def imports(self) -> float:
+        return statistics.median(run.imports for run in self.runs)
+
+    @property
+    def peak(self) -> float:
+        return statistics.median(run.peak for run in self.runs)
+
+    def add(self, run: Measurement, *, warm_up: bool) -> None:
+        """Keep a run; the first failure is the contender's result, and ends its part in later rounds."""
+        self.failure = self.failure or run.failure
+        if not warm_up:
+            self.runs.append(run)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A contender beside ours; a bar in seconds stands alone and has no ratio."""
+
+    result: Result
+    ratio: float | None
+    measured: float | None
+    met: bool | None
+
+
+def compare(results: list[Result]) -> list[Comparison]:
+    """Set every result beside the first; what was not measured has no ratio and meets no bar."""
+    ours = results[0].seconds
+    return [_compared(result, ours) for result in results]
+
+
+def _compared(result: Result, ours: float | None) -> Comparison:
+    theirs, bar = result.seconds, result.contender.bar
+    if theirs is None:
+        return Comparison(result, None, None, None)
+    if bar is not None and bar.kind == "seconds":
+        return Comparison(result, None, theirs, bar.met(theirs, theirs))
+    if ours is None:
+        return Comparison(result, None, None, None)
+    if bar is None:
+        return Comparison(result, theirs / ours, None, None)
+    return Comparison(result, theirs / ours, bar.measured(ours, theirs), bar.met(ours, theirs))
+
+
+def measure(benchmark: Benchmark, *, quick: bool = False, say: Callable[[str], None] = print) -> list[Result]:
+    """Run all rounds of a benchmark; a contender that fails is told as failed, never left out.
+
+    Raises:
+        RuntimeError: the input files could not be made.
+    """
+    inputs = _inputs(benchmark)
+    results = [Result(contender) for contender in benchmark.contenders]
+    rounds = benchmark.quick_rounds if quick else benchmark.rounds
+    for number in range(rounds + 1):
+        with tempfile.TemporaryDirectory(prefix="round-", dir=_cache()) as folder:
+            for result in results:
+                if result.failure is None:
+                    run = run_once(result.contender, inputs, Path(folder))
+                    result.add(run, warm_up=number == 0)
+                    say(_progress(number, rounds, result.contender, run))
+    return results
+
+
+def _progress(number: int, rounds: int, contender: Contender, run: Measurement) -> str:
+    which = f"round {number}/{rounds}" if number else "warm-up"
+    told = f"failed: {run.failure}" if run.failure else f"{run.seconds:8.2f} s {run.peak / 1e6:8.0f} MB"
+    return f"  {which:<10} {contender.name:<60} {told}"
+
+
+def run_once(contender: Contender, inputs: Path, folder: Path) -> Measurement:
+    """Prepare and measure one contender in `folder`; what it wrote to out/ is gone afterwards."""
+    out = folder / "out"
+    out.mkdir(parents=True)
+    try:
+        if contender.prepare:
+            prepared = _in_fresh_process(contender.prepare, inputs, folder, contender.arguments)
+            if prepared.failure:
+                return prepared
+        os.sync()
+        run = _in_fresh_process(
+            contender.work, inputs, folder, contender.arguments, contender.imports, contender.rows_of
+        )
+    finally:
+        shutil.rmtree(out)
+    expected = contender.expected_rows
+    if run.failure is None and expected is not None and run.rows != expected:
+        return Measurement(failure=f"{run.rows} rows instead of {expected}")
+    return run
+
+
+def _in_fresh_process(
+    function: Callable,
+    inputs: Path,
+    folder: Path,
+    arguments: Mapping[str, object],
+    imports: tuple[str, ...] = (),
+    rows_of: Callable | None = None,
+) -> Measurement:
+    answer, log = folder / "answer.json", folder / "log.txt"
+    answer.unlink(missing_ok=True)
+    request = {
+        "work": _name(function),
+        "rows_of": _name(rows_of) if rows_of else None,
+        "inputs": str(inputs),
+        "folder": str(folder),
+        "arguments": dict(arguments),
+        "imports": imports,
+        "answer": str(answer),
+    }
+    command = [sys.executable, "-m", "pipeline_assets_tests.benchmarks.worker", json.dumps(request)]
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            command, cwd=folder, env=_environment(folder), stdout=stream, stderr=stream, start_new_session=True
+        )
+        peak, in_time = _watch(process)
+    if not in_time:
+        return Measurement(failure=f"not done after {_TIME_LIMIT} s")
+    if not answer.exists():
+        last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
+        return Measurement(failure=f"the process ended with {process.returncode}: {last}")
+    told = json.loads(answer.read_text())
+    if "failure" in told:
+        return Measurement(failure=told["failure"])
+    return Measurement(told["seconds"], told["imports"], max(told["peak"], peak), told["rows"])
+
+
+def _name(function: Callable) -> str:
+    return f"{function.__module__}:{function.__name__}"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Ours without the settings of this installation, and with temporary files in the round's folder."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "DAGSTER_"))}
+    return kept | {"PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(folder)}
+
+
+def _watch(process: subprocess.Popen) -> tuple[int, bool]:
+    """Wait; returns the peak resident bytes of the process and its descendants together, and whether it ended in time.
+
+    The worker adds its own exact peak; sampling is for those that work in other processes, such as Spark's JVM.
+    """
+    peak, deadline = 0, time.monotonic() + _TIME_LIMIT
+    try:
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                return peak, False
+            peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
+            time.sleep(_SAMPLE_SECONDS)
+    finally:
+        _end_group(process)
+    return peak, True
+
+
+def _end_group(process: subprocess.Popen) -> None:
+    """End what the worker (the leader of its own session) left running, such as a JVM."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    finally:
+        process.wait()
+
+
+def _tree(pid: int) -> list[int]:
+    found, waiting = [], [pid]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += _children(found[-1])
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    children: list[int] = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/children") as file:
+                children += map(int, file.read().split())
+    except OSError:
+        pass  # It ended while being looked at.
+    return children
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _cache() -> Path:
+    cache = Path(tempfile.gettempdir()) / f"pipeline-assets-benchmarks-{os.getuid()}"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return cache
+
+
+def _inputs(benchmark: Benchmark) -> Path:
+    """The benchmark's input files, made when missing; older ones of the same benchmark are deleted."""
+    key = hashlib.sha256(b"".join(source.read_bytes() for source in benchmark.inputs_from)).hexdigest()[:12]
+    inputs = _cache() / f"inputs-{benchmark.name}-{key}"
+    if inputs.exists() or benchmark.make_inputs is None:
+        return inputs
+    for old in _cache().glob(f"inputs-{benchmark.name}-*"):
+        shutil.rmtree(old)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=_cache()) as folder:
+        unfinished = Path(folder) / "inputs"
+        unfinished.mkdir()
+        made = _in_fresh_process(benchmark.make_inputs, unfinished, Path(folder), {})
+        if made.failure:
+            raise RuntimeError(f"The input files of {benchmark.name} could not be made: {made.failure}")
+        unfinished.rename(inputs)
+    return inputs

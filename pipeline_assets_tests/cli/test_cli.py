@@ -1,0 +1,256 @@
+"""The console script as a hurried stranger uses it: results on stdout, the rest on stderr, exit codes that tell."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets import cli
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture()
+def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    """Call the console script in this process; returns (exit code, stdout, stderr)."""
+    monkeypatch.setenv("PIPELINE_HOME", str(lake.home))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pipeline-assets", *arguments])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield call
+    os.environ.pop("DAGSTER_HOME", None)
+
+
+@pytest.fixture()
+def loaded(lake: BookingsLake, command):
+    lake.customers("", customer(1), customer(2))
+    lake.bookings("", booking(1, 1, "10.10"), booking(2, 2, "x"), booking(3, 9))
+    assert command("run", "bookings")[0] == 0
+    return lake
+
+
+def test_run_json_is_one_object_with_the_documented_fields(lake: BookingsLake, command) -> None:
+    lake.customers("", customer(1), customer(1, "Newer"))
+    lake.bookings("", booking(1, 1), booking(2, 1, "x"), booking(3, 9))
+    code, out, _ = command("run", "bookings", "--json")
+    answer = json.loads(out)
+    assert code == 0
+    assert set(answer) == {"pipeline", "success", "run_id", "seconds", "objects", "rows", "assets", "checks"}
+    assert answer["objects"] == {"new": 2, "known": 0, "loaded": 2, "rejected": 0}
+    assert answer["rows"] == {"read": 5, "loaded": 2, "superseded": 1, "quarantined": 2}
+    assert {"key": "bookings/daily_spend", "status": "materialized"} in answer["assets"]
+    quarantine = next(check for check in answer["checks"] if check["name"] == "quarantine")
+    assert quarantine == {"asset": "bookings/customers", "name": "quarantine", "passed": False, "severity": "WARN"}
+
+
+def test_the_run_is_recorded_in_the_instance_with_its_metadata(loaded: BookingsLake) -> None:
+    import dagster as dg
+
+    from pipeline_assets.operations.execution import dagster_instance
+
+    with dagster_instance(loaded.home / "dagster") as instance:
+        (run,) = instance.get_runs()
+        event = instance.get_latest_materialization_event(dg.AssetKey(["bookings", "customer_bookings"]))
+    assert run.status is dg.DagsterRunStatus.SUCCESS
+    metadata = event.asset_materialization.metadata
+    assert metadata["dagster/row_count"].value == 1
+    assert metadata["objects_loaded"].value == 2
+    assert metadata["bytes_read"].value > 0
+    assert "INNER JOIN CUSTOMERS" in metadata["sql"].value
+    assert "example.org" not in metadata["preview"].value
+    assert "•••" in metadata["preview"].value
+
+
+def test_query_json_keeps_decimals_exact_and_names_as_the_warehouse_has_them(loaded: BookingsLake, command) -> None:
+    code, out, _ = command(
+        "query", "SELECT BOOKING_ID, AMOUNT_SPENT, BOOKING_DATE, PHONE_NUMBER, 1 AS ONE FROM BOOKINGS.CUSTOMER_BOOKINGS",
+        "--format", "json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out) == [
+        {"BOOKING_ID": "1", "AMOUNT_SPENT": "10.1000", "BOOKING_DATE": "2005-05-24", "PHONE_NUMBER": None, "ONE": 1}
+    ]
+
+
+def test_query_csv_is_csv(loaded: BookingsLake, command) -> None:
+    code, out, _ = command("query", "SELECT 'a,\"b' AS X, NULL AS Y", "--format", "csv")
+    assert code == 0
+    assert list(csv.reader(io.StringIO(out))) == [["X", "Y"], ['a,"b', ""]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("run", "nope"), 2, "Known: bookings"),
+        (("run",), 2, "Missing argument"),
+        (("run", "bookings", "--extract"), 2, "no source to extract from"),
+        (("query", "SELECT 1; SELECT 2"), 2, "One statement at a time"),
+        (("query", ""), 2, "no statement"),
+        (("query", "SELECT * FROM NOPE.NOPE"), 1, "does not exist"),
+        (("query", "SELEC 1"), 1, "refused"),
+        (("query", "SELECT 'unfinished"), 2, "Not Snowflake SQL"),
+        (("quarantine", "show", "nope"), 2, "No quarantined record"),
+        (("quarantine", "list", "nope"), 2, "Known: bookings"),
+        (("quarantine", "export", "/nope/x.csv"), 2, "cannot be written"),
+        (("samples", "nope"), 2, "Known: bookings"),
+        (("samples", "bookings", "--scale", "0"), 2, "scale"),
+        (("demo", "--scale", "-1"), 2, "scale"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line_and_no_traceback(command, arguments, code, message) -> None:
+    got, out, err = command(*arguments)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_a_failed_run_says_why_and_exits_with_1(lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline_assets.warehouse import publication
+
+    lake.customers("", customer(1))
+    monkeypatch.setattr(publication, "_fill", lambda *_: (_ for _ in ()).throw(publication.RowAccountingError("Off by one.")))
+    code, out, err = command("run", "bookings", "--json")
+    answer = json.loads(out)
+    assert code == 1
+    assert answer["success"] is False
+    assert answer["error"] == "Off by one."
+    assert {asset["status"] for asset in answer["assets"]} == {"failed"}
+    assert "Traceback" not in err
+    alert = json.loads((lake.home / "alerts.jsonl").read_text())
+    assert (alert["level"], alert["facts"]["error"]) == ("error", "Off by one.")
+
+
+def test_quarantine_lists_without_records_shows_and_exports_them(loaded: BookingsLake, command, tmp_path: Path) -> None:
+    code, out, _ = command("quarantine", "list")
+    assert code == 0
+    assert "not_a_number" in out
+    assert "orphan_booking" in out
+    ((quarantine_id, raw),) = loaded.rows(
+        "SELECT QUARANTINE_ID, RAW_RECORD FROM OPS.QUARANTINE WHERE REASON_CODE = 'not_a_number'"
+    )
+    assert raw not in out
+    code, out, _ = command("quarantine", "show", quarantine_id)
+    assert raw in out
+    code, _, err = command("quarantine", "export", str(tmp_path / "out.csv"), "bookings")
+    assert "2 records" in err
+    with open(tmp_path / "out.csv", newline="") as file:
+        assert raw in {row["RAW_RECORD"] for row in csv.DictReader(file)}
+
+
+def test_replay_loads_what_passes_by_now_once(loaded: BookingsLake, command) -> None:
+    loaded.customers("_late", customer(9))
+    assert command("run", "bookings")[0] == 0
+    code, out, _ = command("quarantine", "replay", "bookings", "--json")
+    assert code == 0
+    assert json.loads(out)["success"] is True
+    assert loaded.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY 1") == [("1",), ("3",)]
+
+
+def test_reprocess_takes_known_objects_again_and_changes_nothing(loaded: BookingsLake, command) -> None:
+    before = loaded.tables()
+    code, out, _ = command("run", "bookings", "--reprocess", "--json")
+    assert code == 0
+    assert json.loads(out)["objects"] == {"new": 2, "known": 0, "loaded": 2, "rejected": 0}
+    assert loaded.tables() == before
+    assert loaded.rows("SELECT COUNT(*) FROM OPS.QUARANTINE") == [(2,)]
+
+
+def test_status_before_and_after_a_run(lake: BookingsLake, command) -> None:
+    code, out, _ = command("status")
+    assert code == 0
+    assert "never" in out
+    lake.customers("", customer(1))
+    command("run", "bookings")
+    assert "never" not in command("status")[1]
+
+
+def test_doctor_passes_and_masks_secrets(command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_SNOWFLAKE_PRIVATE_KEY", "very secret")
+    code, out, err = command("doctor")
+    assert code == 0, out + err
+    assert "very secret" not in out + err
+    assert "PIPELINE_SNOWFLAKE_PRIVATE_KEY" in out
+    assert "FAIL" not in out
+
+
+def test_doctor_names_what_does_not_work(command, lake: BookingsLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_PROFILE", "aws")
+    monkeypatch.setenv("PIPELINE_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    code, out, _ = command("doctor")
+    assert code == 1
+    assert "FAIL warehouse: Snowflake is not configured: PIPELINE_SNOWFLAKE_ACCOUNT" in out
+
+
+@pytest.mark.slow
+def test_demo_twice_loads_nothing_twice(tmp_path: Path) -> None:
+    """In a process of its own, as people run it."""
+    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    outputs = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline_assets.cli", "demo"],
+            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+        outputs.append(done.stdout)
+    assert "4 new objects (4 loaded, 0 rejected), 0 known" in outputs[0]
+    assert "0 new objects (0 loaded, 0 rejected), 4 known" in outputs[1]
+    assert outputs[0].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0] == (
+        outputs[1].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("PIPELINE_PROFILE", "azure"), ("PIPELINE_HOME", "/proc/nope"), ("PIPELINE_REJECT_SHARE", "7")],
+)
+def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), variable: value}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_malformed_contract_stops_before_anything_starts(lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline_assets.bookings import pipeline as bookings
+
+    def broken(name: str) -> object:
+        path = lake.home / f"{name}.yaml"
+        path.write_text("apiVersion: v3.1.0\nschema: [\n")
+        return bookings.load_contract(path)
+
+    monkeypatch.setattr(bookings, "contract", broken)
+    code, _, err = command("run", "bookings")
+    assert code == 2
+    assert "customers.yaml, line" in err
+
+
+def test_an_empty_and_a_header_only_file_load_zero_rows(lake: BookingsLake, command) -> None:
+    lake.write("booking_details_empty.csv", "")
+    lake.write("booking_details_header.csv", BOOKING_HEADER)
+    code, out, _ = command("run", "bookings", "--json")
+    assert code == 0
+    assert json.loads(out)["objects"]["loaded"] == 2

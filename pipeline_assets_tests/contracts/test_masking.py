@@ -1,0 +1,34 @@
+"""Personal data does not appear where people look at samples."""
+
+from __future__ import annotations
+
+from pipeline_assets.bookings.pipeline import contract
+from pipeline_assets.contracts.masking import MASK, mask_row
+
+
+def masked(**values: object) -> dict[str, object]:
+    return dict(zip(values, mask_row(contract("customer_bookings"), list(values), list(values.values())), strict=True))
+
+
+def test_personal_columns_are_masked_and_others_shown() -> None:
+    assert masked(BOOKING_ID="1", EMAIL="ada@example.org", ADDRESS="Here") == {
+        "BOOKING_ID": "1",
+        "EMAIL": MASK,
+        "ADDRESS": MASK,
+    }
+
+
+def test_null_stays_null() -> None:
+    assert masked(EMAIL=None) == {"EMAIL": None}
+
+
+def test_an_empty_personal_value_is_masked_too() -> None:
+    assert masked(EMAIL="") == {"EMAIL": MASK}
+
+
+def test_a_column_that_nobody_cleared_is_masked() -> None:
+    assert masked(_RESCUED='{"PASSPORT": "X1"}', PASSPORT="X1") == {"_RESCUED": MASK, "PASSPORT": MASK}
+
+
+def test_where_a_row_came_from_is_shown() -> None:
+    assert masked(_SOURCE_URI="lake://b/k") == {"_SOURCE_URI": "lake://b/k"}

@@ -1,0 +1,268 @@
+"""Validation rules, run by DuckDB and compared with plain Python.
+
+The rules are Snowflake SQL; the model below says in Python what they promise, and hypothesis looks for text on which
+the two disagree.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+
+import duckdb
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.arrow import arrow_schema
+from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.validation import cleaned, rules, text_column, typed
+from pipeline_assets.sqlfiles import transpile
+
+CONNECTION = duckdb.connect()
+
+
+def contract_of(*columns: Column) -> Contract:
+    return Contract("things", "THINGS", "1", "shop", "", "", "", columns)
+
+
+def judge(column: Column, texts: Sequence[str | None]) -> list[tuple[object, str | None]]:
+    """(typed value, code of the first broken rule or None) for each text."""
+    found = rules(contract_of(column))
+    cases = " ".join(f"WHEN {rule.broken} THEN '{rule.code}'" for rule in found)
+    fault = f"CASE {cases} END" if cases else "NULL"
+    sql = (
+        f"SELECT {column.name}, {fault} AS FAULT FROM (SELECT *, {typed(column)} AS {column.name} FROM "
+        f"(SELECT N, {cleaned(column, 'C0')} AS {text_column(column.name)} FROM RAW) AS CLEANED) AS TYPED ORDER BY N"
+    )
+    CONNECTION.execute(
+        "CREATE OR REPLACE TEMP TABLE RAW AS SELECT UNNEST(RANGE(?)) AS N, UNNEST(?::VARCHAR[]) AS C0",
+        [len(texts), list(texts)],
+    )
+    return CONNECTION.execute(transpile(sql, "duckdb")).fetchall()
+
+
+def trimmed(text: str) -> str:
+    """Without the blanks around it; a tab or a line end is no blank."""
+    blanks = "".join({character for character in text if unicodedata.category(character) == "Zs"})
+    return text.strip(blanks) if blanks else text
+
+
+# --- numbers -----------------------------------------------------------------------------------------------
+
+
+def number(text: str, precision: int, scale: int) -> Decimal | None:
+    """The number that NUMBER(precision, scale) keeps exactly, or None."""
+    if not re.fullmatch(r"[+-]?[0-9]+([.][0-9]*)?", text):
+        return None
+    whole, _, fraction = text.lstrip("+-").partition(".")
+    if len(fraction.rstrip("0")) > scale or len(whole.lstrip("0")) > precision - scale:
+        return None
+    return Decimal(text)
+
+
+NUMBERS = ["NUMBER(18,4)", "NUMBER(12,2)", "NUMBER(38,0)", "NUMBER(38,10)", "NUMBER(3,3)", "NUMBER(1,0)"]
+digits = st.text("0123456789", max_size=40)
+numberish = st.one_of(
+    st.builds(
+        "{}{}{}{}".format, st.sampled_from(["", "+", "-", "--"]), digits, st.sampled_from(["", ".", ","]), digits
+    ),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.text("0123456789.,+-eE_ xNa\u0661\u0662\t\u00a0", max_size=12),
+    st.text(max_size=6),
+)
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@settings(max_examples=50)
+@given(texts=st.lists(numberish.filter(lambda text: "\0" not in text), min_size=1, max_size=30))
+@example(texts=["1e3", "1_000", "١٢", "NaN", "Infinity", "12,50", "1,000.00", "0x10", "$5", "5-", "", ".", "-", "+"])
+@example(texts=["007", "5.", "+5", "-0", "0.1230", "9" * 38, "9" * 39, "0" * 50 + "1", "1." + "0" * 60])
+def test_a_number_is_kept_exactly_or_not_at_all(kind: str, texts: list[str]) -> None:
+    column = Column("AMOUNT", "number", kind)
+
+    for text, (value, fault) in zip(texts, judge(column, texts), strict=True):
+        clean = trimmed(text)
+        expected = number(clean, *column.precision_and_scale)
+        assert value == expected, text
+        assert fault == ("not_a_number" if clean and expected is None else None), text
+
+
+# --- dates -------------------------------------------------------------------------------------------------
+
+DATES = {
+    "YYYY-MM-DD": (r"(?P<y>[0-9]{4})-(?P<m>[0-9]{2})-(?P<d>[0-9]{2})", "{y}-{m}-{d}"),
+    "DD-MM-YYYY": (r"(?P<d>[0-9]{2})-(?P<m>[0-9]{2})-(?P<y>[0-9]{4})", "{d}-{m}-{y}"),
+    "MM/DD/YYYY": (r"(?P<m>[0-9]{2})/(?P<d>[0-9]{2})/(?P<y>[0-9]{4})", "{m}/{d}/{y}"),
+    "DD/MM/YYYY": (r"(?P<d>[0-9]{2})/(?P<m>[0-9]{2})/(?P<y>[0-9]{4})", "{d}/{m}/{y}"),
+    "YYYYMMDD": (r"(?P<y>[0-9]{4})(?P<m>[0-9]{2})(?P<d>[0-9]{2})", "{y}{m}{d}"),
+}
+
+
+def day(text: str, formats: Sequence[str]) -> date | None:
+    """The date by the first format that fits the text's shape; no second guess."""
+    for form in formats:
+        if fit := re.fullmatch(DATES[form][0], text):
+            try:
+                return date(int(fit["y"]), int(fit["m"]), int(fit["d"]))
+            except ValueError:
+                return None
+    return None
+
+
+dateish = st.one_of(
+    st.builds(
+        lambda form, d, m, y: DATES[form][1].format(d=d, m=m, y=y),
+        st.sampled_from(list(DATES)),
+        st.integers(0, 32).map("{:02}".format),
+        st.integers(0, 13).map("{:02}".format),
+        st.one_of(st.integers(0, 9999).map("{:04}".format), st.integers(0, 99).map("{:02}".format)),
+    ),
+    st.text("0123456789-/ ", max_size=12),
+)
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [("YYYY-MM-DD",), ("DD-MM-YYYY", "YYYY-MM-DD"), ("MM/DD/YYYY", "DD/MM/YYYY"), ("YYYYMMDD",)],
+    ids=" ".join,
+)
+@settings(max_examples=50)
+@given(texts=st.lists(dateish, min_size=1, max_size=30))
+@example(texts=["31-02-2020", "29-02-2020", "29-02-2021", "2020-02-30", "24-05-05", "05-24-2020", "2020-5-1"])
+@example(texts=["0000-00-00", "0000-01-01", "01-01-0000", "0001-01-01", "9999-12-31", "2020-01-01 00:00", "12/13/2020"])
+def test_a_date_is_a_day_of_the_calendar_in_an_accepted_format(formats: tuple[str, ...], texts: list[str]) -> None:
+    column = Column("DAY", "date", "DATE", input_formats=formats)
+
+    for text, (value, fault) in zip(texts, judge(column, texts), strict=True):
+        expected = day(trimmed(text), formats)
+        assert value == expected, text
+        assert fault == ("not_a_date" if trimmed(text) and expected is None else None), text
+
+
+# --- timestamps and booleans -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-02-29", "2024-02-29 00:00:00"),
+        ("2024-02-29T23:59", "2024-02-29 23:59:00"),
+        ("2024-02-29 23:59:58", "2024-02-29 23:59:58"),
+        ("2024-02-29 23:59:58.123456", "2024-02-29 23:59:58.123456"),
+        ("2024-02-29 23:59:58.123456000", "2024-02-29 23:59:58.123456"),
+    ],
+)
+def test_a_timestamp_is_read_to_the_microsecond(text: str, expected: str) -> None:
+    ((value, fault),) = judge(Column("HAPPENED_AT", "timestamp", "TIMESTAMP_NTZ(6)"), [text])
+
+    assert (str(value), fault) == (expected, None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-02-29 23:59:58.1234567",  # would be rounded: FAULTS 22
+        "2024-02-29T23:59:58+02:00",  # DuckDB would shift it, Snowflake would drop the offset
+        "2024-02-29T23:59:58Z",
+        "2024-02-29 24:00:00",
+        "2024-02-30 10:00:00",
+        "0000-00-00 00:00:00",
+        "infinity",
+        "epoch",
+        "10:00",
+    ],
+)
+def test_a_timestamp_that_would_have_to_be_guessed_is_set_aside(text: str) -> None:
+    assert judge(Column("HAPPENED_AT", "timestamp", "TIMESTAMP_NTZ(6)"), [text]) == [(None, "not_a_timestamp")]
+
+
+def test_a_boolean_is_true_or_false_and_nothing_that_engines_read_differently() -> None:
+    column = Column("FLAG", "boolean", "BOOLEAN")
+
+    assert judge(column, ["true", "FALSE", " True "]) == [(True, None), (False, None), (True, None)]
+    assert judge(column, ["1", "t", "yes", "on", "2", "untrue"]) == [(None, "not_a_boolean")] * 6
+
+
+# --- text --------------------------------------------------------------------------------------------------
+
+
+def test_blanks_around_a_name_are_trimmed_and_a_blank_name_is_none() -> None:
+    name = Column("NAME", "string", "VARCHAR")
+
+    assert judge(name, ["  Ada  ", " Ada L. ", "   ", "", None]) == [
+        ("Ada", None),
+        ("Ada L.", None),
+        (None, None),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_blanks_of_free_text_are_kept_to_the_last() -> None:
+    text = Column("NOTE", "string", "VARCHAR", keep_blanks=True)
+
+    assert judge(text, ["  a\nb  ", " ", ""]) == [("  a\nb  ", None), (" ", None), (None, None)]
+
+
+@given(texts=st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])), min_size=1))
+def test_nothing_else_of_a_text_changes(texts: list[str]) -> None:
+    found = judge(Column("NAME", "string", "VARCHAR"), texts)
+
+    assert [value for value, _ in found] == [trimmed(text) or None for text in texts]
+
+
+def test_a_required_value_is_missing_when_blank() -> None:
+    assert judge(Column("ID", "string", "VARCHAR", required=True, key=True), [" "]) == [(None, "missing_key")]
+    assert judge(Column("STATUS", "string", "VARCHAR", required=True), [" "]) == [(None, "missing_value")]
+
+
+def test_a_list_of_accepted_values_is_exact() -> None:
+    status = Column("STATUS", "string", "VARCHAR", accepted=("open", "it's", "back\\slash"))
+
+    assert [fault for _, fault in judge(status, ["open", " open", "it's", "back\\slash", None])] == [None] * 5
+    assert [fault for _, fault in judge(status, ["OPEN", "opened", "it", "x'; --"])] == ["not_accepted_value"] * 4
+
+
+def test_length_counts_characters_not_bytes() -> None:
+    code = Column("CODE", "string", "VARCHAR(3)", max_length=3)
+
+    assert [fault for _, fault in judge(code, ["äöü", "🦆🦆🦆", "abc  "])] == [None] * 3
+    assert [fault for _, fault in judge(code, ["äöüß", "🦆🦆🦆🦆"])] == ["too_long"] * 2
+
+
+def test_a_missing_key_is_reported_before_anything_else() -> None:
+    """One record has one reason: the one that tells most."""
+    amount = Column("AMOUNT", "number", "NUMBER(18,4)", required=True)
+    key = Column("ID", "string", "VARCHAR(3)", required=True, key=True, max_length=3)
+
+    assert [rule.code for rule in rules(contract_of(amount, key))] == [
+        "missing_key",
+        "missing_value",
+        "not_a_number",
+        "too_long",
+    ]
+
+
+def test_every_type_of_a_contract_has_an_arrow_type_that_keeps_it() -> None:
+    columns = (
+        Column("A", "number", "NUMBER(18,4)"),
+        Column("B", "date", "DATE"),
+        Column("C", "timestamp", "TIMESTAMP_NTZ(6)"),
+        Column("D", "boolean", "BOOLEAN"),
+        Column("E", "string", "VARCHAR(8)"),
+    )
+
+    schema = arrow_schema(target_table(contract_of(*columns)), ("A", "B", "C", "D", "E"))
+
+    assert [str(kind) for kind in schema.types] == [
+        "decimal128(18, 4)",
+        "date32[day]",
+        "timestamp[us]",
+        "bool",
+        "string",
+    ]

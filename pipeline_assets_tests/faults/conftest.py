@@ -1,0 +1,53 @@
+"""The zygote that crashes for the tests of this folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Zygote:
+    """Orders crashes from the process in `zygote.py`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.faults.zygote"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")},
+        )
+
+    def order(self, home: Path, kill_at: int | None = None, **request: object) -> dict:
+        """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace" and "rows"."""
+        trace = self.folder / "trace.json"
+        trace.unlink(missing_ok=True)
+        order = {"home": str(home), "kill_at": kill_at, "request": request, "trace": str(trace)}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer | (json.loads(trace.read_text()) if trace.exists() else {})
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.close()

@@ -1,0 +1,98 @@
+"""A process that has imported everything and forks one child per order, so that hundreds of crashes are cheap.
+
+Run as `python -m pipeline_assets_tests.faults.zygote`; an order is one JSON line on stdin, the answer one on stdout.
+Nothing but importing happens in this process: DuckDB and obstore start threads when they are used, and a thread does
+not survive a fork. The child runs one batch and, when `kill_at` is given, kills itself with SIGKILL just before that
+boundary. Boundaries are counted: every statement sent to the warehouse, every write to the lake, every engine step.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster_snowflake  # noqa: F401 - imported for the children
+import duckdb  # noqa: F401
+import fakesnow  # noqa: F401
+import obstore.store  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import snowflake.connector.pandas_tools  # noqa: F401
+import sqlglot.optimizer.qualify  # noqa: F401
+import yaml  # noqa: F401
+
+from pipeline_assets.engine import duckdb_engine
+from pipeline_assets.lake import store
+from pipeline_assets.warehouse import connection, embedded
+from pipeline_assets_tests.bookings_lake import BookingsLake
+
+WATCHED = [
+    (store.LocalLake, "publish"),
+    (store.Lake, "move"),
+    (store.Lake, "delete"),
+    (store.Lake, "delete_prefix"),
+    (store.Lake, "changed"),
+    (duckdb_engine.DuckDBSession, "read"),
+    (duckdb_engine.DuckDBSession, "settle"),
+    (duckdb_engine.DuckDBSession, "write"),
+    (connection, "run_statement"),
+]
+
+
+def watch(kill_at: int | None, trace: list[str]) -> None:
+    """Count every boundary and die before number `kill_at` (from 1)."""
+
+    def wrapped(name: str, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def call(*args: object, **kwargs: object) -> object:
+            detail = " ".join(str(args[1]).split()[:3]) if name == "run_statement" else ""
+            trace.append(f"{name} {detail}".strip())
+            if len(trace) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*args, **kwargs)
+
+        return call
+
+    for owner, name in WATCHED:
+        function = wrapped(name, getattr(owner, name))
+        setattr(owner, name, function)
+        if owner is connection:
+            embedded.run_statement = function
+
+
+def child(order: dict) -> None:
+    """One batch; writes the trace of boundaries to `order["trace"]` when it survives."""
+    trace: list[str] = []
+    watch(order.get("kill_at"), trace)
+    lake = BookingsLake.at(Path(order["home"]))
+    report = lake.run(order.get("run_id", "crash"), **order.get("request", {}))
+    Path(order["trace"]).write_text(json.dumps({"trace": trace, "rows": report.rows}), encoding="utf-8")
+
+
+def main() -> None:
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                child(json.loads(line))
+                status = 0
+            except BaseException:  # noqa: BLE001 - the child must end here, whatever happened
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        _, status = os.waitpid(pid, 0)
+        print(
+            json.dumps({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "code": status >> 8}),
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

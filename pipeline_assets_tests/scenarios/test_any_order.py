@@ -1,0 +1,180 @@
+"""Any number of runs, in any order, over redelivered, overwritten and late files gives the tables of one clean run.
+
+The clean run is a plain Python model: every object version that a run has seen, folded newest-wins.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+CUSTOMER_IDS = ["1", "2", "3"]
+NAMES = ["", "_a", "_b"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file that lands (again): `rows` are (key, customer id, variant); a variant of None is a bad row."""
+
+    kind: str
+    name: str
+    rows: tuple[tuple[str, str, int | None], ...]
+    age: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the pipeline; what lies there is taken."""
+
+    reprocess: bool = False
+    replay: bool = False
+
+
+@dataclass
+class Model:
+    """Every file version that a run has seen."""
+
+    lying: dict[tuple[str, str], tuple[int, Delivery]] = field(default_factory=dict)
+    seen: set[tuple[int, Delivery]] = field(default_factory=set)
+
+    def deliver(self, moment: int, delivery: Delivery) -> None:
+        self.lying[(delivery.kind, delivery.name)] = (moment, delivery)
+
+    def run(self) -> None:
+        self.seen |= set(self.lying.values())
+
+    def versions(self, kind: str) -> list[tuple[tuple, tuple[str, str, int | None]]]:
+        """(version, row) of everything seen, oldest first; later lines of a file are newer."""
+        return sorted(
+            ((moment, delivery.name, line), row)
+            for moment, delivery in self.seen
+            if delivery.kind == kind
+            for line, row in enumerate(delivery.rows, 2)
+        )
+
+    def customers(self) -> dict[str, int]:
+        return {key: variant for _, (key, _, variant) in self.versions("customers") if variant is not None}
+
+    def bookings(self) -> dict[str, tuple[str, int]]:
+        known = self.customers()
+        return {
+            key: (owner, variant)
+            for _, (key, owner, variant) in self.versions("bookings")
+            if variant is not None and owner in known
+        }
+
+    def waiting(self) -> set[tuple]:
+        known = self.customers()
+        bad = set()
+        for kind in ("customers", "bookings"):
+            for (moment, name, line), (_, owner, variant) in self.versions(kind):
+                if variant is None:
+                    bad.add((kind, name, moment, line, "missing_key" if kind == "customers" else "not_a_number"))
+                elif kind == "bookings" and owner not in known:
+                    bad.add((kind, name, moment, line, "orphan_booking"))
+        return bad
+
+
+customers = st.builds(
+    Delivery,
+    kind=st.just("customers"),
+    name=st.sampled_from(NAMES),
+    rows=st.lists(
+        st.tuples(st.sampled_from(CUSTOMER_IDS), st.just(""), st.one_of(st.integers(0, 5), st.none())), max_size=4
+    ).map(tuple),
+    age=st.integers(0, 3),
+)
+bookings = st.builds(
+    Delivery,
+    kind=st.just("bookings"),
+    name=st.sampled_from(NAMES),
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from(["10", "11", "12", "13"]),
+            st.sampled_from(CUSTOMER_IDS),
+            st.one_of(st.integers(0, 5), st.none()),
+        ),
+        max_size=5,
+    ).map(tuple),
+    age=st.integers(0, 3),
+)
+runs = st.builds(Run, reprocess=st.booleans(), replay=st.just(False)) | st.just(Run(replay=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(customers, bookings, runs), min_size=2, max_size=9))
+def test_any_interleaving_gives_the_tables_of_one_clean_run(events: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lake, model = BookingsLake.at(Path(folder)), Model()
+        for number, event in enumerate([*events, Run()]):
+            if isinstance(event, Delivery):
+                # Late files: an object may be older than what was taken before it.
+                moment = 4 * number - 9 * event.age
+                model.deliver(moment, event)
+                land(lake, event, moment)
+            else:
+                report = lake.run(reprocess=event.reprocess, replay=event.replay)
+                rows = report.rows
+                assert rows["read"] == rows["loaded"] + rows["superseded"] + rows["quarantined"]
+                model.run()
+        assert_same(lake, model)
+        before = lake.tables()
+        lake.run()
+        lake.run(reprocess=True)
+        assert lake.tables() == before
+
+
+def land(lake: BookingsLake, delivery: Delivery, moment: int) -> None:
+    modified = START + timedelta(minutes=moment)
+    if delivery.kind == "customers":
+        rows = [customer("" if v is None else key, f"V{v}") for key, _, v in delivery.rows]
+        lake.customers(delivery.name, *rows, modified=modified)
+    else:
+        rows = [booking(key, owner, "x" if v is None else f"{v}.25", day(v)) for key, owner, v in delivery.rows]
+        lake.bookings(delivery.name, *rows, modified=modified)
+
+
+def day(variant: int | None) -> str:
+    return f"0{(variant or 0) % 2 + 1}-05-2005"
+
+
+def assert_same(lake: BookingsLake, model: Model) -> None:
+    tables = lake.tables()
+    assert {row[0]: row[1] for row in tables["CUSTOMERS"]} == {k: f"V{v}" for k, v in model.customers().items()}
+    published = {row[0]: (row[1], row[2], row[9], row[12]) for row in tables["CUSTOMER_BOOKINGS"]}
+    expected = {
+        key: (owner, f"V{model.customers()[owner]}", date(2005, 5, v % 2 + 1), Decimal(f"{v}.2500"))
+        for key, (owner, v) in model.bookings().items()
+    }
+    assert published == expected
+    spend: dict[date, tuple[int, Decimal]] = {}
+    for _, _, booked, amount in expected.values():
+        count, total = spend.get(booked, (0, Decimal(0)))
+        spend[booked] = (count + 1, total + amount)
+    assert {row[0]: (int(row[3]), row[4]) for row in tables["DAILY_SPEND"]} == spend
+    assert waiting(lake) == model.waiting()
+    assert not lake.staged()
+
+
+def waiting(lake: BookingsLake) -> set[tuple]:
+    found = set()
+    for dataset, uri, modified, line, code in lake.rows(
+        "SELECT DATASET, SOURCE_URI, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE FROM OPS.QUARANTINE "
+        "WHERE REPLAYED_AT IS NULL"
+    ):
+        name = uri.rpartition("details")[2].removesuffix(".csv")
+        moment = round((modified.replace(tzinfo=UTC) - START).total_seconds() / 60)
+        found.add((dataset, name, moment, int(line), code))
+    return found
