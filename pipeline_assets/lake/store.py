@@ -98,7 +98,7 @@ class Lake(ABC):
         """Move an object within its bucket; it appears under the new key whole. Returns the new uri."""
         import obstore
 
-        uri = self.uri(bucket, target)
+        uri = self.uri(bucket, _key(bucket, target))
         with _store_errors(f"moving {self.uri(bucket, source)} to {uri}"):
             obstore.rename(self.store(bucket), source, target)
         return uri
@@ -163,9 +163,7 @@ class LocalLake(Lake):
     def path(self, uri: str) -> Path:
         """The plain file behind a uri."""
         bucket, key = uri.split("/", 3)[2:4]
-        if {"", ".", ".."} & set(key.split("/")):
-            raise ConfigurationError(f"{uri} is no key of its bucket: a part of it is empty, `.` or `..`.")
-        return self.root / _bucket_name(bucket) / key
+        return self.root / _bucket_name(bucket) / _key(bucket, key)
 
 
 class S3Lake(Lake):
@@ -225,7 +223,7 @@ class S3Lake(Lake):
     def publish(self, source: Path, bucket: str, key: str) -> str:
         import obstore
 
-        uri = self.uri(bucket, key)
+        uri = self.uri(bucket, _key(bucket, key))
         with _store_errors(f"writing {uri}"), open(source, "rb") as finished:
             # S3 shows an object, multipart or not, only once it is complete.
             obstore.put(self.store(bucket), key, finished)
@@ -247,6 +245,13 @@ def _bucket_name(bucket: str) -> str:
     if not bucket or "/" in bucket or bucket.startswith("."):
         raise ConfigurationError(f"{bucket!r} is no bucket name.")
     return bucket
+
+
+def _key(bucket: str, key: str) -> str:
+    """The key itself; `..` would leave the bucket, and stores drop the other parts or list them under another key."""
+    if {"", ".", ".."} & set(key.split("/")):
+        raise ConfigurationError(f"{key!r} is no key of {bucket}: a part of it is empty, `.` or `..`.")
+    return key
 
 
 class _store_errors:

@@ -45,15 +45,15 @@ def doorbell(
         description=f"Rings when something lands in {', '.join(f'{bucket}/{zone}' for zone in zones)}.",
         required_resource_keys={"platform"},
     )
-    def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = context.resources.platform
         cursors = (context.cursor or "").split("\n") if context.cursor else []
         before = [Cursor.load(text) for text in cursors] + [Cursor()] * (len(zones) - len(cursors))
         after = [look(platform.lake, bucket, zone, cursor) for zone, cursor in zip(zones, before, strict=False)]
         cursor = "\n".join(entry.dump() for entry in after)
-        context.update_cursor(cursor)
         if [entry.digest for entry in after] == [entry.digest for entry in before[: len(zones)]]:
-            return dg.SkipReason(f"Nothing new among {sum(entry.count for entry in after)} objects.")
+            count = sum(entry.count for entry in after)
+            return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
         digest = "-".join(f"{entry.digest:x}" for entry in after)
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=cursor)
 

@@ -32,26 +32,26 @@ JOINED = (
 _CLEAN_CUSTOMERS = """
     SELECT
         n AS CUSTOMER_ID,
-        ['Ana', 'Priya', 'Liam', 'Tariq', 'Emma', 'Chiara'][1 + hash(n, 'f') % 6] AS FIRST_NAME,
-        ['Walker', 'Ito', 'García', 'Mensah', 'Bauer', 'Rossi'][1 + hash(n, 'l') % 6] AS LAST_NAME,
+        ['Ana', 'Priya', 'Liam', 'Tariq', 'Emma', 'Chiara'][1 + draw(n, 'f', 6)] AS FIRST_NAME,
+        ['Walker', 'Ito', 'García', 'Mensah', 'Bauer', 'Rossi'][1 + draw(n, 'l', 6)] AS LAST_NAME,
         lower(FIRST_NAME || '.' || LAST_NAME) || n || '@example.org' AS EMAIL,
-        format('{{:03d}}-555-{{:04d}}', hash(n, 'a') % 100, hash(n, 'p') % 10000) AS PHONE_NUMBER,
-        (1 + hash(n, 'h') % 250) || ' Harbour Street, '
-            || ['Dublin', 'Athens', 'Vienna', 'Toronto'][1 + hash(n, 'c') % 4] AS ADDRESS,
-        ['IE', 'GR', 'AT', 'CA'][1 + hash(n, 'c') % 4] AS COUNTRY_CODE,
-        1 + hash(n, 's') % 5 AS SEGMENT_ID
+        format('{{:03d}}-555-{{:04d}}', draw(n, 'a', 100), draw(n, 'p', 10000)) AS PHONE_NUMBER,
+        (1 + draw(n, 'h', 250)) || ' Harbour Street, '
+            || ['Dublin', 'Athens', 'Vienna', 'Toronto'][1 + draw(n, 'c', 4)] AS ADDRESS,
+        ['IE', 'GR', 'AT', 'CA'][1 + draw(n, 'c', 4)] AS COUNTRY_CODE,
+        1 + draw(n, 's', 5) AS SEGMENT_ID
     FROM range(1, {customers} + 1) AS numbers (n)
 """
 _CLEAN_BOOKINGS = """
     SELECT
         n AS BOOKING_ID,
-        1 + hash(n, 'c') % {customers} AS CUSTOMER_ID,
-        strftime(DATE '2023-01-01' + (hash(n, 'd') % 730)::INTEGER, '%d-%m-%Y') AS BOOKING_DATE,
-        strftime(TIMESTAMP '2023-01-01' + to_seconds((hash(n, 't') % 86400)::INTEGER), '%H:%M:%S') AS BOOKING_TIME,
-        ['Beach', 'Mountain', 'Cultural', 'City break'][1 + hash(n, 'k') % 4] AS DESTINATION_TYPE,
-        ((499 + hash(n, 'q') % 250000)::DECIMAL(18, 2) / 100)::DECIMAL(18, 2) AS AMOUNT_SPENT,
-        ['GBP', 'USD', 'EUR', 'CHF'][1 + hash(n, 'u') % 4] AS CURRENCY_CODE,
-        ['confirmed', 'pending', 'cancelled', 'returned'][1 + hash(n, 'z') % 4] AS STATUS
+        1 + draw(n, 'c', {customers}) AS CUSTOMER_ID,
+        strftime(DATE '2023-01-01' + draw(n, 'd', 730)::INTEGER, '%d-%m-%Y') AS BOOKING_DATE,
+        strftime(TIMESTAMP '2023-01-01' + to_seconds(draw(n, 't', 86400)), '%H:%M:%S') AS BOOKING_TIME,
+        ['Beach', 'Mountain', 'Cultural', 'City break'][1 + draw(n, 'k', 4)] AS DESTINATION_TYPE,
+        ((499 + draw(n, 'q', 250000)) / 100)::DECIMAL(18, 2) AS AMOUNT_SPENT,
+        ['GBP', 'USD', 'EUR', 'CHF'][1 + draw(n, 'u', 4)] AS CURRENCY_CODE,
+        ['confirmed', 'pending', 'cancelled', 'returned'][1 + draw(n, 'z', 4)] AS STATUS
     FROM range({first}, {first} + {bookings}) AS numbers (n)
 """
 
@@ -67,6 +67,7 @@ def make_inputs(inputs: Path, folder: Path) -> None:
 
     write_samples("bookings", inputs / "landed", scale=SCALE)
     (inputs / "clean").mkdir()
+    duckdb.execute("CREATE MACRO draw(n, column_, choices) AS (hash(n, column_) % choices)::BIGINT")
     for path, select in (
         (_customers(inputs), _CLEAN_CUSTOMERS.format(customers=CUSTOMERS)),
         (_bookings(inputs), _CLEAN_BOOKINGS.format(first=1, customers=CUSTOMERS, bookings=BOOKINGS)),

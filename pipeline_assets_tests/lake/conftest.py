@@ -25,7 +25,7 @@ def s3_url() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture()
+@pytest.fixture
 def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
     """A boto3 client of that server, with the bucket; what it holds is gone afterwards."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
@@ -51,7 +51,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
 Put = Callable[[str, bytes], LandedObject]
 
 
-@pytest.fixture()
+@pytest.fixture
 def put(store: Lake, tmp_path: Path) -> Put:
     """Publish bytes and say which version they are."""
 

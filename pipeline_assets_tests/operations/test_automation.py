@@ -1,0 +1,160 @@
+"""The doorbell rings when a zone changed and once for each state; checks say what is published; alerts go out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture()
+def definitions(lake: BookingsLake) -> dg.Definitions:
+    return build_definitions(load_settings(home=lake.home))
+
+
+class Bell:
+    """The doorbell with its cursor, as the daemon keeps it."""
+
+    def __init__(self, definitions: dg.Definitions, lake: BookingsLake) -> None:
+        self.sensor = definitions.resolve_sensor_def("bookings_doorbell")
+        self.definitions, self.lake, self.cursor = definitions, lake, None
+
+    def look(self) -> list[str]:
+        with dg.build_sensor_context(
+            cursor=self.cursor, resources={"platform": self.lake.platform}, definitions=self.definitions
+        ) as context:
+            data = self.sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return [request.run_key for request in data.run_requests or []]
+
+
+@pytest.fixture()
+def bell(definitions: dg.Definitions, lake: BookingsLake) -> Bell:
+    return Bell(definitions, lake)
+
+
+def test_an_empty_zone_does_not_ring(bell: Bell) -> None:
+    assert bell.look() == []
+
+
+def test_a_new_object_rings_once_however_often_it_is_looked_at(bell: Bell, lake: BookingsLake) -> None:
+    lake.customers("", customer(1))
+    assert len(bell.look()) == 1
+    assert [bell.look() for _ in range(100)] == [[]] * 100
+
+
+def test_an_overwritten_object_rings_again(bell: Bell, lake: BookingsLake) -> None:
+    lake.customers("", customer(1), modified=START)
+    (first,) = bell.look()
+    lake.customers("", customer(2), modified=START)
+    (second,) = bell.look()
+    assert first != second
+
+
+def test_an_object_that_shares_the_second_of_the_last_one_rings(bell: Bell, lake: BookingsLake) -> None:
+    """dagster_aws' get_objects drops it."""
+    lake.customers("_b", customer(1), modified=START)
+    bell.look()
+    lake.customers("_a", customer(2), modified=START)
+    assert len(bell.look()) == 1
+
+
+def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(bell: Bell, lake: BookingsLake) -> None:
+    lake.customers("", customer(1))
+    first = bell.look()
+    bell.cursor = None
+    assert bell.look() == first
+
+
+def test_an_output_of_the_pipeline_does_not_ring(bell: Bell, lake: BookingsLake) -> None:
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    bell.look()
+    lake.run()
+    assert lake.processed()
+    assert bell.look() == []
+
+
+def run(definitions: dg.Definitions, **config: object) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definitions.resolve_job_def("bookings").execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"ops": {"bookings_batch": {"config": config}}}
+        )
+
+
+def checks(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+    return {(c.asset_key.path[-1], c.check_name): c for c in result.get_asset_check_evaluations()}
+
+
+def test_every_check_passes_on_clean_data(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    assert all(check.passed for check in checks(run(definitions)).values())
+
+
+def test_checks_warn_of_dirt_and_do_not_fail_the_run(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    lake.write("customer_details.csv", f"CUSTOMER_ID,FIRST_NAME,Tier\n1,Ada,gold\n")  # noqa: F541
+    lake.bookings("", booking(1, 1), booking(2, 1, "x"))
+    result = run(definitions)
+    assert result.success
+    found = checks(result)
+    unknown, waiting = found[("customers", "unknown_columns")], found[("customers", "quarantine")]
+    assert (unknown.passed, unknown.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "TIER (1 rows)" in (unknown.description or "")
+    assert (waiting.passed, waiting.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert waiting.description == "not_a_number: 1"
+
+
+def test_a_rejected_object_is_an_error_check_and_an_alert(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    lake.write("customer_details.csv", "NAME\nAda\n")
+    result = run(definitions)
+    assert result.success
+    rejected = checks(result)[("customers", "rejected_objects")]
+    assert (rejected.passed, rejected.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "missing_column" in (rejected.description or "")
+    assert "rejected whole" in json.loads((lake.home / "alerts.jsonl").read_text())["subject"]
+
+
+def test_checks_find_what_somebody_changed_by_hand(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    """Publication keeps keys and marts right; the checks do not take its word for it."""
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    lake.run()
+    with lake.platform.warehouse.unit() as unit:
+        unit.execute("UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 0.01")
+        unit.execute("UPDATE OPS.FILE_LEDGER SET ROWS_LOADED = ROWS_LOADED + 1")
+    found = checks(run(definitions))
+    assert not found[("daily_spend", "reconciles_with_bookings")].passed
+    assert not found[("customers", "row_accounting")].passed
+
+
+def test_the_csv_is_materialized_only_when_something_changed(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1), modified=START)
+
+    def materialized() -> set[str]:
+        return {event.asset_key.path[-1] for event in run(definitions).get_asset_materialization_events()}
+
+    tables = {"customers", "customer_bookings", "daily_spend"}
+    assert materialized() == tables | {"customer_bookings_csv"}
+    assert materialized() == tables
+    lake.bookings("", booking(1, 1), modified=START + timedelta(hours=1))
+    assert materialized() == tables, "the same booking delivered again is no change"
+
+
+def test_the_preview_masks_personal_data(definitions: dg.Definitions, lake: BookingsLake) -> None:
+    lake.customers("", customer(1, "Adalaide"))
+    lake.bookings("", booking(1, 1))
+    events = run(definitions).get_asset_materialization_events()
+    previews = [e.materialization.metadata["preview"].value for e in events if "preview" in e.materialization.metadata]
+    assert len(previews) == 3
+    assert "Adalaide" not in "".join(previews)
+    assert "•••" in "".join(previews)

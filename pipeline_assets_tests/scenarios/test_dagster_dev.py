@@ -1,0 +1,107 @@
+"""`dagster dev -w workspace.yaml` as people start it: an empty environment, no network, and a bell that rings."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class DagsterDev:
+    """The UI, its code location and the daemon in one process group, logging to a file."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.log = home / "dev.log"
+        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PIPELINE_HOME": str(home)}
+        environment["PIPELINE_SENSOR_INTERVAL"] = "5"
+        # A proxy that refuses stands in for no network: whatever is not on this machine cannot be reached.
+        environment |= {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "always", "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
+            cwd=home,
+            env=environment,
+            stdout=open(self.log, "wb"),
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def ask(self, query: str) -> dict:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql",
+            data=json.dumps({"query": query}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def until(self, condition: Callable[[], object], seconds: float) -> object:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if found := condition():
+                    return found
+            except (OSError, KeyError, TypeError):
+                pass  # not listening yet, or an answer without data while the location loads
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.3)
+
+    def stop(self) -> None:
+        os.killpg(self.process.pid, signal.SIGINT)
+        try:
+            self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+@pytest.fixture()
+def dev(lake: BookingsLake) -> Iterator[DagsterDev]:
+    dev = DagsterDev(lake.home)
+    yield dev
+    dev.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_dev_loads_the_workspace_and_a_landed_file_becomes_a_run(dev: DagsterDev, lake: BookingsLake) -> None:
+    assets = dev.until(lambda: dev.ask("{ assetNodes { assetKey { path } } }")["assetNodes"], 90)
+    assert {"/".join(node["assetKey"]["path"]) for node in assets} >= {  # type: ignore[union-attr]
+        "bookings/bookings_files",
+        "bookings/customer_bookings",
+        "bookings/customer_bookings_csv",
+        "bookings/customers",
+        "bookings/customers_files",
+        "bookings/daily_spend",
+    }
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1), booking(2, 1, "x"))
+    runs = "{ runsOrError { ... on Runs { results { status jobName } } } }"
+    dev.until(
+        lambda: [r for r in dev.ask(runs)["runsOrError"]["results"] if r["status"] == "SUCCESS"] == [
+            {"status": "SUCCESS", "jobName": "bookings"}
+        ],
+        120,
+    )  # fmt: skip
+    assert lake.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS") == [("1",)]
+    log = dev.log.read_text()
+    assert "Traceback" not in log
+    ours = [line for line in log.splitlines() if "Deprecat" in line and "pipeline_assets" in line]
+    assert not ours
