@@ -26,7 +26,7 @@ from pipeline_assets.errors import ConfigurationError, PipelineError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline_assets.operations.landing import Request
+    from pipeline_assets.operations.pipeline import Request
     from pipeline_assets.operations.platform import Platform
     from pipeline_assets.settings import Settings
 
@@ -79,7 +79,7 @@ def run(
     _known(pipeline)
     if extract:
         raise ConfigurationError(f"{pipeline} has no source to extract from.", remedy="Leave --extract out.")
-    from pipeline_assets.operations.landing import Request
+    from pipeline_assets.operations.pipeline import Request
 
     answer = _run(_settings(), pipeline, Request(reprocess=reprocess), verbose)
     if as_json:
@@ -143,7 +143,7 @@ def demo(
 
     from rich.console import Console
 
-    from pipeline_assets.operations.landing import Request
+    from pipeline_assets.operations.pipeline import Request
 
     console = Console(stderr=True)
     settings = _settings()
@@ -275,7 +275,7 @@ def quarantine_replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Validate quarantined records and rejected objects again and load those that now pass, once."""
-    from pipeline_assets.operations.landing import Request
+    from pipeline_assets.operations.pipeline import Request
 
     _known(pipeline)
     answer = _run(_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False)
@@ -383,8 +383,8 @@ def _print_run(answer: dict[str, Any]) -> None:
         return
     print(
         f"{answer['pipeline']}: {objects['new']} new objects ({objects['loaded']} loaded, "
-        f"{objects['rejected']} rejected), {objects['known']} known; {rows['read']:,} rows read = {rows['loaded']:,} loaded + "
-        f"{rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined; {answer['seconds']} s"
+        f"{objects['rejected']} rejected), {objects['known']} known; {rows['read']:,} rows read = "
+        f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined; {answer['seconds']} s"
     )
     for check in answer["checks"]:
         if not check["passed"]:

@@ -9,14 +9,13 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline_assets.bookings.pipeline import BUCKET, pipeline
-from pipeline_assets.operations.landing import BatchReport, Request, run_batch
+from pipeline_assets.operations.landing import run_batch
+from pipeline_assets.operations.pipeline import BatchReport, Request
 from pipeline_assets.operations.platform import Platform, build_platform
 from pipeline_assets.settings import load_settings, prepare_home
 
 CUSTOMER_HEADER = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL,PHONE_NUMBER,ADDRESS,COUNTRY_CODE,SEGMENT_ID"
-BOOKING_HEADER = (
-    "BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS"
-)
+BOOKING_HEADER = "BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS"
 JOINED = (
     "BOOKING_ID, CUSTOMER_ID, FIRST_NAME, LAST_NAME, EMAIL, PHONE_NUMBER, ADDRESS, COUNTRY_CODE, SEGMENT_ID, "
     "BOOKING_DATE, BOOKING_TIME, DESTINATION_TYPE, AMOUNT_SPENT, CURRENCY_CODE, STATUS"
@@ -34,7 +33,9 @@ def customer(customer_id: object, first: str = "Ada", last: str = "Lovelace") ->
     return f"{customer_id},{first},{last},{first.lower()}@example.org,,1 High Street,GB,1"
 
 
-def booking(booking_id: object, customer_id: object, amount: str = "10.00", date: str = "24-05-2005", **more: str) -> str:
+def booking(
+    booking_id: object, customer_id: object, amount: str = "10.00", date: str = "24-05-2005", **more: str
+) -> str:
     kind, status = more.get("kind", "Music"), more.get("status", "open")
     return f"{booking_id},{customer_id},{date},22:53:30,{kind},{amount},EUR,{status}"
 

@@ -11,7 +11,7 @@ from pipeline_assets_tests.bookings_lake import BookingsLake
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-@pytest.fixture()
+@pytest.fixture
 def lake(tmp_path: Path) -> BookingsLake:
     """An empty home with the bookings pipeline."""
     return BookingsLake.at(tmp_path / "home")

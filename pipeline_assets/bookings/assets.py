@@ -19,7 +19,8 @@ from pipeline_assets.operations.assets import (
     table_result,
     table_spec,
 )
-from pipeline_assets.operations.landing import Request, run_batch
+from pipeline_assets.operations.landing import run_batch
+from pipeline_assets.operations.pipeline import Request
 from pipeline_assets.operations.platform import Platform
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pipeline_assets.contracts import Contract, load_contract
 from pipeline_assets.lake import Zone
-from pipeline_assets.operations.landing import Dataset, Pipeline, Work
+from pipeline_assets.operations.pipeline import Dataset, Pipeline
+from pipeline_assets.operations.work import Work
 
 NAME = "bookings"
 BUCKET = "customer-booking-data-pipeline"

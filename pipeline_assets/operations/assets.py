@@ -15,7 +15,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.engine.interface import INPUT_COLUMNS
-from pipeline_assets.operations.landing import BatchReport, Dataset
+from pipeline_assets.operations.pipeline import BatchReport, Dataset
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.sqlfiles import column_sources, load_sql
 

@@ -13,7 +13,7 @@ import dagster as dg
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
-from pipeline_assets.operations.landing import Pipeline
+from pipeline_assets.operations.pipeline import Pipeline
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.warehouse import Unit
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.operations.landing import Request
+from pipeline_assets.operations.pipeline import Request
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult

@@ -18,7 +18,7 @@ from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, bo
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture()
+@pytest.fixture
 def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Call the console script in this process; returns (exit code, stdout, stderr)."""
     monkeypatch.setenv("PIPELINE_HOME", str(lake.home))
@@ -38,7 +38,7 @@ def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     os.environ.pop("DAGSTER_HOME", None)
 
 
-@pytest.fixture()
+@pytest.fixture
 def loaded(lake: BookingsLake, command):
     lake.customers("", customer(1), customer(2))
     lake.bookings("", booking(1, 1, "10.10"), booking(2, 2, "x"), booking(3, 9))
@@ -80,7 +80,8 @@ def test_the_run_is_recorded_in_the_instance_with_its_metadata(loaded: BookingsL
 
 def test_query_json_keeps_decimals_exact_and_names_as_the_warehouse_has_them(loaded: BookingsLake, command) -> None:
     code, out, _ = command(
-        "query", "SELECT BOOKING_ID, AMOUNT_SPENT, BOOKING_DATE, PHONE_NUMBER, 1 AS ONE FROM BOOKINGS.CUSTOMER_BOOKINGS",
+        "query",
+        "SELECT BOOKING_ID, AMOUNT_SPENT, BOOKING_DATE, PHONE_NUMBER, 1 AS ONE FROM BOOKINGS.CUSTOMER_BOOKINGS",
         "--format", "json",
     )  # fmt: skip
     assert code == 0
@@ -125,7 +126,9 @@ def test_a_failed_run_says_why_and_exits_with_1(lake: BookingsLake, command, mon
     from pipeline_assets.warehouse import publication
 
     lake.customers("", customer(1))
-    monkeypatch.setattr(publication, "_fill", lambda *_: (_ for _ in ()).throw(publication.RowAccountingError("Off by one.")))
+    monkeypatch.setattr(
+        publication, "_fill", lambda *_: (_ for _ in ()).throw(publication.RowAccountingError("Off by one."))
+    )
     code, out, err = command("run", "bookings", "--json")
     answer = json.loads(out)
     assert code == 1
@@ -213,8 +216,9 @@ def test_demo_twice_loads_nothing_twice(tmp_path: Path) -> None:
         outputs.append(done.stdout)
     assert "4 new objects (4 loaded, 0 rejected), 0 known" in outputs[0]
     assert "0 new objects (0 loaded, 0 rejected), 4 known" in outputs[1]
-    assert outputs[0].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0] == (
-        outputs[1].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0]
+    assert (
+        outputs[0].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0]
+        == (outputs[1].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0])
     )
 
 
@@ -223,7 +227,12 @@ def test_demo_twice_loads_nothing_twice(tmp_path: Path) -> None:
     [("PIPELINE_PROFILE", "azure"), ("PIPELINE_HOME", "/proc/nope"), ("PIPELINE_REJECT_SHARE", "7")],
 )
 def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str, tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path), variable: value}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PIPELINE_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        variable: value,
+    }
     done = subprocess.run(
         [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
@@ -234,7 +243,9 @@ def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str,
     assert not (tmp_path / "home").exists()
 
 
-def test_a_malformed_contract_stops_before_anything_starts(lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_contract_stops_before_anything_starts(
+    lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline_assets.bookings import pipeline as bookings
 
     def broken(name: str) -> object:

@@ -18,6 +18,8 @@ from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.operations import landing
+from pipeline_assets.operations.pipeline import BatchReport, Request
+from pipeline_assets.operations.work import Work
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, CUSTOMER_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
@@ -63,18 +65,17 @@ def test_row_19_a_plan_made_stale_by_another_machine_publishes_nothing(
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     other = BookingsLake.at(lake.home)
-    other.platform.locks  # noqa: B018 - the lock is stepped around below
-    settle = landing.Work.settle
+    settle = Work.settle
     reports = []
 
-    def meanwhile(work: landing.Work, dataset: str) -> None:
+    def meanwhile(work: Work, dataset: str) -> None:
         settle(work, dataset)
         if dataset == "bookings" and not reports:
-            monkeypatch.setattr(landing.Work, "settle", settle)
+            monkeypatch.setattr(Work, "settle", settle)
             elsewhere = other.with_platform(locks=lake.home / "locks-of-another-machine", scratch=lake.home / "other")
             reports.append(elsewhere.run())
 
-    monkeypatch.setattr(landing.Work, "settle", meanwhile)
+    monkeypatch.setattr(Work, "settle", meanwhile)
     with pytest.raises(WarehouseError, match="published first"):
         lake.run()
     assert reports[0].loaded == 2
@@ -162,9 +163,7 @@ def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_
     lake.bookings("", *rows)
     report = lake.run()
     assert report.rows == {"read": count + 1, "loaded": count, "superseded": 0, "quarantined": 1}
-    ((line, code, raw, reason),) = lake.rows(
-        "SELECT LINE_NUMBER, REASON_CODE, RAW_RECORD, REASON FROM OPS.QUARANTINE"
-    )
+    ((line, code, raw, reason),) = lake.rows("SELECT LINE_NUMBER, REASON_CODE, RAW_RECORD, REASON FROM OPS.QUARANTINE")
     assert (int(line), code, raw) == (poisoned + 2, "not_a_date", rows[poisoned])
     assert "2005/05/24" in reason
 
@@ -192,9 +191,9 @@ def _with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
     mended = replace(bookings, contract=replace(bookings.contract, columns=columns))
 
     class Mended(BookingsLake):
-        def run(self, run_id: str = "mended", **request: object) -> landing.BatchReport:
+        def run(self, run_id: str = "mended", **request: object) -> BatchReport:
             changed = replace(before, datasets=(customers, mended))
-            return landing.run_batch(self.platform, changed, run_id, landing.Request(**request))  # type: ignore[arg-type]
+            return landing.run_batch(self.platform, changed, run_id, Request(**request))  # type: ignore[arg-type]
 
     return Mended(lake.home, lake.platform)
 
@@ -341,10 +340,19 @@ def test_row_29_a_full_disk_fails_the_run_with_the_state_intact(lake: BookingsLa
     before = lake.tables()
     lake.bookings("_big", *(booking(n, 1) for n in range(100_000)))
     command = [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings", "--json"]
-    script = f"import resource, os; resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)); os.execv({sys.executable!r}, {command!r})"
+    script = (
+        "import resource, os; resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)); "
+        f"os.execv({sys.executable!r}, {command!r})"
+    )
     environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)}
     failed = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert failed.returncode != 0
     assert lake.tables() == before

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,7 +170,7 @@ def test_sigterm_rolls_back_sweeps_and_says_so(prepared: dict, tmp_path: Path) -
 
 def _many_bookings(count: int) -> str:
     lines = "\n".join(booking(1000 + number, 1) for number in range(count))
-    return f"BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS\n{lines}\n"
+    return f"{BOOKING_HEADER}\n{lines}\n"
 
 
 def _start(lake: BookingsLake) -> subprocess.Popen:

@@ -15,7 +15,7 @@ from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture()
+@pytest.fixture
 def definitions(lake: BookingsLake) -> dg.Definitions:
     return build_definitions(load_settings(home=lake.home))
 
@@ -36,7 +36,7 @@ class Bell:
         return [request.run_key for request in data.run_requests or []]
 
 
-@pytest.fixture()
+@pytest.fixture
 def bell(definitions: dg.Definitions, lake: BookingsLake) -> Bell:
     return Bell(definitions, lake)
 
@@ -67,7 +67,9 @@ def test_an_object_that_shares_the_second_of_the_last_one_rings(bell: Bell, lake
     assert len(bell.look()) == 1
 
 
-def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(bell: Bell, lake: BookingsLake) -> None:
+def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(
+    bell: Bell, lake: BookingsLake
+) -> None:
     lake.customers("", customer(1))
     first = bell.look()
     bell.cursor = None

@@ -31,12 +31,16 @@ class DagsterDev:
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PIPELINE_HOME": str(home)}
         environment["PIPELINE_SENSOR_INTERVAL"] = "5"
         # A proxy that refuses stands in for no network: whatever is not on this machine cannot be reached.
-        environment |= {"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+        environment |= {
+            "HTTP_PROXY": "http://127.0.0.1:9",
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "NO_PROXY": "127.0.0.1",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-W", "always", "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
             cwd=home,
             env=environment,
-            stdout=open(self.log, "wb"),
+            stdout=open(self.log, "wb"),  # noqa: SIM115 - the child writes to it for as long as it lives
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -72,7 +76,7 @@ class DagsterDev:
             self.process.wait()
 
 
-@pytest.fixture()
+@pytest.fixture
 def dev(lake: BookingsLake) -> Iterator[DagsterDev]:
     dev = DagsterDev(lake.home)
     yield dev

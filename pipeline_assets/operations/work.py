@@ -1,0 +1,166 @@
+"""What a pipeline's transform works with: one batch, its inputs read and validated.
+
+A transform looks published rows up, settles its inputs, and says what to load, derive and hand out. Everything is
+written to the local disk first and staged in the lake below `staging/<batch>/`; nothing is published here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.arrow import arrow_schema
+from pipeline_assets.contracts.ddl import Table, target_table
+from pipeline_assets.engine import Session
+from pipeline_assets.errors import RowAccountingError
+from pipeline_assets.operations.pipeline import Pipeline
+from pipeline_assets.operations.platform import Platform
+from pipeline_assets.sqlfiles import load_sql
+from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
+from pipeline_assets.warehouse.schema import STAGE_KEYS
+
+if TYPE_CHECKING:
+    pass
+
+STAGING = "staging/"
+HAND_OUT = "publish/"
+_WRITE_ROWS = 50_000
+
+
+class Work:
+    """What a pipeline's transform works on: one batch with its inputs read and validated."""
+
+    def __init__(
+        self, platform: Platform, pipeline: Pipeline, batch_id: str, started_at: datetime, folder: Path
+    ) -> None:
+        self.batch_id = batch_id
+        self.started_at = started_at
+        self.statements: list[str] = []
+        self.loads: list[Load] = []
+        self.marts: list[Mart] = []
+        self.hand_outs: list[str] = []
+        self._platform = platform
+        self._bucket = pipeline.bucket
+        self._folder = folder
+        self._staged: list[tuple[Path, str]] = []
+        self.session: Session
+        self.published_rows: dict[str, int] = {}
+
+    def look_up(self, keys: str, published: Mapping[str, tuple[str, Contract]]) -> None:
+        """Bring the published rows that this batch touches to the engine.
+
+        Args:
+            keys: SQL file whose rows (KEY_NAME, KEY_VALUE) go to OPS.STAGE_KEYS for the time of the look-up.
+            published: relation name in the engine -> SQL file over the warehouse and the table's contract.
+        """
+        paths = {name: self._folder / f"{name}.parquet" for name in published}
+        empty = not any(self.published_rows[target_table(contract).qualified] for _, contract in published.values())
+        schemas = {name: _published_schema(contract) for name, (_, contract) in published.items()}
+        if empty:
+            for name, path in paths.items():
+                write_parquet(path, schemas[name], ())
+        else:
+            key = self._stage("keys", self.write(keys, "keys"))
+            bucket, warehouse = self._bucket, self._platform.warehouse
+            self.send_staged()
+            with warehouse.look([bucket]) as unit:
+                if key.rows:
+                    unit.copy(STAGE_KEYS.qualified, warehouse.stage(bucket), [key.key])
+                for name, (sql, _) in published.items():
+                    unit.to_parquet(load_sql(sql).text, schemas[name], paths[name])
+                self.statements += unit.statements
+        for name, path in paths.items():
+            self.session.table(name, path)
+
+    def known(self, dataset: str, select: str) -> None:
+        """Add published rows to an input, from a SELECT over relations that were looked up."""
+        path = self._folder / f"{dataset}-known.parquet"
+        self.session.write(select, path, "parquet")
+        self.session.known(dataset, path)
+
+    def settle(self, dataset: str) -> None:
+        """References and versions; proves that no row got lost on the way.
+
+        Raises:
+            RowAccountingError: the rows do not add up.
+        """
+        self.session.settle(dataset)
+        outcomes = self.session.outcomes(dataset)
+        counted = sum(outcome.loaded for outcome in outcomes)
+        found = self.session.count(f"SELECT 1 AS ONE FROM {dataset} WHERE _IS_NEW")
+        if counted != found or any(outcome.loaded < 0 for outcome in outcomes):
+            raise RowAccountingError(
+                f"{dataset}: {counted} rows should be left after validation and {found} are; nothing was published."
+            )
+
+    def view(self, name: str, sql: str) -> None:
+        """Name the result of a SQL file for the statements that follow."""
+        self.statements.append(load_sql(sql).text)
+        self.session.view(name, load_sql(sql).text)
+
+    def write(self, sql: str, name: str) -> tuple[Path, int]:
+        """Write the rows of a SQL file as Parquet on the local disk."""
+        path = self._folder / f"{name}.parquet"
+        self.statements.append(load_sql(sql).text)
+        return path, self.session.write(load_sql(sql).text, path, "parquet")
+
+    def load(self, contract: Contract, select: str) -> None:
+        """Merge the rows of a SELECT (contract columns, `_SOURCE_*`, `_RESCUED`) into the contract's table."""
+        columns = ", ".join((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
+        path = self._folder / f"{contract.name}.parquet"
+        rows = self.session.write(f"SELECT {columns} FROM ({select}) AS ROWS_TO_LOAD", path, "parquet")
+        self.loads.append(Load(contract, self._stage(contract.name, (path, rows))))
+
+    def derive(self, contract: Contract, *, outdated: str, select: str, source: str) -> None:
+        """Keep a mart current; see `pipeline_assets.warehouse.publication.Mart`."""
+        self.marts.append(Mart(contract, load_sql(outdated).text, load_sql(select).text, source))
+
+    def hand_out_csv(self, sql: str, key: str) -> int:
+        """Give the rows of a SQL file to others as one CSV, after publication; no row, no file."""
+        path = self._folder / "hand-out.csv"
+        self.statements.append(load_sql(sql).text)
+        rows = self.session.write(load_sql(sql).text, path, "csv")
+        if rows:
+            self._staged.append((path, f"{STAGING}{self.batch_id}/{HAND_OUT}{key}"))
+            self.hand_outs.append(key)
+        return rows
+
+    def send_staged(self) -> None:
+        """Bring what was staged on the local disk into the lake."""
+        for path, key in self._staged:
+            self._platform.lake.publish(path, self._bucket, key)
+        self._staged.clear()
+
+    def _stage(self, name: str, written: tuple[Path, int]) -> StagedFile:
+        path, rows = written
+        key = f"{STAGING}{self.batch_id}/{name}.parquet"
+        self._staged.append((path, key))
+        return StagedFile(key, rows)
+
+    def stage_rows(self, name: str, table: Table, rows: Iterator[Sequence[object]]) -> StagedFile:
+        """Stage rows of one of the platform's own tables."""
+        path = self._folder / f"{name}.parquet"
+        return self._stage(name, (path, write_parquet(path, arrow_schema(table), rows)))
+
+
+def _published_schema(contract: Contract):
+    names = (*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT")
+    return arrow_schema(target_table(contract), names)
+
+
+def write_parquet(path: Path, schema, rows) -> int:
+    """Write rows in slices; returns their number."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written, rows = 0, iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while slice_ := [row for _, row in zip(range(_WRITE_ROWS), rows, strict=False)]:
+            columns = zip(*slice_, strict=True)
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            written += len(slice_)
+    return written

@@ -1,0 +1,41 @@
+"""An embedded warehouse of its own for each test."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.lake import LocalLake
+from pipeline_assets.warehouse import EmbeddedWarehouse
+from pipeline_assets.warehouse.ledger import register_pipeline
+from pipeline_assets.warehouse.schema import tables_for
+from pipeline_assets_tests.warehouse.shop import SALES, TOTALS
+
+
+def open_warehouse(root: Path, lake: LocalLake, patience: float = 30) -> EmbeddedWarehouse:
+    root.mkdir(parents=True, exist_ok=True)
+    return EmbeddedWarehouse(root, "ANALYTICS", patience, lake.stage_url)
+
+
+@pytest.fixture
+def shop_lake(tmp_path: Path) -> LocalLake:
+    return LocalLake(tmp_path / "lake")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with every table, to copy from."""
+    root = tmp_path_factory.mktemp("prepared")
+    warehouse = open_warehouse(root, LocalLake(root))
+    warehouse.prepare(tables_for([SALES, TOTALS]))
+    with warehouse.unit() as unit:
+        register_pipeline(unit, "shop")
+    return root
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path, prepared: Path, shop_lake: LocalLake) -> EmbeddedWarehouse:
+    shutil.copytree(prepared, tmp_path / "warehouse")
+    return open_warehouse(tmp_path / "warehouse", shop_lake)
