@@ -40,7 +40,7 @@ def examine(settings: Settings, buckets: Sequence[str]) -> Iterator[Finding]:
     for what, attempt in tries:
         try:
             yield Finding(what, True, attempt())
-        except PipelineError as error:
+        except (PipelineError, OSError) as error:
             yield Finding(what, False, str(error))
 
 

@@ -23,6 +23,9 @@ _INSTANCE = """\
 # Written once by pipeline-assets; yours to change. The runs that `pipeline-assets` makes are recorded here too.
 telemetry:
   enabled: false
+# The daemon judges the freshness policies of the tables only when asked to.
+freshness:
+  enabled: true
 """
 
 

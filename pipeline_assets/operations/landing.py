@@ -78,12 +78,10 @@ def run_batch(platform: Platform, pipeline: Pipeline, run_id: str, request: Requ
         _sweep(platform, pipeline)
         found = _discover(platform, pipeline, request or Request())
         report = BatchReport(new=len(found.objects), known=found.known, table_rows=found.published_rows)
-        if not found:
-            return report
         changed: set[str] = set()
-        while True:
+        while remaining := found.without(changed):
             try:
-                _attempt(platform, pipeline, run_id, found.without(changed), report)
+                _attempt(platform, pipeline, run_id, remaining, report)
                 break
             except ObjectChangedError as overwritten:
                 logger.warning("%s", overwritten)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-CUSTOMER_IDS = ["1", "2", "3"]
-NAMES = ["", "_a", "_b"]
+CUSTOMER_IDS = ["1", "2"]
+NAMES = ["", "_a"]
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,11 @@ bookings = st.builds(
     name=st.sampled_from(NAMES),
     rows=st.lists(
         st.tuples(
-            st.sampled_from(["10", "11", "12", "13"]),
+            st.sampled_from(["10", "11", "12"]),
             st.sampled_from(CUSTOMER_IDS),
             st.one_of(st.integers(0, 5), st.none()),
         ),
+        min_size=1,
         max_size=5,
     ).map(tuple),
     age=st.integers(0, 3),
@@ -114,7 +115,7 @@ runs = st.builds(Run, reprocess=st.booleans(), replay=st.just(False)) | st.just(
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(customers, bookings, runs), min_size=2, max_size=9))
+@given(st.lists(st.one_of(customers, bookings, bookings, runs), min_size=4, max_size=9))
 def test_any_interleaving_gives_the_tables_of_one_clean_run(events: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
         lake, model = BookingsLake.at(Path(folder)), Model()
