@@ -26,6 +26,9 @@ telemetry:
 # The daemon judges the freshness policies of the tables only when asked to.
 freshness:
   enabled: true
+# No newsletter window in front of the lineage.
+nux:
+  enabled: false
 """
 
 

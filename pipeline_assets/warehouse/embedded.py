@@ -8,9 +8,11 @@ they are made anew each time.
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ class EmbeddedWarehouse(Warehouse):
         self.database = database
         self.patience = patience
         self._stage_url = stage_url
-        self._open = False
+        self._thread: int | None = None
 
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
@@ -35,7 +37,8 @@ class EmbeddedWarehouse(Warehouse):
         from filelock import FileLock, Timeout
 
         _hush()
-        if self._open:
+        _leave_no_folder()
+        if self._thread == threading.get_ident():
             raise WarehouseError("A unit of work inside another one: the inner one would wait for ever.")
         lock = FileLock(self.root / ".lock", timeout=self.patience)
         try:
@@ -45,9 +48,9 @@ class EmbeddedWarehouse(Warehouse):
                 f"Another process has kept the warehouse in {self.root} locked for {self.patience:g} seconds.",
                 remedy="Wait for it, end it, or raise PIPELINE_WAREHOUSE_PATIENCE.",
             ) from None
-        self._open = True
+        self._thread = threading.get_ident()
         try:
-            with _exact_sums(), fakesnow.patch(db_path=self.root):
+            with _exact_sums(), _quoted_comments(), fakesnow.patch(db_path=self.root):
                 connection = open_through_resource(
                     {
                         "account": "embedded",
@@ -66,7 +69,7 @@ class EmbeddedWarehouse(Warehouse):
                 finally:
                     connection.close()
         finally:
-            self._open = False
+            self._thread = None
             lock.release()
 
 
@@ -95,12 +98,36 @@ def _exact_sums() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _quoted_comments() -> Iterator[None]:
+    """Quote the comments of tables: fakesnow 0.12.0 pastes them into its own SQL, where an apostrophe ends them."""
+    from unittest import mock
+
+    import fakesnow.info_schema
+
+    theirs = fakesnow.info_schema.insert_table_comment_sql
+
+    def ours(catalog: str, schema: str, table: str, comment: str) -> str:
+        return theirs(catalog, schema, table, comment.replace("'", "''"))
+
+    with mock.patch.object(fakesnow.info_schema, "insert_table_comment_sql", ours):
+        yield
+
+
 def _hush() -> None:
     """Silence what the stand-in says about itself on every statement; it is nobody's concern here."""
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     logger = logging.getLogger("sqlglot")
     if not any(isinstance(known, _ColumnComments) for known in logger.filters):
         logger.addFilter(_ColumnComments())
+
+
+def _leave_no_folder() -> None:
+    """Remove the folder for internal stages that fakesnow makes on import and forgets; nothing here uses them."""
+    from fakesnow.transforms import stage
+
+    with suppress(OSError):
+        os.rmdir(stage.LOCAL_BUCKET_PATH)
 
 
 class _ColumnComments(logging.Filter):

@@ -181,8 +181,8 @@ def plain_duckdb(inputs: Path, folder: Path) -> None:
     import duckdb
 
     duckdb.execute(
-        f"COPY (SELECT {JOINED} FROM read_csv('{_bookings(inputs)}') JOIN read_csv('{_customers(inputs)}') "
-        f"USING (CUSTOMER_ID)) TO '{_result(folder)}' (FORMAT csv, HEADER)"
+        f"COPY (SELECT {JOINED} FROM read_csv('{_bookings(inputs)}') AS b "
+        f"JOIN read_csv('{_customers(inputs)}') AS c USING (CUSTOMER_ID)) TO '{_result(folder)}' (FORMAT csv, HEADER)"
     )
 
 

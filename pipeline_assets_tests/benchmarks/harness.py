@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import signal
 import statistics
@@ -26,9 +27,10 @@ from pathlib import Path
 from typing import Literal
 
 PROJECT_ROOT = Path(__file__).parents[2]
-ROUNDS = 5
+ROUNDS = 3
 QUICK_ROUNDS = 2
-_SAMPLE_SECONDS = 0.02
+_SAMPLE_SECONDS = 0.05
+_TICKS = os.sysconf("SC_CLK_TCK")
 _TIME_LIMIT = 900
 
 
@@ -90,11 +92,17 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of one contender: seconds, bytes; or why there is none."""
+    """One run of one contender; or why there is none.
+
+    `seconds` are of the work, `imports` of what came before it, `cpu` of the whole process and its children. `peak` is
+    in bytes. `foreign` is the share of the machine's processors that others had in the meantime, the host included.
+    """
 
     seconds: float = 0.0
     imports: float = 0.0
+    cpu: float = 0.0
     peak: int = 0
+    foreign: float = 0.0
     rows: int | None = None
     failure: str | None = None
 
@@ -110,15 +118,11 @@ class Result:
     @property
     def seconds(self) -> float | None:
         """Median seconds, or None when the contender failed."""
-        return None if self.failure or not self.runs else statistics.median(run.seconds for run in self.runs)
+        return None if self.failure or not self.runs else self.median("seconds")
 
-    @property
-    def imports(self) -> float:
-        return statistics.median(run.imports for run in self.runs)
-
-    @property
-    def peak(self) -> float:
-        return statistics.median(run.peak for run in self.runs)
+    def median(self, what: str) -> float:
+        """Median of a field of the measurements."""
+        return statistics.median(getattr(run, what) for run in self.runs)
 
     def add(self, run: Measurement, *, warm_up: bool) -> None:
         """Keep a run; the first failure is the contender's result, and ends its part in later rounds."""
@@ -226,8 +230,8 @@ def _in_fresh_process(
         process = subprocess.Popen(
             command, cwd=folder, env=_environment(folder), stdout=stream, stderr=stream, start_new_session=True
         )
-        peak, in_time = _watch(process)
-    if not in_time:
+        usage = _watch(process)
+    if not usage.in_time:
         return Measurement(failure=f"not done after {_TIME_LIMIT} s")
     if not answer.exists():
         last = (log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1]
@@ -235,7 +239,8 @@ def _in_fresh_process(
     told = json.loads(answer.read_text())
     if "failure" in told:
         return Measurement(failure=told["failure"])
-    return Measurement(told["seconds"], told["imports"], max(told["peak"], peak), told["rows"])
+    peak = max(told["peak"], usage.peak)
+    return Measurement(told["seconds"], told["imports"], usage.cpu, peak, usage.foreign, told["rows"])
 
 
 def _name(function: Callable) -> str:
@@ -248,21 +253,34 @@ def _environment(folder: Path) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(PROJECT_ROOT), "TMPDIR": str(folder)}
 
 
-def _watch(process: subprocess.Popen) -> tuple[int, bool]:
-    """Wait; returns the peak resident bytes of the process and its descendants together, and whether it ended in time.
+@dataclass(frozen=True)
+class _Usage:
+    peak: int
+    cpu: float
+    foreign: float
+    in_time: bool
 
-    The worker adds its own exact peak; sampling is for those that work in other processes, such as Spark's JVM.
+
+def _watch(process: subprocess.Popen) -> _Usage:
+    """Wait, and look at the process and its descendants now and then.
+
+    The worker adds its own exact peak; looking is for those that work in other processes, such as Spark's JVM.
     """
-    peak, deadline = 0, time.monotonic() + _TIME_LIMIT
+    started, in_time = time.monotonic(), True
+    busy_before, children_before = _busy_seconds(), _children_seconds()
+    peak, cpu = 0, {}
     try:
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                return peak, False
-            peak = max(peak, sum(map(_resident_bytes, _tree(process.pid))))
+        while process.poll() is None and in_time:
+            tree = _tree(process.pid)
+            peak = max(peak, sum(map(_resident_bytes, tree)))
+            cpu |= {pid: max(_cpu_seconds(pid), cpu.get(pid, 0.0)) for pid in tree}
             time.sleep(_SAMPLE_SECONDS)
+            in_time = time.monotonic() - started < _TIME_LIMIT
     finally:
         _end_group(process)
-    return peak, True
+    own = max(sum(cpu.values()), _children_seconds() - children_before)
+    available = (time.monotonic() - started) * (os.cpu_count() or 1)
+    return _Usage(peak, own, max(0.0, _busy_seconds() - busy_before - own) / available, in_time)
 
 
 def _end_group(process: subprocess.Popen) -> None:
@@ -300,6 +318,28 @@ def _resident_bytes(pid: int) -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            user, system = file.read().rpartition(")")[2].split()[11:13]
+    except (OSError, ValueError):
+        return 0.0
+    return (int(user) + int(system)) / _TICKS
+
+
+def _children_seconds() -> float:
+    # Exact, but without those that nobody waited for, such as a JVM.
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _busy_seconds() -> float:
+    """Processor time that this machine has spent on anything, or lost to its host, since it was started."""
+    with open("/proc/stat") as file:
+        user, nice, system, _idle, _waiting, irq, softirq, steal = map(int, file.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / _TICKS
 
 
 def _cache() -> Path:

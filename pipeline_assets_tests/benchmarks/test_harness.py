@@ -60,6 +60,11 @@ def works_in_a_child(inputs: Path, folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def counts_in_a_child(inputs: Path, folder: Path) -> None:
+    code = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -152,6 +157,18 @@ def test_preparing_is_not_on_the_clock(tmp_path):
 def test_memory_of_child_processes_counts(tmp_path):
     run = run_once(Contender("ours", works_in_a_child), tmp_path, tmp_path / "round")
     assert run.peak > 120_000_000
+
+
+def test_a_busy_machine_is_told():
+    busy = Result(Contender("ours", quick), [Measurement(1.0, foreign=0.4)])
+    idle = Result(Contender("ours", quick), [Measurement(1.0, foreign=0.02)])
+    assert "up to 40% of the processors during a measurement, so take" in section(benchmark(), [busy], "Today.")
+    assert "up to 2% of the processors during a measurement. Today." in section(benchmark(), [idle], "Today.")
+
+
+def test_processor_time_of_child_processes_counts(tmp_path):
+    run = run_once(Contender("ours", counts_in_a_child), tmp_path, tmp_path / "round")
+    assert run.cpu > 0.3
 
 
 def test_a_section_measured_again_replaces_itself_only():

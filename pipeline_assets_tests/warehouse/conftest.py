@@ -11,7 +11,7 @@ from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.schema import tables_for
-from pipeline_assets_tests.warehouse.shop import SALES, TOTALS
+from pipeline_assets_tests.warehouse.shop import COUNTER, SALES, TOTALS
 
 
 def open_warehouse(root: Path, lake: LocalLake, patience: float = 30) -> EmbeddedWarehouse:
@@ -26,11 +26,12 @@ def shop_lake(tmp_path: Path) -> LocalLake:
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with every table, to copy from."""
+    """A warehouse with every table, pipeline `shop` and a counter at 0, to copy from."""
     root = tmp_path_factory.mktemp("prepared")
     warehouse = open_warehouse(root, LocalLake(root))
-    warehouse.prepare(tables_for([SALES, TOTALS]))
+    warehouse.prepare([*tables_for([SALES, TOTALS]), COUNTER])
     with warehouse.unit() as unit:
+        unit.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
         register_pipeline(unit, "shop")
     return root
 

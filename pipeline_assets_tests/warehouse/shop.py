@@ -18,6 +18,7 @@ from pipeline_assets.warehouse.publication import Load, Mart, Publication, Stage
 from pipeline_assets.warehouse.schema import STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
 
 BUCKET = "shop-bucket"
+COUNTER = Table("OPS", "COUNTER", "A counter.", (("N", "NUMBER(38,0)", True, "How many."),))
 NOON = datetime.fromisoformat("2026-01-01T12:00:00")
 SALES = Contract(
     "sales",
@@ -70,15 +71,23 @@ class Batch:
         self.lake.publish(path, BUCKET, key)
         return StagedFile(key, len(rows) if claimed is None else claimed)
 
-    def publication(self, *sales: Sale, claimed: int | None = None, quarantine: Sequence[dict] = ()) -> Publication:
+    def publication(
+        self,
+        *sales: Sale,
+        claimed: int | None = None,
+        quarantine: Sequence[dict] = (),
+        object_of: str | None = None,
+    ) -> Publication:
+        """What the batch publishes of one object, which is its own or (`object_of`) that of an earlier batch."""
+        uri = f"lake://b/{object_of or self.batch_id}"
         rows = [
-            {"SALE_ID": sale, "SHOP": shop, "AMOUNT": Decimal(amount), "_SOURCE_URI": f"lake://b/{self.batch_id}"}
+            {"SALE_ID": sale, "SHOP": shop, "AMOUNT": Decimal(amount), "_SOURCE_URI": uri}
             for sale, shop, amount in sales
         ]
         ledger = {
             "PIPELINE": "shop",
             "DATASET": "sales",
-            "URI": f"lake://b/{self.batch_id}",
+            "URI": uri,
             "ETAG": "1",
             "SIZE_BYTES": Decimal(10),
             "LAST_MODIFIED": NOON,

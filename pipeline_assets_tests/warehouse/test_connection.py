@@ -1,10 +1,14 @@
 """Units of work: all or nothing, closed whatever happens, and no kinder than Snowflake."""
 
+# ruff: noqa: PT012 - what is expected to raise is a unit of work with statements in it
+
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -23,17 +27,12 @@ from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.connection import COPY_FILES_LIMIT, Unit
 from pipeline_assets_tests.warehouse.conftest import open_warehouse
 from pipeline_assets_tests.warehouse.lost import LossyWarehouse
-from pipeline_assets_tests.warehouse.shop import BUCKET
-
-COUNTER = Table("OPS", "COUNTER", "A counter.", (("N", "NUMBER(38,0)", True, "How many."),))
+from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER
 
 
 @pytest.fixture
 def counter(warehouse: EmbeddedWarehouse) -> EmbeddedWarehouse:
     """A warehouse with one row, N = 0, in OPS.COUNTER."""
-    warehouse.prepare([COUNTER])
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
     return warehouse
 
 
@@ -67,29 +66,26 @@ def test_a_unit_is_committed_at_its_end(counter: EmbeddedWarehouse) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, WarehouseError, SystemExit])
 def test_a_body_that_raises_is_rolled_back_and_its_connection_closed(
-    counter: EmbeddedWarehouse, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+    counter: EmbeddedWarehouse, error: type[BaseException]
 ) -> None:
     """dagster_snowflake's own context manager (0.29.27) does neither."""
-    closed = []
-    with counter.connect() as probe:
-        kind = type(probe)
-    real = kind.close
-    monkeypatch.setattr(kind, "close", lambda self, *args: (closed.append(self), real(self, *args))[1])
-
     with pytest.raises(error), counter.unit() as unit:
         unit.execute("UPDATE OPS.COUNTER SET N = 7")
         raise error("boom")
 
-    assert len(closed) == 1
+    with pytest.raises(WarehouseError, match=r"[Cc]losed"):
+        unit.rows("SELECT 1")
     assert is_free(counter)
     assert counted(counter) == 0
 
 
 def test_a_statement_that_fails_undoes_those_before_it(counter: EmbeddedWarehouse) -> None:
-    with pytest.raises(WarehouseError, match=r"^The warehouse refused `SELECT \* FROM OPS\.ABSENT`") as refused:
-        with counter.unit() as unit:
-            unit.execute("UPDATE OPS.COUNTER SET N = 7")
-            unit.rows("SELECT * FROM OPS.ABSENT")
+    with (
+        pytest.raises(WarehouseError, match=r"^The warehouse refused `SELECT \* FROM OPS\.ABSENT`") as refused,
+        counter.unit() as unit,
+    ):
+        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+        unit.rows("SELECT * FROM OPS.ABSENT")
 
     assert "\n" not in str(refused.value)
     assert counted(counter) == 0
@@ -108,6 +104,25 @@ def test_a_unit_inside_another_is_refused_instead_of_waiting_for_itself(counter:
         pass
 
     assert counted(counter) == 0
+
+
+class _Recorder:
+    """A connection that keeps what it is sent and answers with one row, as COPY of one file does."""
+
+    description = (("rows_loaded",),)
+
+    def __init__(self) -> None:
+        self.executed: list[str] = []
+
+    def cursor(self) -> _Recorder:
+        return self
+
+    def execute(self, sql: str) -> _Recorder:
+        self.executed.append(sql)
+        return self
+
+    def fetchall(self) -> list[tuple[int]]:
+        return [(1,)]
 
 
 # --- what Snowflake would do -------------------------------------------------------------------------------
@@ -135,14 +150,33 @@ def test_a_unit_inside_another_is_refused_instead_of_waiting_for_itself(counter:
         "ROLLBACK",
     ],
 )
-def test_a_statement_that_would_end_the_transaction_is_refused(counter: EmbeddedWarehouse, sql: str) -> None:
+def test_a_statement_that_would_end_the_transaction_is_not_even_sent(sql: str) -> None:
     """The stand-in would keep the transaction; Snowflake would commit half of it."""
-    with pytest.raises(WarehouseError, match="inside a unit of work") as refused, counter.unit() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
-        unit.execute(sql)
+    connection = _Recorder()
+
+    with pytest.raises(WarehouseError, match="inside a unit of work") as refused:
+        Unit(connection).execute(sql)
 
     assert refused.value.remedy
+    assert connection.executed == []
+
+
+def test_ddl_inside_a_unit_commits_nothing(counter: EmbeddedWarehouse) -> None:
+    with pytest.raises(WarehouseError, match="inside a unit of work"), counter.unit() as unit:
+        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+        unit.execute("CREATE TABLE OPS.X (A NUMBER(1,0))")
+
     assert counted(counter) == 0
+    with pytest.raises(WarehouseError, match=r"OPS\.X|X does not exist"), counter.look() as unit:
+        unit.rows("SELECT * FROM OPS.X")
+
+
+def test_ddl_is_run_between_units(counter: EmbeddedWarehouse) -> None:
+    with counter.session() as session:
+        session.execute("TRUNCATE TABLE OPS.COUNTER")
+
+    with counter.look() as unit:
+        assert unit.scalar("SELECT COUNT(*) FROM OPS.COUNTER") == 0
 
 
 def test_several_statements_in_one_call_are_refused(counter: EmbeddedWarehouse) -> None:
@@ -170,7 +204,7 @@ def test_statements_that_ran_are_kept_for_the_metadata(counter: EmbeddedWarehous
     assert unit.statements == ["SELECT 1 AS ONE", "SELECT 2 AS TWO"]
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.decimals(min_value=-(10**13), max_value=10**13, places=4, allow_nan=False), min_size=1, max_size=8))
 def test_a_sum_of_money_is_exact(money: EmbeddedWarehouse, amounts: list[Decimal]) -> None:
     """fakesnow 0.12 sums in DOUBLE: 67406.55999999223."""
@@ -213,31 +247,12 @@ def test_copy_counts_what_it_loaded_from_each_file(warehouse: EmbeddedWarehouse,
         assert loaded == unit.scalar("SELECT COUNT(*) FROM OPS.STAGE_KEYS") == 5
 
 
-class _Recorder:
-    """A connection that answers every COPY with one row loaded."""
-
-    def __init__(self) -> None:
-        self.files: list[int] = []
-
-    def cursor(self) -> _Recorder:
-        return self
-
-    def execute(self, sql: str) -> _Recorder:
-        self.files.append(sql.count(".parquet"))
-        return self
-
-    description = (("rows_loaded",),)
-
-    def fetchall(self) -> list[tuple[int]]:
-        return [(1,)]
-
-
 def test_copy_names_no_more_files_at_once_than_snowflake_takes() -> None:
     recorder = _Recorder()
 
     loaded = Unit(recorder).copy("T", "S", [f"{n}.parquet" for n in range(2 * COPY_FILES_LIMIT + 1)])
 
-    assert recorder.files == [COPY_FILES_LIMIT, COPY_FILES_LIMIT, 1]
+    assert [sql.count(".parquet") for sql in recorder.executed] == [COPY_FILES_LIMIT, COPY_FILES_LIMIT, 1]
     assert loaded == 3
 
 
@@ -304,58 +319,75 @@ def test_a_failing_existence_check_creates_nothing(counter: EmbeddedWarehouse, m
 # --- processes ---------------------------------------------------------------------------------------------
 
 
-def writers(action: str, root: Path, *numbers: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.warehouse.writers", action, str(root)]
-        + [str(number) for number in numbers],
+@pytest.fixture(scope="module")
+def writers() -> Iterator[subprocess.Popen[str]]:
+    """A process that forks others, see `writers.py`."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.warehouse.writers"],
         cwd=PROJECT_ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-    )
+        bufsize=1,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
-def test_processes_that_write_at_once_wait_for_each_other(counter: EmbeddedWarehouse) -> None:
+def order(writers: subprocess.Popen[str], *words: object) -> str:
+    assert writers.stdin is not None
+    assert writers.stdout is not None
+    writers.stdin.write(" ".join(map(str, words)) + "\n")
+    return writers.stdout.readline().strip()
+
+
+def test_processes_that_write_at_once_wait_for_each_other(
+    counter: EmbeddedWarehouse, writers: subprocess.Popen[str]
+) -> None:
     """FAULTS 19: no update is lost."""
-    assert writers("count", counter.root, 4, 5).wait(timeout=120) == 0
+    assert order(writers, "count", counter.root, 4, 5) == "0 0 0 0"
 
     assert counted(counter) == 20
 
 
-def test_a_process_killed_inside_a_unit_leaves_the_old_state_and_a_free_lock(counter: EmbeddedWarehouse) -> None:
-    """FAULTS 1; and while it lives, another process is told who to wait for, and for how long it did."""
-    holder = writers("hold", counter.root)
+def test_a_process_killed_inside_a_unit_leaves_the_old_state_and_a_free_lock(
+    counter: EmbeddedWarehouse, writers: subprocess.Popen[str]
+) -> None:
+    """FAULTS 1; and while it lives, another process is told for how long it has waited and what to do."""
+    holder = int(order(writers, "hold", counter.root))
+    impatient = open_warehouse(counter.root, LocalLake(counter.root), patience=0.2)
     try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        impatient = open_warehouse(counter.root, LocalLake(counter.root), patience=0.2)
         with pytest.raises(WarehouseBusyError, match=r"locked for 0\.2 seconds") as busy, impatient.unit():
             pass
-        assert "PIPELINE_WAREHOUSE_PATIENCE" in busy.value.remedy
-        assert busy.value.transient
     finally:
-        holder.send_signal(signal.SIGKILL)
-        holder.wait(timeout=30)
-        holder.stdout.close()
+        os.kill(holder, signal.SIGKILL)
+    assert "PIPELINE_WAREHOUSE_PATIENCE" in busy.value.remedy
+    assert busy.value.transient
 
-    assert is_free(counter)
     assert counted(counter) == 0
+    assert is_free(counter)
 
 
 # --- lost connections --------------------------------------------------------------------------------------
 
 
 def test_a_connection_lost_before_the_commit_leaves_the_old_state(counter: EmbeddedWarehouse) -> None:
-    with pytest.raises(WarehouseError, match="refused `COMMIT`: 250003"):
-        with LossyWarehouse(counter, "COMMIT", arrives=False).unit() as unit:
-            unit.execute("UPDATE OPS.COUNTER SET N = 7")
+    with (
+        pytest.raises(WarehouseError, match="refused `COMMIT`: 250003"),
+        LossyWarehouse(counter, "COMMIT", arrives=False).unit() as unit,
+    ):
+        unit.execute("UPDATE OPS.COUNTER SET N = 7")
 
     assert counted(counter) == 0
 
 
 def test_a_rollback_that_finds_no_connection_does_not_hide_the_first_error(counter: EmbeddedWarehouse) -> None:
-    with pytest.raises(ValueError, match="the first error"):
-        with LossyWarehouse(counter, "ROLLBACK", arrives=False).unit() as unit:
-            unit.execute("UPDATE OPS.COUNTER SET N = 7")
-            raise ValueError("the first error")
+    with (
+        pytest.raises(ValueError, match="the first error"),
+        LossyWarehouse(counter, "ROLLBACK", arrives=False).unit() as unit,
+    ):
+        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+        raise ValueError("the first error")
 
     assert counted(counter) == 0

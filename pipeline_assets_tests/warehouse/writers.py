@@ -1,10 +1,8 @@
 """Processes that write to one embedded warehouse, for tests that need processes of their own.
 
-    python -m pipeline_assets_tests.warehouse.writers count ROOT PROCESSES UNITS
-    python -m pipeline_assets_tests.warehouse.writers hold ROOT
-
-`count` forks processes that each add 1 to OPS.COUNTER in so many units of work; `hold` writes in a unit, says so on
-stdout and stays in it until it is killed. The imports are paid once, before the fork, while no DuckDB is open.
+Orders come on stdin, one a line: `count ROOT PROCESSES UNITS` forks processes that each add 1 to OPS.COUNTER in so
+many units of work, and answers with their exit codes; `hold ROOT` forks one that writes in a unit and stays in it
+until it is killed, and answers with its id. The imports are paid once, before any fork and while no DuckDB is open.
 """
 
 from __future__ import annotations
@@ -27,23 +25,37 @@ def count(warehouse: EmbeddedWarehouse, units: int) -> None:
             unit.execute("UPDATE OPS.COUNTER SET N = %s", (int(before) + 1,))
 
 
-def main(action: str, root: str, *numbers: str) -> int:
-    warehouse = EmbeddedWarehouse(Path(root), "ANALYTICS", 60, str)
-    if action == "hold":
-        with warehouse.unit() as unit:
-            unit.execute("UPDATE OPS.COUNTER SET N = 99")
-            print("held", flush=True)
-            time.sleep(600)
-    processes, units = map(int, numbers)
-    children = []
-    for _ in range(processes):
-        child = os.fork()
-        if not child:
-            count(warehouse, units)
-            os._exit(0)
-        children.append(child)
-    return max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children)
+def hold(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.unit() as unit:
+        unit.execute("UPDATE OPS.COUNTER SET N = 99")
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+
+
+def forked(work: object, *arguments: object) -> int:
+    """Run a function in a child; returns the child's id."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            work(*arguments)  # type: ignore[operator]
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def main() -> None:
+    for line in sys.stdin:
+        action, root, *numbers = line.split()
+        warehouse = EmbeddedWarehouse(Path(root), "ANALYTICS", 60, str)
+        if action == "hold":
+            forked(hold, warehouse)
+        else:
+            processes, units = map(int, numbers)
+            children = [forked(count, warehouse, units) for _ in range(processes)]
+            print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    main()

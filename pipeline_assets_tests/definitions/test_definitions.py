@@ -1,0 +1,134 @@
+"""What people find in Dagster's UI: every asset owned, described, grouped and traced."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.bookings.pipeline import contract
+from pipeline_assets.definitions import PIPELINES, build_definitions
+from pipeline_assets.settings import PROJECT_ROOT, load_settings
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("definitions") / "home"
+
+
+@pytest.fixture(scope="module")
+def definitions(home: Path) -> dg.Definitions:
+    return build_definitions(load_settings(home=home))
+
+
+@pytest.fixture(scope="module")
+def specs(definitions: dg.Definitions) -> list[dg.AssetSpec]:
+    return definitions.resolve_all_asset_specs()
+
+
+def tables(specs: list[dg.AssetSpec]) -> list[dg.AssetSpec]:
+    return [spec for spec in specs if "table" in spec.kinds]
+
+
+def test_building_definitions_touches_no_file(definitions: dg.Definitions, home: Path) -> None:
+    assert definitions.resolve_all_asset_keys()
+    assert not home.exists()
+
+
+def test_every_asset_is_a_noun_of_its_pipeline(specs: list[dg.AssetSpec]) -> None:
+    for spec in specs:
+        pipeline, noun = spec.key.path
+        assert pipeline in {*PIPELINES, "ops"}
+        assert spec.group_name == pipeline
+        assert noun == noun.lower()
+
+
+def test_every_asset_tells_people_whose_it_is_and_what_it_is(specs: list[dg.AssetSpec]) -> None:
+    """A spec that stands in `deps=` only would show as an empty stub."""
+    for spec in specs:
+        assert spec.owners, spec.key
+        assert all(owner.startswith("team:") for owner in spec.owners), spec.key
+        assert spec.kinds, spec.key
+        assert len(spec.description or "") > 20, spec.key
+        assert "dagster/column_schema" in spec.metadata, spec.key
+    known = {spec.key for spec in specs}
+    assert {dep.asset_key for spec in specs for dep in spec.deps} <= known
+
+
+def test_every_table_says_where_it_is_and_when_it_is_stale(specs: list[dg.AssetSpec]) -> None:
+    assert tables(specs)
+    for spec in tables(specs):
+        assert spec.freshness_policy, spec.key
+        assert spec.metadata["dagster/table_name"] == ".".join(spec.key.path).upper()
+        columns = spec.metadata["dagster/column_schema"].columns
+        assert all(column.description for column in columns), spec.key
+        assert "Grain: " in (spec.description or "")
+
+
+def test_every_column_of_customer_bookings_is_traced(specs: list[dg.AssetSpec]) -> None:
+    (spec,) = [spec for spec in specs if spec.key.path == ["bookings", "customer_bookings"]]
+
+    traced = spec.metadata["dagster/column_lineage"].deps_by_column
+
+    assert list(traced) == list(contract("customer_bookings").column_names)
+    assert len(traced) == 15
+    known = {spec.key: {c.name for c in spec.metadata["dagster/column_schema"].columns} for spec in specs}
+    for column, deps in traced.items():
+        assert deps, column
+        assert all(dep.column_name in known[dep.asset_key] for dep in deps), column
+
+
+def test_personal_data_is_tagged(specs: list[dg.AssetSpec]) -> None:
+    tagged = {spec.key.path[-1] for spec in specs if spec.tags.get("personal_data") == "yes"}
+
+    assert {"customers", "customer_bookings", "customers_files"} <= tagged
+    assert "daily_spend" not in tagged
+
+
+def test_the_resources_have_their_public_keys(definitions: dg.Definitions) -> None:
+    assert {"s3", "snowflake", "alerts"} <= set(definitions.resources or {})
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_pipeline_has_a_job_a_doorbell_and_a_backstop(definitions: dg.Definitions, pipeline: str) -> None:
+    repository = definitions.get_repository_def()
+
+    assert repository.has_job(pipeline)
+    assert any(sensor.job_name == pipeline for sensor in repository.sensor_defs if sensor.has_jobs)
+    (schedule,) = [schedule for schedule in repository.schedule_defs if schedule.job_name == pipeline]
+    assert schedule.execution_timezone == "UTC"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_every_asset_check_is_described(definitions: dg.Definitions) -> None:
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    assert checks
+    for key in checks:
+        assert definitions.resolve_asset_graph().get_check_spec(key).description, key
+
+
+@pytest.mark.slow
+def test_dagster_itself_accepts_the_workspace(tmp_path: Path) -> None:
+    """As `dagster dev` loads it, in a process of its own, without a warning about our code."""
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "AWS_", "DAGSTER_"))
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"],
+        cwd=PROJECT_ROOT,
+        env=environment | {"DAGSTER_HOME": str(tmp_path), "PYTHONWARNINGS": "default::DeprecationWarning"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert "Validation successful for code location pipeline_assets" in said
+    assert [line for line in said.splitlines() if "pipeline_assets/" in line and "Warning" in line] == []

@@ -1,0 +1,79 @@
+"""What kind of statement this is, and what it is called elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.sqlfiles import statement_kind, transpile
+
+
+@pytest.mark.parametrize(
+    ("sql", "kind"),
+    [
+        ("SELECT 1", "SELECT"),
+        ("select 1;", "SELECT"),
+        ("\n\n  SELECT 1 ; ; \n", "SELECT"),
+        ("-- a comment; with a semicolon\nSELECT 1", "SELECT"),
+        ("/* DROP TABLE X; */ SELECT 1 /* ; */ -- ;", "SELECT"),
+        ("// Snowflake's own comment; too\nSELECT 1", "SELECT"),
+        ("SELECT ';' AS A, 'it''s; x', 'a\\';b'", "SELECT"),
+        ('SELECT 1 AS "a;b"', "SELECT"),
+        ("SELECT $$ text; with ' anything $$", "SELECT"),
+        ("WITH A AS (SELECT 1 AS X) SELECT X FROM A", "WITH"),
+        ("insert into T select 1", "INSERT"),
+        ("MERGE INTO T USING S ON T.A = S.A WHEN MATCHED THEN DELETE", "MERGE"),
+        ("COPY INTO T FROM @S", "COPY"),
+        ("create or replace temporary table T (A NUMBER(1,0))", "CREATE"),
+        ("TRUNCATE TABLE T", "TRUNCATE"),
+        ("COMMENT ON TABLE T IS 'x;y'", "COMMENT"),
+        ("GRANT SELECT ON TABLE T TO ROLE R", "GRANT"),
+        ("EXECUTE IMMEDIATE 'DROP TABLE T'", "EXECUTE"),
+        ("CALL P()", "CALL"),
+        ("BEGIN", "BEGIN"),
+        ("COMMIT", "COMMIT"),
+    ],
+)
+def test_the_kind_of_a_statement_is_its_first_word(sql: str, kind: str) -> None:
+    assert statement_kind(sql) == kind
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["SELECT 1; SELECT 2", "SELECT 1;DROP TABLE T;", "SELECT ''; DROP TABLE T --'", "BEGIN; DROP TABLE T; END"],
+)
+def test_several_statements_are_refused(sql: str) -> None:
+    with pytest.raises(ConfigurationError, match="One statement at a time"):
+        statement_kind(sql)
+
+
+@pytest.mark.parametrize("sql", ["", "  \n", ";", " ; ;", "-- only a comment", "/* nothing */"])
+def test_no_statement_is_refused(sql: str) -> None:
+    with pytest.raises(ConfigurationError, match="There is no statement to run"):
+        statement_kind(sql)
+
+
+@pytest.mark.parametrize("sql", ["SELECT 'no end", 'SELECT "no end', "/* no end"])
+def test_a_text_without_end_is_refused(sql: str) -> None:
+    with pytest.raises(ConfigurationError):
+        statement_kind(sql)
+
+
+def test_a_cast_that_may_fail_stays_a_decimal_everywhere() -> None:
+    """TRY_TO_DECIMAL became a DOUBLE for Spark; TRY_CAST does not."""
+    sql = "SELECT TRY_CAST(A AS NUMBER(18,4)) AS B FROM T"
+
+    assert transpile(sql, "duckdb") == "SELECT TRY_CAST(A AS DECIMAL(18, 4)) AS B FROM T"
+    assert transpile(sql, "spark") == "SELECT TRY_CAST(A AS DECIMAL(18, 4)) AS B FROM T"
+
+
+@pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "SELECT 'no end"])
+def test_what_does_not_parse_is_refused_on_one_line(sql: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^Not Snowflake SQL: ") as refused:
+        transpile(sql, "duckdb")
+    assert "\n" not in str(refused.value)
+
+
+def test_one_statement_is_transpiled_at_a_time() -> None:
+    with pytest.raises(ConfigurationError, match="One statement expected, 2 found"):
+        transpile("SELECT 1; SELECT 2", "duckdb")

@@ -1,0 +1,138 @@
+"""Snowflake's connection settings: what is wrong is named, what is secret is not (FAULTS 30)."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pipeline_assets.errors import ConfigurationError, WarehouseError
+from pipeline_assets.settings import load_settings
+from pipeline_assets.warehouse import SnowflakeWarehouse
+
+PASSPHRASE = "right-passphrase"
+
+
+@pytest.fixture(scope="module")
+def key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def pem(key: rsa.RSAPrivateKey, passphrase: str | None = None) -> str:
+    encryption = (
+        serialization.BestAvailableEncryption(passphrase.encode()) if passphrase else serialization.NoEncryption()
+    )
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption).decode()
+
+
+def warehouse(**given: str) -> SnowflakeWarehouse:
+    settings = {f"snowflake_{name}": value for name, value in given.items()}
+    return SnowflakeWarehouse(load_settings(profile="aws", **settings))
+
+
+def refused(warehouse: SnowflakeWarehouse) -> str:
+    with pytest.raises(ConfigurationError) as error, warehouse.unit():
+        pass
+    return str(error.value)
+
+
+def test_every_missing_setting_is_named() -> None:
+    said = refused(warehouse(user="loader"))
+
+    assert "PIPELINE_SNOWFLAKE_ACCOUNT, PIPELINE_SNOWFLAKE_PRIVATE_KEY missing" in said
+    assert "loader" not in said
+
+
+def test_a_key_that_is_none_is_named_and_not_shown() -> None:
+    said = refused(warehouse(account="a", user="u", private_key="this-is-secret"))
+
+    assert "PIPELINE_SNOWFLAKE_PRIVATE_KEY" in said
+    assert "this-is-secret" not in said
+
+
+@pytest.mark.parametrize("passphrase", [None, "wrong-passphrase"])
+def test_a_passphrase_that_does_not_open_the_key_is_named_and_not_shown(
+    key: rsa.RSAPrivateKey, passphrase: str | None
+) -> None:
+    given = {"private_key_password": passphrase} if passphrase else {}
+
+    said = refused(warehouse(account="a", user="u", private_key=pem(key, PASSPHRASE), **given))
+
+    assert "PIPELINE_SNOWFLAKE_PRIVATE_KEY_PASSWORD" in said
+    assert "wrong-passphrase" not in said
+    assert "BEGIN" not in said
+
+
+def test_the_connection_gets_the_key_opened_and_the_session_it_needs(
+    key: rsa.RSAPrivateKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snowflake says no, on several lines; people get one, without the key."""
+    from snowflake.connector.errors import DatabaseError
+
+    asked: dict = {}
+
+    def refuse(**options: object) -> None:
+        asked.update(options)
+        raise DatabaseError("250001 (08001): JWT token is invalid.\nincident 123\nstack dump")
+
+    monkeypatch.setattr("snowflake.connector.connect", refuse)
+    given = {"account": "acme", "user": "LOADER", "private_key": pem(key, PASSPHRASE)}
+
+    with pytest.raises(WarehouseError) as error, warehouse(**given, private_key_password=PASSPHRASE).unit():
+        pass
+
+    assert str(error.value).startswith("No connection to the warehouse: 250001 (08001): JWT token is invalid.")
+    assert "\n" not in str(error.value)
+    assert PASSPHRASE not in str(error.value)
+    assert {name: asked[name] for name in ("account", "user", "database", "warehouse", "role", "autocommit")} == {
+        "account": "acme",
+        "user": "LOADER",
+        "database": "ANALYTICS",
+        "warehouse": "PIPELINE_WH",
+        "role": "PIPELINE_LOADER",
+        "autocommit": True,
+    }
+    assert asked["private_key"] == key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+class Connection:
+    """A connection that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def cursor(self) -> Connection:
+        return self
+
+    def execute(self, sql: str) -> Connection:
+        self.told.append(sql)
+        return self
+
+    def close(self) -> None:
+        self.told.append("close")
+
+
+@pytest.fixture
+def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    connection = Connection()
+    monkeypatch.setattr("snowflake.connector.connect", lambda **_: connection)
+    return connection
+
+
+def test_a_unit_is_committed_and_its_connection_closed(key: rsa.RSAPrivateKey, connection: Connection) -> None:
+    with warehouse(account="a", user="u", private_key=pem(key)).unit(["a-bucket"]):
+        assert connection.told == ["BEGIN"]
+
+    assert connection.told == ["BEGIN", "COMMIT", "close"]
+
+
+def test_a_unit_that_raises_is_rolled_back_and_its_connection_closed(
+    key: rsa.RSAPrivateKey, connection: Connection
+) -> None:
+    """dagster_snowflake (0.29.27) would leave the transaction and the connection open."""
+    with pytest.raises(KeyboardInterrupt), warehouse(account="a", user="u", private_key=pem(key)).unit():
+        raise KeyboardInterrupt
+
+    assert connection.told == ["BEGIN", "ROLLBACK", "close"]
