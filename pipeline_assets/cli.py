@@ -381,10 +381,11 @@ def _print_run(answer: dict[str, Any]) -> None:
         _say(f"{answer['pipeline']} failed after {answer['seconds']} s: {answer['error']}")
         _say(f"Nothing was published. Run {answer['run_id']} in the UI has the details.")
         return
+    taken = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
+    added_up = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
     print(
-        f"{answer['pipeline']}: {objects['new']} new objects ({objects['loaded']} loaded, "
-        f"{objects['rejected']} rejected), {objects['known']} known; {rows['read']:,} rows read = "
-        f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined; {answer['seconds']} s"
+        f"{answer['pipeline']}: {taken}, {objects['known']} known; "
+        f"{rows['read']:,} rows read = {added_up}; {answer['seconds']} s"
     )
     for check in answer["checks"]:
         if not check["passed"]:

@@ -106,7 +106,7 @@ def test_two_batches_within_one_second_hand_out_two_files(lake: BookingsLake) ->
 def test_verbatim_times_and_blank_phones(lake: BookingsLake) -> None:
     lake.write(
         "customer_details.csv",
-        "CUSTOMER_ID,FIRST_NAME,PHONE_NUMBER,ADDRESS\n 1 , Ada , ,\" 1 High Street,\n2nd floor \"\n",
+        'CUSTOMER_ID,FIRST_NAME,PHONE_NUMBER,ADDRESS\n 1 , Ada , ," 1 High Street,\n2nd floor "\n',
     )
     lake.bookings("", "1,1,24-05-2005, 30:00.0,Music,1.00,,open")
     lake.run()
