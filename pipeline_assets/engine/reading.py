@@ -1,7 +1,7 @@
 """The query that types and validates the records of one group of files, generated from their contract.
 
-Three layers: clean the text, type it, find the first rule that is broken. It is Snowflake SQL over a relation
-RAW with text columns C0, C1, … and is transpiled for the engine that runs it.
+Layer by layer: clean the text, cast it, believe or refuse the cast, find the first rule that is broken. It is
+Snowflake SQL over a relation RAW with text columns C0, C1, … and is transpiled for the engine that runs it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.validation import Rule, cleaned, rules, text_column, typed
+from pipeline_assets.contracts.validation import Rule, cast_column, cleaned, rules, text_column, try_cast, typed
 from pipeline_assets.errors import RejectedObjectError
 
 
@@ -49,31 +49,38 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
     )
 
 
-def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]) -> str:
+def validation_select(contract: Contract, columns: Columns, extra: Sequence[str], *, tidy: bool = False) -> str:
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through.
+    of RAW that pass through. `tidy` promises that no value starts or ends with a blank.
     """
-    passed = ", ".join(extra)
-    texts = ", ".join(
-        f"{cleaned(column, f'C{columns.positions[column.name]}')} AS {text_column(column.name)}"
+    texts = [
+        f"{cleaned(column, f'C{columns.positions[column.name]}', tidy=tidy)} AS {text_column(column.name)}"
         if column.name in columns.positions
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
-    )
-    values = ", ".join(f"{typed(column)} AS {column.name}" for column in contract.columns)
-    names = ", ".join(contract.column_names)
+    ]
+    numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
+    casts = ["*", *(f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers)]
+    values = ["*"] + [
+        f"{typed(column, cast_column(column.name) if column in numbers else None)} AS {column.name}"
+        for column in contract.columns
+    ]
     return (
-        f"SELECT {names}, {passed}, {_fault(rules(contract))} AS _FAULT "
-        f"FROM (SELECT *, {values} FROM (SELECT {texts}, {passed} FROM RAW) AS CLEANED) AS TYPED"
+        f"SELECT {', '.join((*contract.column_names, *extra))}, {_fault(rules(contract))} AS _FAULT "
+        f"FROM (SELECT {', '.join(values)} FROM (SELECT {', '.join(casts)} "
+        f"FROM (SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED) AS CASTED) AS TYPED"
     )
 
 
 def _fault(found: Sequence[Rule]) -> str:
+    """Which rule is broken is asked only of rows that look broken."""
     if not found:
         return "CAST(NULL AS INTEGER)"
-    return "CASE " + " ".join(f"WHEN {rule.broken} THEN {index}" for index, rule in enumerate(found, 1)) + " END"
+    suspect = " OR ".join(f"({rule.suspect})" for rule in found)
+    cases = " ".join(f"WHEN {rule.broken} THEN {index}" for index, rule in enumerate(found, 1))
+    return f"CASE WHEN COALESCE({suspect}, FALSE) THEN CASE {cases} END END"
 
 
 def explain(rule: Rule, contract: Contract, found: str | None) -> str:

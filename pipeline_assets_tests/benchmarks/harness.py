@@ -22,13 +22,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 PROJECT_ROOT = Path(__file__).parents[2]
 ROUNDS = 3
 QUICK_ROUNDS = 2
+QUIET = 0.1
 _SAMPLE_SECONDS = 0.05
 _TICKS = os.sysconf("SC_CLK_TCK")
 _TIME_LIMIT = 900
@@ -124,6 +125,11 @@ class Result:
         """Median of a field of the measurements."""
         return statistics.median(getattr(run, what) for run in self.runs)
 
+    @property
+    def disturbed(self) -> float:
+        """The largest share of the processors that others had during one of the runs."""
+        return max((run.foreign for run in self.runs), default=0.0)
+
     def add(self, run: Measurement, *, warm_up: bool) -> None:
         """Keep a run; the first failure is the contender's result, and ends its part in later rounds."""
         self.failure = self.failure or run.failure
@@ -133,18 +139,25 @@ class Result:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A contender beside ours; a bar in seconds stands alone and has no ratio."""
+    """A contender beside ours; a bar in seconds stands alone and has no ratio.
+
+    `disturbed` when others had so much of the processors in a run behind the verdict that it may be theirs.
+    """
 
     result: Result
     ratio: float | None
     measured: float | None
     met: bool | None
+    disturbed: bool = False
 
 
 def compare(results: list[Result]) -> list[Comparison]:
     """Set every result beside the first; what was not measured has no ratio and meets no bar."""
-    ours = results[0].seconds
-    return [_compared(result, ours) for result in results]
+    ours = results[0]
+    return [
+        replace(_compared(result, ours.seconds), disturbed=max(result.disturbed, ours.disturbed) > QUIET)
+        for result in results
+    ]
 
 
 def _compared(result: Result, ours: float | None) -> Comparison:
@@ -181,7 +194,11 @@ def measure(benchmark: Benchmark, *, quick: bool = False, say: Callable[[str], N
 
 def _progress(number: int, rounds: int, contender: Contender, run: Measurement) -> str:
     which = f"round {number}/{rounds}" if number else "warm-up"
-    told = f"failed: {run.failure}" if run.failure else f"{run.seconds:8.2f} s {run.peak / 1e6:8.0f} MB"
+    told = (
+        f"failed: {run.failure}"
+        if run.failure
+        else f"{run.seconds:8.2f} s {run.peak / 1e6:8.0f} MB, others {run.foreign:4.0%}"
+    )
     return f"  {which:<10} {contender.name:<60} {told}"
 
 

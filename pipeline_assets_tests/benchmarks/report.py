@@ -21,20 +21,20 @@ _PREAMBLE = """# Benchmarks
 
 `make bench` runs these and writes this file; no number here is typed by hand. Every contender runs in a fresh process
 on the same files. Rounds are interleaved (A B C A B C) after one warm-up round, and the disk is flushed before each
-measurement; all numbers are medians over the rounds. Imports come before the clock and stand in their own column. CPU
+measurement; numbers are medians over the rounds. Imports come before the clock and stand in their own column. CPU
 seconds are those of all cores and of the whole process, imports included. Memory is the resident memory of the whole
-process tree: Spark's JVM included, and input files for those that map them into memory. The ratio is a contender's
-seconds divided by ours, the first line.
+process tree: Spark's JVM included, and input files for those that map them into memory. "Others" is the largest share
+of the processors that anything else had during a run of that contender; above 10 %, for ours or for the contender,
+the verdict says "disturbed" and wants a quiet machine. The ratio is a contender's seconds divided by ours, the first
+line.
 
 A bar is what is asked of ours: "ours <= 1.25x" that ours takes at most 1.25 times as long as that contender, ">= 4x
 faster" that the contender takes at least four times as long as ours. Measured and met are computed from the medians.
 """
-_QUIET = 0.1
-_ROUGH = ", so take the seconds, and a bar that is met or missed by little, as rough"
 _HEADER = (
-    "| contender | seconds | range | CPU, s | imports, s | peak MB | rows out | ratio to ours "
+    "| contender | seconds | range | CPU, s | others | imports, s | peak MB | rows out | ratio to ours "
     "| bar | measured | met |\n"
-    "|---|---:|---:|---:|---:|---:|---:|---:|---|---:|---|"
+    "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---|"
 )
 
 
@@ -43,16 +43,13 @@ def section(benchmark: Benchmark, results: list[Result], measured_on: str) -> st
     failures = [
         f"- **{r.contender.name}** failed: {without_paths(r.failure)}" for r in results if r.failure is not None
     ]
-    runs = [run for result in results for run in result.runs]
     rounds = max(len(result.runs) for result in results)
-    foreign = max((run.foreign for run in runs), default=0.0)
     parts = [
         f"## {benchmark.title}",
         " ".join(benchmark.about.split()),
         "\n".join([_HEADER, *map(_line, compare(results))]),
         "\n".join(failures),
-        f"Median of {rounds} rounds; other processes had up to {foreign:.0%} of the processors during a measurement"
-        f"{_ROUGH if foreign > _QUIET else ''}. {measured_on}",
+        f"Median of {rounds} rounds. {measured_on}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -81,7 +78,7 @@ def _line(compared: Comparison) -> str:
     result, bar = compared.result, compared.result.contender.bar
     asked = _asked(bar) if bar else ""
     if result.seconds is None:
-        cells = [result.contender.name, "failed", *[""] * 6, asked, "", "not measured" if bar else ""]
+        cells = [result.contender.name, "failed", *[""] * 7, asked, "", "not measured" if bar else ""]
         return f"| {' | '.join(cells)} |"
     seconds = [run.seconds for run in result.runs]
     rows = result.runs[-1].rows
@@ -90,13 +87,14 @@ def _line(compared: Comparison) -> str:
         f"{result.seconds:.2f}",
         f"{min(seconds):.2f} to {max(seconds):.2f}",
         f"{result.median('cpu'):.1f}",
+        f"{result.disturbed:.0%}",
         f"{result.median('imports'):.2f}" if result.contender.imports else "",
         f"{result.median('peak') / 1e6:,.0f}",
         "" if rows is None else f"{rows:,}",
         "" if compared.ratio is None else f"{compared.ratio:.2f}x",
         asked,
         _measured(bar, compared.measured),
-        "" if bar is None else {True: "yes", False: "**no**", None: "not measured"}[compared.met],
+        _verdict(compared) if bar else "",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -113,6 +111,11 @@ def _measured(bar: Bar | None, measured: float | None) -> str:
     if bar is None or measured is None:
         return ""
     return f"{measured:.2f} s" if bar.kind == "seconds" else f"{measured:.2f}x"
+
+
+def _verdict(compared: Comparison) -> str:
+    told = {True: "yes", False: "**no**", None: "not measured"}[compared.met]
+    return f"{told} (disturbed)" if compared.disturbed and compared.met is not None else told
 
 
 def _heading(part: str) -> str:

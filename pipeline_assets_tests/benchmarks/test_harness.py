@@ -159,11 +159,11 @@ def test_memory_of_child_processes_counts(tmp_path):
     assert run.peak > 120_000_000
 
 
-def test_a_busy_machine_is_told():
-    busy = Result(Contender("ours", quick), [Measurement(1.0, foreign=0.4)])
-    idle = Result(Contender("ours", quick), [Measurement(1.0, foreign=0.02)])
-    assert "up to 40% of the processors during a measurement, so take" in section(benchmark(), [busy], "Today.")
-    assert "up to 2% of the processors during a measurement. Today." in section(benchmark(), [idle], "Today.")
+@pytest.mark.parametrize(("share", "verdict"), [(0.4, "| yes (disturbed) |"), (0.02, "| yes |")])
+def test_a_verdict_reached_on_a_busy_machine_says_so(share, verdict):
+    ours = Result(Contender("ours", quick), [Measurement(1.0, foreign=share)])
+    plain = Result(Contender("plain", quick, bar=Bar("at_most", 1.25)), [Measurement(1.0)])
+    assert verdict in section(benchmark(), [ours, plain], "Today.")
 
 
 def test_processor_time_of_child_processes_counts(tmp_path):
