@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import os
 import sys
 import warnings
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,13 +56,13 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     try:
         app()
+    except (KeyboardInterrupt, InterruptedRunError):
+        _say("Stopped. The state is intact; run again to finish.")
+        raise SystemExit(130) from None
     except ConfigurationError as error:
         _fail(error, 2)
     except PipelineError as error:
         _fail(error, 1)
-    except KeyboardInterrupt:
-        _say("Stopped. The state is intact; run again to finish.")
-        raise SystemExit(130) from None
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -98,7 +99,10 @@ def query(
     with _platform(_settings()).warehouse.session() as session:
         columns, rows = session.described(sql)
     if form is Format.json:
-        print(json.dumps([dict(zip(columns, map(_plain, row), strict=True)) for row in rows], ensure_ascii=False))
+        if len(set(columns)) < len(columns) or any(len(row) != len(columns) for row in rows):
+            raise ConfigurationError("Two columns have one name, which JSON cannot hold.", remedy="Name them with AS.")
+        objects = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+        print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     elif form is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
@@ -276,10 +280,20 @@ def quarantine_replay(
 ) -> None:
     """Validate quarantined records and rejected objects again and load those that now pass, once."""
     from pipeline_assets.operations.pipeline import Request
+    from pipeline_assets.warehouse.quarantine import unknown_ids
 
     _known(pipeline)
+    if ids:
+        with _quarantine_unit() as unit:
+            if unknown := unknown_ids(unit, pipeline, ids):
+                raise ConfigurationError(f"Nothing waits as {', '.join(unknown)}.", remedy="See `quarantine list`.")
     answer = _run(_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False)
-    print(json.dumps(answer)) if as_json else _print_run(answer)
+    if as_json:
+        print(json.dumps(answer))
+    else:
+        _print_run(answer)
+        if answer["success"]:
+            print(f"  {answer['released']} records were released from quarantine and loaded")
     raise SystemExit(0 if answer["success"] else 1)
 
 
@@ -360,6 +374,8 @@ def _plain(value: object) -> object:
         return value.isoformat()
     if isinstance(value, (bytes, bytearray)):
         return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
@@ -379,7 +395,7 @@ def _print_run(answer: dict[str, Any]) -> None:
     objects, rows = answer["objects"], answer["rows"]
     if not answer["success"]:
         _say(f"{answer['pipeline']} failed after {answer['seconds']} s: {answer['error']}")
-        _say(f"Nothing was published. Run {answer['run_id']} in the UI has the details.")
+        _say(f"No batch is half published; run again to finish. Run {answer['run_id']} in the UI has the details.")
         return
     taken = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
     added_up = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"

@@ -35,6 +35,10 @@ class RejectedObjectError(PipelineError):
         self.code = code
 
 
+class InterruptedRunError(PipelineError):
+    """Somebody stopped the run with Ctrl-C or SIGTERM; its transaction was rolled back."""
+
+
 class ObjectChangedError(PipelineError):
     """An object was overwritten between listing and reading it; the next listing shows the new version."""
 

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
+        if "'" in str(home):
+            raise ValueError("the embedded warehouse cannot open a path with an apostrophe in it")
         try:
             return Path(os.path.abspath(home.expanduser()))
         except RuntimeError:

@@ -34,8 +34,8 @@ def pipeline() -> Pipeline:
         name=NAME,
         bucket=BUCKET,
         datasets=(
-            Dataset(contract("customers"), Zone(BUCKET, LANDING, "customer_details*.csv*")),
-            Dataset(contract("bookings"), Zone(BUCKET, LANDING, "booking_details*.csv*")),
+            Dataset(contract("customers"), Zone(BUCKET, LANDING, "customer_details*.csv|customer_details*.csv.gz")),
+            Dataset(contract("bookings"), Zone(BUCKET, LANDING, "booking_details*.csv|booking_details*.csv.gz")),
         ),
         targets=(contract("customers"), contract("customer_bookings"), contract("daily_spend")),
         transform=join_bookings,

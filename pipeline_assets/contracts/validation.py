@@ -77,11 +77,11 @@ def typed(column: Column, cast: str | None = None) -> str:
     text, cast = text_column(column.name), cast or try_cast(column)
     match column.logical_type:
         case "number" | "integer":
-            # A text with which the number's own text starts is exact: 10.5 and 10.5000.
-            return (
-                f"CASE WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} "
-                f"WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {cast} END"
-            )
+            precision, scale = column.precision_and_scale
+            # A text with which the number's own text starts is exact: 10.5 and 10.5000. Not where nothing may stand
+            # before the point, as engines differ on whether a zero is written there.
+            shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} " if precision > scale else ""
+            return f"CASE {shortcut}WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {cast} END"
         case "date":
             return _first_date(column, text)
         case "timestamp":

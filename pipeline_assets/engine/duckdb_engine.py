@@ -267,7 +267,7 @@ class DuckDBSession:
         entry = self._inputs[name]
         columns = ", ".join(entry.contract.column_names)
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name}__known AS SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT "
+            f"CREATE OR REPLACE TEMP TABLE {name}__known AS SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED "
             f"FROM read_parquet({_quoted(str(path))})"
         )
         entry.has_known = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__known"))
@@ -353,7 +353,7 @@ class DuckDBSession:
             )
         if entry.has_known:
             parts.append(
-                f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, FALSE AS _IS_NEW, "
+                f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, FALSE AS _IS_NEW, "
                 f"{_KNOWN * _GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE FROM {entry.name}__known"
             )
         if not parts:

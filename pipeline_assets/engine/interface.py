@@ -90,7 +90,7 @@ class Session(Protocol):
         """Type and validate the records of landed files; a file that breaks the contract whole is rejected."""
 
     def known(self, name: str, path: Path) -> None:
-        """Add rows that are published already (Parquet: contract columns and `_SOURCE_*`) to an input."""
+        """Add rows that are published already (Parquet: contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
 
     def table(self, name: str, path: Path) -> None:
         """Offer a Parquet file to SELECTs as it is."""

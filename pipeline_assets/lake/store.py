@@ -151,7 +151,11 @@ class LocalLake(Lake):
         target = self.path(uri)
         with _store_errors(f"writing {uri}"):
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Scratch and lake are both below the home, so this is a rename within one file system: atomic.
+            if source.stat().st_dev != target.parent.stat().st_dev:
+                # The lake is a link to another disk: a rename is atomic only within one file system.
+                near = target.parent / f".{target.name}.{os.getpid()}"
+                shutil.copyfile(source, near)
+                source = near
             with open(source, "rb") as finished:
                 os.fsync(finished.fileno())
             os.replace(source, target)

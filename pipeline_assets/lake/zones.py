@@ -14,7 +14,8 @@ from pipeline_assets.lake.store import Lake
 class Zone:
     """A prefix of a bucket and the file names in it that belong to one dataset.
 
-    `pattern` is a shell pattern on the part of the key behind the prefix, matched without regard to case.
+    `pattern` is a shell pattern on the part of the key behind the prefix, matched without regard to case; a star does
+    not reach into folders, and a bar stands between alternatives.
     Names that begin with a dot are somebody's temporary files, or lie in such a folder, and belong to nothing;
     neither do folder markers (keys that end with a slash).
     """
@@ -28,7 +29,10 @@ class Zone:
             return False
         name = landed.key[len(self.prefix) :]
         hidden = name.startswith(".") or "/." in name or name.endswith("/") or not name
-        return not hidden and fnmatchcase(name.lower(), self.pattern.lower())
+        patterns = self.pattern.lower().split("|")
+        return not hidden and any(
+            name.count("/") == pattern.count("/") and fnmatchcase(name.lower(), pattern) for pattern in patterns
+        )
 
     def objects(self, lake: Lake) -> Iterator[LandedObject]:
         """What lies in the zone now, in no particular order."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, InterruptedRunError
 from pipeline_assets.operations.pipeline import Request
 
 if TYPE_CHECKING:
@@ -65,7 +65,10 @@ def run_pipeline(
     """Execute a pipeline's job and say what it did.
 
     Returns:
-        The object that `pipeline-assets run --json` prints, and `error` when it failed.
+        The object that `pipeline-assets run --json` prints, `error` when it failed, `released` for a replay.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or SIGTERM; the state is intact.
     """
     started = time.monotonic()
     job = definitions.resolve_job_def(pipeline)
@@ -76,14 +79,16 @@ def run_pipeline(
         },
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
-    with dagster_instance(home) as instance, _terminate_like_interrupt():
+    with dagster_instance(home) as instance, _stoppable() as stopped:
         result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
-    answer = _summary(pipeline, job, result)
+    if stopped or _was_interrupted(result):
+        raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
+    answer = _summary(pipeline, job, result, request)
     answer["seconds"] = round(time.monotonic() - started, 2)
     return answer
 
 
-def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult) -> dict[str, Any]:
+def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, request: Request) -> dict[str, Any]:
     materialized = {
         event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()
     }
@@ -117,9 +122,21 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult) -> d
             for check in result.get_asset_check_evaluations()
         ],
     }
+    if "rows_released_from_quarantine" in counts and request.replay:
+        answer["released"] = count("rows_released_from_quarantine")
     if not result.success:
         answer["error"] = _error(result)
     return answer
+
+
+def _was_interrupted(result: ExecutionResult) -> bool:
+    """Whether Dagster's own handler turned Ctrl-C or SIGTERM into a failed step."""
+    return any(
+        event.is_step_failure
+        and event.step_failure_data.error
+        and event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
+        for event in result.all_events
+    )
 
 
 def _error(result: ExecutionResult) -> str:
@@ -134,20 +151,25 @@ def _error(result: ExecutionResult) -> str:
 
 
 @contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """Let SIGTERM unwind the run as Ctrl-C does, so that transactions roll back and temporary files go."""
+def _stoppable() -> Iterator[list[int]]:
+    """Let Ctrl-C and SIGTERM unwind the run, so that transactions roll back and temporary files go.
+
+    Yields the signals that came; Dagster turns the exception into a failed step, so somebody must remember.
+    """
+    came: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
+        came.append(number)
         raise KeyboardInterrupt
 
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: whoever runs us there handles signals
-        logging.getLogger("pipeline_assets").debug("SIGTERM is left to the main thread.")
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield came  # whoever runs us there handles signals
         return
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield came
+    except KeyboardInterrupt:
+        raise InterruptedRunError("The run was stopped.", remedy="Run again to finish.") from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -121,7 +121,7 @@ def _discover(platform: Platform, pipeline: Pipeline, request: Request) -> _Foun
     with platform.warehouse.look() as unit:
         planned_on = ledger.published_batches(unit, pipeline.name)
         known = {d.name: ledger.known_objects(unit, pipeline.name, d.name) for d in pipeline.datasets}
-        retaken = rejected_objects(unit, pipeline.name) if request.replay and request.replay_ids is None else set()
+        retaken = rejected_objects(unit, pipeline.name, request.replay_ids) if request.replay else set()
         new: dict[str, list[LandedObject]] = {}
         for name, objects in listed.items():
             new[name] = sorted(
@@ -148,13 +148,12 @@ def _waiting(
     request: Request,
     new: Mapping[str, Sequence[LandedObject]],
 ) -> list[WaitingRecord]:
-    """Quarantined records to read again: on a replay all, else those whose missing reference may have come."""
+    """Quarantined records to read again: on a replay all, else those that miss a reference, with whatever is new."""
     if request.replay:
         codes = None
     else:
-        references = [column.reference for column in dataset.contract.columns if column.reference]
-        codes = sorted({reference.reason_code for reference in references if new.get(reference.dataset)})
-        if not codes:
+        codes = sorted({column.reference.reason_code for column in dataset.contract.columns if column.reference})
+        if not codes or not any(new.values()):
             return []
     read_anyway = {(o.uri, o.etag) for o in new[dataset.name]}
     records = waiting_records(unit, pipeline.name, dataset.name, codes, request.replay_ids)
@@ -174,7 +173,8 @@ def _attempt(platform: Platform, pipeline: Pipeline, run_id: str, found: _Found,
                     session.read(dataset.name, dataset.contract, list(_sources(platform, found, dataset, folder)))
                 pipeline.transform(work)
                 outcomes = {dataset.name: session.outcomes(dataset.name) for dataset in pipeline.datasets}
-                staged = _stage_memory(work, pipeline, run_id, outcomes, platform.clock())
+                waited_as = {r.quarantine_id: r.code for records in found.waiting.values() for r in records}
+                staged = _stage_memory(work, pipeline, run_id, outcomes, waited_as, platform.clock())
             for landed in platform.lake.changed(found.objects):
                 raise ObjectChangedError(landed.uri)
             work.send_staged()
@@ -226,7 +226,12 @@ def _sources(platform: Platform, found: _Found, dataset: Dataset, folder: Path) 
 
 
 def _stage_memory(
-    work: Work, pipeline: Pipeline, run_id: str, outcomes: Mapping[str, Sequence[FileOutcome]], at: datetime
+    work: Work,
+    pipeline: Pipeline,
+    run_id: str,
+    outcomes: Mapping[str, Sequence[FileOutcome]],
+    waited_as: Mapping[str, str],
+    at: datetime,
 ) -> dict[str, StagedFile]:
     """Stage what the platform will remember: ledger rows, quarantined records, released ones."""
     landed = [(name, outcome) for name, found in outcomes.items() for outcome in found if not outcome.waiting]
@@ -256,7 +261,8 @@ def _stage_memory(
         _quarantine_row(pipeline.name, name, record, run_id, at)
         for name in outcomes
         for record in work.session.bad_records(name)
-        if record.quarantine_id is None
+        # A record that waited and is bad for another reason by now replaces its entry.
+        if record.quarantine_id is None or waited_as[record.quarantine_id] != record.code
     )
     released = ((key,) for found in outcomes.values() for outcome in found for key in outcome.released)
     return {
@@ -269,7 +275,7 @@ def _stage_memory(
 def _quarantine_row(pipeline: str, dataset: str, record: BadRecord, run_id: str, at: datetime) -> tuple:
     landed = record.landed
     return (
-        quarantine_id(pipeline, dataset, landed.uri, landed.etag, record.line, record.code),
+        record.quarantine_id or quarantine_id(pipeline, dataset, landed.uri, landed.etag, record.line, record.code),
         pipeline,
         dataset,
         landed.uri,

@@ -147,7 +147,7 @@ class Work:
 
 
 def _published_schema(contract: Contract):
-    names = (*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT")
+    names = (*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
     return arrow_schema(target_table(contract), names)
 
 

@@ -85,7 +85,7 @@ class Unit:
                 None,
             )
             names = [column[0].lower() for column in cursor.description]
-            loaded += sum(dict(zip(names, row, strict=True))["rows_loaded"] for row in cursor.fetchall())
+            loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())
         return loaded
 
     def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:

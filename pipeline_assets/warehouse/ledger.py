@@ -46,7 +46,7 @@ def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
             "WHERE PIPELINE = %s AND PUBLISHED_BATCHES = %s",
             (pipeline, planned_on),
         )
-        == 1
+        >= 1
     )
 
 

@@ -159,8 +159,8 @@ def _merge(unit: Unit, contract: Contract, batch_id: str, at: datetime) -> None:
     twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {stage} GROUP BY {key} HAVING COUNT(*) > 1)"))
     if twice:
         raise RowAccountingError(f"{stage}: {twice} keys are staged more than once; nothing was published.")
-    same = " AND ".join(f"T.{name} = S.{name}" for name in contract.key)
-    unit.execute(f"DELETE FROM {target} AS T USING {stage} AS S WHERE {same}")
+    same = " AND ".join(f"{contract.table}.{name} = S.{name}" for name in contract.key)
+    unit.execute(f"DELETE FROM {target} USING {stage} AS S WHERE {same}")
     columns = ", ".join(contract.column_names)
     unit.execute(
         f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
@@ -186,25 +186,33 @@ def _remember(unit: Unit, stage: str, publication: Publication, at: datetime) ->
         (STAGE_RELEASED, publication.released),
     ):
         _fill(unit, stage, table.qualified, file)
-    same = "T.PIPELINE = S.PIPELINE AND T.DATASET = S.DATASET"
+    same = "{0}.PIPELINE = S.PIPELINE AND {0}.DATASET = S.DATASET"
     unit.execute(
-        "DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_FILE_LEDGER AS S "
-        f"WHERE {same} AND T.SOURCE_URI = S.URI AND T.SOURCE_ETAG = S.ETAG AND T.REPLAYED_AT IS NULL"
+        "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
+        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI "
+        "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL"
     )
     # A record that was loaded on a replay and is bad again on reprocessing is one record still.
     unit.execute(
-        "DELETE FROM OPS.QUARANTINE AS T USING OPS.STAGE_QUARANTINE AS S WHERE T.QUARANTINE_ID = S.QUARANTINE_ID"
+        "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_QUARANTINE AS S WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID"
+    )
+    # An object that was refused whole and has been delivered again is no concern any more.
+    unit.execute(
+        "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_FILE_LEDGER AS S "
+        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND S.STATUS = 'loaded' "
+        "AND QUARANTINE.LINE_NUMBER IS NULL AND QUARANTINE.REPLAYED_AT IS NULL",
+        (at, publication.run_id),
     )
     unit.execute(
-        f"DELETE FROM OPS.FILE_LEDGER AS T USING OPS.STAGE_FILE_LEDGER AS S WHERE {same} "
-        "AND T.URI = S.URI AND T.ETAG = S.ETAG AND T.SIZE_BYTES = S.SIZE_BYTES"
+        f"DELETE FROM OPS.FILE_LEDGER USING OPS.STAGE_FILE_LEDGER AS S WHERE {same.format('FILE_LEDGER')} "
+        "AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.ETAG = S.ETAG AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES"
     )
     for table, staged in ((FILE_LEDGER, STAGE_FILE_LEDGER), (QUARANTINE, STAGE_QUARANTINE)):
         columns = ", ".join(name for name, *_ in table.columns)
         unit.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
     unit.execute(
-        "UPDATE OPS.QUARANTINE AS T SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "
-        "WHERE T.QUARANTINE_ID = S.QUARANTINE_ID AND T.REPLAYED_AT IS NULL",
+        "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "
+        "WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID AND QUARANTINE.REPLAYED_AT IS NULL",
         (at, publication.run_id),
     )
     for table in (STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED):

@@ -19,7 +19,8 @@ class WaitingRecord:
     uri: str
     etag: str
     modified: datetime
-    line: int | None
+    line: int
+    code: str
     raw: str
     columns: tuple[str, ...]
 
@@ -37,29 +38,47 @@ def waiting_records(
     codes: Sequence[str] | None = None,
     ids: Sequence[str] | None = None,
 ) -> list[WaitingRecord]:
-    """Records not loaded yet, by object and line; `codes` and `ids` narrow them."""
+    """Records not loaded yet, by object and line; `codes` and `ids` narrow them.
+
+    A malformed record stays what it is until its object is delivered again: no contract changes where its fields
+    end, and of bytes that are no UTF-8 only a transcription is kept.
+    """
     where, params = "", [pipeline, dataset]
     for column, values in (("REASON_CODE", codes), ("QUARANTINE_ID", ids)):
         if values is not None:
             where += f" AND {column} IN ({', '.join(['%s'] * len(values))})" if values else " AND FALSE"
             params.extend(values)
     rows = unit.rows(
-        "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, RAW_RECORD, SOURCE_COLUMNS "
-        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL AND RAW_RECORD IS NOT NULL"
+        "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE, RAW_RECORD, "
+        "SOURCE_COLUMNS "
+        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL "
+        "AND LINE_NUMBER IS NOT NULL AND REASON_CODE <> 'malformed_record'"
         f"{where} ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER",
         params,
     )
     return [
-        WaitingRecord(key, uri, etag, modified, None if line is None else int(line), raw, tuple(json.loads(columns)))
-        for key, uri, etag, modified, line, raw, columns in rows
+        WaitingRecord(key, uri, etag, modified, int(line), code, raw, tuple(json.loads(columns)))
+        for key, uri, etag, modified, line, code, raw, columns in rows
     ]
 
 
-def rejected_objects(unit: Unit, pipeline: str) -> set[tuple[str, str]]:
-    """(uri, etag) of objects that were refused whole and not taken since."""
+def rejected_objects(unit: Unit, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
+    """(uri, etag) of objects that were refused whole and not taken since; `ids` narrow them."""
+    narrowed = "" if ids is None else f" AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})"
     rows = unit.rows(
         "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
-        "WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL",
-        (pipeline,),
+        f"WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL{narrowed}",
+        (pipeline, *(ids or ())),
     )
     return set(rows)
+
+
+def unknown_ids(unit: Unit, pipeline: str, ids: Sequence[str]) -> list[str]:
+    """Those of `ids` under which nothing of the pipeline waits."""
+    rows = unit.rows(
+        "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
+        f"AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})",
+        (pipeline, *ids),
+    )
+    waiting = {key for (key,) in rows}
+    return [key for key in ids if key not in waiting]

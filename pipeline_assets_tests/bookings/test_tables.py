@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -122,3 +122,74 @@ def test_amounts_arrive_from_both_date_forms(lake: BookingsLake) -> None:
     lake.bookings("", booking(1, 1, date="24-05-2005"), booking(2, 1, date="2005-05-24"))
     lake.run()
     assert spend(lake) == [("2005-05-24", 2, Decimal("20.0000"))]
+
+
+def test_unknown_columns_of_a_booking_outlive_a_change_of_its_customer(lake: BookingsLake) -> None:
+    lake.customers("", customer(1), modified=START)
+    lake.write("booking_details.csv", f"{BOOKING_HEADER},Voucher\n{booking(1, 1)},V42\n")
+    lake.run()
+    lake.customers("", customer(1, "Augusta"), modified=START + timedelta(hours=1))
+    lake.run()
+    assert lake.rows("SELECT FIRST_NAME, _RESCUED FROM BOOKINGS.CUSTOMER_BOOKINGS") == [
+        ("Augusta", '{"VOUCHER":"V42"}')
+    ]
+
+
+def test_replay_never_invents_a_row_from_broken_records(lake: BookingsLake) -> None:
+    """Two halves of a record are adjacent in quarantine, and other bytes than UTF-8 are kept as a transcription."""
+    lake.customers("", customer(1))
+    halves = ['2,1,24-05-2005,10:00:00,"Beach', booking(3, 1, kind='"Music"'), 'City",1.00,EUR,open']
+    latin = booking(4, 1, kind="Jos\xe9").encode("latin-1")
+    lake.write("booking_details.csv", "\n".join([BOOKING_HEADER, booking(1, 1), *halves, ""]).encode() + latin + b"\n")
+    lake.run()
+    before = lake.tables()
+    assert [row[0] for row in before["CUSTOMER_BOOKINGS"]] == ["1", "3"]
+    assert lake.run(replay=True).released == 0
+    assert lake.tables() == before
+    assert lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [(3,)]
+
+
+def test_a_record_that_is_bad_for_another_reason_after_a_fix_waits_for_that_reason(lake: BookingsLake) -> None:
+    from pipeline_assets_tests.faults.test_bookings_faults import _with_date_format
+
+    lake.bookings("", booking(1, 9, date="2005/05/24"))
+    lake.run()
+    _with_date_format(lake, "YYYY/MM/DD").run(replay=True)
+    assert lake.rows("SELECT REASON_CODE FROM OPS.QUARANTINE") == [("orphan_booking",)]
+
+
+def test_a_rejected_file_that_is_delivered_again_is_no_concern_any_more(lake: BookingsLake) -> None:
+    lake.write("customer_details.csv", "NAME\nAda\n")
+    lake.run()
+    assert lake.rows("SELECT REPLAYED_AT IS NULL FROM OPS.QUARANTINE") == [(True,)]
+    lake.customers("", customer(1))
+    lake.run()
+    assert lake.rows("SELECT REPLAYED_AT IS NULL FROM OPS.QUARANTINE") == [(False,)]
+
+
+def test_backups_and_half_uploads_are_no_customers(lake: BookingsLake) -> None:
+    for name in (
+        "customer_details.csv.part",
+        "customer_details.csv.bak",
+        "customer_details.csv~",
+        "customer_details.md5",
+    ):
+        lake.write(name, f"CUSTOMER_ID\n{name}\n")
+    lake.write("customer_details_2026/x.csv", "CUSTOMER_ID\nfolder\n")
+    assert lake.run().new == 0
+
+
+def test_an_open_quote_at_the_end_of_many_files_loses_no_record(lake: BookingsLake) -> None:
+    """DuckDB 2.0.0 drops that record without a word when it reads several files at once."""
+    for number in range(30):
+        stray = f'{number + 1000},"x' if number % 3 == 0 else ""
+        lake.write(f"customer_details_{number}.csv", f"CUSTOMER_ID,FIRST_NAME\n{number},Ada\n{stray}")
+    report = lake.run()
+    assert report.rows == {"read": 40, "loaded": 30, "superseded": 0, "quarantined": 10}
+
+
+def test_a_field_of_many_megabytes_is_one_bad_record(lake: BookingsLake) -> None:
+    lake.customers("", f"1,{'x' * 300_000},B,e,,a,GB,1", f'2,A,"{"y" * 3_000_000},B,e,,a,GB,1', customer(3))
+    report = lake.run()
+    assert report.rows["read"] == report.rows["loaded"] + report.rows["quarantined"]
+    assert [row[0] for row in lake.tables()["CUSTOMERS"]] == ["3"]

@@ -265,3 +265,43 @@ def test_an_empty_and_a_header_only_file_load_zero_rows(lake: BookingsLake, comm
     code, out, _ = command("run", "bookings", "--json")
     assert code == 0
     assert json.loads(out)["objects"]["loaded"] == 2
+
+
+def test_query_json_refuses_what_json_cannot_hold(command) -> None:
+    assert command("query", "SELECT 1 AS A, 2 AS A", "--format", "json")[0] == 2
+    code, out, _ = command("query", "SELECT 'NaN'::FLOAT AS X", "--format", "json")
+    assert (code, json.loads(out)) == (0, [{"X": "nan"}])
+
+
+def test_replay_of_an_unknown_id_is_a_mistake_and_a_replay_says_what_it_released(loaded: BookingsLake, command) -> None:
+    code, _, err = command("quarantine", "replay", "bookings", "--id", "nope")
+    assert code == 2
+    assert "Nothing waits as nope" in err
+    assert "0 records were released" in command("quarantine", "replay", "bookings")[1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_during_a_run_says_so_and_exits_with_130(lake: BookingsLake) -> None:
+    import signal
+    import time
+
+    lake.customers("", customer(1))
+    lake.bookings("", *(booking(n, 1) for n in range(300_000)))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not any((lake.home / "scratch" / "bookings").glob("*/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Stopped. The state is intact" in err
+    assert "Traceback" not in err

@@ -38,7 +38,9 @@ plain = st.text(alphabet="ab=é\t ", max_size=4)
 quoted = st.text(alphabet='ab,"\n\r é', max_size=6).map(lambda text: '"' + text.replace('"', '""') + '"')
 numbers = st.sampled_from(["1", "-2.5", "1.00000", "", "x", "1e3", '"3"'])
 records = st.tuples(plain | quoted, plain | quoted, numbers).map(",".join)
-broken = st.sampled_from(["a", "a,b", "a,b,1,2", 'a,"b,1', '"a"b,c,1', 'a,5" disk,1', ' "a" ,b,1', "a,b,1,", "", "\x00,b,1"])
+broken = st.sampled_from(
+    ["a", "a,b", "a,b,1,2", 'a,"b,1', '"a"b,c,1', 'a,5" disk,1', ' "a" ,b,1', "a,b,1,", "", "\x00,b,1"]
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
