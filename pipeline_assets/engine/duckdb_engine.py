@@ -311,6 +311,8 @@ class DuckDBSession:
     def _keep_newest(self, entry: _Input) -> None:
         """Of several versions of a key keep the newest; cheap when there are none, the common case."""
         key = ", ".join(entry.contract.key)
+        if not key:
+            return
         rows, keys = self._connection.execute(
             f"SELECT COUNT(*), COUNT(DISTINCT HASH({key})) FROM {entry.name}"
         ).fetchone()  # type: ignore[misc]

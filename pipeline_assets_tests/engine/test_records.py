@@ -1,0 +1,369 @@
+"""Every record of a file is either typed exactly or told with its line and its text, whoever reads it.
+
+The model is plain Python over `tolerant_records`; that reader itself is held against the csv module's writer.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import unicodedata
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unittest.mock import patch
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.engine import delimited
+from pipeline_assets.engine.delimited import choose, locate, sniff, survey, tolerant_records
+from pipeline_assets.engine.reading import match_columns
+from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets_tests.engine.landed import landed, opened, rows, told
+
+THINGS = Contract(
+    "things",
+    "THINGS",
+    "1",
+    "shop",
+    "",
+    "",
+    "",
+    (
+        Column("ID", "string", "VARCHAR(5)", required=True, key=True, max_length=5),
+        Column("TEXT", "string", "VARCHAR", keep_blanks=True),
+        Column("AMOUNT", "number", "NUMBER(18,4)"),
+    ),
+)
+BLANKS = "".join(chr(code) for code in range(0x3001) if unicodedata.category(chr(code)) == "Zs")
+
+
+# --- any file ------------------------------------------------------------------------------------------------
+
+
+def as_a_person_reads(path: Path) -> tuple[list[tuple], list[tuple[int, str, str]]]:
+    """(good rows with their rescued columns, bad records as line, raw and code)."""
+    good, bad = [], []
+    dialect = sniff(path)
+    for record in tolerant_records(path, dialect):
+        if record.fields is None:
+            bad.append((record.line, record.raw, "malformed_record"))
+            continue
+        values = dict(zip(dialect.header, record.fields, strict=True))
+        key, text, amount = values["ID"].strip(BLANKS), values.get("TEXT"), values.get("AMOUNT", "").strip(BLANKS)
+        rescued = {name: value for name, value in values.items() if name not in THINGS.column_names and value}
+        exact = re.fullmatch(r"[+-]?0*[0-9]{1,14}([.][0-9]{0,4}0*)?", amount, re.ASCII)
+        code = "missing_key" if not key else "too_long" if len(key) > 5 else "not_a_number"
+        if not key or len(key) > 5 or (amount and not exact):
+            bad.append((record.line, record.raw, code))
+        else:
+            good.append((key, text or None, Decimal(amount) if amount else None, rescued))
+    return good, bad
+
+
+plain = st.sampled_from(
+    [b"", b"a", b" a", b"a ", b"1", b"2.50", b'5" disk', b"\xc3\xa9", b"\xc2\xa0", b"a\tb", b"=1+1"]
+)
+quoted = st.sampled_from(
+    [b'""', b'"a"', b'"a,b"', b'"a""b"', b'"\n"', b'"a\r\nb"', b'"a\rb"', b'" a "', b'","', b'"1"']
+)
+odd = st.sampled_from(
+    [
+        b'"',
+        b'"a',
+        b'a"',
+        b' "a"',
+        b'"a" ',
+        b'"a"b',
+        b"\0",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"a,b",
+        b"1e3",
+        b"123456",
+        b"\r",
+        b"\n",
+    ]
+)
+line_ends = st.sampled_from([b"\n", b"\r\n"])
+headers = st.sampled_from(
+    [
+        b"ID,TEXT,AMOUNT",
+        b"amount, id ,Text",
+        b'"ID","TEXT","AMOUNT"',
+        b"TEXT,ID,AMOUNT,x; drop table things,\xc3\xa9",
+        b'a"b,ID,SELECT',
+        b"ID",
+        b'TEXT,ID,"two\nlines"',
+    ]
+)
+
+
+@st.composite
+def files(draw: st.DrawFn) -> bytes:
+    """Mostly regular files, so that the fast way is taken often, with what breaks them strewn in."""
+    header, end = draw(headers), draw(line_ends)
+    width = len(next(csv.reader(io.StringIO(header.decode()))))
+    values = draw(st.sampled_from([plain, plain | quoted, plain | quoted, plain | quoted | odd]))
+    records = draw(st.lists(st.lists(values, min_size=width, max_size=width).map(b",".join), max_size=6))
+    for extra in draw(st.lists(st.sampled_from([b"", b"a", b"a,b,1,", b"a,b,1,,", b",,,,,", b"   "]), max_size=1)):
+        records.insert(draw(st.integers(0, len(records))), extra)
+    content = end.join([header, *records]) + draw(st.sampled_from([end, b"", end + end, b"\r"]))
+    if draw(st.integers(0, 9)) == 0:  # line ends of the other kind somewhere
+        content = content.replace(end, draw(st.sampled_from([b"\r", b"\n", b"\r\n"])), draw(st.integers(1, 3)))
+    return draw(st.sampled_from([b"", b"\xef\xbb\xbf", b"\r\n"])) + content
+
+
+@settings(max_examples=250, deadline=None)
+@given(content=files(), chunk=st.sampled_from([1, 7, 64, 1 << 20]), compressed=st.booleans())
+@example(content=b"ID,TEXT,AMOUNT\na,b,1,\n", chunk=64, compressed=False)  # DuckDB drops an empty surplus field
+@example(content=b'ID,TEXT,AMOUNT\na, "b" ,1\n', chunk=64, compressed=False)  # … takes blanks around quotes away
+@example(content=b'ID,TEXT,AMOUNT\na,"b" "c",1\n', chunk=64, compressed=False)
+@example(content=b"ID\n\n\na\n\n", chunk=64, compressed=False)  # … makes rows of blank lines
+@example(content=b'\xef\xbb\xbf"I\nD",ID\na,b\n', chunk=64, compressed=False)  # … takes half a header for a record
+@example(content=b"ID,TEXT,AMOUNT\r\na,b,1\r\n\r a,b,1\r\n", chunk=64, compressed=False)
+@example(content=b'ID,TEXT,AMOUNT\na,"b\nc",5" disk\nd,e,1\n', chunk=64, compressed=False)
+@example(content=b'ID,TEXT,AMOUNT\na,5" disk,"1\n2"\nb,6" disk,1\n', chunk=1, compressed=True)
+@example(content=b"ID,TEXT,AMOUNT\na,b,1,2\na,b\na,b,1\nx\n", chunk=7, compressed=False)  # long and short even out
+def test_the_session_finds_what_a_person_reads(content: bytes, chunk: int, compressed: bool) -> None:
+    with TemporaryDirectory() as folder, patch.object(delimited, "_CHUNK", chunk), opened() as session:
+        reference = Path(folder) / "reference.csv"
+        reference.write_bytes(content)
+        session.read("things", THINGS, [landed(Path(folder) / "x", gzip.compress(content) if compressed else content)])
+        found = rows(session, "SELECT ID, TEXT, AMOUNT, _RESCUED FROM things")
+        found = [(*values, json.loads(rescued or "{}")) for *values, rescued in found]
+        refused = _refusal(reference)
+        if refused:
+            assert found == []
+            assert [code for _, _, code in told(session, "things")] == [refused]
+        else:
+            good, bad = as_a_person_reads(reference)
+            assert sorted(found, key=repr) == sorted(good, key=repr)
+            assert told(session, "things") == bad
+            assert session.outcomes("things")[0].read == len(good) + len(bad)
+
+
+def _refusal(path: Path) -> str | None:
+    try:
+        match_columns(THINGS, sniff(path).header)
+    except RejectedObjectError as rejection:
+        return rejection.code
+    return None
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    records=st.lists(
+        st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), min_size=2, max_size=2), max_size=8
+    ),
+    end=st.sampled_from(["\n", "\r\n"]),
+    style=st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL]),
+)
+def test_what_the_csv_module_writes_is_read_back_with_the_line_it_stands_on(
+    records: list[list[str]], end: str, style: int
+) -> None:
+    # Python 3.11 leaves a lone carriage return unquoted.
+    assume(style == csv.QUOTE_ALL or not any("\r" in value for record in records for value in record))
+    written = io.StringIO(newline="")
+    writer, lines = csv.writer(written, lineterminator=end, quoting=style), []
+    writer.writerow(["ID", "TEXT"])
+    for record in records:
+        lines.append(len(re.findall("\r\n|\r|\n", written.getvalue())) + 1)
+        writer.writerow(record)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "x.csv"
+        path.write_bytes(written.getvalue().encode())
+        found = list(tolerant_records(path, sniff(path)))
+
+    assert [record.fields for record in found] == [tuple(record) for record in records]
+    assert [record.line for record in found] == lines
+
+
+@settings(max_examples=200, deadline=None)
+@given(content=files(), chunk=st.sampled_from([1, 5, 16]), data=st.data())
+def test_the_fast_look_for_a_record_finds_the_line_and_text_of_the_slow_one(
+    content: bytes, chunk: int, data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as folder, patch.object(delimited, "_CHUNK", chunk):
+        path = Path(folder) / "x.csv"
+        path.write_bytes(content)
+        try:
+            dialect = sniff(path)
+        except RejectedObjectError:
+            return
+        if not dialect.newline or survey(path, dialect) is None:
+            return
+        records = list(tolerant_records(path, dialect))
+        numbers = sorted(data.draw(st.sets(st.sampled_from(range(len(records)))))) if records else []
+
+        slow = [(line, raw) for line, raw, _ in choose(path, dialect, numbers)]
+        assert [(line, raw) for line, raw, _ in locate(path, numbers)] == slow
+        assert len(slow) == len(numbers)
+
+
+# --- single records ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_bad_record_is_told_with_its_line_and_as_it_stood(tmp_path: Path, end: str, compressed: bool) -> None:
+    """Lines count as an editor counts them: those inside a quoted field and blank ones too."""
+    lines = ["ID,TEXT,AMOUNT", f'a,"one{end}two",1', "", 'b,"say ""hi""",x', f'toolong,"three{end}four",1', "d,,12"]
+    content = ("\ufeff" + end.join(lines) + end).encode()
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", gzip.compress(content) if compressed else content)])
+
+        assert told(session, "things") == [
+            (5, 'b,"say ""hi""",x', "not_a_number"),
+            (6, f'toolong,"three{end}four",1', "too_long"),
+        ]
+        assert rows(session, "SELECT ID, TEXT FROM things") == [("a", f"one{end}two"), ("d", None)]
+
+
+@pytest.mark.parametrize(
+    "stray", ['a,"b,1', '"a,b,1', 'a,b,"1', 'a,"b"c,1', "a,b,1,2", "a,b", '"', "a", ",,,,", 'a,"b" ,1'], ids=repr
+)
+def test_a_broken_record_costs_its_own_line_only(tmp_path: Path, stray: str) -> None:
+    good = [f'g{number},"te,xt",1' for number in range(50)]
+    content = "\n".join(["ID,TEXT,AMOUNT", *good[:25], stray, *good[25:]])
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+
+        assert told(session, "things") == [(27, stray, "malformed_record")]
+        assert rows(session, "SELECT ID FROM things") == sorted((f"g{number}",) for number in range(50))
+
+
+def test_a_byte_that_is_not_utf8_costs_its_own_record_only(tmp_path: Path) -> None:
+    content = b"ID,TEXT,AMOUNT\na,caf\xe9,1\nb,caf\xc3\xa9,2\n"
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+
+        assert told(session, "things") == [(2, "a,caf\\xe9,1", "malformed_record")]
+        assert rows(session, "SELECT ID, TEXT FROM things") == [("b", "café")]
+
+
+def test_what_is_wrong_with_a_record_is_said_with_it(tmp_path: Path) -> None:
+    content = 'ID,TEXT,AMOUNT\na,b\nc,d,1,2\ne,"f\ng,"h"i,1\nj,k,1 EUR\n'
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+
+        assert [bad.reason for bad in session.bad_records("things")] == [
+            "3 fields were expected, 2 found.",
+            "3 fields were expected, 4 found.",
+            "the quotes are wrong (',' expected after '\"').",
+            "the quotes are wrong (',' expected after '\"').",
+            'AMOUNT: a number that fits NUMBER(18,4) was expected, "1 EUR" found.',
+        ]
+
+
+def test_a_long_text_is_a_value_like_any_other(tmp_path: Path) -> None:
+    """The csv module stops at 128 KiB a field, DuckDB at 2 MB a line; no line of a text says when it is too long."""
+    texts = {"a": "x, " * 60_000, "b": "line\n" * 3_000, "c": '"' * 300_000, "d": "y" * 2_500_000, "e": 'z"' + "\n" * 9}
+    content = io.StringIO(newline="")
+    csv.writer(content, lineterminator="\n").writerows([["ID", "TEXT"], *texts.items(), ["f", 'short\nbut "odd']])
+    for number, irregular in enumerate(("", 'g,5" disk\n')):
+        with opened() as session:
+            session.read("things", THINGS, [landed(tmp_path / f"{number}", content.getvalue() + irregular)])
+
+            assert told(session, "things") == []
+            found = dict(rows(session, "SELECT ID, TEXT FROM things WHERE ID <> 'g'"))
+            assert found == texts | {"f": 'short\nbut "odd'}
+
+
+def test_what_data_and_names_say_is_never_run(tmp_path: Path) -> None:
+    """FAULTS 31: SQL in a header, a value or a file name is text; so are spreadsheet formulas (FAULTS 14)."""
+    header = 'ID,TEXT,x; drop table things,"a""b",SELECT,it\'s,_FILE,_FAULT,C0,ROWID'
+    content = f'{header}\na,\'); drop table things; --,1,2,3,4,5,6,7,8\nb,"=HYPERLINK(""http://x"")",,,,,,,,\n'
+    path = tmp_path / "it's [1] 50% *?{a,b}; drop table things.csv"
+    with opened() as session:
+        session.read("things", THINGS, [landed(path, content)])
+
+        first, second = rows(session, "SELECT ID, TEXT, _RESCUED, _SOURCE_URI FROM things")
+        assert first[:2] == ("a", "'); drop table things; --")
+        assert json.loads(first[2]) == {
+            "X; DROP TABLE THINGS": "1",
+            'A"B': "2",
+            "SELECT": "3",
+            "IT'S": "4",
+            "_FILE": "5",
+            "_FAULT": "6",
+            "C0": "7",
+            "ROWID": "8",
+        }
+        assert first[3] == f"lake://bucket/raw/{path.name}"
+        assert second[:3] == ("b", '=HYPERLINK("http://x")', None)
+
+
+@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
+def test_spreadsheet_formulas_are_stored_as_they_came(tmp_path: Path, formula: str) -> None:
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", f"ID,TEXT\na,{formula}\n")])
+
+        assert rows(session, "SELECT TEXT FROM things") == [(formula,)]
+
+
+def test_rescued_values_keep_their_case_quotes_and_blanks_and_lose_their_nulls(tmp_path: Path) -> None:
+    content = 'ID,tier,Notes\na,"Gold ""A""", x \nb,,\nc,null,"{""k"":null}"\nd,\\,"l1\nl2"\n'
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+
+        found = rows(session, "SELECT ID, _RESCUED FROM things")
+        assert [(key, json.loads(rescued) if rescued else None) for key, rescued in found] == [
+            ("a", {"TIER": 'Gold "A"', "NOTES": " x "}),
+            ("b", None),
+            ("c", {"TIER": "null", "NOTES": '{"k":null}'}),
+            ("d", {"TIER": "\\", "NOTES": "l1\nl2"}),
+        ]
+        assert session.outcomes("things")[0].unknown_columns == ("TIER", "NOTES")
+
+
+# --- large files ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path) -> None:
+    """FAULTS 7."""
+    good = "".join(f"{number},text {number},{number}.25\n" for number in range(1_000_000))
+    cut = good.index("\n777777,") + 1
+    for number, poison in enumerate(["777777x,a,twelve\n", "777777,a\n", '777777,"a,1\n']):
+        end = good.index("\n", cut) + 1
+        content = f"ID,TEXT,AMOUNT\n{good[:cut]}{poison}{good[end:]}".replace("ID,", "ID,", 1)
+        contract = Contract(
+            "things", "THINGS", "1", "shop", "", "", "", (Column("ID", "string", "VARCHAR"), *THINGS.columns[1:])
+        )
+        with opened() as session:
+            session.read("things", contract, [landed(tmp_path / f"{number}", content)])
+
+            ((line, raw, _),) = told(session, "things")
+            assert (line, raw) == (777_779, poison.rstrip("\n"))
+            assert session.outcomes("things")[0].read == 1_000_000
+            counts = "SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS KEYS, SUM(AMOUNT) AS TOTAL FROM things"
+            total = Decimal(sum(range(1_000_000)) - 777_777) + Decimal("0.25") * 999_999
+            assert rows(session, counts) == [(999_999, 999_999, total)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_meet(tmp_path: Path, end: str) -> None:
+    """DuckDB reads pieces of 32 MB in parallel and guesses whether each starts inside quotes.
+
+    Here nearly all of the file is inside quotes and looks like records of the same width.
+    """
+    fake = f"1,2,3{end}" * (900_000 // (5 + len(end)))
+    with open(tmp_path / "big.csv", "w", newline="") as file:
+        file.write(f"ID,TEXT,AMOUNT{end}")
+        file.writelines(f'k{number},"{fake}",{number}{end}' for number in range(100))
+        file.write(f"last,,bad{end}")
+    source = landed(tmp_path / "x", "")
+    with opened() as session:
+        session.read("things", THINGS, [type(source)(tmp_path / "big.csv", source.landed)])
+
+        sizes = "SELECT ID, LENGTH(CAST(TEXT AS VARCHAR)) AS SIZE, AMOUNT FROM things"
+        assert rows(session, sizes) == sorted((f"k{n}", len(fake), Decimal(n)) for n in range(100))
+        assert told(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]
