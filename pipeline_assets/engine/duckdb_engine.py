@@ -267,8 +267,8 @@ class DuckDBSession:
         entry = self._inputs[name]
         columns = ", ".join(entry.contract.column_names)
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name}__known AS SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED "
-            f"FROM read_parquet({_quoted(str(path))})"
+            f"CREATE OR REPLACE TEMP TABLE {name}__known AS "
+            f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM read_parquet({_quoted(str(path))})"
         )
         entry.has_known = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__known"))
         self._show(entry)
