@@ -130,7 +130,7 @@ def _landed(source: Path, pattern: str) -> Iterator[SourceFile]:
     from pipeline_assets.engine import SourceFile
     from pipeline_assets.lake import LandedObject
 
-    for path in sorted(source.rglob(pattern)):
+    for path in sorted(found for form in pattern.split("|") for found in source.rglob(form)):
         found = path.stat()
         modified = datetime.fromtimestamp(found.st_mtime, UTC)
         yield SourceFile(path, LandedObject(f"file:///{path.name}", path.name, found.st_size, modified))
