@@ -55,6 +55,10 @@ class LakeError(PipelineError):
     transient = True
 
 
+class EngineError(PipelineError):
+    """The engine could not go on, for want of memory or disk; nothing was published."""
+
+
 class WarehouseError(PipelineError):
     """The warehouse refused a statement; its transaction was rolled back."""
 

@@ -1,14 +1,19 @@
 """Read Open Data Contract Standard (ODCS 3.x) documents into the values the platform works with.
 
-One file describes one dataset, so the first entry of `schema` is the dataset. The surprising part is what ODCS
-has no word for, kept in `customProperties` of a property: `blanks: keep` (free text, not trimmed) and
-`inputFormats` (date formats accepted on input, in Snowflake's notation, tried in order).
+One file describes one dataset, so the first entry of `schema` is the dataset; its `physicalType` says whether it is
+a `table`, landed `csv` or `json`, or `parquet` files of the lake. The surprising part is what ODCS has no word for,
+kept in `customProperties` of a property: `blanks: keep` (free text, not trimmed) and `inputFormats` (date formats
+accepted on input, in Snowflake's notation, tried in order).
+
+JSON records are flattened: a property of type `object` lends its own properties to the record, one of type `array`
+becomes a contract of its own, one row per element (`Contract.items`). `physicalName` is the key in the JSON.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +27,24 @@ LOGICAL_TYPES = ("string", "number", "integer", "date", "timestamp", "boolean")
 # Date formats accepted on input, in Snowflake's notation, and what each looks like.
 # The year 0000 is no year: engines make 1 BC of it, and MySQL's zero date is no date.
 YEAR_PATTERN = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
+TIMED_DATE = 'YYYY-MM-DD"T"HH24:MI:SSTZHTZM'
 DATE_PATTERNS = {
     "YYYY-MM-DD": f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}$",
     "DD-MM-YYYY": f"^[0-9]{{2}}-[0-9]{{2}}-{YEAR_PATTERN}$",
     "MM/DD/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
     "DD/MM/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
     "YYYYMMDD": f"^{YEAR_PATTERN}[0-9]{{4}}$",
+    # ISO 8601 with a time of day, and with or without an offset: the day is the one that its own clock showed.
+    TIMED_DATE: (
+        f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]+)?)?"
+        "([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$"
+    ),
 }
+FORMS = ("table", "csv", "json", "parquet")
+# What the columns of lake tables are, in the words of Glue and Hive.
+LAKE_TYPES = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_JSON_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_DIGITS = 38  # of a NUMBER in Snowflake
 _PHYSICAL = {
     "string": re.compile(r"^VARCHAR(\((?P<precision>\d+)\))?$"),
@@ -53,7 +68,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Column:
-    """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates."""
+    """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
+
+    `path` are the keys that lead to the value in a JSON record. A `partition` column of lake files is the folder that
+    they lie in.
+    """
 
     name: str
     logical_type: str
@@ -67,6 +86,8 @@ class Column:
     keep_blanks: bool = False
     classification: str | None = None
     reference: Reference | None = None
+    path: tuple[str, ...] = ()
+    partition: bool = False
 
     @property
     def personal(self) -> bool:
@@ -81,7 +102,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """The shape of one dataset: a landed file, a warehouse table or both."""
+    """The shape of one dataset: landed files (`form` is csv or json) or a warehouse table.
+
+    `items` is the shape of the elements of the list at `items.path` in each JSON record.
+    """
 
     name: str
     table: str
@@ -91,6 +115,9 @@ class Contract:
     grain: str
     owner: str
     columns: tuple[Column, ...]
+    form: str = "table"
+    items: Contract | None = None
+    path: tuple[str, ...] = ()
 
     @cached_property
     def key(self) -> tuple[str, ...]:
@@ -145,19 +172,16 @@ def _contract(file: str, document: OpenDataContractStandard) -> Contract:
     if len(document.schema_ or []) != 1:
         raise ContractError(f"{file}: describes {len(document.schema_ or [])} datasets.", remedy="One a file.")
     (dataset,) = document.schema_
-    columns = tuple(_column(file, prop) for prop in dataset.properties or [])
-    if not columns:
-        raise ContractError(f"{file}: schema {dataset.name} has no properties.")
-    names = [column.name for column in columns]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ContractError(f"{file}: {', '.join(sorted(twice))}: listed twice.")
+    form = dataset.physicalType or "table"
+    if form not in FORMS:
+        raise ContractError(f"{file}: physicalType {form!r} is unknown.", remedy=f"Known: {', '.join(FORMS)}.")
     if not document.name or not document.domain:
         raise ContractError(f"{file}: name and domain are required.")
     table = (dataset.physicalName or dataset.name or "").upper()
     for what, name in (("name", document.name), ("domain", document.domain), ("physicalName", table)):
         if not _NAME.fullmatch(name.upper()):
             raise ContractError(f"{file}: {what}: {name!r} is no identifier.", remedy="Use letters, digits and _.")
-    return Contract(
+    contract = Contract(
         name=document.name,
         table=table,
         version=document.version or "0",
@@ -165,11 +189,65 @@ def _contract(file: str, document: OpenDataContractStandard) -> Contract:
         description=(document.description.purpose if document.description else None) or "",
         grain=dataset.dataGranularityDescription or "",
         owner=getattr(document.team, "name", None) or "data-engineering",
-        columns=columns,
+        columns=_columns(file, form, dataset.properties or []),
+        form=form,
+    )
+    if not contract.columns:
+        raise ContractError(f"{file}: schema {dataset.name} has no properties.")
+    items = _items(file, contract, dataset.properties or [])
+    names = [*contract.column_names, *(items.column_names if items else ())]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ContractError(f"{file}: {', '.join(sorted(twice))}: listed twice.")
+    return replace(contract, items=items)
+
+
+def _columns(
+    file: str, form: str, properties: Sequence[SchemaProperty], parents: tuple[str, ...] = ()
+) -> tuple[Column, ...]:
+    """The columns of a record, those of its objects included."""
+    columns: list[Column] = []
+    for prop in properties:
+        path = (*parents, _json_key(prop))
+        if form == "json" and prop.logicalType == "object":
+            columns.extend(_columns(file, form, prop.properties or [], path))
+        elif not (form == "json" and prop.logicalType == "array"):
+            columns.append(replace(_column(file, form, prop), path=path if form == "json" else ()))
+    return tuple(columns)
+
+
+def _items(file: str, contract: Contract, properties: Sequence[SchemaProperty]) -> Contract | None:
+    """The contract of the elements of the one list that a record may have."""
+    lists = [prop for prop in properties if contract.form == "json" and prop.logicalType == "array"]
+    if not lists:
+        return None
+    if len(lists) > 1 or not lists[0].items or not lists[0].items.properties:
+        raise ContractError(
+            f"{file}: {', '.join(str(prop.name) for prop in lists)}: one list of objects a record, and not more."
+        )
+    (prop,) = lists
+    if not _NAME.fullmatch(prop.name or ""):
+        raise ContractError(f"{file}: {prop.name}: is no upper-case identifier.", remedy="Use letters, digits and _.")
+    return replace(
+        contract,
+        name=f"{contract.name}_{(prop.name or '').lower()}",
+        table=f"{contract.table}_{prop.name}",
+        description=" ".join((prop.description or "").split()),
+        grain=f"One row per element of {prop.name}.",
+        columns=_columns(file, contract.form, prop.items.properties),
+        path=(_json_key(prop),),
     )
 
 
-def _column(file: str, prop: SchemaProperty) -> Column:
+def _json_key(prop: SchemaProperty) -> str:
+    key = prop.physicalName or (prop.name or "").lower()
+    if not _JSON_KEY.fullmatch(key):
+        raise ContractError(
+            f"{prop.name}: the JSON key {key!r} cannot be addressed.", remedy="Use letters, digits, _ -."
+        )
+    return key
+
+
+def _column(file: str, form: str, prop: SchemaProperty) -> Column:
     name, where = prop.name or "", f"{file}: {prop.name}"
     if not _NAME.fullmatch(name):
         raise ContractError(f"{where}: is no upper-case identifier.", remedy="Use letters, digits and _.")
@@ -179,6 +257,18 @@ def _column(file: str, prop: SchemaProperty) -> Column:
             f"{where}: logicalType {logical!r} is unknown.", remedy=f"Known: {', '.join(LOGICAL_TYPES)}."
         )
     physical = (prop.physicalType or "").upper().replace(" ", "")
+    if form == "parquet":
+        if physical != LAKE_TYPES.get(logical):
+            raise ContractError(f"{where}: physicalType {physical!r}.", remedy=f"Use {LAKE_TYPES.get(logical)}.")
+        return Column(
+            name=name,
+            logical_type=logical,
+            physical_type=physical,
+            description=" ".join((prop.description or "").split()),
+            required=bool(prop.required),
+            classification=prop.classification,
+            partition=bool(prop.partitioned),
+        )
     fit = _PHYSICAL[logical].match(physical)
     if not fit:
         raise ContractError(

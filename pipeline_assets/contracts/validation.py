@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline_assets.contracts.ddl import literal
-from pipeline_assets.contracts.model import DATE_PATTERNS, YEAR_PATTERN, Column, Contract
+from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
 
 REASON_CODES = {
     "missing_key": "a key column is empty",
@@ -24,8 +24,9 @@ REASON_CODES = {
     "not_a_timestamp": "the text is no timestamp",
     "not_a_boolean": "the text is neither true nor false",
     "not_accepted_value": "the value is not in the accepted list",
+    "wrong_type": "the JSON value is an object, a list or true/false where a text or a number belongs, or no list",
     "too_long": "the text is longer than the column",
-    "malformed_record": "the record cannot be split into the columns of its file",
+    "malformed_record": "the record cannot be split into the columns of its file, or is no JSON object",
     "orphan_booking": "the booking's customer is not known yet; it joins by itself when the customer arrives",
     "missing_reference": "the row refers to something that is not known yet",
     "missing_column": "the whole file: a required column is not there",
@@ -34,6 +35,7 @@ REASON_CODES = {
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "source_error": "the record is an error answer of the source",
 }
+MISTYPED = "_MISTYPED"
 BOOLEAN_PATTERN = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 
 
@@ -108,8 +110,18 @@ def timestamp_pattern(column: Column) -> str:
 
 
 def rules(contract: Contract) -> tuple[Rule, ...]:
-    """Every rule of the contract, most telling first: keys, required values, types, lists, lengths."""
+    """Every rule of the contract, most telling first: JSON types, keys, required values, types, lists, lengths.
+
+    For JSON, whoever reads the records puts the number of the first mistyped column (the list counts as the last)
+    into `MISTYPED`.
+    """
     found: list[Rule] = []
+    if contract.form == "json":
+        names = [*contract.column_names, *((contract.items.path[-1].upper(),) if contract.items else ())]
+        for number, name in enumerate(names, 1):
+            expectation = "a text or a number" if number <= len(contract.columns) else "a list of objects"
+            broken, suspect = f"{MISTYPED} = {number}", f"{MISTYPED} IS NOT NULL"
+            found.append(Rule("wrong_type", name, expectation, broken, suspect))
     for column in sorted(contract.columns, key=lambda column: not column.key):
         if column.required:
             code = "missing_key" if column.key or column.reference else "missing_value"
@@ -162,7 +174,13 @@ def try_cast(column: Column) -> str:
 
 def _first_date(column: Column, text: str) -> str:
     branches = " ".join(
-        f"WHEN REGEXP_LIKE({text}, {literal(DATE_PATTERNS[form])}) THEN TRY_TO_DATE({text}, {literal(form)})"
+        f"WHEN REGEXP_LIKE({text}, {literal(DATE_PATTERNS[form])}) THEN {_day(text, form)}"
         for form in column.input_formats
     )
     return f"CASE {branches} END"
+
+
+def _day(text: str, form: str) -> str:
+    if form == TIMED_DATE:
+        return f"TRY_TO_DATE(LEFT({text}, 10), 'YYYY-MM-DD')"
+    return f"TRY_TO_DATE({text}, {literal(form)})"

@@ -87,5 +87,6 @@ def explain(rule: Rule, contract: Contract, found: str | None) -> str:
     """The sentence that goes to the quarantine; a personal value is not repeated in it."""
     if found is None or not found.strip():
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
-    shown = "a value that is personal data" if contract.column(rule.column).personal else f'"{found[:100]}"'
+    personal = any(column.personal for column in contract.columns if column.name == rule.column)
+    shown = "a value that is personal data" if personal else f'"{found[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {shown} found."

@@ -1,7 +1,7 @@
 """Sample sources for each pipeline, at any scale, dirt included.
 
 What belongs here: the entry point and the list of pipelines that have samples. Each pipeline's files are
-described in a module of its own (`bookings`), and what those modules share is in `files` (putting a file
+described in a module of its own (`bookings`, `orders`), and what those modules share is in `files` (putting a file
 in place whole) and `records` (which records exist and which are dirty).
 
 What stays out: reading the files back, and anything that knows the lake or the warehouse. Samples are
@@ -17,19 +17,20 @@ import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import bookings
+from . import bookings, orders
 from .files import SampleFile
 
 __all__ = ["SOURCES", "SampleFile", "write_samples"]
 
-SOURCES: Mapping[str, Callable[..., list[SampleFile]]] = {"bookings": bookings.write}
+SOURCES: Mapping[str, Callable[..., list[SampleFile]]] = {"bookings": bookings.write, "orders": orders.write}
 
 
 def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: int = 2024) -> list[SampleFile]:
     """Write the sample sources of `pipeline` below `directory` (its bucket folder) and describe them.
 
-    `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`). The same
-    (scale, seed) gives the same bytes, and a file that already has them is left alone, its mtime included.
+    `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 2,000 orders
+    for `orders`). The same (scale, seed) gives the same bytes, and a file that already has them is left alone,
+    its mtime included.
 
     Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
     """

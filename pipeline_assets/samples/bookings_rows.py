@@ -10,7 +10,6 @@ early customers have more bookings.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from datetime import date, timedelta
 
@@ -18,7 +17,23 @@ import numpy as np
 import pyarrow as pa
 
 from .files import Chunk
-from .records import DirtPlan, Records, below, chosen, joined, lines, replaced, text
+from .records import (
+    COUNTRY_OF_CITY,
+    FIRST_NAMES,
+    LAST_NAMES,
+    TWO_DIGITS,
+    DirtPlan,
+    Records,
+    addresses,
+    below,
+    chosen,
+    joined,
+    lines,
+    mail_names,
+    money,
+    replaced,
+    text,
+)
 
 # Share of the bookings that come in the stores' file.
 STORE_PERCENT = 15
@@ -90,58 +105,7 @@ STORE_HEADER = (
     "customer_id,booking_id,status,booking_date,booking_time,loyalty_tier,currency_code,amount_spent,destination_type"
 )
 
-# fmt: off
-FIRST_NAMES = (
-    "Ada", "Aisha", "Amir", "Ana", "Arjun", "Beatriz", "Carlos", "Chloé", "Daniel", "Elena", "Emeka",
-    "Emma", "Fatima", "Felix", "Grace", "Hana", "Hugo", "Ingrid", "Ivan", "Jamal", "José", "Julia", "Kenji",
-    "Lars", "Laura", "Leila", "Liam", "Lucía", "Marek", "Maria", "Mei", "Miguel", "Nadia", "Noah", "Olga",
-    "Omar", "Priya", "René", "Rosa", "Samuel", "Sara", "Sofia", "Tariq", "Tomás", "Victor", "Wei", "Yara",
-    "Yusuf", "Zoë", "Anne-Marie",
-)
-LAST_NAMES = (
-    "Almeida", "Andersson", "Bauer", "Bianchi", "Brown", "Chen", "Cohen", "Costa", "da Silva", "Dubois",
-    "Eriksen", "Fernández", "Fischer", "García", "Gupta", "Haddad", "Hansen", "Ito", "Ivanova", "Jansen",
-    "Johnson", "Kaya", "Khan", "Kim", "Kowalski", "Lefèvre", "Li", "Lopez", "Marino", "Mensah", "Meyer",
-    "Müller", "Murphy", "Nguyen", "Novák", "Núñez", "O'Brien", "Okafor", "Olsen", "Papadopoulos", "Patel",
-    "Rossi", "Santos", "Schmidt", "Sharma", "Smith", "Tanaka", "van Dijk", "Walker", "Yilmaz",
-)
-STREETS = (
-    "Acacia", "Bridge", "Castle", "Chapel", "Church", "Garden", "Harbour", "High", "King", "Lake", "Linden",
-    "Market", "Mill", "Orchard", "Park", "Queen", "River", "School", "Station", "Victoria",
-)
-# fmt: on
 MAIL_DOMAINS = ("example.com", "example.net", "example.org", "mail.example.com")
-STREET_KINDS = ("Street", "Road", "Lane", "Avenue", "Square")
-COUNTRY_OF_CITY = {
-    "Amsterdam": "NL",
-    "Athens": "GR",
-    "Barcelona": "ES",
-    "Berlin": "DE",
-    "Bogotá": "CO",
-    "Cape Town": "ZA",
-    "Chicago": "US",
-    "Copenhagen": "DK",
-    "Dublin": "IE",
-    "Istanbul": "TR",
-    "Kraków": "PL",
-    "Lagos": "NG",
-    "Leeds": "GB",
-    "Lisbon": "PT",
-    "Lyon": "FR",
-    "Mexico City": "MX",
-    "Milan": "IT",
-    "Mumbai": "IN",
-    "München": "DE",
-    "Nairobi": "KE",
-    "Osaka": "JP",
-    "São Paulo": "BR",
-    "Seoul": "KR",
-    "Stockholm": "SE",
-    "Sydney": "AU",
-    "Toronto": "CA",
-    "Vienna": "AT",
-    "Zürich": "CH",
-}
 # Text that a spreadsheet would take for a formula, one for each character that starts one.
 FORMULA_PREFIXES = ("=Unit 2, ", "+1 Annexe, ", "-1 Basement, ", "@The Old Forge, ")
 
@@ -158,7 +122,6 @@ DAYS = 731
 BAD_DATES = ("31-02-2024", "n/a")
 BAD_AMOUNTS = ('"12,50 EUR"', "free")
 
-_TWO_DIGITS = tuple(f"{number:02}" for number in range(100))
 _FOUR_DIGITS = tuple(f"{number:04}" for number in range(10_000))
 
 
@@ -240,29 +203,20 @@ def _padded(column: pa.Array, records: Records) -> pa.Array:
 def _emails(seed: int, numbers: np.ndarray, first: np.ndarray, last: np.ndarray, version: int) -> pa.Array:
     # The domain moves on with each version, so that an updated customer's address is sure to differ.
     domain = (below(seed, "customer.mail_domain", numbers, len(MAIL_DOMAINS)) + version) % len(MAIL_DOMAINS)
-    names = joined(chosen(_mail_names(FIRST_NAMES), first), ".", chosen(_mail_names(LAST_NAMES), last))
+    names = joined(chosen(mail_names(FIRST_NAMES), first), ".", chosen(mail_names(LAST_NAMES), last))
     return joined(names, text(numbers), "@", chosen(MAIL_DOMAINS, domain))
-
-
-def _mail_names(names: tuple[str, ...]) -> list[str]:
-    plain = (unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() for name in names)
-    return ["".join(filter(str.isalpha, name)).lower() for name in plain]
 
 
 def _phones(seed: int, numbers: np.ndarray) -> pa.Array:
     # No international `+`: it would make every phone number look like a formula.
-    area = chosen(_TWO_DIGITS, 10 + below(seed, "customer.phone_area", numbers, 90))
+    area = chosen(TWO_DIGITS, 10 + below(seed, "customer.phone_area", numbers, 90))
     line = chosen(_FOUR_DIGITS, below(seed, "customer.phone_line", numbers, 10_000))
     return joined("0", area, "-555-", line)
 
 
 def _addresses(seed: int, records: Records, city: np.ndarray, version: int) -> pa.Array:
     numbers = records.numbers
-    # House numbers of odd and even versions never meet, so that an updated address is sure to differ.
-    house = text(1 + 2 * below(seed, f"customer.house.{version}", numbers, 125) + version % 2)
-    street = chosen(STREETS, below(seed, f"customer.street.{version}", numbers, len(STREETS)))
-    way = chosen(STREET_KINDS, below(seed, f"customer.street_kind.{version}", numbers, len(STREET_KINDS)))
-    plain = joined(house, " ", street, " ", way, ", ", chosen(list(COUNTRY_OF_CITY), city))
+    plain = addresses(seed, numbers, city, version=version)
     formula = joined(chosen(FORMULA_PREFIXES, numbers % len(FORMULA_PREFIXES)), plain)
     address = replaced(plain, records.having("formula"), formula)
     two_lines = joined('c/o ""The Granary""\n', plain)
@@ -307,22 +261,18 @@ def _dates(seed: int, records: Records, date_format: str) -> pa.Array:
 
 def _times(seed: int, numbers: np.ndarray) -> pa.Array:
     second_of_day = below(seed, "booking.time", numbers, 24 * 60 * 60)
-    hours = chosen(_TWO_DIGITS, second_of_day // 3600)
-    minutes_seconds = joined(
-        chosen(_TWO_DIGITS, second_of_day // 60 % 60), ":", chosen(_TWO_DIGITS, second_of_day % 60)
-    )
+    hours = chosen(TWO_DIGITS, second_of_day // 3600)
+    minutes_seconds = joined(chosen(TWO_DIGITS, second_of_day // 60 % 60), ":", chosen(TWO_DIGITS, second_of_day % 60))
     damaged = below(seed, "booking.damaged_time", numbers, 100) < DAMAGED_TIME_PERCENT
     return replaced(joined(hours, ":", minutes_seconds), damaged, joined(minutes_seconds, ".0"))
 
 
 def _amounts(seed: int, records: Records) -> pa.Array:
-    # Whole cents until they are text: two decimals by construction. A product of two draws makes small
-    # amounts common and large ones rare: 4.99 to 2,495.
+    # A product of two draws makes small amounts common and large ones rare: 4.99 to 2,495.
     numbers = records.numbers
     quantity = below(seed, "booking.amount_quantity", numbers, 500)
     price = below(seed, "booking.amount_price", numbers, 500)
-    cents = 499 + quantity * price
-    good = joined(text(cents // 100), ".", chosen(_TWO_DIGITS, cents % 100))
+    good = money(499 + quantity * price)
     bad = chosen(BAD_AMOUNTS, numbers % len(BAD_AMOUNTS))
     return replaced(good, records.having("bad_amount"), bad)
 

@@ -28,8 +28,8 @@ class SampleFile:
     """One sample file as it now stands.
 
     `path` is absolute; `key` is relative to the bucket folder, with '/'; `rows` counts records without the
-    header; `kind` is the dataset ("customers", "bookings"); `dirt` maps every kind of dirt that the dataset
-    can have to the number of records of that kind in this file (0 when there are none).
+    header; `kind` is the dataset ("customers", "bookings", "orders"); `dirt` maps every kind of dirt that the
+    file's records can have to the number of records of that kind in it (0 when there are none).
     """
 
     path: Path
@@ -55,14 +55,19 @@ class Publisher:
         self._directory = directory
         self._staging = staging
 
-    def publish(self, key: str, kind: str, chunks: Iterable[Chunk], *, modified: datetime) -> SampleFile:
+    def publish(
+        self, key: str, kind: str, chunks: Iterable[Chunk], *, modified: datetime, halved: bool = False
+    ) -> SampleFile:
         """Write `chunks` as UTF-8 (gzip when `key` ends in .gz), then put the file in place whole.
 
-        `modified` becomes the file's mtime, unless the same bytes are already there. Raises OSError when the
-        folder cannot be written.
+        `modified` becomes the file's mtime, unless the same bytes are already there. A `halved` file lacks the
+        second half of its bytes, as if its sender had stopped in the middle. Raises OSError when the folder
+        cannot be written.
         """
         staged = self._staging / "file"
         rows, dirt = _write(staged, chunks, compress=key.endswith(".gz"))
+        if halved:
+            os.truncate(staged, staged.stat().st_size // 2)
         path = self._directory / key
         if not _same_bytes(staged, path):
             path.parent.mkdir(parents=True, exist_ok=True)

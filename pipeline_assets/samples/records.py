@@ -1,7 +1,8 @@
 """Which records a sample file has, which of them are dirty, and columns of text made from numbers.
 
-What belongs here: what any pipeline's samples need and that knows nothing of its columns. Entities
-(customers, bookings, ...) are numbered from 1, and a column is a pyarrow string array, one value per record.
+What belongs here: what any pipeline's samples need and that knows nothing of its columns, people's names and
+addresses included. Entities (customers, bookings, ...) are numbered from 1, and a column is a pyarrow string
+array, one value per record.
 
 What stays out: files, and the words of a particular pipeline.
 
@@ -12,6 +13,7 @@ that `pipeline_assets.samples` imports.
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 # Records are made this many entities at a time: memory stays the same at every scale.
-CHUNK_ENTITIES = 100_000
+CHUNK_ENTITIES = 20_000
 
 # Dirt rates count records in this many.
 RATE_BASE = 10_000
@@ -31,6 +33,59 @@ EXHIBIT_STRIDE = 5
 EXHIBIT_OFFSET = 4
 
 _CLEAN = 0
+
+# fmt: off
+FIRST_NAMES = (
+    "Ada", "Aisha", "Amir", "Ana", "Arjun", "Beatriz", "Carlos", "Chloé", "Daniel", "Elena", "Emeka",
+    "Emma", "Fatima", "Felix", "Grace", "Hana", "Hugo", "Ingrid", "Ivan", "Jamal", "José", "Julia", "Kenji",
+    "Lars", "Laura", "Leila", "Liam", "Lucía", "Marek", "Maria", "Mei", "Miguel", "Nadia", "Noah", "Olga",
+    "Omar", "Priya", "René", "Rosa", "Samuel", "Sara", "Sofia", "Tariq", "Tomás", "Victor", "Wei", "Yara",
+    "Yusuf", "Zoë", "Anne-Marie",
+)
+LAST_NAMES = (
+    "Almeida", "Andersson", "Bauer", "Bianchi", "Brown", "Chen", "Cohen", "Costa", "da Silva", "Dubois",
+    "Eriksen", "Fernández", "Fischer", "García", "Gupta", "Haddad", "Hansen", "Ito", "Ivanova", "Jansen",
+    "Johnson", "Kaya", "Khan", "Kim", "Kowalski", "Lefèvre", "Li", "Lopez", "Marino", "Mensah", "Meyer",
+    "Müller", "Murphy", "Nguyen", "Novák", "Núñez", "O'Brien", "Okafor", "Olsen", "Papadopoulos", "Patel",
+    "Rossi", "Santos", "Schmidt", "Sharma", "Smith", "Tanaka", "van Dijk", "Walker", "Yilmaz",
+)
+STREETS = (
+    "Acacia", "Bridge", "Castle", "Chapel", "Church", "Garden", "Harbour", "High", "King", "Lake", "Linden",
+    "Market", "Mill", "Orchard", "Park", "Queen", "River", "School", "Station", "Victoria",
+)
+# fmt: on
+STREET_KINDS = ("Street", "Road", "Lane", "Avenue", "Square")
+COUNTRY_OF_CITY = {
+    "Amsterdam": "NL",
+    "Athens": "GR",
+    "Barcelona": "ES",
+    "Berlin": "DE",
+    "Bogotá": "CO",
+    "Cape Town": "ZA",
+    "Chicago": "US",
+    "Copenhagen": "DK",
+    "Dublin": "IE",
+    "Istanbul": "TR",
+    "Kraków": "PL",
+    "Lagos": "NG",
+    "Leeds": "GB",
+    "Lisbon": "PT",
+    "Lyon": "FR",
+    "Mexico City": "MX",
+    "Milan": "IT",
+    "Mumbai": "IN",
+    "München": "DE",
+    "Nairobi": "KE",
+    "Osaka": "JP",
+    "São Paulo": "BR",
+    "Seoul": "KR",
+    "Stockholm": "SE",
+    "Sydney": "AU",
+    "Toronto": "CA",
+    "Vienna": "AT",
+    "Zürich": "CH",
+}
+TWO_DIGITS = tuple(f"{number:02}" for number in range(100))
 
 
 def draws(seed: int, column: str, numbers: np.ndarray) -> np.ndarray:
@@ -143,6 +198,27 @@ def joined(*parts: pa.Array | str, separator: str = "") -> pa.Array:
 def replaced(column: pa.Array, mask: np.ndarray, by: pa.Array | str) -> pa.Array:
     """The column with `by` where `mask` is true."""
     return pc.if_else(pa.array(mask), by, column)
+
+
+def money(cents: np.ndarray) -> pa.Array:
+    """A column of amounts with two decimals. Whole cents until they are text, so exact by construction."""
+    sign = chosen(("", "-"), (cents < 0).astype(np.int64))
+    return joined(sign, text(np.abs(cents) // 100), ".", chosen(TWO_DIGITS, np.abs(cents) % 100))
+
+
+def mail_names(names: Sequence[str]) -> list[str]:
+    """The names as they stand in e-mail addresses: lower-case ASCII letters only."""
+    plain = (unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() for name in names)
+    return ["".join(filter(str.isalpha, name)).lower() for name in plain]
+
+
+def addresses(seed: int, customers: np.ndarray, city: np.ndarray, *, version: int = 0) -> pa.Array:
+    """A column of street addresses, one per customer number, in the city (an index of COUNTRY_OF_CITY) given."""
+    # House numbers of odd and even versions never meet, so that an updated address is sure to differ.
+    house = text(1 + 2 * below(seed, f"customer.house.{version}", customers, 125) + version % 2)
+    street = chosen(STREETS, below(seed, f"customer.street.{version}", customers, len(STREETS)))
+    way = chosen(STREET_KINDS, below(seed, f"customer.street_kind.{version}", customers, len(STREET_KINDS)))
+    return joined(house, " ", street, " ", way, ", ", chosen(list(COUNTRY_OF_CITY), city))
 
 
 def lines(records: pa.Array, *, line_end: str) -> str:

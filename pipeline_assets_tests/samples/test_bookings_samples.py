@@ -318,12 +318,13 @@ def test_importing_the_samples_loads_no_heavy_library():
     assert done.stdout.strip() == "[]"
 
 
-def test_memory_stays_bounded_at_scale_100(tmp_path):
+@pytest.mark.parametrize("pipeline", sorted(SOURCES))
+def test_memory_stays_bounded_at_scale_100(tmp_path, pipeline):
     # The peak of a child is measured from a process between: on Linux a child's own ru_maxrss starts at the
     # size of the process that forked it, and a test session may be larger than the limit.
     write = (
         "import sys, pathlib; from pipeline_assets.samples import write_samples; "
-        "write_samples('bookings', pathlib.Path(sys.argv[1]), scale=100)"
+        "write_samples(sys.argv[1], pathlib.Path(sys.argv[2]), scale=100)"
     )
     measure = (
         "import resource, subprocess, sys; "
@@ -331,7 +332,7 @@ def test_memory_stays_bounded_at_scale_100(tmp_path):
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", measure, write, str(tmp_path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", measure, write, pipeline, str(tmp_path)], capture_output=True, text=True, check=True
     )
     unit = 1 if sys.platform == "darwin" else 1024
     assert int(done.stdout) * unit < MEMORY_LIMIT_MB * 1024 * 1024

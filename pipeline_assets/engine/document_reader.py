@@ -1,0 +1,455 @@
+"""Read JSON files into groups of the embedded engine.
+
+One pass in DuckDB takes each record apart by the contract's paths, finds keys that the contract does not know, and
+types and validates what is left; the table's row ids count the records. All values come out as text, numbers with the
+digits that they had. Texts do not tell an object from a text that looks like one, so records with anything odd about
+them, few as a rule, keep their raw form for a second look.
+
+The list in a record (`Contract.items`) stays a list of texts in the table. It is shown as a relation of its own, one
+row per element with the record's columns, and validated there; the first bad element makes its record bad.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
+from pipeline_assets.engine.delimited import unpacked
+from pipeline_assets.engine.documents import (
+    LARGEST_RECORD,
+    Layout,
+    lines_at,
+    parser_said,
+    sniff,
+    value_at,
+    without_mark,
+)
+from pipeline_assets.engine.inputs import Group, Input, path_list, quoted
+from pipeline_assets.engine.interface import BadRecord, SourceFile
+from pipeline_assets.engine.reading import Columns, explain, validation_select
+from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.sqlfiles import transpile
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
+
+# What a table of records carries beside the contract's columns.
+ITEM_COLUMNS = ("_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED")
+# A decimal in the structure makes DuckDB 2.0.0 keep the digits of every number in it: 25.00 stays 25.00.
+_EXACT = {"__exact": "DECIMAL(1,0)"}
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A file that can be read: unpacked on the local disk, in one of DuckDB's layouts."""
+
+    source: SourceFile
+    path: Path
+    layout: Layout
+
+
+class DocumentReader:
+    """See `pipeline_assets.engine.inputs.Reader`."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
+        self._connection = connection
+        self._scratch = scratch
+        self._members: dict[int, _Member] = {}
+
+    def read(self, entry: Input, files: list[SourceFile]) -> None:
+        by_layout: dict[Layout, list[_Member]] = defaultdict(list)
+        for number, file in enumerate(files):
+            try:
+                member = _open(file, self._scratch / f"{entry.name}-{number}.json")
+            except RejectedObjectError as rejection:
+                entry.enter(file).rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                continue
+            if member:
+                by_layout[member.layout].append(member)
+            else:
+                entry.enter(file)
+        for members in by_layout.values():
+            self._read_group(entry, members)
+
+    def _read_group(self, entry: Input, members: list[_Member]) -> None:
+        """Read a group at once; when DuckDB refuses it, halve it until the files that it refuses stand alone."""
+        import duckdb
+
+        try:
+            self._add_group(entry, members)
+        # A message about bytes that are no UTF-8 comes as an error of its own.
+        except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
+            if len(members) == 1:
+                reason = f"The JSON is malformed: {parser_said(error)}. Deliver the file again."
+                landed = members[0].source.landed
+                entry.enter(members[0].source).rejection = BadRecord(landed, None, "unreadable_object", reason)
+            else:
+                half = len(members) // 2
+                self._read_group(entry, members[:half])
+                self._read_group(entry, members[half:])
+
+    def _add_group(self, entry: Input, members: list[_Member]) -> None:
+        contract = entry.contract
+        files = range(len(entry.files), len(entry.files) + len(members))
+        group = Group(len(entry.groups), f"{entry.name}__{len(entry.groups)}", files, has_rescued=True)
+        raw = _raw_select(contract, members[0].layout, [member.path for member in members], files.start)
+        extra = ["_FILE", "_RESCUED", "_MALFORMED", *(ITEM_COLUMNS if contract.items else ()), MISTYPED]
+        typed = transpile(validation_select(contract, _positions(contract), extra), "duckdb")
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {group.table} AS SELECT * EXCLUDE (_MALFORMED, _FAULT, {MISTYPED}), "
+            "CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT, NULL::INTEGER AS _POSITION "
+            f"FROM (WITH RAW AS ({raw}) {typed})"
+        )
+        if contract.items:
+            self._blame_records(contract, group)
+        entry.groups.append(group)
+        unknown = self._unknown_columns(contract, group)
+        counted = dict.fromkeys(files, (0, 0, 0))
+        for file, *counts in self._connection.execute(
+            f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
+        ).fetchall():
+            counted[file] = counts
+        for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
+            outcome = entry.enter(member.source, unknown=unknown.get(file, ()))
+            self._members[file] = member
+            outcome.read, outcome.quarantined = rows, bad
+            entry.first_row[file] = first_row
+            group.has_faults = group.has_faults or bad > 0
+
+    def _blame_records(self, contract: Contract, group: Group) -> None:
+        """The first bad element of a record's list makes the record bad."""
+        assert contract.items is not None
+        offset = len(rules(contract))
+        elements = items_select(contract.items, f"SELECT rowid AS _ROW, * FROM {group.table}", ("_ROW",))
+        self._connection.execute(
+            f"UPDATE {group.table} SET _FAULT = {offset} + bad.fault, _POSITION = bad.position FROM "
+            f"(SELECT _ROW, arg_min(_FAULT, _POSITION) AS fault, MIN(_POSITION) AS position FROM ({elements}) "
+            f"WHERE _FAULT IS NOT NULL GROUP BY _ROW) AS bad "
+            f"WHERE {group.table}.rowid = bad._ROW AND {group.table}._FAULT IS NULL"
+        )
+
+    def _unknown_columns(self, contract: Contract, group: Group) -> dict[int, tuple[str, ...]]:
+        """By file, the keys that the contract does not know, those inside its objects and lists with their path."""
+        places = [("", "_RESCUED")]
+        places += [(f"{'.'.join(path)}.", f"json_extract(_RESCUED, {_json_path(path)})") for path in _objects(contract)]
+        found: dict[int, set[str]] = defaultdict(set)
+        known = {".".join(path) for path in _objects(contract)}
+        for prefix, place in places:
+            for file, key in self._connection.execute(
+                f"SELECT DISTINCT _FILE, UNNEST(json_keys({place})) FROM {group.table} WHERE _RESCUED IS NOT NULL"
+            ).fetchall():
+                if prefix + key not in known:
+                    found[file].add(prefix + key)
+        if contract.items:
+            prefix = f"{'.'.join(contract.items.path)}[]."
+            for file, key in self._connection.execute(
+                f"SELECT DISTINCT _FILE, UNNEST(json_keys(element)) FROM (SELECT _FILE, UNNEST(_ITEMS_RESCUED) AS "
+                f"element FROM {group.table} WHERE _ITEMS_RESCUED IS NOT NULL)"
+            ).fetchall():
+                found[file].add(prefix + key)
+        return {file: tuple(sorted(keys)) for file, keys in found.items()}
+
+    # --- telling ---------------------------------------------------------------------------------------------
+
+    def bad_records(self, entry: Input, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
+        file, numbers = entry.files[index], broken["record"].tolist()
+        contract = entry.contract
+        items = rules(contract.items) if contract.items else ()
+        known = [*rules(contract), *items]
+        positions = self._item_positions(entry, index)
+        texts = self._texts(self._members[index], numbers)
+        for number, rule, (line, raw) in zip(numbers, broken["rule"].tolist(), texts, strict=True):
+            position = positions.get(number)
+            code, reason = _why(contract, known, rule, raw, position)
+            waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, line)
+            yield BadRecord(file.landed, waiting_line, code, reason, raw, (), waiting_id)
+
+    def _item_positions(self, entry: Input, index: int) -> dict[int, int]:
+        group, first = entry.group_of(index), entry.first_row[index]
+        found = self._connection.execute(
+            f"SELECT rowid - {first}, _POSITION FROM {group.table} WHERE _FILE = {index} AND _POSITION IS NOT NULL"
+        ).fetchall()
+        return dict(found)
+
+    def _texts(self, member: _Member, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+        """(line or position from 1, raw) of chosen records."""
+        if member.layout == "newline_delimited":
+            yield from lines_at(member.path, numbers)
+            return
+        listed = ", ".join(map(str, numbers)) or "NULL"
+        found = self._connection.cursor().execute(
+            f"SELECT n + 1, J FROM (SELECT json::VARCHAR AS J, row_number() OVER () - 1 AS n "
+            f"FROM {_scan([member.path], member.layout)}) WHERE n IN ({listed}) ORDER BY n"
+        )
+        while rows := found.fetchmany(1000):
+            yield from rows
+
+    def other_shape(self, entry: Input, index: int) -> str | None:
+        """How a file differs as a whole: required values that no record has, and keys that the contract lacks."""
+        contract, member = entry.contract, self._members[index]
+        required = [(column, column.path) for column in contract.columns if column.required]
+        if contract.items:
+            required += [(c, (*contract.items.path, "*", *c.path)) for c in contract.items.columns if c.required]
+        counts = ", ".join(f"COUNT({_present(path)})" for _, path in required)
+        found = self._connection.execute(
+            f"SELECT {counts} FROM (SELECT json AS J FROM {_scan([member.path], member.layout)})"
+        ).fetchone()
+        lost = [_told(path) for (_, path), count in zip(required, found or (), strict=True) if not count]
+        if not lost:
+            return None
+        unknown = entry.outcomes[index].unknown_columns
+        return f"No record has {', '.join(lost)}. Expected {', '.join(_expected(contract))}" + (
+            f"; not in the contract: {', '.join(unknown)}." if unknown else "."
+        )
+
+
+def items_select(items: Contract, source: str, kept: Sequence[str]) -> str:
+    """One row per element of the lists of `source`: typed columns, `_POSITION` from 1, `_RESCUED`, `_FAULT`, `kept`."""
+    texts = ", ".join(f"_ITEM.{_member(c.path)} AS C{index}" for index, c in enumerate(items.columns))
+    raw = (
+        f"SELECT * EXCLUDE (_ITEMS_RESCUED, _ITEMS_MISTYPED), list_extract(_ITEMS_RESCUED, _POSITION) AS "
+        f"_RESCUED, list_extract(_ITEMS_MISTYPED, _POSITION) AS {MISTYPED}, {texts} FROM "
+        f"(SELECT {', '.join((*kept, '_ITEMS_RESCUED', '_ITEMS_MISTYPED'))}, UNNEST(_ITEMS) AS _ITEM, "
+        f"generate_subscripts(_ITEMS, 1)::BIGINT AS _POSITION FROM ({source}))"
+    )
+    typed = transpile(validation_select(items, _positions(items), (*kept, "_RESCUED", "_POSITION", MISTYPED)), "duckdb")
+    return f"WITH RAW AS ({raw}) SELECT * EXCLUDE ({MISTYPED}) FROM ({typed})"
+
+
+def no_items(items: Contract) -> str:
+    """`ITEM_COLUMNS` of rows that come without their lists, as they are published already."""
+
+    def struct(level: dict[str, Any]) -> str:
+        return "STRUCT(" + ", ".join(f'"{k}" {struct(v) if isinstance(v, dict) else v}' for k, v in level.items()) + ")"
+
+    kinds = (struct(_tree([column.path for column in items.columns], "VARCHAR")), "VARCHAR", "INTEGER")
+    return "".join(f", NULL::{kind}[] AS {name}" for kind, name in zip(kinds, ITEM_COLUMNS, strict=True))
+
+
+def _open(file: SourceFile, target: Path) -> _Member | None:
+    """Unpack and sniff one file; None when nothing is in it.
+
+    Raises:
+        RejectedObjectError: it cannot be read.
+    """
+    path = without_mark(unpacked(file.path, target), target.with_suffix(".plain.json"))
+    # Records that waited are written one after another, however many lines each has.
+    layout: Layout | None = "unstructured" if file.waiting else sniff(path)
+    return _Member(file, path, layout) if layout else None
+
+
+def _scan(paths: list[Path], layout: Layout) -> str:
+    """Every record as JSON; a malformed line is NULL, a malformed file of another layout an error."""
+    tolerant = ", ignore_errors = true" if layout == "newline_delimited" else ""
+    return (
+        f"read_json_objects({path_list(paths)}, format = '{layout}', compression = 'uncompressed', "
+        f"maximum_object_size = {LARGEST_RECORD}{tolerant})"
+    )
+
+
+def _raw_select(contract: Contract, layout: Layout, paths: list[Path], first: int) -> str:
+    """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list."""
+    items = contract.items
+    tree = _tree([column.path for column in contract.columns], "VARCHAR")
+    mask = json.dumps(_tree([c.path for c in contract.columns] + ([items.path] if items else []), None))
+    if items:
+        tree[items.path[0]] = [_tree([column.path for column in items.columns], "VARCHAR")]
+    blank = json.dumps(_blank(contract), separators=(",", ":"))
+    list_path = _json_path(items.path) if items else ""
+    texts = ", ".join(f"O.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
+    parsed = (
+        f"SELECT CAST(file_index + {first} AS INTEGER) AS _FILE, json::VARCHAR AS J, "
+        f"from_json(json, {quoted(json.dumps(_EXACT | tree))}) AS O, "
+        f"json_merge_patch(json, {quoted(mask)})::VARCHAR AS REST"
+        + (f", json_keys(json, {quoted(list_path[1:-1] + '[*]')}) AS ITEM_KEYS" if items else "")
+        + f" FROM {_scan(paths, layout)}"
+    )
+    odd = [f"REST <> {quoted(blank)}", *(_looks_odd(f"C{index}") for index in range(len(contract.columns)))]
+    odd += [f"C{_first_below(contract, path)} IS NULL" for path in _objects(contract)]
+    listed = ""
+    if items:
+        known = ", ".join(sorted({quoted(column.path[0]) for column in items.columns}))
+        odd += ["_ITEMS IS NULL", "_UNKNOWN_ITEM_KEYS"]
+        odd.append(
+            "list_bool_or(list_transform(_ITEMS, lambda i: "
+            + " OR ".join(_looks_odd(f"i.{_member(column.path)}") for column in items.columns)
+            + f" OR i.{_member(items.columns[_first_below(items, ())].path)} IS NULL"
+            + "))"
+        )
+        listed = (
+            f", O.{_member(items.path)} AS _ITEMS, "
+            f"len(list_filter(flatten(ITEM_KEYS), lambda k: k NOT IN ({known}))) > 0 AS _UNKNOWN_ITEM_KEYS"
+        )
+    # Whether a record is an object decides the parser: what is none has no members at all.
+    looked_at = (
+        f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
+        f"CASE WHEN {' OR '.join(f'COALESCE({test}, FALSE)' for test in odd)} THEN J END AS _RAW "
+        f"FROM (SELECT _FILE, J, REST, {texts}{listed} FROM ({parsed}))"
+    )
+    columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
+    second = f"_FILE, {columns}, _MALFORMED, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
+    if items:
+        second += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+    return (
+        f"SELECT {second} FROM (SELECT *, from_json(_RAW, {quoted(json.dumps(_typed_tree(contract)))}) AS T, "
+        f"from_json(_RAW, {quoted(json.dumps(_parents(contract)))}) AS P FROM ({looked_at}))"
+    )
+
+
+def _typed_tree(contract: Contract) -> dict[str, Any]:
+    """The structure whose values stay JSON, so that a text has its quotes."""
+    tree = _tree([column.path for column in contract.columns], "JSON")
+    if contract.items:
+        tree[contract.items.path[0]] = [_tree([column.path for column in contract.items.columns], "JSON")]
+    return tree
+
+
+def _parents(contract: Contract) -> dict[str, str]:
+    """The objects and the list of a record as JSON; of objects in objects the outer one."""
+    names = [path[0] for path in _objects(contract)] + ([contract.items.path[0]] if contract.items else [])
+    return dict.fromkeys(names or ["__none"], "JSON")
+
+
+def _looks_odd(text: str) -> str:
+    """Whether a text may have been an object, a list or true/false in the JSON."""
+    return f"starts_with({text}, '{{') OR starts_with({text}, '[') OR {text} = 'true' OR {text} = 'false'"
+
+
+def _mistyped(contract: Contract) -> str:
+    """The number from 1 of the first column whose JSON value is of a wrong type; the list counts as the last."""
+    cases = []
+    for number, column in enumerate(contract.columns, 1):
+        wrong = _is_wrong(column, f"T.{_member(column.path)}")
+        for parent in _objects(contract):
+            if len(parent) == 1 and number - 1 == _first_below(contract, parent):
+                wrong += f" OR NOT starts_with(P.{_member(parent)}, '{{')"
+        cases.append(f"WHEN {wrong} THEN {number}")
+    if contract.items:
+        cases.append(f"WHEN NOT starts_with(P.{_member(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
+    return f"CASE WHEN _RAW IS NULL OR _MALFORMED THEN NULL::INTEGER {' '.join(cases)} END"
+
+
+def _items_mistyped(items: Contract) -> str:
+    """For each element the same number, as a list."""
+    cases = " ".join(
+        f"WHEN {_is_wrong(column, f'i.{_member(column.path)}')} THEN {number}"
+        for number, column in enumerate(items.columns, 1)
+    )
+    listed = f"T.{_member(items.path)}"
+    return (
+        f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN list_transform({listed}, lambda i: CASE {cases} END) END"
+    )
+
+
+def _is_wrong(column: Column, value: str) -> str:
+    wrong = f"starts_with({value}, '{{') OR starts_with({value}, '[')"
+    return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
+
+
+def _rescued(contract: Contract) -> str:
+    """The record without what the contract knows, as JSON text, or NULL."""
+    rest = "REST"
+    for path in sorted(_objects(contract), key=len, reverse=True):
+        emptied = quoted(json.dumps(_tree([path], None)))
+        rest = (
+            f"CASE WHEN json_extract({rest}, {_json_path(path)})::VARCHAR = '{{}}' "
+            f"THEN json_merge_patch({rest}, {emptied}) ELSE {rest} END"
+        )
+    return f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN NULLIF(({rest})::VARCHAR, '{{}}') END"
+
+
+def _items_rescued(items: Contract) -> str:
+    """The same for each element, as a list, or NULL when none has any."""
+    mask = quoted(json.dumps(_tree([column.path for column in items.columns], None)))
+    opening = quoted(_json_path(items.path)[1:-1] + "[*]")
+    return (
+        f"CASE WHEN _RAW IS NOT NULL AND _UNKNOWN_ITEM_KEYS THEN list_transform(json_extract(_RAW, {opening}), "
+        f"lambda i: NULLIF(json_merge_patch(i, {mask})::VARCHAR, '{{}}')) END"
+    )
+
+
+def _positions(contract: Contract) -> Columns:
+    """Every column of a JSON contract has its text, be it NULL."""
+    return Columns({name: index for index, name in enumerate(contract.column_names)}, (), (), ())
+
+
+def _objects(contract: Contract) -> list[tuple[str, ...]]:
+    """The paths of the objects in a record that the contract takes apart."""
+    return sorted({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path))})
+
+
+def _first_below(contract: Contract, path: tuple[str, ...]) -> int:
+    """The index of the first column inside an object, a required one if it has any."""
+    below = [i for i, column in enumerate(contract.columns) if column.path[: len(path)] == path]
+    return next((i for i in below if contract.columns[i].required), below[0])
+
+
+def _tree(paths: Sequence[tuple[str, ...]], leaf: object) -> dict[str, Any]:
+    """Paths as nested objects."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        level = tree
+        for step in path[:-1]:
+            level = level.setdefault(step, {})
+        level[path[-1]] = leaf
+    return tree
+
+
+def _blank(contract: Contract) -> dict[str, Any]:
+    """What is left of a record when every known member is taken out of it."""
+    blank: dict[str, Any] = {}
+    for path in _objects(contract):
+        level = blank
+        for step in path:
+            level = level.setdefault(step, {})
+    return blank
+
+
+def _json_path(path: Sequence[str]) -> str:
+    """A path as a SQL literal."""
+    return quoted("$" + "".join(f'."{step}"' for step in path))
+
+
+def _member(path: Sequence[str]) -> str:
+    return ".".join(f'"{step}"' for step in path)
+
+
+def _present(path: Sequence[str]) -> str:
+    """An expression that is not NULL when the value at a path is there; a star stands for any element."""
+    text = "$" + "".join("[*]" if step == "*" else f'."{step}"' for step in path)
+    if "*" in path:
+        return f"list_extract(json_extract(J, {quoted(text)}), 1)"
+    return f"NULLIF(json_extract(J, {quoted(text)})::VARCHAR, 'null')"
+
+
+def _told(path: Sequence[str]) -> str:
+    return ".".join(path).replace(".*", "[]")
+
+
+def _expected(contract: Contract) -> list[str]:
+    names = [_told(column.path) for column in contract.columns]
+    if contract.items:
+        names += [_told((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
+    return list(dict.fromkeys(names))
+
+
+def _why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position: int | None) -> tuple[str, str]:
+    """(code, reason) of one bad record; `rule` 0 is malformed, those of elements count on behind the record's."""
+    if rule == 0:
+        return "malformed_record", "The record is no JSON object."
+    broken = known[rule - 1]
+    shape, prefix, path = contract, "", ()
+    if rule > len(rules(contract)):
+        assert contract.items is not None
+        shape, prefix, path = contract.items, f"{'.'.join(contract.items.path)}[{position}]: ", contract.items.path
+        path = (*path, (position or 1) - 1)
+    column = next((c for c in shape.columns if c.name == broken.column), None)
+    own = column.path if column else contract.items.path if contract.items else ()
+    return broken.code, prefix + explain(broken, shape, value_at(raw, (*path, *own)))

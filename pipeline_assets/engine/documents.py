@@ -1,0 +1,152 @@
+"""JSON files as they really arrive: which layout they have, and what stands at a record.
+
+A layout is one of DuckDB's: `array`, `newline_delimited` or `unstructured` (objects one after another, a single one
+included). DuckDB's parser is strict, so what is kept from it here is only what it accepts in silence: an array that
+ends behind a comma, and a cut last line, which is a truncated file and no bad record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline_assets.errors import RejectedObjectError
+
+Layout = Literal["array", "newline_delimited", "unstructured"]
+# Two buffers of this size for each thread are what reading costs; larger records are refused.
+LARGEST_RECORD = 16 * 1024 * 1024
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = b" \t\r\n"
+_TAIL = 1 << 16
+_COPY = 8 * 1024 * 1024
+
+
+def without_mark(path: Path, target: Path) -> Path:
+    """The file itself or, when it starts with a byte order mark, a copy without."""
+    with open(path, "rb") as file:
+        if file.read(len(_BOM)) != _BOM:
+            return path
+        with open(target, "wb") as copy:
+            shutil.copyfileobj(file, copy, _COPY)
+    return target
+
+
+def sniff(path: Path) -> Layout | None:
+    """The layout of a file; None for one without any record.
+
+    Raises:
+        RejectedObjectError: it is no JSON text, or was cut off.
+    """
+    with open(path, "rb") as file:
+        lines = _first_lines(file)
+    if not lines:
+        return None
+    if lines[0].startswith(b"["):
+        if _last_byte(path) != b"]":
+            raise _cut_off("the list is not closed")
+        return "array"
+    if lines[0].startswith(b"{") and len(lines) > 1 and not _is_json(lines[0]) and not lines[1].startswith(b"{"):
+        return "unstructured"
+    if lines[0].startswith(b"{") and len(lines) == 1 and not _is_json(lines[0]):
+        return "unstructured"  # several objects in one line, or a broken one: the parser knows
+    if not any(line.startswith(b"{") for line in lines):
+        raise RejectedObjectError(
+            "The file is no JSON: it starts with neither a list nor an object.",
+            code="unreadable_object",
+            remedy="Deliver it as a JSON array, a single object or one object a line, as UTF-8, plain or gzip.",
+        )
+    last = _last_line(path)
+    if last and not _is_json(last):
+        raise _cut_off("the last line is not complete")
+    return "newline_delimited"
+
+
+def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
+    """(line number from 1, text) of chosen records of a newline-delimited file; `numbers` ascend from 0."""
+    wanted = iter(numbers)
+    next_wanted = next(wanted, None)
+    record = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if next_wanted is None:
+                return
+            if not line.strip(_BLANKS):
+                continue
+            if record == next_wanted:
+                yield number, line.strip(_BLANKS).decode("utf-8", "backslashreplace")
+                next_wanted = next(wanted, None)
+            record += 1
+
+
+def value_at(raw: str, path: Sequence[str | int]) -> str | None:
+    """The text of a value in a record for people: as it stood, an object or a list by its kind, None when absent."""
+    value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+    for step in path:
+        if isinstance(step, int):
+            value = value[step] if isinstance(value, list) and step < len(value) else None
+        else:
+            value = value.get(step) if isinstance(value, dict) else value
+    kinds = {dict: "an object", list: "a list", bool: str(value).lower()}
+    return kinds.get(type(value), value)
+
+
+def parser_said(error: Exception) -> str:
+    """Why DuckDB refused a file, without our path and its advice."""
+    found = re.search(r"(?:record/value|line) \d+: ([^.]*)", str(error))
+    return found[1].strip() if found else "no JSON"
+
+
+def _first_lines(file) -> list[bytes]:
+    """Up to two lines that are not blank."""
+    lines: list[bytes] = []
+    while len(lines) < 2 and (line := file.readline(LARGEST_RECORD)):
+        if line.strip(_BLANKS):
+            lines.append(line.strip(_BLANKS))
+            if line.strip(_BLANKS).startswith(b"["):
+                break
+    return lines
+
+
+def _last_byte(path: Path) -> bytes:
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        while size > 0:
+            start = max(0, size - _TAIL)
+            file.seek(start)
+            if kept := file.read(size - start).rstrip(_BLANKS):
+                return kept[-1:]
+            size = start
+    return b""
+
+
+def _last_line(path: Path) -> bytes:
+    """What stands behind the last line end, at most the largest record."""
+    size = path.stat().st_size
+    taken = b""
+    with open(path, "rb") as file:
+        while size > 0 and len(taken) < LARGEST_RECORD:
+            start = max(0, size - _TAIL)
+            file.seek(start)
+            taken = file.read(size - start) + taken
+            if b"\n" in taken:
+                return taken[taken.rindex(b"\n") + 1 :].strip(_BLANKS)
+            size = start
+    return taken.strip(_BLANKS)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _cut_off(why: str) -> RejectedObjectError:
+    return RejectedObjectError(
+        f"The JSON was cut off: {why}.", code="unreadable_object", remedy="Deliver the file again."
+    )

@@ -1,0 +1,91 @@
+"""What the embedded engine keeps of one named input: its files, their groups and what became of them.
+
+A group is a set of files that were read together into one table; a row is known by (group, row id). How files become
+groups is for the readers (`delimited_reader`, `document_reader`), what happens to the rows after that for the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.engine.interface import BadRecord, FileOutcome, SourceFile
+from pipeline_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# A row is known by (group, row id) in one number; a group holds fewer rows than this.
+GROUP = 1 << 44
+KNOWN = 1 << 18  # group number of known rows
+
+
+@dataclass
+class Group:
+    """Files in one table with the contract's columns, `_FILE`, `_FAULT` (0 is malformed) and more by flag.
+
+    `numbered` tables have their rows in file order, so that row ids count records; others carry `_RECORD`.
+    """
+
+    number: int
+    table: str
+    files: range
+    numbered: bool = True
+    has_rescued: bool = False
+    has_faults: bool = False
+
+    def identity(self, alias: str = "") -> str:
+        return f"{self.number * GROUP} + {alias}rowid"
+
+
+class Reader(Protocol):
+    """Turns the files of an input into groups, and tells what stood where."""
+
+    def read(self, entry: Input, files: list[SourceFile]) -> None:
+        """Enter every file, and its rows in a group when it can be read."""
+
+    def bad_records(self, entry: Input, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
+        """The bad records of a file from their numbers and the numbers of their rules."""
+
+    def other_shape(self, entry: Input, index: int) -> str | None:
+        """How a file full of bad records differs from the contract as a whole, or None when it does not."""
+
+
+@dataclass
+class Input:
+    """One named input. Files and outcomes have the same index, the `_FILE` of a row."""
+
+    name: str
+    contract: Contract
+    reader: Reader
+    files: list[SourceFile] = field(default_factory=list)
+    outcomes: list[FileOutcome] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+    first_row: dict[int, int] = field(default_factory=dict)  # row id of the first record of a file in a numbered group
+    malformed: dict[int, list[int]] = field(default_factory=dict)  # records that are in no table
+    left_out: set[int] = field(default_factory=set)  # files of whose rows none is used
+    has_known: bool = False
+    has_aside: bool = False
+
+    def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:
+        outcome = FileOutcome(file.landed, waiting=bool(file.waiting), unknown_columns=unknown, missing_columns=missing)
+        self.files.append(file)
+        self.outcomes.append(outcome)
+        return outcome
+
+    def group_of(self, index: int) -> Group:
+        return next(group for group in self.groups if index in group.files)
+
+
+def quoted(text: str) -> str:
+    """A text as a SQL literal of DuckDB."""
+    if "\0" in text:
+        raise ConfigurationError("A name contains a NUL character.")
+    return "'" + text.replace("'", "''") + "'"
+
+
+def path_list(paths: list) -> str:
+    """Paths as a SQL list; DuckDB takes every name for a pattern, and a bracket stands for itself only in brackets."""
+    return "[" + ", ".join(quoted("".join(f"[{c}]" if c in "*?[" else c for c in str(path))) for path in paths) + "]"
