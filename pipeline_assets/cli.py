@@ -303,10 +303,11 @@ def _known(pipeline: str) -> None:
 
 
 def _pipelines() -> dict[str, str]:
-    """Name to bucket of every pipeline, without importing Dagster."""
+    """Name to landing bucket of every pipeline, without importing Dagster."""
     from pipeline_assets.bookings import pipeline as bookings
+    from pipeline_assets.orders import pipeline as orders
 
-    return {bookings.NAME: bookings.BUCKET}
+    return {bookings.NAME: bookings.BUCKET, orders.NAME: orders.SOURCE}
 
 
 def _settings() -> Settings:

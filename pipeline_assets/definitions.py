@@ -12,11 +12,12 @@ import dagster as dg
 
 from pipeline_assets.bookings import automation as bookings
 from pipeline_assets.operations.platform import build_platform
+from pipeline_assets.orders import automation as orders
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
-PIPELINES = {"bookings": bookings.build}
+PIPELINES = {"bookings": bookings.build, "orders": orders.build}
 
 
 def build_definitions(settings: Settings) -> dg.Definitions:
@@ -29,6 +30,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     resources = {
         "platform": platform,
         "s3": platform.lake,
+        "glue": platform.catalog,
         "snowflake": platform.warehouse,
         "engine": platform.engine,
         "alerts": platform.alerts,

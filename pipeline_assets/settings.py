@@ -49,6 +49,7 @@ class Settings(BaseSettings):
         description="Memory of the embedded engine; beyond it, it spills to disk.",
     )
     engine_threads: int = Field(0, ge=0, description="Threads of the embedded engine; 0 means every core.")
+    lake_file_mib: int = Field(128, ge=1, le=5000, description="MiB at which a new file of a lake table is begun.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two looks at a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run that backs the sensors up.")
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours after which a table counts as stale.")

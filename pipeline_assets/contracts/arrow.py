@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.model import Contract
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,6 +19,20 @@ def arrow_schema(table: Table, names: tuple[str, ...] | None = None) -> pa.Schem
     import pyarrow as pa
 
     return pa.schema([(name, _arrow_type(kind)) for name, kind, *_ in table.columns if not names or name in names])
+
+
+def lake_schema(contract: Contract) -> pa.Schema:
+    """The schema of every file of a lake table: lower-case names, without the partition."""
+    import pyarrow as pa
+
+    kinds = {
+        "STRING": pa.string(),
+        "DOUBLE": pa.float64(),
+        "BIGINT": pa.int64(),
+        "DATE": pa.date32(),
+        "BOOLEAN": pa.bool_(),
+    }
+    return pa.schema([(c.name.lower(), kinds[c.physical_type]) for c in contract.columns if not c.partition])
 
 
 def _arrow_type(kind: str) -> pa.DataType:

@@ -3,7 +3,7 @@
 One file describes one dataset, so the first entry of `schema` is the dataset; its `physicalType` says whether it is
 a `table`, landed `csv` or `json`, or `parquet` files of the lake. The surprising part is what ODCS has no word for,
 kept in `customProperties` of a property: `blanks: keep` (free text, not trimmed) and `inputFormats` (date formats
-accepted on input, in Snowflake's notation, tried in order).
+accepted on input, in Snowflake's notation, tried in order); in lake files `keepTogether` (see `Column`).
 
 JSON records are flattened: a property of type `object` lends its own properties to the record, one of type `array`
 becomes a contract of its own, one row per element (`Contract.items`). `physicalName` is the key in the JSON.
@@ -71,7 +71,7 @@ class Column:
     """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
 
     `path` are the keys that lead to the value in a JSON record. A `partition` column of lake files is the folder that
-    they lie in.
+    they lie in; rows with one value in a `keep_together` column are in one file.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Column:
     reference: Reference | None = None
     path: tuple[str, ...] = ()
     partition: bool = False
+    keep_together: bool = False
 
     @property
     def personal(self) -> bool:
@@ -130,6 +131,10 @@ class Contract:
     @cached_property
     def required(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.required)
+
+    def within(self, record: Contract) -> Contract:
+        """The shape of an element together with the record that it lies in."""
+        return replace(self, columns=(*self.columns, *record.columns))
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -207,11 +212,11 @@ def _columns(
     """The columns of a record, those of its objects included."""
     columns: list[Column] = []
     for prop in properties:
-        path = (*parents, _json_key(prop))
+        path = (*parents, _json_key(prop)) if form == "json" else ()
         if form == "json" and prop.logicalType == "object":
             columns.extend(_columns(file, form, prop.properties or [], path))
         elif not (form == "json" and prop.logicalType == "array"):
-            columns.append(replace(_column(file, form, prop), path=path if form == "json" else ()))
+            columns.append(replace(_column(file, form, prop), path=path))
     return tuple(columns)
 
 
@@ -257,6 +262,7 @@ def _column(file: str, form: str, prop: SchemaProperty) -> Column:
             f"{where}: logicalType {logical!r} is unknown.", remedy=f"Known: {', '.join(LOGICAL_TYPES)}."
         )
     physical = (prop.physicalType or "").upper().replace(" ", "")
+    custom = {entry.property: entry.value for entry in prop.customProperties or []}
     if form == "parquet":
         if physical != LAKE_TYPES.get(logical):
             raise ContractError(f"{where}: physicalType {physical!r}.", remedy=f"Use {LAKE_TYPES.get(logical)}.")
@@ -268,6 +274,7 @@ def _column(file: str, form: str, prop: SchemaProperty) -> Column:
             required=bool(prop.required),
             classification=prop.classification,
             partition=bool(prop.partitioned),
+            keep_together=custom.get("keepTogether") is True,
         )
     fit = _PHYSICAL[logical].match(physical)
     if not fit:
@@ -277,7 +284,6 @@ def _column(file: str, form: str, prop: SchemaProperty) -> Column:
         )
     if "scale" in fit.groupdict() and not int(fit["scale"]) <= int(fit["precision"]) <= _MOST_DIGITS:
         raise ContractError(f"{where}: {physical} does not exist.", remedy=f"At most {_MOST_DIGITS} digits in all.")
-    custom = {entry.property: entry.value for entry in prop.customProperties or []}
     formats = [str(entry) for entry in custom.get("inputFormats", ["YYYY-MM-DD"] if logical == "date" else [])]
     unknown = [entry for entry in formats if entry not in DATE_PATTERNS]
     if unknown or (logical == "date" and not formats):

@@ -15,7 +15,8 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.delimited_reader import DelimitedReader
 from pipeline_assets.engine.document_reader import ITEM_COLUMNS, DocumentReader, items_select, no_items
 from pipeline_assets.engine.inputs import GROUP, KNOWN, Input, quoted
-from pipeline_assets.engine.interface import BadRecord, FileOutcome, RejectPolicy, SourceFile
+from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
+from pipeline_assets.engine.partitions import lay_out
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.sqlfiles import transpile
@@ -260,6 +261,12 @@ class DuckDBSession:
 
     def count(self, select: str) -> int:
         return self._scalar(f"SELECT COUNT(*) FROM ({transpile(select, 'duckdb')})")
+
+    def rows(self, select: str) -> list[tuple]:
+        return self._connection.execute(transpile(select, "duckdb")).fetchall()
+
+    def lay_out(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> LakeLayout:
+        return lay_out(self._connection, contract, existing, folder, target_bytes)
 
     def outcomes(self, name: str) -> list[FileOutcome]:
         return self._inputs[name].outcomes

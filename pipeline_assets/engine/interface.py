@@ -5,21 +5,23 @@ versions and references, then `write` the results of SELECTs. Each step is data 
 statement), so an engine may run it in process, or collect the steps and hand them to a Spark or Glue job.
 
 Inside a SELECT an input shows its contract's columns and four of ours: `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`,
-`_RESCUED` (JSON text of columns the contract does not know, or NULL) and `_IS_NEW` (false for known rows).
+`_RESCUED` (JSON text of columns the contract does not know, or NULL) and `_IS_NEW` (false for known rows). The list in
+JSON records is a relation of its own, named by `Contract.items`: one row per element with the columns of its record
+and its place in the list, `_POSITION`, from 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.lake import LandedObject
 
-INPUT_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+INPUT_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW", "_POSITION")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,37 @@ class FileOutcome:
     released: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class LakeFile:
+    """A file of a lake table as it lies there: its key in the bucket, its partition, and a local copy."""
+
+    key: str
+    partition: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class LaidFile:
+    """A file written for a lake table: in place of the one at `key`, or a new one when that is None."""
+
+    key: str | None
+    partition: str
+    path: Path
+    rows: int
+
+
+@dataclass
+class LakeLayout:
+    """What becomes of the files of a lake table in one batch, in the order in which readers may see it.
+
+    `removed` have no rows left; `released` have let go of what moves to another file; `written` are as they shall be.
+    """
+
+    removed: list[str] = field(default_factory=list)
+    released: list[LaidFile] = field(default_factory=list)
+    written: list[LaidFile] = field(default_factory=list)
+
+
 class Session(Protocol):
     """One plan; temporary data lives as long as the session."""
 
@@ -109,6 +142,17 @@ class Session(Protocol):
 
     def count(self, select: str) -> int:
         """How many rows a Snowflake SELECT over the inputs has."""
+
+    def rows(self, select: str) -> list[tuple]:
+        """The rows of a Snowflake SELECT over the inputs that has few of them."""
+
+    def lay_out(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> LakeLayout:
+        """Write the relation LAKE_ROWS (the contract's columns) into files of a lake table, by partition.
+
+        LAKE_REPLACED (the column that keeps rows together, the partition) names everything that this batch writes or
+        takes away, with each partition where it lies or shall lie; `existing` are the files of those partitions. Rows
+        of a known key go back to the file where it was, others to a small file or a new one.
+        """
 
     def outcomes(self, name: str) -> list[FileOutcome]:
         """What became of each file of an input; after `settle`."""

@@ -1,11 +1,13 @@
 """Objects: stores for the local file system and S3, landing zones, and what lies in them.
 
 `objects` names an object version, `store` moves bytes, `zones` says what belongs to which dataset, `discovery`
-tells whether anything changed since the last look. Nothing here knows what is inside an object.
+tells whether anything changed since the last look, `tables` says where the files of a lake table lie. Nothing here
+knows what is inside an object.
 """
 
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.store import Lake, LocalLake, S3Lake
+from pipeline_assets.lake.tables import Catalog, LakeTable
 from pipeline_assets.lake.zones import Zone
 
-__all__ = ["Lake", "LandedObject", "LocalLake", "S3Lake", "Zone"]
+__all__ = ["Catalog", "Lake", "LakeTable", "LandedObject", "LocalLake", "S3Lake", "Zone"]

@@ -7,6 +7,7 @@ column lineage from the SQL.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
@@ -15,6 +16,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.engine.interface import INPUT_COLUMNS
+from pipeline_assets.lake import LakeTable
 from pipeline_assets.operations.pipeline import BatchReport, Dataset
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.sqlfiles import column_sources, load_sql
@@ -68,15 +70,17 @@ def column_lineage(
 
 def source_spec(dataset: Dataset, pipeline: str) -> dg.AssetSpec:
     """The landed files of a dataset, delivered by somebody else."""
-    zone = dataset.zone
+    zone, whole = dataset.zone, dataset.contract
+    if whole.items:
+        whole = replace(whole, columns=(*whole.columns, *whole.items.columns))
     return dg.AssetSpec(
         [pipeline, f"{dataset.name}_files"],
         group_name=pipeline,
         description=f"{dataset.contract.description} Landed as {zone.bucket}/{zone.prefix}{zone.pattern}.",
-        kinds={"s3", "csv"},
-        owners=[f"team:{dataset.contract.owner}"],
-        tags=classification_tags(dataset.contract),
-        metadata={"dagster/column_schema": column_schema(dataset.contract)},
+        kinds={"s3", "json" if whole.form == "json" else "csv"},
+        owners=[f"team:{whole.owner}"],
+        tags=classification_tags(whole),
+        metadata={"dagster/column_schema": column_schema(whole)},
     )
 
 
@@ -108,6 +112,18 @@ def table_spec(
     )
 
 
+def lake_spec(
+    table: LakeTable,
+    *,
+    deps: Iterable[dg.AssetKey],
+    freshness_hours: float,
+    lineage: dg.TableColumnLineage | None = None,
+) -> dg.AssetSpec:
+    """A table of the lake that a batch lays out."""
+    spec = table_spec(table.contract, deps=deps, freshness_hours=freshness_hours, lineage=lineage)
+    return spec.replace_attributes(kinds={"s3", "parquet"})
+
+
 def classification_tags(contract: Contract) -> dict[str, str]:
     return {"personal_data": "yes"} if any(column.personal for column in contract.columns) else {}
 
@@ -137,6 +153,15 @@ def table_result(report: BatchReport, contract: Contract, platform: Platform) ->
         if preview := _preview(platform, contract, report.batch_id):
             metadata["preview"] = dg.MetadataValue.md(preview)
     return dg.MaterializeResult(asset_key=[contract.domain, contract.name], metadata=metadata)
+
+
+def lake_result(report: BatchReport, table: LakeTable, platform: Platform) -> dg.MaterializeResult:
+    """The materialization of one lake table."""
+    metadata = batch_metadata(report) | {
+        "dagster/uri": platform.lake.uri(table.bucket, table.prefix),
+        "files_written": report.lake_files.get(table.contract.name, 0),
+    }
+    return dg.MaterializeResult(asset_key=[table.contract.domain, table.contract.name], metadata=metadata)
 
 
 def _preview(platform: Platform, contract: Contract, batch_id: str) -> str:

@@ -4,9 +4,9 @@
 
 A run lists its zones and takes every object version that the ledger does not know. All results are first staged
 in the lake below `staging/<batch>/`, the tables among them are published in one warehouse transaction, and files
-for others (`staging/<batch>/publish/<key>`) are moved to their final key after it. So what lies in `staging/` is
-the only trace that a killed run can leave, and it says what to do: a published batch's files are still handed
-out, any other's are deleted.
+for others and of lake tables (`staging/<batch>/publish/<key>`) are moved to their final key after it. So what lies in
+`staging/` is the only trace that a killed run can leave, and it says what to do: a published batch's files are still
+handed out, any other's are deleted.
 
 Nothing here knows a pipeline's name. A pipeline gives its datasets and a function that works on a `Work`.
 """
@@ -34,7 +34,7 @@ from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.operations.alerts import Alert
 from pipeline_assets.operations.pipeline import BatchReport, Dataset, Pipeline, Request
 from pipeline_assets.operations.platform import Platform
-from pipeline_assets.operations.work import HAND_OUT, STAGING, Work
+from pipeline_assets.operations.work import CATALOG, HAND_OUT, RELEASE, REMOVE, STAGING, Work
 from pipeline_assets.warehouse import Unit, ledger
 from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id, rejected_objects, waiting_records
@@ -100,19 +100,34 @@ def _sweep(platform: Platform, pipeline: Pipeline) -> None:
         published = {batch_id: ledger.is_published(unit, batch_id) for batch_id in sorted(left)}
     for batch_id, was_published in published.items():
         logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
-        _finish(platform, pipeline.bucket, batch_id, hand_out=was_published)
+        _finish(platform, pipeline, batch_id, hand_out=was_published)
 
 
-def _finish(platform: Platform, bucket: str, batch_id: str, *, hand_out: bool) -> list[str]:
-    """Hand out the files of a published batch and clear its staging prefix."""
-    prefix = f"{STAGING}{batch_id}/"
+def _finish(platform: Platform, pipeline: Pipeline, batch_id: str, *, hand_out: bool) -> list[str]:
+    """Show readers of the lake what a published batch staged for them, and clear its staging prefix."""
+    bucket, prefix = pipeline.bucket, f"{STAGING}{batch_id}/"
     handed_out = []
     if hand_out:
-        for landed in list(platform.lake.list(bucket, prefix + HAND_OUT)):
-            target = landed.key.removeprefix(prefix + HAND_OUT)
-            handed_out.append(platform.lake.move(bucket, landed.key, target))
+        for phase in (REMOVE, RELEASE, HAND_OUT):
+            for landed in sorted(platform.lake.list(bucket, prefix + phase), key=lambda landed: landed.key):
+                target = landed.key.removeprefix(prefix + phase)
+                if phase == REMOVE:
+                    platform.lake.delete([platform.lake.uri(bucket, target), landed.uri])
+                else:
+                    handed_out.append(platform.lake.move(bucket, landed.key, target))
+        if noted := platform.lake.head(platform.lake.uri(bucket, prefix + CATALOG)):
+            _register(platform, pipeline, noted)
     platform.lake.delete_prefix(bucket, prefix)
     return handed_out
+
+
+def _register(platform: Platform, pipeline: Pipeline, noted: LandedObject) -> None:
+    """Make the partitions known that a batch wrote; its note of them goes last, so a killed run is made up for."""
+    with _scratch(platform.scratch / pipeline.name / "catalog") as folder:
+        partitions = json.loads(platform.lake.fetch(noted, folder).read_text(encoding="utf-8"))
+    for table in pipeline.lake_tables:
+        if names := partitions.get(table.contract.name):
+            platform.catalog.register(table, names)
 
 
 def _discover(platform: Platform, pipeline: Pipeline, request: Request) -> _Found:
@@ -194,7 +209,7 @@ def _attempt(platform: Platform, pipeline: Pipeline, run_id: str, found: _Found,
             # batch was published after all.
             platform.lake.delete_prefix(pipeline.bucket, f"{STAGING}{batch_id}/")
             raise
-    report.handed_out = _finish(platform, pipeline.bucket, batch_id, hand_out=True)
+    report.handed_out = _finish(platform, pipeline, batch_id, hand_out=True)
     _fill_report(report, work, published, found, outcomes)
     _alert(platform, pipeline, outcomes)
 
@@ -310,6 +325,7 @@ def _fill_report(
     report.bytes_read = sum(o.size for o in found.objects)
     report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in work.loads}
     report.table_rows = published.table_rows
+    report.lake_files = work.lake_files
     report.statements = work.statements + published.statements
     for outcome in landed:
         if outcome.unknown_columns:

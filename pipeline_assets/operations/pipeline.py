@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.lake import Zone
+from pipeline_assets.lake import LakeTable, Zone
 
 if TYPE_CHECKING:
     from pipeline_assets.operations.work import Work
@@ -32,8 +32,9 @@ class Dataset:
 class Pipeline:
     """What a batch needs to know of a pipeline.
 
-    `datasets` are read in this order, so one that others refer to comes first. `transform` settles the inputs
-    and says what to load, derive and hand out. `targets` are the contracts of the tables it publishes.
+    `bucket` is where it writes. `datasets` are read in this order, so one that others refer to comes first.
+    `transform` settles the inputs and says what to load, derive, lay out and hand out. `targets` are the contracts of
+    the tables it publishes, `lake_tables` those it keeps in the lake.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Pipeline:
     datasets: tuple[Dataset, ...]
     targets: tuple[Contract, ...]
     transform: Callable[[Work], None]
+    lake_tables: tuple[LakeTable, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class BatchReport:
     released: int = 0
     bytes_read: int = 0
     handed_out: list[str] = field(default_factory=list)
+    lake_files: dict[str, int] = field(default_factory=dict)
     staged_rows: dict[str, int] = field(default_factory=dict)
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.errors import WarehouseBusyError
-from pipeline_assets.lake import Lake, LocalLake, S3Lake
+from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
 from pipeline_assets.operations.alerts import AlertFile, Alerts
-from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse
+from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
@@ -40,6 +40,8 @@ class Platform:
     scratch: Path
     locks: Path
     patience: float
+    catalog: Catalog
+    lake_file_bytes: int
     clock: Callable[[], datetime] = utc_now
 
     @contextmanager
@@ -95,4 +97,6 @@ def build_platform(settings: Settings) -> Platform:
         scratch=settings.scratch_root,
         locks=settings.home / "locks",
         patience=settings.warehouse_patience,
+        catalog=WarehouseCatalog(lake, warehouse, utc_now),
+        lake_file_bytes=settings.lake_file_mib * 1024 * 1024,
     )

@@ -6,27 +6,29 @@ written to the local disk first and staged in the lake below `staging/<batch>/`;
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
-from pipeline_assets.engine import Session
+from pipeline_assets.engine import LakeFile, Session
 from pipeline_assets.errors import RowAccountingError
+from pipeline_assets.lake import LakeTable
 from pipeline_assets.operations.pipeline import Pipeline
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 from pipeline_assets.warehouse.schema import STAGE_KEYS
 
-if TYPE_CHECKING:
-    pass
-
 STAGING = "staging/"
+# Below a batch's staging prefix: what readers of the lake see after publication, in this order.
+REMOVE = "remove/"
+RELEASE = "release/"
 HAND_OUT = "publish/"
+CATALOG = "catalog.json"  # the partitions to register when all that is done
 _WRITE_ROWS = 50_000
 
 
@@ -42,6 +44,7 @@ class Work:
         self.loads: list[Load] = []
         self.marts: list[Mart] = []
         self.hand_outs: list[str] = []
+        self.lake_files: dict[str, int] = {}
         self._platform = platform
         self._bucket = pipeline.bucket
         self._folder = folder
@@ -107,12 +110,15 @@ class Work:
         self.statements.append(load_sql(sql).text)
         return path, self.session.write(load_sql(sql).text, path, "parquet")
 
-    def load(self, contract: Contract, select: str) -> None:
-        """Merge the rows of a SELECT (contract columns, `_SOURCE_*`, `_RESCUED`) into the contract's table."""
+    def load(self, contract: Contract, select: str, *, part_of: Contract | None = None) -> None:
+        """Merge the rows of a SELECT (contract columns, `_SOURCE_*`, `_RESCUED`) into the contract's table.
+
+        See `pipeline_assets.warehouse.publication.Load` for `part_of`.
+        """
         columns = ", ".join((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
         path = self._folder / f"{contract.name}.parquet"
         rows = self.session.write(f"SELECT {columns} FROM ({select}) AS ROWS_TO_LOAD", path, "parquet")
-        self.loads.append(Load(contract, self._stage(contract.name, (path, rows))))
+        self.loads.append(Load(contract, self._stage(contract.name, (path, rows)), part_of))
 
     def derive(self, contract: Contract, *, outdated: str, select: str, source: str) -> None:
         """Keep a mart current; see `pipeline_assets.warehouse.publication.Mart`."""
@@ -127,6 +133,43 @@ class Work:
             self._staged.append((path, f"{STAGING}{self.batch_id}/{HAND_OUT}{key}"))
             self.hand_outs.append(key)
         return rows
+
+    def lay_out(self, table: LakeTable, rows: str, replaced: str) -> None:
+        """Bring the rows of a SQL file into a lake table, to be seen after publication.
+
+        Args:
+            rows: SQL file of the table's columns, the partition among them.
+            replaced: SQL file of (key, partition) that names everything this batch writes or takes away.
+        """
+        self.view("LAKE_ROWS", rows)
+        self.view("LAKE_REPLACED", replaced)
+        partitions = [
+            str(value)
+            for (value,) in self.session.rows(
+                f"SELECT DISTINCT {table.partition_column} FROM LAKE_REPLACED ORDER BY {table.partition_column}"
+            )
+        ]
+        lake = self._platform.lake
+        existing = [
+            LakeFile(landed.key, partition, lake.fetch(landed, self._folder))
+            for partition in partitions
+            for landed in sorted(lake.list(table.bucket, table.folder(partition)), key=lambda landed: landed.key)
+        ]
+        layout = self.session.lay_out(table.contract, existing, self._folder, self._platform.lake_file_bytes)
+        for key in layout.removed:
+            marker = self._folder / f"removed-{len(self._staged)}"
+            marker.write_text(key, encoding="utf-8")
+            self._staged.append((marker, f"{STAGING}{self.batch_id}/{REMOVE}{key}"))
+        for phase, files in ((RELEASE, layout.released), (HAND_OUT, layout.written)):
+            for number, file in enumerate(files, 1):
+                name = f"{table.file_prefix}_{self.started_at:%Y%m%dT%H%M%SZ}_{self.batch_id}_{number}.parquet"
+                key = file.key or table.folder(file.partition) + name
+                self._staged.append((file.path, f"{STAGING}{self.batch_id}/{phase}{key}"))
+        if partitions:
+            noted = self._folder / CATALOG
+            noted.write_text(json.dumps({table.contract.name: partitions}), encoding="utf-8")
+            self._staged.append((noted, f"{STAGING}{self.batch_id}/{CATALOG}"))
+        self.lake_files[table.contract.name] = len(layout.written)
 
     def send_staged(self) -> None:
         """Bring what was staged on the local disk into the lake."""

@@ -1,11 +1,13 @@
 """The warehouse: connections, units of work, and what is published in them.
 
 `connection` is one transaction at a time against Snowflake or its embedded stand-in, `schema` the tables that the
-platform itself keeps, `ledger` and `quarantine` read them, `publication` writes everything of a batch at once.
+platform itself keeps, `ledger` and `quarantine` read them, `publication` writes everything of a batch at once,
+`catalog` shows the tables of the lake.
 """
 
+from pipeline_assets.warehouse.catalog import WarehouseCatalog
 from pipeline_assets.warehouse.connection import Unit, Warehouse
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 from pipeline_assets.warehouse.snowflake import SnowflakeWarehouse
 
-__all__ = ["EmbeddedWarehouse", "SnowflakeWarehouse", "Unit", "Warehouse"]
+__all__ = ["EmbeddedWarehouse", "SnowflakeWarehouse", "Unit", "Warehouse", "WarehouseCatalog"]

@@ -18,6 +18,7 @@ from typing import Any
 
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
+from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, run_statement
 
 
@@ -71,6 +72,25 @@ class EmbeddedWarehouse(Warehouse):
         finally:
             self._thread = None
             lock.release()
+
+    def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
+        contract = table.contract
+        name = f"{self.database}.{contract.domain.upper()}.{contract.table}"
+        if not has_files:  # a pattern that matches nothing is an error to DuckDB
+            view = f"DROP VIEW IF EXISTS {name}"
+        else:
+            partition = table.partition_column
+            pattern = self._stage_url(table.bucket).removeprefix("file://") + table.prefix
+            pattern = "".join(f"[{c}]" if c in "*?[" else c for c in pattern) + "*/*.parquet"
+            columns = ", ".join(f"{c.name.lower()} AS {c.name}" for c in contract.columns if not c.partition)
+            folder = f"regexp_extract(filename, '{partition.lower()}=([^/]+)/[^/]+$', 1)"
+            view = (
+                f"CREATE OR REPLACE VIEW {name} AS SELECT {columns}, CAST({folder} AS DATE) AS {partition} FROM "
+                f"read_parquet({literal(pattern)}, filename = true, hive_partitioning = false)"
+            )
+        with self.connect() as connection:
+            # Past the emulator: it has no external tables, DuckDB reads the files themselves.
+            connection._duck_conn.execute(view)
 
 
 @contextmanager

@@ -39,10 +39,15 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Load:
-    """Rows to merge into a contract's table by its key."""
+    """Rows to merge into a contract's table by its key.
+
+    With `part_of` they are parts of the rows of another load, whose key is among their columns: all parts of a
+    staged row are replaced together, so that parts it no longer has go away.
+    """
 
     contract: Contract
     file: StagedFile
+    part_of: Contract | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ def _publish(unit: Unit, stage: str, publication: Publication, published: Publis
     for mart in publication.marts:
         unit.execute(mart.outdated)
     for load in publication.loads:
-        _merge(unit, load.contract, publication.batch_id, at)
+        _merge(unit, load, publication.batch_id, at)
     for mart in publication.marts:
         _complete(unit, mart, publication.batch_id, at)
     _remember(unit, stage, publication, at)
@@ -152,15 +157,17 @@ def _fill(unit: Unit, stage: str, table: str, file: StagedFile) -> None:
         )
 
 
-def _merge(unit: Unit, contract: Contract, batch_id: str, at: datetime) -> None:
+def _merge(unit: Unit, load: Load, batch_id: str, at: datetime) -> None:
     """Replace the rows whose key is staged; the engine has already decided which version is the newest."""
+    contract = load.contract
     target, stage = target_table(contract).qualified, stage_table(contract).qualified
     key = ", ".join(contract.key)
     twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {stage} GROUP BY {key} HAVING COUNT(*) > 1)"))
     if twice:
         raise RowAccountingError(f"{stage}: {twice} keys are staged more than once; nothing was published.")
-    same = " AND ".join(f"{contract.table}.{name} = S.{name}" for name in contract.key)
-    unit.execute(f"DELETE FROM {target} USING {stage} AS S WHERE {same}")
+    whole = load.part_of or contract
+    same = " AND ".join(f"{contract.table}.{name} = S.{name}" for name in whole.key)
+    unit.execute(f"DELETE FROM {target} USING {stage_table(whole).qualified} AS S WHERE {same}")
     columns = ", ".join(contract.column_names)
     unit.execute(
         f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "

@@ -63,6 +63,19 @@ PIPELINES = Table(
         ("PUBLISHED_BATCHES", "NUMBER(38,0)", True, "Batches published so far."),
     ),
 )
+LAKE_PARTITIONS = Table(
+    "OPS",
+    "LAKE_PARTITIONS",
+    "One row per partition of a lake table that has files.",
+    (
+        ("TABLE_NAME", "VARCHAR(200)", True, "The lake table, with its schema."),
+        ("PARTITION_VALUE", "VARCHAR(200)", True, "Value of the partition column."),
+        ("LOCATION", "VARCHAR", True, "Folder of the partition."),
+        ("FILES", "NUMBER(38,0)", True, "Files in it."),
+        ("SIZE_BYTES", "NUMBER(38,0)", True, "Bytes of these files."),
+        ("REGISTERED_AT", "TIMESTAMP_NTZ(6)", True, "When the partition was last written, UTC."),
+    ),
+)
 STAGE_KEYS = Table(
     "OPS",
     "STAGE_KEYS",

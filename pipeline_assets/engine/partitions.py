@@ -1,0 +1,281 @@
+"""Write rows into the files of a lake table, a folder per partition.
+
+A file is never larger than needed (a new one starts near the target size) and small ones fill up: new rows go to a
+file of their partition that is below half of the target, by writing it again. So there are few files however many
+batches there were, and a batch writes no more than the files it touches.
+
+What makes that safe to read meanwhile: all rows of one key (an order) are in one file, they stay in that file as long
+as they stay in their partition, and a file is replaced whole, under its old name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.arrow import lake_schema
+from pipeline_assets.engine.inputs import path_list
+from pipeline_assets.engine.interface import LaidFile, LakeFile, LakeLayout
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
+    import pyarrow as pa
+
+# Rows of a row group: enough to compress, few enough to know the size of a file while it grows.
+_ROW_GROUP = 122_880
+
+
+def lay_out(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    existing: Sequence[LakeFile],
+    folder: Path,
+    target_bytes: int,
+) -> LakeLayout:
+    """See `pipeline_assets.engine.interface.Session.lay_out`."""
+    (partition,) = (column.name for column in contract.columns if column.partition)
+    (key,) = (column.name for column in contract.columns if column.keep_together)
+    columns = ", ".join(column.name for column in contract.columns if not column.partition)
+    writer = _Writer(contract, existing, folder, target_bytes)
+    layout = LakeLayout()
+    touched: set[int] = set()
+    if existing:
+        touched = _find_homes(connection, existing, key, partition, target_bytes)
+        layout.released = _let_go(connection, existing, key, partition, columns, writer)
+    source = _source(existing, touched, key, partition, columns)
+    order = f"{partition}, _TARGET, _IS_FRESH, {key}"
+    reader = connection.sql(f"SELECT * FROM ({source}) ORDER BY {order}").to_arrow_reader(_ROW_GROUP)
+    layout.written = writer.write(reader, partition, key)
+    kept = {file.key for file in layout.written}
+    layout.removed = [existing[number].key for number in sorted(touched) if existing[number].key not in kept]
+    layout.released = [file for file in layout.released if file.key in kept]
+    return layout
+
+
+def _find_homes(
+    connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], key: str, partition: str, target_bytes: int
+) -> set[int]:
+    """Note where the batch's keys lie (LAKE__HOMES) and where others shall go (LAKE__ROOMS).
+
+    Returns the numbers of the files that have to be written again.
+    """
+    connection.execute("CREATE OR REPLACE TEMP TABLE LAKE__FILES (_TARGET INTEGER, _PATH VARCHAR, _PARTITION DATE)")
+    connection.executemany(
+        "INSERT INTO LAKE__FILES VALUES (?, ?, ?)",
+        [(number, str(file.path), file.partition) for number, file in enumerate(existing)],
+    )
+    # Were a key in two files after all, one is its home and it leaves the other.
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE LAKE__HOMES AS SELECT {key}, _PARTITION, MIN(_TARGET) AS _TARGET FROM "
+        f"(SELECT DISTINCT {key}, filename FROM {_files(existing, range(len(existing)))} "
+        f"SEMI JOIN LAKE_REPLACED USING ({key})) JOIN LAKE__FILES ON filename = _PATH GROUP BY ALL"
+    )
+    touched = {
+        number
+        for (number,) in connection.execute(
+            f"SELECT DISTINCT _TARGET FROM (SELECT DISTINCT {key}, filename FROM "
+            f"{_files(existing, range(len(existing)))} SEMI JOIN LAKE__HOMES USING ({key})) "
+            "JOIN LAKE__FILES ON filename = _PATH"
+        ).fetchall()
+    }
+    homeless = connection.execute(
+        f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_ROWS AS r ANTI JOIN LAKE__HOMES AS h "
+        f"ON h.{key} = r.{key} AND h._PARTITION = r.{partition}"
+    ).fetchall()
+    sizes = [file.path.stat().st_size for file in existing]
+    connection.execute("CREATE OR REPLACE TEMP TABLE LAKE__ROOMS (_PARTITION DATE, _TARGET INTEGER)")
+    for (name,) in homeless:
+        room = min(
+            (n for n, f in enumerate(existing) if f.partition == name and sizes[n] < target_bytes / 2),
+            key=lambda number: (sizes[number], existing[number].key),
+            default=None,
+        )
+        if room is not None:
+            connection.execute("INSERT INTO LAKE__ROOMS VALUES (?, ?)", [name, room])
+            touched.add(room)
+    return touched
+
+
+def _let_go(
+    connection: duckdb.DuckDBPyConnection,
+    existing: Sequence[LakeFile],
+    key: str,
+    partition: str,
+    columns: str,
+    writer: _Writer,
+) -> list[LaidFile]:
+    """Versions of the files that lose keys to another partition, without those keys, to be shown first.
+
+    A reader may then miss such a key for a moment, but never sees it twice.
+    """
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE LAKE__MOVERS AS SELECT DISTINCT h.{key}, h._TARGET FROM LAKE__HOMES AS h "
+        f"JOIN LAKE_ROWS AS r ON r.{key} = h.{key} AND r.{partition} <> h._PARTITION"
+    )
+    released = []
+    for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVERS ORDER BY ALL").fetchall():
+        rest = (
+            f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
+            f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVERS USING ({key})"
+        )
+        released += writer.write(connection.sql(rest).to_arrow_reader(_ROW_GROUP), partition, key)
+    return released
+
+
+def _source(existing: Sequence[LakeFile], touched: set[int], key: str, partition: str, columns: str) -> str:
+    """All rows to be written with the number of the file they belong to, -1 for a new one."""
+    if not existing:
+        return f"SELECT {columns}, {partition}, -1 AS _TARGET, TRUE AS _IS_FRESH FROM LAKE_ROWS"
+    named = ", ".join(f"r.{name}" for name in columns.split(", "))
+    rows = (
+        f"SELECT {named}, r.{partition}, COALESCE(h._TARGET, a._TARGET, -1) AS _TARGET, h._TARGET IS NULL AS _IS_FRESH "
+        f"FROM LAKE_ROWS AS r LEFT JOIN LAKE__HOMES AS h ON h.{key} = r.{key} AND h._PARTITION = r.{partition} "
+        f"LEFT JOIN LAKE__ROOMS AS a ON a._PARTITION = r.{partition}"
+    )
+    if touched:
+        rows += (
+            f" UNION ALL SELECT {columns}, _PARTITION, _TARGET, FALSE FROM {_files(existing, sorted(touched))} "
+            f"ANTI JOIN LAKE_REPLACED USING ({key}) JOIN LAKE__FILES ON filename = _PATH"
+        )
+    return rows
+
+
+def _files(existing: Sequence[LakeFile], numbers: Sequence[int]) -> str:
+    paths = path_list([existing[number].path for number in numbers])
+    return f"read_parquet({paths}, filename = true, hive_partitioning = false)"
+
+
+class _Writer:
+    """Writes a sorted stream of rows into one file after another."""
+
+    def __init__(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> None:
+        self._schema = lake_schema(contract)
+        self._existing = existing
+        self._folder = folder
+        self._target = target_bytes
+        self._number = 0
+
+    def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[LaidFile]:
+        """Write rows that come sorted by partition, target, freshness and key; files are in that order."""
+        laid: list[LaidFile] = []
+        current: _OpenFile | None = None
+        for batch in batches:
+            names = [name.upper() for name in batch.schema.names]
+            place = {name: batch.column(names.index(name)) for name in (partition, "_TARGET", "_IS_FRESH", key)}
+            rows = batch.select([names.index(field.name.upper()) for field in self._schema])
+            for start, end in _runs(place[partition], place["_TARGET"], place["_IS_FRESH"]):
+                where = (str(place[partition][start]), place["_TARGET"][start].as_py())
+                fresh = place["_IS_FRESH"][start].as_py()
+                if current and current.where != where:
+                    laid.append(current.close())
+                    current = None
+                for part in _at_keys(rows.slice(start, end - start), place[key].slice(start, end - start)):
+                    if current and fresh and current.is_full() and not current.ends_with(part.key):
+                        laid.append(current.close())
+                        current = self._open((where[0], -1))
+                        current.where = where
+                    current = current or self._open(where)
+                    current.add(part)
+        if current:
+            laid.append(current.close())
+        return laid
+
+    def _open(self, where: tuple[str, int]) -> _OpenFile:
+        partition, target = where
+        self._number += 1
+        key = self._existing[target].key if target >= 0 else None
+        path = self._folder / f"lake-{self._number}.parquet"
+        return _OpenFile(path, self._schema, where, key, partition, self._target)
+
+
+class _Part:
+    """Rows that follow one another, and the key of the first and the last."""
+
+    def __init__(self, rows: pa.RecordBatch, first: object, last: object) -> None:
+        self.rows = rows
+        self.key = first
+        self.last = last
+
+
+class _OpenFile:
+    def __init__(
+        self, path: Path, schema: pa.Schema, where: tuple[str, int], key: str | None, partition: str, target: int
+    ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        self.where = where
+        self._key, self._partition, self._path, self._target = key, partition, path, target
+        self._schema = schema
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_rows = 0
+        self._rows = 0
+        self._last: object = None
+
+    def is_full(self) -> bool:
+        return self._sink.tell() >= self._target
+
+    def ends_with(self, key: object) -> bool:
+        return self._last == key
+
+    def add(self, part: _Part) -> None:
+        self._waiting.append(part.rows)
+        self._waiting_rows += part.rows.num_rows
+        self._last = part.last
+        if self._waiting_rows >= _ROW_GROUP:
+            self._flush()
+
+    def close(self) -> LaidFile:
+        self._flush()
+        self._writer.close()
+        self._sink.close()
+        return LaidFile(self._key, self._partition, self._path, self._rows)
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            table = pa.Table.from_batches(self._waiting).rename_columns(self._schema.names).cast(self._schema)
+            self._writer.write_table(table, row_group_size=_ROW_GROUP * 2)
+        self._rows += self._waiting_rows
+        self._waiting, self._waiting_rows = [], 0
+
+
+def _runs(*columns: pa.Array) -> Iterator[tuple[int, int]]:
+    """The stretches in which none of the columns changes."""
+    import numpy as np
+
+    length = len(columns[0])
+    if not length:
+        return
+    changes = np.zeros(length - 1, dtype=bool)
+    for column in columns:
+        values = _numbers(column)
+        changes |= values[1:] != values[:-1]
+    edges = [0, *(np.flatnonzero(changes) + 1).tolist(), length]
+    yield from pairwise(edges)
+
+
+def _numbers(column: pa.Array) -> np.ndarray:
+    import pyarrow as pa
+
+    return column.cast(pa.int32()).to_numpy(zero_copy_only=False)
+
+
+def _at_keys(rows: pa.RecordBatch, keys: pa.Array) -> Iterator[_Part]:
+    """The rows in two parts: those that continue the first key, and all others, so that a file can end between."""
+    first, last = keys[0].as_py(), keys[-1].as_py()
+    if first == last:
+        yield _Part(rows, first, last)
+        return
+    same = 1
+    while keys[same].as_py() == first:
+        same += 1
+    yield _Part(rows.slice(0, same), first, first)
+    yield _Part(rows.slice(same), keys[same].as_py(), last)
