@@ -136,7 +136,7 @@ def _value_rules(column: Column) -> list[Rule]:
     kinds = {
         "number": ("not_a_number", f"a number that fits {column.physical_type}"),
         "integer": ("not_a_number", f"a whole number that fits {column.physical_type}"),
-        "date": ("not_a_date", f"a date as {' or '.join(column.input_formats)}"),
+        "date": ("not_a_date", f"a date as {' or '.join(_told(form) for form in column.input_formats)}"),
         "timestamp": ("not_a_timestamp", "a timestamp as YYYY-MM-DD HH:MM:SS, in UTC, without a zone"),
         "boolean": ("not_a_boolean", "true or false"),
     }
@@ -178,6 +178,10 @@ def _first_date(column: Column, text: str) -> str:
         for form in column.input_formats
     )
     return f"CASE {branches} END"
+
+
+def _told(form: str) -> str:
+    return "YYYY-MM-DDTHH:MM:SS, with or without an offset" if form == TIMED_DATE else form
 
 
 def _day(text: str, form: str) -> str:

@@ -255,52 +255,55 @@ def _scan(paths: list[Path], layout: Layout) -> str:
 
 
 def _raw_select(contract: Contract, layout: Layout, paths: list[Path], first: int) -> str:
-    """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list."""
+    """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
+
+    The first look counts all values in a record: when there are as many as the contract has and none of those is
+    missing, no other can be among them.
+    """
     items = contract.items
     tree = _tree([column.path for column in contract.columns], "VARCHAR")
     mask = json.dumps(_tree([c.path for c in contract.columns] + ([items.path] if items else []), None))
     if items:
         tree[items.path[0]] = [_tree([column.path for column in items.columns], "VARCHAR")]
-    blank = json.dumps(_blank(contract), separators=(",", ":"))
-    list_path = _json_path(items.path) if items else ""
     texts = ", ".join(f"O.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
     parsed = (
         f"SELECT CAST(file_index + {first} AS INTEGER) AS _FILE, json::VARCHAR AS J, "
         f"from_json(json, {quoted(json.dumps(_EXACT | tree))}) AS O, "
-        f"json_merge_patch(json, {quoted(mask)})::VARCHAR AS REST"
-        + (f", json_keys(json, {quoted(list_path[1:-1] + '[*]')}) AS ITEM_KEYS" if items else "")
-        + f" FROM {_scan(paths, layout)}"
+        "len(json_type(json, '$..*')) AS _VALUES"
     )
-    odd = [f"REST <> {quoted(blank)}", *(_looks_odd(f"C{index}") for index in range(len(contract.columns)))]
-    odd += [f"C{_first_below(contract, path)} IS NULL" for path in _objects(contract)]
+    expected = str(_values(contract) + (items is not None))
+    odd = [_looks_odd(f"C{index}") for index in range(len(contract.columns))]
     listed = ""
     if items:
-        known = ", ".join(sorted({quoted(column.path[0]) for column in items.columns}))
-        odd += ["_ITEMS IS NULL", "_UNKNOWN_ITEM_KEYS"]
-        odd.append(
-            "list_bool_or(list_transform(_ITEMS, lambda i: "
-            + " OR ".join(_looks_odd(f"i.{_member(column.path)}") for column in items.columns)
-            + f" OR i.{_member(items.columns[_first_below(items, ())].path)} IS NULL"
-            + "))"
-        )
-        listed = (
-            f", O.{_member(items.path)} AS _ITEMS, "
-            f"len(list_filter(flatten(ITEM_KEYS), lambda k: k NOT IN ({known}))) > 0 AS _UNKNOWN_ITEM_KEYS"
-        )
-    # Whether a record is an object decides the parser: what is none has no members at all.
+        listed = f", O.{_member(items.path)} AS _ITEMS"
+        tests = " OR ".join(_looks_odd(f"i.{_member(column.path)}") for column in items.columns)
+        expected += f" + len(_ITEMS) * {_values(items) + 1}"
+        any_odd = f"list_bool_or(list_transform(_ITEMS, lambda i: {tests}))"
+        odd.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_odd} END")
+    odd.append(f"_VALUES <> {expected}")
     looked_at = (
         f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
-        f"CASE WHEN {' OR '.join(f'COALESCE({test}, FALSE)' for test in odd)} THEN J END AS _RAW "
-        f"FROM (SELECT _FILE, J, REST, {texts}{listed} FROM ({parsed}))"
+        f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in odd)} THEN J END AS _RAW "
+        f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {_scan(paths, layout)}))"
     )
     columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
-    second = f"_FILE, {columns}, _MALFORMED, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
+    third = f"_FILE, {columns}, _MALFORMED, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
-        second += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+        third += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
     return (
-        f"SELECT {second} FROM (SELECT *, from_json(_RAW, {quoted(json.dumps(_typed_tree(contract)))}) AS T, "
-        f"from_json(_RAW, {quoted(json.dumps(_parents(contract)))}) AS P FROM ({looked_at}))"
+        f"SELECT {third} FROM (SELECT *, from_json(_RAW, {quoted(json.dumps(_typed_tree(contract)))}) AS T, "
+        f"from_json(_RAW, {quoted(json.dumps(_parents(contract)))}) AS P, "
+        f"json_merge_patch(_RAW, {quoted(mask)})::VARCHAR AS REST FROM ({looked_at}))"
     )
+
+
+def _values(contract: Contract) -> int:
+    """How many values a whole record has, the objects in it included and its list left out."""
+    return len({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path) + 1)})
+
+
+def _elements(items: Contract) -> str:
+    return quoted(_json_path(items.path)[1:-1] + "[*]")
 
 
 def _typed_tree(contract: Contract) -> dict[str, Any]:
@@ -318,8 +321,12 @@ def _parents(contract: Contract) -> dict[str, str]:
 
 
 def _looks_odd(text: str) -> str:
-    """Whether a text may have been an object, a list or true/false in the JSON."""
-    return f"starts_with({text}, '{{') OR starts_with({text}, '[') OR {text} = 'true' OR {text} = 'false'"
+    """Whether a text is missing, or may have been an object, a list or true/false in the JSON."""
+    # Digits, capitals and signs, which most texts start with, come before the bracket and need no other test.
+    return (
+        f"CASE WHEN {text} < '[' THEN FALSE ELSE COALESCE(starts_with({text}, '{{') OR starts_with({text}, '[') "
+        f"OR {text} = 'true' OR {text} = 'false', TRUE) END"
+    )
 
 
 def _mistyped(contract: Contract) -> str:
@@ -368,9 +375,10 @@ def _rescued(contract: Contract) -> str:
 def _items_rescued(items: Contract) -> str:
     """The same for each element, as a list, or NULL when none has any."""
     mask = quoted(json.dumps(_tree([column.path for column in items.columns], None)))
-    opening = quoted(_json_path(items.path)[1:-1] + "[*]")
+    known = ", ".join(sorted({quoted(column.path[0]) for column in items.columns}))
     return (
-        f"CASE WHEN _RAW IS NOT NULL AND _UNKNOWN_ITEM_KEYS THEN list_transform(json_extract(_RAW, {opening}), "
+        f"CASE WHEN _RAW IS NOT NULL AND len(list_filter(flatten(json_keys(_RAW, {_elements(items)})), "
+        f"lambda k: k NOT IN ({known}))) > 0 THEN list_transform(json_extract(_RAW, {_elements(items)}), "
         f"lambda i: NULLIF(json_merge_patch(i, {mask})::VARCHAR, '{{}}')) END"
     )
 
@@ -400,16 +408,6 @@ def _tree(paths: Sequence[tuple[str, ...]], leaf: object) -> dict[str, Any]:
             level = level.setdefault(step, {})
         level[path[-1]] = leaf
     return tree
-
-
-def _blank(contract: Contract) -> dict[str, Any]:
-    """What is left of a record when every known member is taken out of it."""
-    blank: dict[str, Any] = {}
-    for path in _objects(contract):
-        level = blank
-        for step in path:
-            level = level.setdefault(step, {})
-    return blank
 
 
 def _json_path(path: Sequence[str]) -> str:
@@ -452,4 +450,5 @@ def _why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, positio
         path = (*path, (position or 1) - 1)
     column = next((c for c in shape.columns if c.name == broken.column), None)
     own = column.path if column else contract.items.path if contract.items else ()
-    return broken.code, prefix + explain(broken, shape, value_at(raw, (*path, *own)))
+    found, kind = value_at(raw, (*path, *own))
+    return broken.code, prefix + explain(broken, shape, found, kind)

@@ -82,16 +82,18 @@ def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
             record += 1
 
 
-def value_at(raw: str, path: Sequence[str | int]) -> str | None:
-    """The text of a value in a record for people: as it stood, an object or a list by its kind, None when absent."""
+def value_at(raw: str, path: Sequence[str | int]) -> tuple[str | None, str | None]:
+    """(text, kind) of a value in a record: the text as it stood, or the kind of what stands there or in its way."""
     value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
     for step in path:
-        if isinstance(step, int):
-            value = value[step] if isinstance(value, list) and step < len(value) else None
+        if not isinstance(value, dict | list):
+            return None, None if value is None else "a text where its object belongs"
+        if isinstance(value, list):
+            value = value[step] if isinstance(step, int) and step < len(value) else None
         else:
-            value = value.get(step) if isinstance(value, dict) else value
+            value = value.get(step)
     kinds = {dict: "an object", list: "a list", bool: str(value).lower()}
-    return kinds.get(type(value), value)
+    return (None, kinds[type(value)]) if type(value) in kinds else (value, None)
 
 
 def parser_said(error: Exception) -> str:

@@ -10,9 +10,12 @@ as they stay in their partition, and a file is replaced whole, under its old nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # Rows of a row group: enough to compress, few enough to know the size of a file while it grows.
-_ROW_GROUP = 122_880
+_ROW_GROUP = 61_440
+_BATCH = 16_384  # rows that travel together; whoever holds one row holds them all
+_PASS_ROWS = 750_000
+_THREADS = 2
 
 
 def lay_out(
@@ -48,12 +54,35 @@ def lay_out(
         layout.released = _let_go(connection, existing, key, partition, columns, writer)
     source = _source(existing, touched, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
-    reader = connection.sql(f"SELECT * FROM ({source}) ORDER BY {order}").to_arrow_reader(_ROW_GROUP)
-    layout.written = writer.write(reader, partition, key)
+    for first, last in _passes(connection, existing, touched, partition):
+        rows = f"SELECT * FROM ({source}) WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
+        layout.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
     kept = {file.key for file in layout.written}
     layout.removed = [existing[number].key for number in sorted(touched) if existing[number].key not in kept]
     layout.released = [file for file in layout.released if file.key in kept]
     return layout
+
+
+def _passes(
+    connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], touched: set[int], partition: str
+) -> list[tuple[str, str]]:
+    """Ranges of partitions with so few rows that sorting them fits in memory; most batches need one."""
+    import pyarrow.parquet as pq
+
+    sizes = dict(connection.execute(f"SELECT {partition}::VARCHAR, COUNT(*) FROM LAKE_ROWS GROUP BY ALL").fetchall())
+    for number in touched:
+        file = existing[number]
+        sizes[file.partition] = sizes.get(file.partition, 0) + pq.read_metadata(file.path).num_rows
+    ranges: list[tuple[str, str]] = []
+    rows = 0
+    for name in sorted(sizes):
+        if ranges and rows + sizes[name] <= _PASS_ROWS:
+            ranges[-1] = (ranges[-1][0], name)
+            rows += sizes[name]
+        else:
+            ranges.append((name, name))
+            rows = sizes[name]
+    return ranges
 
 
 def _find_homes(
@@ -122,7 +151,7 @@ def _let_go(
             f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
             f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVERS USING ({key})"
         )
-        released += writer.write(connection.sql(rest).to_arrow_reader(_ROW_GROUP), partition, key)
+        released += writer.write(connection.sql(rest).to_arrow_reader(_BATCH), partition, key)
     return released
 
 
@@ -149,8 +178,28 @@ def _files(existing: Sequence[LakeFile], numbers: Sequence[int]) -> str:
     return f"read_parquet({paths}, filename = true, hive_partitioning = false)"
 
 
+class _Pool:
+    """Threads that compress, with so little waiting for them that memory does not grow with the data."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_THREADS)
+        self._room = BoundedSemaphore(_THREADS + 1)
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+
+    def submit(self, work: Callable[..., None], *arguments: object) -> Future:
+        self._room.acquire()
+        future = self._pool.submit(work, *arguments)
+        future.add_done_callback(lambda _: self._room.release())
+        return future
+
+
 class _Writer:
-    """Writes a sorted stream of rows into one file after another."""
+    """Writes a sorted stream of rows into one file after another, compressing in the background."""
 
     def __init__(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> None:
         self._schema = lake_schema(contract)
@@ -161,90 +210,131 @@ class _Writer:
 
     def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[LaidFile]:
         """Write rows that come sorted by partition, target, freshness and key; files are in that order."""
-        laid: list[LaidFile] = []
+        files: list[_OpenFile] = []
         current: _OpenFile | None = None
+        with _Pool() as pool:
+            try:
+                for where, fresh, part in self._parts(batches, partition, key):
+                    if current and (
+                        current.where != where or (fresh and current.last != part.first and current.is_full())
+                    ):
+                        current.finish()
+                        target = -1 if current.where == where else where[1]
+                        current = None
+                    else:
+                        target = where[1]
+                    if current is None:
+                        current = self._open(pool, where, target)
+                        files.append(current)
+                    current.add(part)
+                if current:
+                    current.finish()
+            finally:
+                for file in files:
+                    file.close()
+        return [file.laid() for file in files]
+
+    def _parts(
+        self, batches: pa.RecordBatchReader, partition: str, key: str
+    ) -> Iterator[tuple[tuple[str, int], bool, _Part]]:
+        """Stretches of rows for one place, cut so that a file may end before each."""
         for batch in batches:
             names = [name.upper() for name in batch.schema.names]
             place = {name: batch.column(names.index(name)) for name in (partition, "_TARGET", "_IS_FRESH", key)}
             rows = batch.select([names.index(field.name.upper()) for field in self._schema])
             for start, end in _runs(place[partition], place["_TARGET"], place["_IS_FRESH"]):
                 where = (str(place[partition][start]), place["_TARGET"][start].as_py())
-                fresh = place["_IS_FRESH"][start].as_py()
-                if current and current.where != where:
-                    laid.append(current.close())
-                    current = None
-                for part in _at_keys(rows.slice(start, end - start), place[key].slice(start, end - start)):
-                    if current and fresh and current.is_full() and not current.ends_with(part.key):
-                        laid.append(current.close())
-                        current = self._open((where[0], -1))
-                        current.where = where
-                    current = current or self._open(where)
-                    current.add(part)
-        if current:
-            laid.append(current.close())
-        return laid
+                keys = place[key].slice(start, end - start)
+                for part in _at_keys(rows.slice(start, end - start), keys):
+                    yield where, place["_IS_FRESH"][start].as_py(), part
 
-    def _open(self, where: tuple[str, int]) -> _OpenFile:
-        partition, target = where
+    def _open(self, pool: _Pool, where: tuple[str, int], target: int) -> _OpenFile:
         self._number += 1
         key = self._existing[target].key if target >= 0 else None
-        path = self._folder / f"lake-{self._number}.parquet"
-        return _OpenFile(path, self._schema, where, key, partition, self._target)
+        return _OpenFile(self._folder / f"lake-{self._number}.parquet", self._schema, where, key, self._target, pool)
 
 
+@dataclass(frozen=True)
 class _Part:
-    """Rows that follow one another, and the key of the first and the last."""
+    """Rows that follow one another, and the keys of the first and the last."""
 
-    def __init__(self, rows: pa.RecordBatch, first: object, last: object) -> None:
-        self.rows = rows
-        self.key = first
-        self.last = last
+    rows: pa.RecordBatch
+    first: object
+    last: object
 
 
 class _OpenFile:
+    """A file that rows are added to; row groups are written in the background, one after another."""
+
     def __init__(
-        self, path: Path, schema: pa.Schema, where: tuple[str, int], key: str | None, partition: str, target: int
+        self,
+        path: Path,
+        schema: pa.Schema,
+        where: tuple[str, int],
+        key: str | None,
+        target: int,
+        pool: _Pool,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self.where = where
-        self._key, self._partition, self._path, self._target = key, partition, path, target
-        self._schema = schema
+        self.last: object = None
+        self._key, self._path, self._target, self._schema, self._pool = key, path, target, schema, pool
         self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd")
+        # The default pool keeps what it once had.
+        self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", memory_pool=pa.system_memory_pool())
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
         self._rows = 0
-        self._last: object = None
+        self._writing: Future | None = None
 
     def is_full(self) -> bool:
-        return self._sink.tell() >= self._target
-
-    def ends_with(self, key: object) -> bool:
-        return self._last == key
+        if self._rows and self._writing:
+            self._writing.result()
+        return self._rows > 0 and self._sink.tell() >= self._target
 
     def add(self, part: _Part) -> None:
         self._waiting.append(part.rows)
         self._waiting_rows += part.rows.num_rows
-        self._last = part.last
+        self.last = part.last
         if self._waiting_rows >= _ROW_GROUP:
             self._flush()
 
-    def close(self) -> LaidFile:
+    def finish(self) -> None:
+        """Write what is left, in the background."""
         self._flush()
-        self._writer.close()
+        before = self._writing
+        self._writing = self._pool.submit(self._end, before)
+
+    def close(self) -> None:
+        """Wait for the file; raises what went wrong."""
+        if self._writing:
+            self._writing.result()
         self._sink.close()
-        return LaidFile(self._key, self._partition, self._path, self._rows)
+
+    def laid(self) -> LaidFile:
+        return LaidFile(self._key, self.where[0], self._path, self._rows)
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         if self._waiting:
-            table = pa.Table.from_batches(self._waiting).rename_columns(self._schema.names).cast(self._schema)
-            self._writer.write_table(table, row_group_size=_ROW_GROUP * 2)
+            if self._writing:
+                self._writing.result()  # keeps memory to one row group a file
+            self._writing = self._pool.submit(self._write, self._waiting)
         self._rows += self._waiting_rows
         self._waiting, self._waiting_rows = [], 0
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        import pyarrow as pa
+
+        table = pa.Table.from_batches(batches).rename_columns(self._schema.names).cast(self._schema)
+        self._writer.write_table(table, row_group_size=2 * _ROW_GROUP)
+
+    def _end(self, before: Future | None) -> None:
+        if before:
+            before.result()
+        self._writer.close()
+        self._sink.close()
 
 
 def _runs(*columns: pa.Array) -> Iterator[tuple[int, int]]:

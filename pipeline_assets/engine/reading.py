@@ -83,8 +83,13 @@ def _fault(found: Sequence[Rule]) -> str:
     return f"CASE WHEN COALESCE({suspect}, FALSE) THEN CASE {cases} END END"
 
 
-def explain(rule: Rule, contract: Contract, found: str | None) -> str:
-    """The sentence that goes to the quarantine; a personal value is not repeated in it."""
+def explain(rule: Rule, contract: Contract, found: str | None, kind: str | None = None) -> str:
+    """The sentence that goes to the quarantine; a personal value is not repeated in it.
+
+    `kind` says what was found where it was no text at all.
+    """
+    if kind:
+        return f"{rule.column}: {rule.expectation} was expected; found {kind}."
     if found is None or not found.strip():
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
     personal = any(column.personal for column in contract.columns if column.name == rule.column)
