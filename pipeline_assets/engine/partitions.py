@@ -51,11 +51,11 @@ def lay_out(
     touched: set[int] = set()
     if existing:
         touched = _find_homes(connection, existing, key, partition, target_bytes)
-        layout.released = _let_go(connection, existing, key, partition, columns, writer)
+        layout.released = _let_go(connection, contract, existing, key, partition, columns, writer)
     source = _source(existing, touched, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
     for first, last in _passes(connection, existing, touched, partition):
-        rows = f"SELECT * FROM ({source}) WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
+        rows = f"{_shaped(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
         layout.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
     kept = {file.key for file in layout.written}
     layout.removed = [existing[number].key for number in sorted(touched) if existing[number].key not in kept]
@@ -131,6 +131,7 @@ def _find_homes(
 
 def _let_go(
     connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
     existing: Sequence[LakeFile],
     key: str,
     partition: str,
@@ -151,7 +152,7 @@ def _let_go(
             f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
             f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVERS USING ({key})"
         )
-        released += writer.write(connection.sql(rest).to_arrow_reader(_BATCH), partition, key)
+        released += writer.write(connection.sql(_shaped(contract, rest)).to_arrow_reader(_BATCH), partition, key)
     return released
 
 
@@ -171,6 +172,18 @@ def _source(existing: Sequence[LakeFile], touched: set[int], key: str, partition
             f"ANTI JOIN LAKE_REPLACED USING ({key}) JOIN LAKE__FILES ON filename = _PATH"
         )
     return rows
+
+
+def _shaped(contract: Contract, source: str) -> str:
+    """The rows of a source with the types and names that the files have."""
+    kinds = {"STRING": "VARCHAR"}
+    columns = ", ".join(
+        f"CAST({c.name} AS {kinds.get(c.physical_type, c.physical_type)}) AS {c.name.lower()}"
+        for c in contract.columns
+        if not c.partition
+    )
+    (partition,) = (column.name for column in contract.columns if column.partition)
+    return f"SELECT {columns}, {partition}, _TARGET, _IS_FRESH FROM ({source})"
 
 
 def _files(existing: Sequence[LakeFile], numbers: Sequence[int]) -> str:
@@ -327,8 +340,7 @@ class _OpenFile:
     def _write(self, batches: list[pa.RecordBatch]) -> None:
         import pyarrow as pa
 
-        table = pa.Table.from_batches(batches).rename_columns(self._schema.names).cast(self._schema)
-        self._writer.write_table(table, row_group_size=2 * _ROW_GROUP)
+        self._writer.write_table(pa.Table.from_batches(batches, self._schema), row_group_size=2 * _ROW_GROUP)
 
     def _end(self, before: Future | None) -> None:
         if before:
