@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
+from pipeline_assets_tests.orders_lake import OrdersLake
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -15,6 +16,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def lake(tmp_path: Path) -> BookingsLake:
     """An empty home with the bookings pipeline."""
     return BookingsLake.at(tmp_path / "home")
+
+
+@pytest.fixture
+def orders_lake(tmp_path: Path) -> OrdersLake:
+    """An empty home with the orders pipeline."""
+    return OrdersLake.at(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")

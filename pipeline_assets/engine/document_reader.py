@@ -87,9 +87,11 @@ class DocumentReader:
         # A message about bytes that are no UTF-8 comes as an error of its own.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
             if len(members) == 1:
-                reason = f"The JSON is malformed: {parser_said(error)}. Deliver the file again."
-                landed = members[0].source.landed
-                entry.enter(members[0].source).rejection = BadRecord(landed, None, "unreadable_object", reason)
+                source, reason = members[0].source, f"The JSON is malformed: {parser_said(error)}."
+                outcome = entry.enter(source)
+                if not source.waiting:  # records that cannot be told apart keep waiting
+                    reason = f"{reason} Deliver the file again."
+                    outcome.rejection = BadRecord(source.landed, None, "unreadable_object", reason)
             else:
                 half = len(members) // 2
                 self._read_group(entry, members[:half])
@@ -287,7 +289,8 @@ def _raw_select(contract: Contract, layout: Layout, paths: list[Path], first: in
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {_scan(paths, layout)}))"
     )
     columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
-    third = f"_FILE, {columns}, _MALFORMED, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
+    malformed = f"_MALFORMED OR {_names_a_key_twice(contract)} AS _MALFORMED"
+    third = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
         third += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
     return (
@@ -304,6 +307,20 @@ def _values(contract: Contract) -> int:
 
 def _elements(items: Contract) -> str:
     return quoted(_json_path(items.path)[1:-1] + "[*]")
+
+
+def _names_a_key_twice(contract: Contract) -> str:
+    """Whether a key stands twice in a record, in an object that the contract takes apart, or in an element.
+
+    DuckDB would take the first value, others the last one, and Snowflake refuses such JSON.
+    """
+    twice = "len({keys}) <> len(list_distinct({keys}))"
+    objects = [f"json_keys(_RAW, {_json_path(path)})" for path in ((), *_objects(contract))]
+    tests = [twice.format(keys=keys) for keys in objects]
+    if contract.items:
+        elements = f"json_keys(_RAW, {_elements(contract.items)})"
+        tests.append(f"list_bool_or(list_transform({elements}, lambda k: {twice.format(keys='k')}))")
+    return " OR ".join(f"COALESCE({test}, FALSE)" for test in tests)
 
 
 def _typed_tree(contract: Contract) -> dict[str, Any]:
@@ -379,7 +396,8 @@ def _items_rescued(items: Contract) -> str:
     return (
         f"CASE WHEN _RAW IS NOT NULL AND len(list_filter(flatten(json_keys(_RAW, {_elements(items)})), "
         f"lambda k: k NOT IN ({known}))) > 0 THEN list_transform(json_extract(_RAW, {_elements(items)}), "
-        f"lambda i: NULLIF(json_merge_patch(i, {mask})::VARCHAR, '{{}}')) END"
+        f"lambda i: CASE WHEN starts_with(i::VARCHAR, '{{') THEN "
+        f"NULLIF(json_merge_patch(i, {mask})::VARCHAR, '{{}}') END) END"
     )
 
 
@@ -441,7 +459,7 @@ def _expected(contract: Contract) -> list[str]:
 def _why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position: int | None) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, those of elements count on behind the record's."""
     if rule == 0:
-        return "malformed_record", "The record is no JSON object."
+        return "malformed_record", "The record is no JSON object, or names a key twice."
     broken = known[rule - 1]
     shape, prefix, path = contract, "", ()
     if rule > len(rules(contract)):

@@ -84,20 +84,26 @@ def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 def value_at(raw: str, path: Sequence[str | int]) -> tuple[str | None, str | None]:
     """(text, kind) of a value in a record: the text as it stood, or the kind of what stands there or in its way."""
-    value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+    try:
+        value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+    except (ValueError, RecursionError):  # DuckDB reads `inf`, a comma behind the last value and any depth
+        return None, "what only a lenient parser reads"
     for step in path:
-        if not isinstance(value, dict | list):
-            return None, None if value is None else "a text where its object belongs"
-        if isinstance(value, list):
-            value = value[step] if isinstance(step, int) and step < len(value) else None
-        else:
+        if isinstance(value, list) and isinstance(step, int):
+            value = value[step] if step < len(value) else None
+        elif isinstance(value, dict):
             value = value.get(step)
+        else:
+            kind = "a list" if isinstance(value, list) else "a text"
+            return None, None if value is None else f"{kind} where its object belongs"
     kinds = {dict: "an object", list: "a list", bool: str(value).lower()}
     return (None, kinds[type(value)]) if type(value) in kinds else (value, None)
 
 
 def parser_said(error: Exception) -> str:
     """Why DuckDB refused a file, without our path and its advice."""
+    if "maximum_object_size" in str(error):
+        return f"a record is larger than {LARGEST_RECORD >> 20} MB"
     found = re.search(r"(?:record/value|line) \d+: ([^.]*)", str(error))
     return found[1].strip() if found else "no JSON"
 
@@ -140,11 +146,14 @@ def _last_line(path: Path) -> bytes:
     return taken.strip(_BLANKS)
 
 
-def _is_json(text: bytes) -> bool:
+def _is_json(line: bytes) -> bool:
+    """Whether a line is complete; bytes that are no UTF-8 or values nested too deep are for the parser to refuse."""
     try:
-        json.loads(text)
+        json.loads(line.decode("utf-8", "replace"), parse_int=str)
     except ValueError:
         return False
+    except RecursionError:
+        return True
     return True
 
 

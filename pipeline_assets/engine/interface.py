@@ -108,7 +108,8 @@ class LaidFile:
 class LakeLayout:
     """What becomes of the files of a lake table in one batch, in the order in which readers may see it.
 
-    `removed` have no rows left; `released` have let go of what moves to another file; `written` are as they shall be.
+    `removed` have no rows left, or none for the moment; `released` have let go of what moves to another file;
+    `written` are as they shall be.
     """
 
     removed: list[str] = field(default_factory=list)

@@ -51,14 +51,15 @@ def lay_out(
     touched: set[int] = set()
     if existing:
         touched = _find_homes(connection, existing, key, partition, target_bytes)
-        layout.released = _let_go(connection, contract, existing, key, partition, columns, writer)
+        layout.released, layout.removed = _let_go(connection, contract, existing, key, partition, columns, writer)
     source = _source(existing, touched, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
     for first, last in _passes(connection, existing, touched, partition):
         rows = f"{_shaped(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
         layout.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
     kept = {file.key for file in layout.written}
-    layout.removed = [existing[number].key for number in sorted(touched) if existing[number].key not in kept]
+    gone = {existing[number].key for number in touched} - kept
+    layout.removed = sorted(gone.union(layout.removed))
     layout.released = [file for file in layout.released if file.key in kept]
     return layout
 
@@ -137,23 +138,28 @@ def _let_go(
     partition: str,
     columns: str,
     writer: _Writer,
-) -> list[LaidFile]:
+) -> tuple[list[LaidFile], list[str]]:
     """Versions of the files that lose keys to another partition, without those keys, to be shown first.
 
-    A reader may then miss such a key for a moment, but never sees it twice.
+    A reader may then miss such a key for a moment, but never sees it twice. Files of which nothing is left for that
+    moment are named by their keys.
     """
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE LAKE__MOVERS AS SELECT DISTINCT h.{key}, h._TARGET FROM LAKE__HOMES AS h "
         f"JOIN LAKE_ROWS AS r ON r.{key} = h.{key} AND r.{partition} <> h._PARTITION"
     )
-    released = []
+    released: list[LaidFile] = []
+    emptied = []
     for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVERS ORDER BY ALL").fetchall():
         rest = (
             f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
             f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVERS USING ({key})"
         )
-        released += writer.write(connection.sql(_shaped(contract, rest)).to_arrow_reader(_BATCH), partition, key)
-    return released
+        written = writer.write(connection.sql(_shaped(contract, rest)).to_arrow_reader(_BATCH), partition, key)
+        released += written
+        if not written:
+            emptied.append(existing[number].key)
+    return released, emptied
 
 
 def _source(existing: Sequence[LakeFile], touched: set[int], key: str, partition: str, columns: str) -> str:

@@ -30,7 +30,6 @@ class WarehouseCatalog:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)
                 found.append((name, partition, location, len(files), size, self._clock()))
-        self._warehouse.prepare([LAKE_PARTITIONS])
         with self._warehouse.unit() as unit:
             marks = ", ".join(["%s"] * len(set(partitions))) or "NULL"
             unit.execute(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.pipeline_lake import PipelineLake
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -28,11 +30,17 @@ class Zygote:
             env={name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")},
         )
 
-    def order(self, home: Path, kill_at: int | None = None, **request: object) -> dict:
+    def order(self, lake: PipelineLake, kill_at: int | None = None, **request: object) -> dict:
         """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace" and "rows"."""
         trace = self.folder / "trace.json"
         trace.unlink(missing_ok=True)
-        order = {"home": str(home), "kill_at": kill_at, "request": request, "trace": str(trace)}
+        order = {
+            "home": str(lake.home),
+            "pipeline": lake.name,
+            "kill_at": kill_at,
+            "request": request,
+            "trace": str(trace),
+        }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(order) + "\n")

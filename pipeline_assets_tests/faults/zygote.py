@@ -31,7 +31,9 @@ from pipeline_assets.engine import duckdb_engine
 from pipeline_assets.lake import store
 from pipeline_assets.warehouse import connection, embedded
 from pipeline_assets_tests.bookings_lake import BookingsLake
+from pipeline_assets_tests.orders_lake import OrdersLake
 
+LAKES = {"bookings": BookingsLake, "orders": OrdersLake}
 WATCHED = [
     (store.LocalLake, "publish"),
     (store.Lake, "move"),
@@ -41,6 +43,7 @@ WATCHED = [
     (duckdb_engine.DuckDBSession, "read"),
     (duckdb_engine.DuckDBSession, "settle"),
     (duckdb_engine.DuckDBSession, "write"),
+    (duckdb_engine.DuckDBSession, "lay_out"),
     (connection, "run_statement"),
 ]
 
@@ -70,7 +73,7 @@ def child(order: dict) -> None:
     """One batch; writes the trace of boundaries to `order["trace"]` when it survives."""
     trace: list[str] = []
     watch(order.get("kill_at"), trace)
-    lake = BookingsLake.at(Path(order["home"]))
+    lake = LAKES[order["pipeline"]].at(Path(order["home"]))
     report = lake.run(order.get("run_id", "crash"), **order.get("request", {}))
     Path(order["trace"]).write_text(json.dumps({"trace": trace, "rows": report.rows}), encoding="utf-8")
 

@@ -1,0 +1,101 @@
+"""The hard batch of each pipeline: what is landed, and what readers may see when it is killed in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.pipeline_lake import PipelineLake
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = START + timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`files` is what lies in the lake for others; `partly` says whether what is seen of it is whole pieces only."""
+
+    lake: type[PipelineLake]
+    land_first: Callable
+    land_second: Callable
+    land_many: Callable
+    files: Callable
+    partly: Callable[[object, object, object], bool]
+    boundaries: frozenset[str]
+
+
+def _bookings_first(lake: BookingsLake) -> None:
+    lake.customers("", customer(1), customer(2, "Grace", "Hopper"), modified=START)
+    lake.bookings("", booking(1, 1), booking(2, 2, "5.25"), booking(3, 9, "7.00"), modified=START)
+
+
+def _bookings_second(lake: BookingsLake) -> None:
+    """Changes a published customer, releases a waiting booking, brings a bad row and hands a CSV out."""
+    lake.customers("_late", customer(9, "Alan", "Turing"), customer(1, "Augusta"), modified=LATER)
+    lake.bookings("", booking(1, 1, "11.00"), booking(4, 2, "x"), booking(5, 8, "1.00"), modified=LATER)
+
+
+def _many_bookings(lake: BookingsLake) -> str:
+    lines = "\n".join(booking(1000 + number, 1) for number in range(400_000))
+    lake.write("booking_details_big.csv", f"{BOOKING_HEADER}\n{lines}\n")
+    return "booking_details_big.csv"
+
+
+def _orders_first(lake: OrdersLake) -> None:
+    lake.orders(
+        "",
+        order(1, product("P1"), product("P2")),
+        order(2, product("P1"), date="2024-01-11"),
+        order(3, product("P3"), date="2024-01-12"),
+        order(4, product("P4"), product("P4"), date="2024-01-13"),
+        modified=START,
+    )
+
+
+def _orders_second(lake: OrdersLake) -> None:
+    """Replaces lines, moves orders between days both ways, empties one and a whole day, and brings a bad order."""
+    lake.orders(
+        "_late",
+        order(1, product("P9", 1), date="2024-01-11"),
+        order(2, product("P8"), product("P7"), date="2024-01-10"),
+        order(3, date="2024-01-12"),
+        order(5, product("P5"), date="2024-01-14"),
+        order(6, product("P6", "free")),
+        modified=LATER,
+    )
+
+
+def _many_orders(lake: OrdersLake) -> str:
+    lake.orders("_big", *(order(1000 + number, product("P1"), product("P2")) for number in range(120_000)))
+    return "orders_big.json"
+
+
+def _whole_orders(seen: dict, before: dict, after: dict) -> bool:
+    """No order twice or half: the old rows, the new ones, or none for a moment."""
+    return all(rows in (before.get(key), after.get(key)) for key, rows in seen.items())
+
+
+_EVERYWHERE = {"publish", "move", "delete_prefix", "changed", "read", "settle", "write", "run_statement"}
+SCENARIOS = {
+    "bookings": Scenario(
+        BookingsLake,
+        _bookings_first,
+        _bookings_second,
+        _many_bookings,
+        lambda lake: sorted(path.read_text(encoding="utf-8") for path in lake.processed()),
+        lambda seen, before, after: set(seen) <= set(after) and set(before) <= set(seen),
+        frozenset(_EVERYWHERE),
+    ),
+    "orders": Scenario(
+        OrdersLake,
+        _orders_first,
+        _orders_second,
+        _many_orders,
+        lambda lake: lake.lake_orders(),
+        _whole_orders,
+        frozenset(_EVERYWHERE | {"lay_out", "delete"}),
+    ),
+}

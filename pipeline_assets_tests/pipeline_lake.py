@@ -1,0 +1,83 @@
+"""One home with one pipeline for tests: land files, run batches, read what came out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pipeline_assets.operations.landing import run_batch
+from pipeline_assets.operations.pipeline import BatchReport, Pipeline, Request
+from pipeline_assets.operations.platform import Platform, build_platform
+from pipeline_assets.settings import load_settings, prepare_home
+
+
+@dataclass
+class PipelineLake:
+    """What the tests of every pipeline need; a subclass says which pipeline and adds its rows.
+
+    `tables_sql` are the published tables, business columns only, in a fixed order.
+    """
+
+    home: Path
+    platform: Platform
+
+    pipeline: ClassVar[Callable[[], Pipeline]]
+    landing: ClassVar[str]
+    tables_sql: ClassVar[Mapping[str, str]]
+
+    @classmethod
+    def at(cls, home: Path, **settings: object) -> Self:
+        read = load_settings(home=home, **settings)
+        prepare_home(read)
+        return cls(home, build_platform(read))
+
+    @property
+    def name(self) -> str:
+        return type(self).pipeline().name
+
+    @property
+    def landing_folder(self) -> Path:
+        """The landing zone as a folder below the home."""
+        return self.home / "lake" / type(self).landing
+
+    def path(self, name: str) -> Path:
+        return self.landing_folder / name
+
+    def write(self, name: str, content: str | bytes, modified: datetime | None = None) -> Path:
+        """Land bytes; `modified` sets the store's time of them."""
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}"
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        if modified:
+            os.utime(temporary, (modified.timestamp(), modified.timestamp()))
+        os.replace(temporary, path)
+        return path
+
+    def land(self, source: Path, name: str) -> Path:
+        path = self.path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(source, path))
+
+    def run(self, run_id: str = "test", **request: object) -> BatchReport:
+        return run_batch(self.platform, type(self).pipeline(), run_id, Request(**request))  # type: ignore[arg-type]
+
+    def rows(self, sql: str) -> list[tuple]:
+        with self.platform.warehouse.look() as unit:
+            return unit.rows(sql)
+
+    def tables(self) -> dict[str, list[tuple]]:
+        with self.platform.warehouse.look() as unit:
+            return {name: unit.rows(sql) for name, sql in type(self).tables_sql.items()}
+
+    def staged(self) -> list[Path]:
+        bucket = self.home / "lake" / type(self).pipeline().bucket
+        return [path for path in (bucket / "staging").rglob("*") if path.is_file()]
+
+    def with_platform(self, **changes: object) -> Self:
+        return replace(self, platform=replace(self.platform, **changes))
