@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import defaultdict
 from datetime import datetime
@@ -66,6 +67,7 @@ class OrdersLake(PipelineLake):
         """The rows of each order in the lake, with the day of their folder, as a reader of the folder sees them."""
         found: dict[str, list[tuple]] = defaultdict(list)
         for path in self.lake_files():
-            for row in pq.read_table(path).to_pylist():
+            # In one go: a reader that opens a file twice may find another version the second time.
+            for row in pq.read_table(io.BytesIO(path.read_bytes())).to_pylist():
                 found[row["order_id"]].append((path.parent.name, *row.values()))
         return {order_id: sorted(rows, key=str) for order_id, rows in found.items()}

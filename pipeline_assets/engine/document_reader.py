@@ -45,6 +45,9 @@ ITEM_COLUMNS = ("_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED")
 # A decimal in the structure makes DuckDB 2.0.0 keep the digits of every number in it: 25.00 stays 25.00.
 _EXACT = {"__exact": "DECIMAL(1,0)"}
 
+_MANY_FILES = 50
+_SMALL_FILE = 64 * 1024
+
 
 @dataclass(frozen=True)
 class _Member:
@@ -101,7 +104,7 @@ class DocumentReader:
         contract = entry.contract
         files = range(len(entry.files), len(entry.files) + len(members))
         group = Group(len(entry.groups), f"{entry.name}__{len(entry.groups)}", files, has_rescued=True)
-        raw = _raw_select(contract, members[0].layout, [member.path for member in members], files.start)
+        raw = _raw_select(contract, self._records(entry, members), files.start)
         extra = ["_FILE", "_RESCUED", "_MALFORMED", *(ITEM_COLUMNS if contract.items else ()), MISTYPED]
         typed = transpile(validation_select(contract, _positions(contract), extra), "duckdb")
         self._connection.execute(
@@ -111,6 +114,7 @@ class DocumentReader:
         )
         if contract.items:
             self._blame_records(contract, group)
+        self._connection.execute(f"DROP TABLE IF EXISTS {entry.name}__records")
         entry.groups.append(group)
         unknown = self._unknown_columns(contract, group)
         counted = dict.fromkeys(files, (0, 0, 0))
@@ -124,6 +128,20 @@ class DocumentReader:
             outcome.read, outcome.quarantined = rows, bad
             entry.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
+
+    def _records(self, entry: Input, members: list[_Member]) -> str:
+        """What to read the group's records from: the files, or a table of them when there are many small ones.
+
+        DuckDB works on as many rows at a time as one file has, and all that follows reading costs the same for one
+        row as for two thousand.
+        """
+        scan = _scan([member.path for member in members], members[0].layout)
+        sizes = [member.path.stat().st_size for member in members]
+        if len(members) < _MANY_FILES or sum(sizes) > _SMALL_FILE * len(members):
+            return scan
+        table = f"{entry.name}__records"
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT file_index, json FROM {scan}")
+        return table
 
     def _blame_records(self, contract: Contract, group: Group) -> None:
         """The first bad element of a record's list makes the record bad."""
@@ -196,14 +214,18 @@ class DocumentReader:
     def other_shape(self, entry: Input, index: int) -> str | None:
         """How a file differs as a whole: required values that no record has, and keys that the contract lacks."""
         contract, member = entry.contract, self._members[index]
-        required = [(column, column.path) for column in contract.columns if column.required]
+        required = [column.path for column in contract.columns if column.required]
         if contract.items:
-            required += [(c, (*contract.items.path, "*", *c.path)) for c in contract.items.columns if c.required]
-        counts = ", ".join(f"COUNT({_present(path)})" for _, path in required)
+            # Of lists that are all empty nothing can be missing.
+            required += [(*contract.items.path, "*")]
+            required += [(*contract.items.path, "*", *c.path) for c in contract.items.columns if c.required]
+        counts = ", ".join(f"COUNT({_present(path)})" for path in required)
         found = self._connection.execute(
             f"SELECT {counts} FROM (SELECT json AS J FROM {_scan([member.path], member.layout)})"
         ).fetchone()
-        lost = [_told(path) for (_, path), count in zip(required, found or (), strict=True) if not count]
+        absent = {path for path, count in zip(required, found or (), strict=True) if not count}
+        empty = {path for path in absent if path[-1] == "*"}
+        lost = [_told(path) for path in required if path in absent and not any(path[: len(e)] == e for e in empty)]
         if not lost:
             return None
         unknown = entry.outcomes[index].unknown_columns
@@ -256,7 +278,7 @@ def _scan(paths: list[Path], layout: Layout) -> str:
     )
 
 
-def _raw_select(contract: Contract, layout: Layout, paths: list[Path], first: int) -> str:
+def _raw_select(contract: Contract, records: str, first: int) -> str:
     """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
 
     The first look counts all values in a record: when there are as many as the contract has and none of those is
@@ -286,7 +308,7 @@ def _raw_select(contract: Contract, layout: Layout, paths: list[Path], first: in
     looked_at = (
         f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
         f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in odd)} THEN J END AS _RAW "
-        f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {_scan(paths, layout)}))"
+        f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
     columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
     malformed = f"_MALFORMED OR {_names_a_key_twice(contract)} AS _MALFORMED"

@@ -20,7 +20,7 @@ Layout = Literal["array", "newline_delimited", "unstructured"]
 # Two buffers of this size for each thread are what reading costs; larger records are refused.
 LARGEST_RECORD = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_BLANKS = b" \t\r\n"
+_BLANKS = b" \t\r\n\v\f"  # as DuckDB takes lines for blank, else the numbers behind them shift
 _TAIL = 1 << 16
 _COPY = 8 * 1024 * 1024
 

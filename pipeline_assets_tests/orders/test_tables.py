@@ -1,0 +1,203 @@
+"""What one batch of `orders` makes of odd but honest orders, of their dates, and of many files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def headers(lake: OrdersLake) -> dict[str, tuple]:
+    return {row[0]: row[1:] for row in lake.tables()["ORDER_HEADERS"]}
+
+
+def lines(lake: OrdersLake) -> list[tuple]:
+    """(order, line number, product, price, quantity)"""
+    return [(row[0], row[1], row[7], row[11], row[12]) for row in lake.tables()["ORDER_LINES"]]
+
+
+def test_an_order_without_products_has_a_header_with_no_lines(orders_lake: OrdersLake) -> None:
+    without = order(3)
+    del without["products"]
+    orders_lake.orders("", order(1), order(2, products=None), without)
+    orders_lake.run()
+    assert [(key, row[3], row[4]) for key, row in headers(orders_lake).items()] == [
+        (key, 0, Decimal("0.0000")) for key in ("1", "2", "3")
+    ]
+    assert not lines(orders_lake)
+    assert not orders_lake.lake_files()
+
+
+def test_the_same_product_twice_stays_two_lines(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("P1"), product("P1")))
+    orders_lake.run()
+    assert [row[:3] for row in lines(orders_lake)] == [("1", 1, "P1"), ("1", 2, "P1")]
+    assert len(orders_lake.lake_orders()["1"]) == 2
+
+
+def test_a_negative_quantity_is_a_return_and_loads(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("P1", "2.50", -3)))
+    orders_lake.run()
+    assert lines(orders_lake) == [("1", 1, "P1", Decimal("2.5000"), -3)]
+    assert headers(orders_lake)["1"][4] == Decimal("-7.5000")
+
+
+def test_ids_are_strings_however_they_came(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product(10**25)), order("0002", product("P1")), order(" 3 ", product(7)))
+    orders_lake.run()
+    assert [row[:3] for row in lines(orders_lake)] == [("0002", 1, "P1"), ("1", 1, str(10**25)), ("3", 1, "7")]
+
+
+@pytest.mark.parametrize(
+    "moment", ["2024-05-06", "2024-05-06T23:59:59-11:00", "2024-05-06 00:00:00", "2024-05-06T00:00:00.123456Z"]
+)
+def test_the_day_of_an_order_is_the_one_that_its_own_clock_showed(orders_lake: OrdersLake, moment: str) -> None:
+    """Were it converted, one order would lie under two days, depending on where it was read."""
+    orders_lake.orders("", order(1, product("P1"), date=moment))
+    orders_lake.run()
+    assert headers(orders_lake)["1"][0] == date(2024, 5, 6)
+    ((folder, _, kept, *_),) = orders_lake.lake_orders()["1"]
+    assert (folder, kept) == ("dt=2024-05-06", moment)
+
+
+def test_money_keeps_its_digits(orders_lake: OrdersLake) -> None:
+    orders_lake.write(
+        "exact.json", json.dumps([order(1, product("P1"))]).replace("2.5", "12345678901234.5678").replace(" 2,", " 1,")
+    )
+    orders_lake.run()
+    assert lines(orders_lake)[0][3] == Decimal("12345678901234.5678")
+
+
+def test_an_empty_array_is_a_loaded_object_without_rows(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("")
+    report = orders_lake.run()
+    assert (report.loaded, report.rows["read"]) == (1, 0)
+    assert orders_lake.run().known == 1
+
+
+def test_every_layout_loads_alike(orders_lake: OrdersLake) -> None:
+    each = [order(number, product("P1"), product("P2")) for number in range(1, 6)]
+    orders_lake.write("array.json", json.dumps(each[:2]))
+    orders_lake.write("single.json", json.dumps(each[2], indent=4))
+    orders_lake.write("lines.jsonl", "\r\n".join(map(json.dumps, each[3:4])) + "\r\n\r\n")
+    orders_lake.write("packed.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + json.dumps(each[4]).encode()))
+    report = orders_lake.run()
+    assert (report.loaded, report.rows["loaded"]) == (4, 5)
+    assert len({row[2:] for row in orders_lake.tables()["ORDER_LINES"]}) == 2
+
+
+def test_an_order_that_changes_its_day_leaves_no_trace_under_the_old_one(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"), modified=START)
+    orders_lake.run()
+    orders_lake.orders("_moved", order(1, product("P1"), date="2024-01-11"), modified=START + timedelta(hours=1))
+    orders_lake.run()
+    assert {key: [row[0] for row in rows] for key, rows in orders_lake.lake_orders().items()} == {
+        "1": ["dt=2024-01-11"],
+        "2": ["dt=2024-01-11"],
+    }
+    assert [(row[0], row[2]) for row in orders_lake.tables()["DAILY_CATEGORY_SALES"]] == [(date(2024, 1, 11), 2)]
+    assert orders_lake.rows("SELECT PARTITION_VALUE FROM OPS.LAKE_PARTITIONS") == [("2024-01-11",)]
+    assert len(orders_lake.lake_files()) == 1
+
+
+def test_an_older_version_that_arrives_late_changes_nothing(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("NEW")), modified=START + timedelta(hours=1))
+    orders_lake.run()
+    before = orders_lake.tables(), orders_lake.lake_orders()
+    orders_lake.orders("_late", order(1, product("OLD"), product("OLD2"), date="2024-01-09"), modified=START)
+    assert orders_lake.run().rows["superseded"] == 1
+    assert (orders_lake.tables(), orders_lake.lake_orders()) == before
+
+
+def test_small_batches_fill_up_one_file_a_day_and_known_files_keep_their_names(orders_lake: OrdersLake) -> None:
+    for batch in range(4):
+        orders_lake.orders(f"_{batch}", order(batch, product("P1")), modified=START + timedelta(hours=batch))
+        orders_lake.run()
+        if not batch:
+            (first,) = orders_lake.lake_files()
+    assert orders_lake.lake_files() == [first]
+    assert sorted(orders_lake.lake_orders()) == ["0", "1", "2", "3"]
+
+
+def test_a_day_without_news_is_not_written_again(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"), modified=START)
+    orders_lake.run()
+    untouched = orders_lake.lake_files()[1]
+    before = untouched.stat().st_ino
+    orders_lake.orders("_more", order(3, product("P1")), modified=START + timedelta(hours=1))
+    orders_lake.run()
+    assert untouched.stat().st_ino == before
+
+
+def test_reprocessing_rebuilds_the_lake_after_somebody_deleted_it(orders_lake: OrdersLake) -> None:
+    orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"))
+    orders_lake.run()
+    before = orders_lake.lake_orders()
+    for path in orders_lake.lake_files():
+        path.unlink()
+    orders_lake.run(reprocess=True)
+    assert orders_lake.lake_orders() == before
+
+
+def test_a_quarantined_order_is_released_by_a_replay_once(orders_lake: OrdersLake) -> None:
+    """A shop that wrote a wrong date; the raw order spans lines in its file."""
+    orders_lake.write("bad.json", json.dumps([order(1, product("P1")), order(2, product("P2"), date="soon")], indent=2))
+    report = orders_lake.run()
+    assert report.rows == {"read": 2, "loaded": 1, "superseded": 0, "quarantined": 1}
+    ((key, raw, line),) = orders_lake.rows("SELECT QUARANTINE_ID, RAW_RECORD, LINE_NUMBER FROM OPS.QUARANTINE")
+    assert json.loads(raw)["order_id"] == 2
+    assert "\n" in raw
+    assert int(line) == 2
+    assert orders_lake.run(replay=True).released == 0
+    with orders_lake.platform.warehouse.unit() as unit:  # as if the contract had learnt to read the date
+        mended = raw.replace("soon", "2024-01-12")
+        unit.execute("UPDATE OPS.QUARANTINE SET RAW_RECORD = %s WHERE QUARANTINE_ID = %s", (mended, key))
+    assert orders_lake.run(replay=True).released == 1
+    assert orders_lake.run(replay=True).released == 0
+    assert sorted(headers(orders_lake)) == ["1", "2"]
+    assert sorted(orders_lake.lake_orders()) == ["1", "2"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_twenty_thousand_tiny_files_in_one_run_become_few(orders_lake: OrdersLake) -> None:
+    folder = orders_lake.landing_folder
+    folder.mkdir(parents=True)
+    for number in range(20_000):
+        day = f"2024-01-{number % 28 + 1:02d}"
+        (folder / f"order_{number}.json").write_text(json.dumps(order(number, product("P1"), date=day)))
+    (folder / "order_777.json").write_text('{"order_id": 777, "order_da')
+    report = orders_lake.run()
+    assert (report.loaded, report.rejected) == (19_999, 1)
+    assert report.rows["loaded"] == 19_999
+    assert len(orders_lake.lake_files()) == 28
+    assert sum(pq.read_metadata(path).num_rows for path in orders_lake.lake_files()) == 19_999
+    assert orders_lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(20_000,)]
+    assert len(report.statements) < 60, "the number of statements must not follow the number of files"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_single_line_array_of_two_hundred_megabytes(orders_lake: OrdersLake, tmp_path: Path) -> None:
+    one = json.dumps(order("ID", *(product(f"P{n}", n + 0.25) for n in range(1, 4))))
+    before, after = one.split('"ID"')
+    count = 210_000_000 // len(one)
+    with open(tmp_path / "big.json", "w", encoding="utf-8") as file:
+        file.write("[")
+        for number in range(count):
+            file.write(f"{',' if number else ''}{before}{number}{after}")
+        file.write("]")
+    orders_lake.land(tmp_path / "big.json", "big.json")
+    report = orders_lake.run()
+    assert report.bytes_read > 200_000_000
+    assert report.rows == {"read": count, "loaded": count, "superseded": 0, "quarantined": 0}
+    assert orders_lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_LINES") == [(3 * count, count)]

@@ -1,0 +1,156 @@
+"""Any number of runs, in any order, over redelivered, overwritten and late orders gives what one clean run gives.
+
+Tables and lake alike. The clean run is a plain Python model: every file version that a run has seen, newest wins.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One order in a file; `prices` are those of its products, and a day of None is a bad order."""
+
+    key: str
+    day: int | None
+    prices: tuple[int, ...]
+
+    @property
+    def document(self) -> dict:
+        date = "soon" if self.day is None else f"2024-01-0{self.day}"
+        return order(self.key, *(product(f"P{price}", price, 2) for price in self.prices), date=date)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A file that lands (again), as old as it says."""
+
+    name: str
+    orders: tuple[Version, ...]
+    age: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of the pipeline; what lies there is taken."""
+
+    reprocess: bool = False
+    replay: bool = False
+
+
+@dataclass
+class Model:
+    """Every file version that a run has seen."""
+
+    lying: dict[str, tuple[int, Delivery]] = field(default_factory=dict)
+    seen: set[tuple[int, Delivery]] = field(default_factory=set)
+
+    def versions(self) -> list[tuple[tuple, Version]]:
+        """(version, order) of everything seen, oldest first; later orders of a file are newer."""
+        return sorted(
+            (((moment, delivery.name, place), version) for moment, delivery in self.seen
+             for place, version in enumerate(delivery.orders, 1)),
+            key=lambda found: found[0],
+        )  # fmt: skip
+
+    def current(self) -> dict[str, Version]:
+        return {version.key: version for _, version in self.versions() if version.day is not None}
+
+    def waiting(self) -> set[tuple]:
+        return {version for version, found in self.versions() if found.day is None}
+
+
+versions = st.builds(
+    Version,
+    key=st.sampled_from(["1", "2", "3"]),
+    day=st.one_of(st.integers(1, 3), st.integers(1, 3), st.none()),
+    prices=st.lists(st.integers(1, 4), max_size=3).map(tuple),
+)
+deliveries = st.builds(
+    Delivery,
+    name=st.sampled_from(["a", "b"]),
+    orders=st.lists(versions, max_size=5).map(tuple),
+    age=st.integers(0, 3),
+)
+runs = st.builds(Run, reprocess=st.booleans()) | st.just(Run(replay=True))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(deliveries, deliveries, runs), min_size=4, max_size=8))
+def test_any_interleaving_gives_the_tables_and_the_lake_of_one_clean_run(events: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lake, model = OrdersLake.at(Path(folder)), Model()
+        for number, event in enumerate([*events, Run()]):
+            if isinstance(event, Delivery):
+                # Late files: an object may be older than what was taken before it.
+                moment = 4 * number - 9 * event.age
+                model.lying[event.name] = (moment, event)
+                lake.write(
+                    f"{event.name}.json",
+                    json.dumps([version.document for version in event.orders]),
+                    START + timedelta(minutes=moment),
+                )
+            else:
+                rows = lake.run(reprocess=event.reprocess, replay=event.replay).rows
+                assert rows["read"] == rows["loaded"] + rows["superseded"] + rows["quarantined"]
+                model.seen |= set(model.lying.values())
+        assert_same(lake, model)
+        before = lake.tables(), lake.lake_orders()
+        lake.run(reprocess=True)
+        assert (lake.tables(), lake.lake_orders()) == before
+
+
+def assert_same(lake: OrdersLake, model: Model) -> None:
+    tables, current = lake.tables(), model.current()
+    assert {row[0]: (row[1].day, row[4], row[5]) for row in tables["ORDER_HEADERS"]} == {
+        key: (version.day, len(version.prices), Decimal(2 * sum(version.prices))) for key, version in current.items()
+    }
+    assert [(row[0], row[1], row[11]) for row in tables["ORDER_LINES"]] == [
+        (key, place, Decimal(price))
+        for key, version in sorted(current.items())
+        for place, price in enumerate(version.prices, 1)
+    ]
+    sold: dict[int, tuple[int, int]] = {}
+    for version in current.values():
+        if version.prices:
+            orders, amount = sold.get(version.day or 0, (0, 0))
+            sold[version.day or 0] = (orders + 1, amount + 2 * sum(version.prices))
+    assert {row[0].day: (row[2], row[4]) for row in tables["DAILY_CATEGORY_SALES"]} == sold
+    assert {
+        key: (rows[0][0], sorted(row[11] for row in rows)) for key, rows in lake.lake_orders().items()
+    } == {
+        key: (f"dt=2024-01-0{version.day}", sorted(map(float, version.prices)))
+        for key, version in current.items()
+        if version.prices
+    }  # fmt: skip
+    assert waiting(lake) == model.waiting()
+    assert not lake.staged()
+
+
+def waiting(lake: OrdersLake) -> set[tuple]:
+    return {
+        (
+            round((modified.replace(tzinfo=UTC) - START).total_seconds() / 60),
+            Path(uri).stem,
+            int(line),
+        )
+        for uri, modified, line in lake.rows(
+            "SELECT SOURCE_URI, SOURCE_MODIFIED_AT, LINE_NUMBER FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL"
+        )
+    }
