@@ -140,7 +140,7 @@ def status() -> None:
 
 @app.command()
 def demo(
-    scale: Annotated[float, typer.Option(help="Size of the samples; 1 is 4,000 bookings.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Size of the samples; 1 is 4,000 bookings and 2,000 orders.")] = 1.0,
 ) -> None:
     """Generate sample sources and run every pipeline end to end; a second demo loads nothing twice."""
     import time
@@ -192,7 +192,7 @@ def dev(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = N
 @app.command()
 def samples(
     pipeline: Annotated[str, typer.Argument(help="Whose sources.")] = "bookings",
-    scale: Annotated[float, typer.Option(help="Size; 1 is 4,000 bookings.")] = 1.0,
+    scale: Annotated[float, typer.Option(help="Size; 1 is 4,000 bookings or 2,000 orders.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2024,
     into: Annotated[Path | None, typer.Option(help="Folder instead of the lake's bucket.")] = None,
 ) -> None:
@@ -432,6 +432,7 @@ Where to look next:
   make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
   .venv/bin/pipeline-assets quarantine list             what was set aside, and why
   .venv/bin/pipeline-assets query 'SELECT * FROM BOOKINGS.DAILY_SPEND ORDER BY AMOUNT_SPENT DESC LIMIT 10'
+  .venv/bin/pipeline-assets query 'SELECT * FROM ORDERS.DAILY_CATEGORY_SALES ORDER BY AMOUNT DESC LIMIT 10'
   {settings.lake_root}        the files that landed and the files that came out"""
     )
 

@@ -62,7 +62,11 @@ def column_lineage(
     traced = column_sources(load_sql(sql).text, contract.column_names, schema)
     return dg.TableColumnLineage(
         {
-            column: [dg.TableColumnDep(asset_key=sources[table][0], column_name=name) for table, name in deps]
+            column: [
+                dg.TableColumnDep(asset_key=sources[table][0], column_name=name)
+                for table, name in deps
+                if name not in ours
+            ]
             for column, deps in traced.items()
         }
     )

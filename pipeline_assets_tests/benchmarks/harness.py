@@ -41,17 +41,32 @@ class Bar:
 
     `at_most`: ours takes at most `limit` times this contender's time. `faster`: ours is at least `limit` times as fast.
     `seconds`: this contender itself takes at most `limit` seconds.
+    `peak`: this contender itself takes at most `limit` MB of memory, and at most `growth` times as much as ours.
     """
 
-    kind: Literal["at_most", "faster", "seconds"]
+    kind: Literal["at_most", "faster", "seconds", "peak"]
     limit: float
+    growth: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the contender is judged without ours."""
+        return self.kind in ("seconds", "peak") and self.growth is None
+
+    @property
+    def about(self) -> str:
+        """The field of a measurement that is judged."""
+        return "peak" if self.kind == "peak" else "seconds"
 
     def measured(self, ours: float, contender: float) -> float:
+        if self.kind == "peak":
+            return contender / 1e6
         return {"at_most": ours / contender, "faster": contender / ours, "seconds": contender}[self.kind]
 
     def met(self, ours: float, contender: float) -> bool:
         measured = self.measured(ours, contender)
-        return measured >= self.limit if self.kind == "faster" else measured <= self.limit
+        grown = self.growth is not None and contender > self.growth * ours
+        return measured >= self.limit if self.kind == "faster" else measured <= self.limit and not grown
 
 
 @dataclass(frozen=True)
@@ -59,26 +74,33 @@ class Contender:
     """A way to do the work.
 
     Functions are of a module (a fresh process finds them by name) and take (inputs, folder, **arguments). `work` is
-    measured; `prepare` runs before it in another process; `rows_of` counts the rows of the result after the clock
-    has stopped, else `work` may return them. Other than `expected_rows` is a failure: fast and wrong is not fast.
+    measured; `prepare` runs before it and `rows_of`, which counts the rows of the result, after it, both in another
+    process; `work` may return the rows instead. Other than `expected_rows` is a failure: fast and wrong is not fast.
+    `opens` is a context manager of the folder, entered before the clock; `work` takes what it gives as third argument.
+    One that is measured `once` is so in the first round after the warm-up. A `table` of its own has a first line of its
+    own, which is "ours" for the lines below it.
     """
 
     name: str
     work: Callable
     prepare: Callable | None = None
     rows_of: Callable | None = None
+    opens: Callable | None = None
     expected_rows: int | None = None
     arguments: Mapping[str, object] = field(default_factory=dict)
     imports: tuple[str, ...] = ()
     bar: Bar | None = None
+    once: bool = False
+    table: str = ""
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Contenders for one job; the first is ours, which the ratios refer to.
+    """Contenders for one job; the first is ours. The ratios refer to it, or to the contender named by `ratio_to`.
 
     `make_inputs` is a function (inputs, folder) that fills the folder `inputs` with files for all. They are made once;
-    and again when the text of one of `inputs_from`, the source files that decide about them, has changed.
+    and again when the text of one of `inputs_from`, the source files that decide about them, has changed. `small` is
+    measured in its place when time is short; its name is its own, as its inputs are.
     """
 
     name: str
@@ -89,6 +111,11 @@ class Benchmark:
     inputs_from: tuple[Path, ...] = ()
     rounds: int = ROUNDS
     quick_rounds: int = QUICK_ROUNDS
+    ratio_to: str | None = None
+    small: Benchmark | None = None
+
+    def sized(self, *, quick: bool) -> Benchmark:
+        return self.small if quick and self.small else self
 
 
 @dataclass(frozen=True)
@@ -141,36 +168,38 @@ class Result:
 class Comparison:
     """A contender beside ours; a bar in seconds stands alone and has no ratio.
 
-    `disturbed` when others had so much of the processors in a run behind the verdict that it may be theirs.
+    `growth` is its peak memory in terms of ours. `disturbed` when others had so much of the processors in a run behind
+    the verdict that it may be theirs; memory is not disturbed.
     """
 
     result: Result
-    ratio: float | None
-    measured: float | None
-    met: bool | None
+    ratio: float | None = None
+    measured: float | None = None
+    met: bool | None = None
+    growth: float | None = None
     disturbed: bool = False
 
 
-def compare(results: list[Result]) -> list[Comparison]:
+def compare(results: list[Result], ratio_to: str | None = None) -> list[Comparison]:
     """Set every result beside the first; what was not measured has no ratio and meets no bar."""
     ours = results[0]
-    return [
-        replace(_compared(result, ours.seconds), disturbed=max(result.disturbed, ours.disturbed) > QUIET)
-        for result in results
-    ]
+    base = next(result for result in results if ratio_to in (None, result.contender.name))
+    return [_compared(result, ours, base) for result in results]
 
 
-def _compared(result: Result, ours: float | None) -> Comparison:
-    theirs, bar = result.seconds, result.contender.bar
-    if theirs is None:
-        return Comparison(result, None, None, None)
-    if bar is not None and bar.kind == "seconds":
-        return Comparison(result, None, theirs, bar.met(theirs, theirs))
-    if ours is None:
-        return Comparison(result, None, None, None)
-    if bar is None:
-        return Comparison(result, theirs / ours, None, None)
-    return Comparison(result, theirs / ours, bar.measured(ours, theirs), bar.met(ours, theirs))
+def _compared(result: Result, ours: Result, base: Result) -> Comparison:
+    bar = result.contender.bar
+    if result.seconds is None:
+        return Comparison(result)
+    has_ratio = base.seconds is not None and not (bar and bar.kind == "seconds")
+    ratio = result.seconds / base.seconds if has_ratio and base.seconds else None
+    reference = result if bar and bar.alone else ours
+    if bar is None or reference.seconds is None:
+        return Comparison(result, ratio)
+    disturbed = bar.about == "seconds" and max(result.disturbed, ours.disturbed) > QUIET
+    measured, beside = result.median(bar.about), reference.median(bar.about)
+    growth = measured / beside if bar.growth is not None else None
+    return Comparison(result, ratio, bar.measured(beside, measured), bar.met(beside, measured), growth, disturbed)
 
 
 def measure(benchmark: Benchmark, *, quick: bool = False, say: Callable[[str], None] = print) -> list[Result]:
@@ -185,7 +214,7 @@ def measure(benchmark: Benchmark, *, quick: bool = False, say: Callable[[str], N
     for number in range(rounds + 1):
         with tempfile.TemporaryDirectory(prefix="round-", dir=_cache()) as folder:
             for result in results:
-                if result.failure is None:
+                if result.failure is None and (number == 1 or not result.contender.once):
                     run = run_once(result.contender, inputs, Path(folder))
                     result.add(run, warm_up=number == 0)
                     say(_progress(number, rounds, result.contender, run))
@@ -213,8 +242,17 @@ def run_once(contender: Contender, inputs: Path, folder: Path) -> Measurement:
                 return prepared
         os.sync()
         run = _in_fresh_process(
-            contender.work, inputs, folder, contender.arguments, contender.imports, contender.rows_of
+            contender.work,
+            inputs,
+            folder,
+            contender.arguments,
+            contender.imports,
+            contender.opens,
         )
+        if run.failure is None and contender.rows_of:
+            # In a process of its own, as what it takes to look at a result is not the contender's.
+            counted = _in_fresh_process(contender.rows_of, inputs, folder, contender.arguments)
+            run = counted if counted.failure else replace(run, rows=counted.rows)
     finally:
         shutil.rmtree(out)
     expected = contender.expected_rows
@@ -229,13 +267,13 @@ def _in_fresh_process(
     folder: Path,
     arguments: Mapping[str, object],
     imports: tuple[str, ...] = (),
-    rows_of: Callable | None = None,
+    opens: Callable | None = None,
 ) -> Measurement:
     answer, log = folder / "answer.json", folder / "log.txt"
     answer.unlink(missing_ok=True)
     request = {
         "work": _name(function),
-        "rows_of": _name(rows_of) if rows_of else None,
+        "opens": _name(opens) if opens else None,
         "inputs": str(inputs),
         "folder": str(folder),
         "arguments": dict(arguments),

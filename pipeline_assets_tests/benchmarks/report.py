@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,14 +25,15 @@ measurement; numbers are medians over the rounds. Imports come before the clock 
 seconds are those of all cores and of the whole process, imports included. Memory is the resident memory of the whole
 process tree: Spark's JVM included, and input files for those that map them into memory. "Others" is the largest share
 of the processors that anything else had during a run of that contender; above 10 %, for ours or for the contender,
-the verdict says "disturbed" and wants a quiet machine. The ratio is a contender's seconds divided by ours, the first
-line.
+the verdict says "disturbed" and wants a quiet machine. The ratio is a contender's seconds divided by those of the
+contender that the column names; ours is the first line.
 
 A bar is what is asked of ours: "ours <= 1.25x" that ours takes at most 1.25 times as long as that contender, ">= 4x
-faster" that the contender takes at least four times as long as ours. Measured and met are computed from the medians.
+faster" that the contender takes at least four times as long as ours, "<= 600 MB" that a line of ours stays below that
+much memory and, where it says so, close to the first line of its table. Measured and met are computed from the medians.
 """
 _HEADER = (
-    "| contender | seconds | range | CPU, s | others | imports, s | peak MB | rows out | ratio to ours "
+    "| contender | seconds | range | CPU, s | others | imports, s | peak MB | rows out | ratio to {ratio_to} "
     "| bar | measured | met |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---|"
 )
@@ -47,7 +48,7 @@ def section(benchmark: Benchmark, results: list[Result], measured_on: str) -> st
     parts = [
         f"## {benchmark.title}",
         " ".join(benchmark.about.split()),
-        "\n".join([_HEADER, *map(_line, compare(results))]),
+        *_tables(benchmark, results),
         "\n".join(failures),
         f"Median of {rounds} rounds. {measured_on}",
     ]
@@ -74,6 +75,17 @@ def without_paths(text: str) -> str:
     return re.sub(r"(?<![\w:/.])/(?:[^\s/'\"]+/)+", "…/", first)
 
 
+def _tables(benchmark: Benchmark, results: list[Result]) -> Iterator[str]:
+    """The table of the contenders, and those that have a name below it."""
+    for name in dict.fromkeys(result.contender.table for result in results):
+        if name:
+            yield f"**{name}**"
+        lines = [result for result in results if result.contender.table == name]
+        ratio_to = None if name else benchmark.ratio_to
+        header = _HEADER.format(ratio_to=ratio_to or ("first line" if name else "ours"))
+        yield "\n".join([header, *map(_line, compare(lines, ratio_to))])
+
+
 def _line(compared: Comparison) -> str:
     result, bar = compared.result, compared.result.contender.bar
     asked = _asked(bar) if bar else ""
@@ -93,23 +105,28 @@ def _line(compared: Comparison) -> str:
         "" if rows is None else f"{rows:,}",
         "" if compared.ratio is None else f"{compared.ratio:.2f}x",
         asked,
-        _measured(bar, compared.measured),
+        _measured(compared),
         _verdict(compared) if bar else "",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def _asked(bar: Bar) -> str:
+    flat = "" if bar.growth is None else f", <= {bar.growth:g}x the first line's"
     return {
         "at_most": f"ours <= {bar.limit:g}x",
         "faster": f">= {bar.limit:g}x faster",
         "seconds": f"<= {bar.limit:g} s",
+        "peak": f"<= {bar.limit:g} MB{flat}",
     }[bar.kind]
 
 
-def _measured(bar: Bar | None, measured: float | None) -> str:
+def _measured(compared: Comparison) -> str:
+    bar, measured = compared.result.contender.bar, compared.measured
     if bar is None or measured is None:
         return ""
+    if bar.kind == "peak":
+        return f"{measured:.0f} MB" + ("" if compared.growth is None else f", {compared.growth:.2f}x")
     return f"{measured:.2f} s" if bar.kind == "seconds" else f"{measured:.2f}x"
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,10 @@ def quick(inputs: Path, folder: Path) -> int:
 
 def copies_input(inputs: Path, folder: Path) -> None:
     (folder / "out" / "copy.csv").write_text((inputs / "three.csv").read_text())
+
+
+def takes_much_to_count(inputs: Path, folder: Path) -> int:
+    return len(bytearray(b"x") * 120_000_000)
 
 
 def lines(inputs: Path, folder: Path) -> int:
@@ -49,6 +54,17 @@ def first(inputs: Path, folder: Path) -> None:
 
 def goes_on(inputs: Path, folder: Path) -> int:
     return len((folder / "state").read_text())
+
+
+@contextmanager
+def slow_to_open(folder: Path):
+    time.sleep(0.5)
+    yield 3
+    (folder / "closed").touch()
+
+
+def takes_what_is_open(inputs: Path, folder: Path, opened: int, more: int) -> int:
+    return opened + more
 
 
 def slow_to_prepare(inputs: Path, folder: Path) -> None:
@@ -85,6 +101,43 @@ def test_ratios_and_bars_are_computed_from_medians():
     alone = result("alone", 5.0, bar=Bar("seconds", 6))
     found = [(c.ratio, c.measured, c.met) for c in compare([ours, plain, slow, alone])]
     assert found == [(1, None, None), (0.5, 2.0, False), (4.5, 4.5, True), (None, 5.0, True)]
+
+
+def peak(name: str, megabytes: int, bar: Bar | None = None, foreign: float = 0.0) -> Result:
+    return Result(Contender(name, quick, bar=bar), [Measurement(1.0, peak=megabytes * 1_000_000, foreign=foreign)])
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "growth", "met"), [(600, None, True), (601, None, False), (550, 1.1, True), (551, 1.1, False)]
+)
+def test_memory_has_a_limit_and_may_have_to_be_flat(megabytes, growth, met):
+    large = peak("large", megabytes, Bar("peak", 600, growth), foreign=0.9)
+    compared = compare([peak("ours", 500), large])[1]
+    assert (compared.measured, compared.met, compared.disturbed) == (megabytes, met, False)
+
+
+def test_a_limit_of_memory_is_judged_without_ours_unless_it_has_to_be_flat():
+    failed = result("ours", failure="gone")
+    assert compare([failed, peak("large", 600, Bar("peak", 600))])[1].met is True
+    assert compare([failed, peak("large", 600, Bar("peak", 600, 1.1))])[1].met is None
+
+
+def test_ratios_may_refer_to_another_contender_and_bars_still_compare_with_ours():
+    plain = result("plain", 2.0, bar=Bar("at_most", 1.25))
+    found = compare([result("ours", 4.0), plain, result("slow", 6.0, bar=Bar("faster", 1))], "plain")
+    assert [(c.ratio, c.measured) for c in found] == [(2.0, None), (1.0, 2.0), (3.0, 1.5)]
+
+
+def test_a_named_table_stands_below_the_first_with_ratios_of_its_own():
+    results = [result("ours", 4.0), result("plain", 2.0), result("small", 1.0), result("large", 3.0)]
+    for found in results[2:]:
+        found.contender = replace(found.contender, table="Memory")
+    written = section(replace(benchmark(), ratio_to="plain"), results, "Today.")
+    above, _, below = written.partition("**Memory**")
+    assert "ratio to plain" in above
+    assert "2.00x" in above
+    assert "ratio to first line" in below
+    assert "3.00x" in below
 
 
 def test_nothing_is_met_when_ours_or_the_contender_failed():
@@ -148,6 +201,27 @@ def test_a_contender_may_go_on_from_an_earlier_one_of_its_round():
     assert [found.failure for found in results] == [None, None]
 
 
+def test_a_contender_measured_once_has_no_part_in_the_warm_up_and_later_rounds():
+    results = measure(benchmark(Contender("A", quick), Contender("B", quick, once=True)), say=lambda line: None)
+    assert [len(found.runs) for found in results] == [2, 1]
+
+
+def test_a_benchmark_may_have_a_small_one_for_when_time_is_short():
+    small = benchmark(Contender("A", quick))
+    assert replace(small, small=small).sized(quick=True) is small
+    assert replace(small, small=small).sized(quick=False) is not small
+    assert small.sized(quick=True) is small
+
+
+def test_opening_is_not_on_the_clock_and_is_undone(tmp_path):
+    contender = Contender("ours", takes_what_is_open, opens=slow_to_open, arguments={"more": 4}, expected_rows=7)
+    run = run_once(contender, tmp_path, tmp_path / "round")
+    assert run.failure is None
+    assert run.seconds < 0.4
+    assert run.imports > 0.4
+    assert (tmp_path / "round" / "closed").exists()
+
+
 def test_preparing_is_not_on_the_clock(tmp_path):
     run = run_once(Contender("ours", quick, prepare=slow_to_prepare), tmp_path, tmp_path / "round")
     assert run.failure is None
@@ -157,6 +231,12 @@ def test_preparing_is_not_on_the_clock(tmp_path):
 def test_memory_of_child_processes_counts(tmp_path):
     run = run_once(Contender("ours", works_in_a_child), tmp_path, tmp_path / "round")
     assert run.peak > 120_000_000
+
+
+def test_memory_of_counting_the_rows_does_not_count(tmp_path):
+    run = run_once(Contender("ours", quick, rows_of=takes_much_to_count), tmp_path, tmp_path / "round")
+    assert run.rows == 120_000_000
+    assert run.peak < 120_000_000
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.4, "| yes (disturbed) |"), (0.02, "| yes |")])

@@ -1,7 +1,8 @@
-"""The fresh process of one measurement: import, start the clock, work, stop it, look at the result.
+"""The fresh process of one measurement: import, start the clock, work, stop it.
 
 A process of its own gives every contender the same cold start and makes its memory its own. Imports come before the
-clock and are reported beside it: a library takes as long to import for one row as for four million.
+clock and are reported beside it, with what a contender opens then: a library takes as long to import for one row as
+for four million.
 
 The answer goes to a file, as contenders (Spark) print whatever they like.
 """
@@ -13,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 
@@ -23,12 +25,12 @@ def main(request: dict) -> dict:
         started = time.perf_counter()
         for module in request["imports"]:
             importlib.import_module(module)
-        work, rows_of = _function(request["work"]), request["rows_of"]
-        imported = time.perf_counter()
-        rows = work(inputs, folder, **request["arguments"])
-        ended, peak = time.perf_counter(), _peak_bytes()
-        if rows_of:
-            rows = _function(rows_of)(inputs, folder, **request["arguments"])
+        work, opens = _function(request["work"]), request["opens"]
+        with ExitStack() as stack:
+            opened = [stack.enter_context(_function(opens)(folder))] if opens else []
+            imported = time.perf_counter()
+            rows = work(inputs, folder, *opened, **request["arguments"])
+            ended, peak = time.perf_counter(), _peak_bytes()
     except Exception as error:  # noqa: BLE001 - whatever stopped a contender is its result
         return {"failure": f"{type(error).__name__}: {error}"}
     return {"seconds": ended - imported, "imports": imported - started, "peak": peak, "rows": rows}

@@ -10,8 +10,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.bookings.pipeline import contract
+from pipeline_assets.bookings import pipeline as bookings
+from pipeline_assets.contracts import Contract
 from pipeline_assets.definitions import PIPELINES, build_definitions
+from pipeline_assets.orders import pipeline as orders
 from pipeline_assets.settings import PROJECT_ROOT, load_settings
 
 
@@ -69,16 +71,24 @@ def test_every_table_says_where_it_is_and_when_it_is_stale(specs: list[dg.AssetS
         assert "Grain: " in (spec.description or "")
 
 
-def test_every_column_of_customer_bookings_is_traced(specs: list[dg.AssetSpec]) -> None:
-    (spec,) = [spec for spec in specs if spec.key.path == ["bookings", "customer_bookings"]]
+@pytest.mark.parametrize(
+    ("key", "shape", "constants"),
+    [
+        (["bookings", "customer_bookings"], bookings.contract("customer_bookings"), 0),
+        (["orders", "order_headers"], orders.contract("order_headers"), 1),  # LINE_COUNT counts rows
+        (["orders", "order_lines"], orders.contract("order_lines"), 1),  # LINE_NUMBER is a place
+        (["orders", "orders_parquet_datalake"], orders.contract("orders_parquet_datalake"), 0),
+    ],
+)
+def test_every_column_is_traced(specs: list[dg.AssetSpec], key: list[str], shape: Contract, constants: int) -> None:
+    (spec,) = [spec for spec in specs if spec.key.path == key]
 
     traced = spec.metadata["dagster/column_lineage"].deps_by_column
 
-    assert list(traced) == list(contract("customer_bookings").column_names)
-    assert len(traced) == 15
+    assert list(traced) == list(shape.column_names)
     known = {spec.key: {c.name for c in spec.metadata["dagster/column_schema"].columns} for spec in specs}
+    assert sum(not deps for deps in traced.values()) == constants
     for column, deps in traced.items():
-        assert deps, column
         assert all(dep.column_name in known[dep.asset_key] for dep in deps), column
 
 
@@ -86,11 +96,12 @@ def test_personal_data_is_tagged(specs: list[dg.AssetSpec]) -> None:
     tagged = {spec.key.path[-1] for spec in specs if spec.tags.get("personal_data") == "yes"}
 
     assert {"customers", "customer_bookings", "customers_files"} <= tagged
-    assert "daily_spend" not in tagged
+    assert {"orders_files", "order_lines", "orders_parquet_datalake"} <= tagged
+    assert not {"daily_spend", "order_headers", "daily_category_sales"} & tagged
 
 
 def test_the_resources_have_their_public_keys(definitions: dg.Definitions) -> None:
-    assert {"s3", "snowflake", "alerts"} <= set(definitions.resources or {})
+    assert {"s3", "glue", "snowflake", "alerts"} <= set(definitions.resources or {})
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
