@@ -415,7 +415,9 @@ def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: 
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
         )
-        counts = [(f"{schema}.{name}", unit.scalar(f"SELECT COUNT(*) FROM {schema}.{name}")) for schema, name in tables]
+        names = [f"{schema}.{name}" for schema, name in tables]
+        names += [name for (name,) in unit.rows("SELECT DISTINCT TABLE_NAME FROM OPS.LAKE_PARTITIONS ORDER BY 1")]
+        counts = [(name, unit.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
         waiting = unit.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
     checks = [check for answer in answers for check in answer["checks"]]
     print()
