@@ -57,6 +57,14 @@ class Settings(BaseSettings):
 
     s3_endpoint_url: str | None = Field(None, description="S3-compatible endpoint; empty means AWS itself.")
     aws_region: str = Field("eu-west-1", description="Region of the buckets.")
+    aws_endpoint_url: str | None = Field(
+        None, description="Endpoint of AWS services other than S3; empty means AWS itself."
+    )
+    glue_database: str = Field(
+        "pipeline_assets", pattern=r"^[a-z0-9_]+$", description="Database of the lake's tables in the Glue catalog."
+    )
+    glue_crawler: str | None = Field(None, description="Crawler to start after partitions were registered; optional.")
+    alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
     bucket_prefix: str = Field(
         "", pattern=r"^[a-z0-9.-]*$", description="Put before every bucket name, as S3 names are global."
     )
@@ -97,7 +105,7 @@ class Settings(BaseSettings):
             pass
         raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
 
-    @field_validator("s3_endpoint_url")
+    @field_validator("s3_endpoint_url", "aws_endpoint_url")
     @classmethod
     def _endpoint(cls, url: str | None) -> str | None:
         try:

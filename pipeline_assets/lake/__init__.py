@@ -1,8 +1,8 @@
 """Objects: stores for the local file system and S3, landing zones, and what lies in them.
 
 `objects` names an object version, `store` moves bytes, `zones` says what belongs to which dataset, `discovery`
-tells whether anything changed since the last look, `tables` says where the files of a lake table lie. Nothing here
-knows what is inside an object.
+tells whether anything changed since the last look, `tables` says where the files of a lake table lie and
+`glue_catalog` tells Glue; `aws` makes the clients. Nothing here knows what is inside an object.
 """
 
 from pipeline_assets.lake.objects import LandedObject

@@ -10,6 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pipeline_assets.errors import PipelineError
+from pipeline_assets.lake.aws import Aws, aws_errors
+
 logger = logging.getLogger("pipeline_assets.alerts")
 
 
@@ -29,6 +32,34 @@ class Alerts(Protocol):
     def send(self, alert: Alert, at: datetime) -> None: ...
 
 
+SUBJECT_LIMIT = 100  # characters that SNS takes in a subject, printable ASCII
+
+
+class AlertTopic:
+    """An SNS topic: the subject for people's mail, everything as JSON in the message.
+
+    An alert that cannot be sent is logged and goes to `beside`; what it tells of has happened all the same.
+    """
+
+    def __init__(self, aws: Aws, topic_arn: str, beside: Alerts) -> None:
+        self._aws = aws
+        self._topic_arn = topic_arn
+        self._beside = beside
+
+    def send(self, alert: Alert, at: datetime) -> None:
+        self._beside.send(alert, at)
+        subject = f"[{alert.level}] {alert.pipeline}: {alert.subject}"
+        plain = "".join(c if " " <= c <= "~" else " " for c in subject)
+        short = plain if len(plain) <= SUBJECT_LIMIT else plain[: SUBJECT_LIMIT - 3] + "..."
+        try:
+            with aws_errors(f"sending an alert to {self._topic_arn}", "sns:Publish"):
+                self._aws.client("sns").publish(
+                    TopicArn=self._topic_arn, Subject=short, Message=json.dumps(_entry(alert, at), default=str)
+                )
+        except PipelineError as error:
+            logger.error("%s", error)
+
+
 class AlertFile:
     """The embedded stand-in: the log, and one JSON object a line in `path`."""
 
@@ -42,13 +73,16 @@ class AlertFile:
             alert.pipeline,
             alert.subject,
         )
-        entry = {
-            "at": at.isoformat(timespec="seconds") + "Z",
-            "level": alert.level,
-            "pipeline": alert.pipeline,
-            "subject": alert.subject,
-            "facts": dict(alert.facts),
-        }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry, default=str) + "\n")
+            file.write(json.dumps(_entry(alert, at), default=str) + "\n")
+
+
+def _entry(alert: Alert, at: datetime) -> dict[str, object]:
+    return {
+        "at": at.isoformat(timespec="seconds") + "Z",
+        "level": alert.level,
+        "pipeline": alert.pipeline,
+        "subject": alert.subject,
+        "facts": dict(alert.facts),
+    }

@@ -14,7 +14,9 @@ from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
-from pipeline_assets.operations.alerts import AlertFile, Alerts
+from pipeline_assets.lake.aws import Aws
+from pipeline_assets.lake.glue_catalog import GlueCatalog
+from pipeline_assets.operations.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
 
 if TYPE_CHECKING:
@@ -76,11 +78,14 @@ def build_platform(settings: Settings) -> Platform:
     """The platform of one installation; opens no connection and touches no file."""
     lake: Lake
     warehouse: Warehouse
+    catalog: Catalog
+    alerts: Alerts = AlertFile(settings.home / "alerts.jsonl")
     if settings.profile == "local":
         lake = LocalLake(settings.lake_root)
         warehouse = EmbeddedWarehouse(
             settings.warehouse_root, settings.database, settings.warehouse_patience, lake.stage_url
         )
+        catalog = WarehouseCatalog(lake, warehouse, utc_now)
     else:
         lake = S3Lake(
             region=settings.aws_region,
@@ -88,15 +93,19 @@ def build_platform(settings: Settings) -> Platform:
             bucket_prefix=settings.bucket_prefix,
         )
         warehouse = SnowflakeWarehouse(settings)
+        aws = Aws(settings.aws_region, settings.aws_endpoint_url)
+        catalog = GlueCatalog(lake, aws, settings.glue_database, settings.glue_crawler)
+        if settings.alerts_topic_arn:
+            alerts = AlertTopic(aws, settings.alerts_topic_arn, alerts)
     return Platform(
         lake=lake,
         engine=DuckDBEngine(memory_limit=settings.memory_limit, threads=settings.engine_threads),
         warehouse=warehouse,
-        alerts=AlertFile(settings.home / "alerts.jsonl"),
+        alerts=alerts,
         policy=RejectPolicy(settings.reject_share, settings.reject_minimum_rows),
         scratch=settings.scratch_root,
         locks=settings.home / "locks",
         patience=settings.warehouse_patience,
-        catalog=WarehouseCatalog(lake, warehouse, utc_now),
+        catalog=catalog,
         lake_file_bytes=settings.lake_file_mib * 1024 * 1024,
     )

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from pipeline_assets.lake import Lake, LakeTable
-from pipeline_assets.warehouse.connection import Warehouse
+from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 from pipeline_assets.warehouse.schema import LAKE_PARTITIONS
 
 
 class WarehouseCatalog:
     """See `pipeline_assets.lake.tables.Catalog`."""
 
-    def __init__(self, lake: Lake, warehouse: Warehouse, clock: Callable[[], datetime]) -> None:
+    def __init__(self, lake: Lake, warehouse: EmbeddedWarehouse, clock: Callable[[], datetime]) -> None:
         self._lake = lake
         self._warehouse = warehouse
         self._clock = clock

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
-from pipeline_assets.lake import LakeTable
 from pipeline_assets.sqlfiles import statement_kind
 
 if TYPE_CHECKING:
@@ -138,10 +137,6 @@ class Warehouse(ABC):
         """Statements outside a transaction, each committed by itself: DDL, and what people type."""
         with self.connect() as connection:
             yield Unit(connection, transactional=False)
-
-    @abstractmethod
-    def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
-        """Let people query the files of a lake table under its contract's name; safe to repeat."""
 
     def stage(self, bucket: str) -> str:
         """The external stage on a bucket of the lake."""

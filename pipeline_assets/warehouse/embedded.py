@@ -74,6 +74,7 @@ class EmbeddedWarehouse(Warehouse):
             lock.release()
 
     def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
+        """Let people query the files of a lake table under its contract's name; safe to repeat."""
         contract = table.contract
         name = f"{self.database}.{contract.domain.upper()}.{contract.table}"
         if not has_files:  # a pattern that matches nothing is an error to DuckDB

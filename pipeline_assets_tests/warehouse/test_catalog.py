@@ -7,14 +7,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlfluff.core import FluffConfig, Linter
 
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.orders.pipeline import lake_table
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.schema import tables_for
-from pipeline_assets.warehouse.snowflake import external_table
 from pipeline_assets_tests.orders_lake import OrdersLake
 
 TABLE = lake_table()
@@ -84,12 +82,3 @@ def test_a_home_whose_name_is_a_pattern_is_read_alike(tmp_path: Path) -> None:
     lay(lake, "2024-01-10", "1")
     lake.platform.catalog.register(TABLE, ["2024-01-10"])
     assert queried(lake) == [("1", "2024-01-10")]
-
-
-def test_the_external_table_of_snowflake_parses_in_its_dialect() -> None:
-    """It has not run on Snowflake; the emulator has no external tables."""
-    ddl = external_table(TABLE, "OPS.LAKE_ORDERS_STAGING")
-    linted = Linter(config=FluffConfig(overrides={"dialect": "snowflake"})).parse_string(ddl + "\n")
-    assert not linted.violations
-    assert "DT DATE AS (TO_DATE(" in ddl
-    assert "@OPS.LAKE_ORDERS_STAGING/orders_parquet_datalake/" in ddl

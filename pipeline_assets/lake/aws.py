@@ -1,0 +1,96 @@
+"""Clients of AWS services other than the object store: made when they are needed, their errors in our words.
+
+Credentials come from where boto3 finds them (environment, profile, role); nothing here reads or keeps one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import ConfigurationError, LakeError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+_NO_CREDENTIALS = {
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "SignatureDoesNotMatch",
+}
+ATTEMPTS = 8  # with exponential backoff and jitter between them: about half a minute
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Which AWS: `endpoint_url` is set for anything that speaks its protocols elsewhere."""
+
+    region: str
+    endpoint_url: str | None = None
+
+    def client(self, service: str) -> Any:
+        """A client of one service; opens no connection yet."""
+        import boto3
+        from botocore.config import Config
+
+        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+        config = Config(retries=retries, connect_timeout=10, read_timeout=60)
+        # A session of its own: the default one keeps the credentials that the process started with.
+        session = boto3.session.Session()
+        return session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
+
+
+@contextmanager
+def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = ()) -> Iterator[list[str]]:
+    """Turn errors of a call into ours; yields a list that gets the code of an `expected` one instead.
+
+    Args:
+        doing: what failed, for people, e.g. "registering partitions of orders".
+        action: the permission that the call needs, e.g. "glue:GetTable".
+
+    Raises:
+        ConfigurationError: a permission or the credentials are missing; granting them clears it.
+        LakeError: the service refused for another reason or cannot be reached; a retry may clear it.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+    found: list[str] = []
+    try:
+        yield found
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "")
+        if code in expected:
+            found.append(code)
+            return
+        raise _refused(doing, action, code, error) from None
+    except NoCredentialsError:
+        raise ConfigurationError(
+            f"Failed {doing}: there are no AWS credentials.",
+            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role.",
+        ) from None
+    except BotoCoreError as error:
+        raise LakeError(f"Failed {doing}: {error}.", remedy="The state is intact; run again.") from None
+
+
+def slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """As many of some values at a time as a call takes."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+def _refused(doing: str, action: str, code: str, error: ClientError) -> Exception:
+    message = error.response.get("Error", {}).get("Message", "")
+    if code in _DENIED:
+        return ConfigurationError(
+            f"Failed {doing}: the permission {action} is missing.", remedy=f"Grant {action} to the pipeline's role."
+        )
+    if code in _NO_CREDENTIALS:
+        return ConfigurationError(
+            f"Failed {doing}: AWS does not accept the credentials ({code}).", remedy="Renew them and run again."
+        )
+    return LakeError(f"Failed {doing}: {code}: {message}", remedy="The state is intact; run again.")

@@ -1,0 +1,128 @@
+"""The Glue Data Catalog: database, table and partitions of lake tables, for Athena, Spark and whoever asks it.
+
+A partition's folder never changes, so registering it again is no news; only its first file and its last one are.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline_assets.errors import LakeError
+from pipeline_assets.lake.aws import Aws, aws_errors, slices
+from pipeline_assets.lake.store import Lake
+from pipeline_assets.lake.tables import LakeTable
+
+logger = logging.getLogger("pipeline_assets")
+CREATE_LIMIT = 100  # partitions that Glue takes in one BatchCreatePartition
+DELETE_LIMIT = 25  # and in one BatchDeletePartition
+
+
+class GlueCatalog:
+    """See `pipeline_assets.lake.tables.Catalog`. With `crawler` that crawler is started after each registration."""
+
+    def __init__(self, lake: Lake, aws: Aws, database: str, crawler: str | None = None) -> None:
+        self._lake = lake
+        self._aws = aws
+        self._database = database
+        self._crawler = crawler
+
+    def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
+        client = self._aws.client("glue")
+        self._ensure_table(client, table)
+        filled, empty = [], []
+        for partition in sorted(set(partitions)):
+            has_files = next(iter(self._lake.list(table.bucket, table.folder(partition))), None) is not None
+            (filled if has_files else empty).append(partition)
+        self._create(client, table, filled)
+        self._delete(client, table, empty)
+        if self._crawler:
+            self._crawl(client, self._crawler)
+
+    def _ensure_table(self, client: Any, table: LakeTable) -> None:
+        """Create database and table when they are missing; give a table the contract's columns."""
+        name, wanted = table.contract.name, self._table_input(table)
+        doing = f"registering {self._database}.{name} in the Glue catalog"
+        with aws_errors(doing, "glue:GetTable", expected=("EntityNotFoundException",)) as missing:
+            found = client.get_table(DatabaseName=self._database, Name=name)["Table"]
+        if missing:
+            with aws_errors(doing, "glue:CreateDatabase", expected=("AlreadyExistsException",)):
+                client.create_database(DatabaseInput={"Name": self._database})
+            with aws_errors(doing, "glue:CreateTable", expected=("AlreadyExistsException",)):
+                client.create_table(DatabaseName=self._database, TableInput=wanted)
+        elif found["StorageDescriptor"]["Columns"] != wanted["StorageDescriptor"]["Columns"]:
+            with aws_errors(doing, "glue:UpdateTable"):
+                client.update_table(DatabaseName=self._database, TableInput=wanted)
+
+    def _create(self, client: Any, table: LakeTable, partitions: Sequence[str]) -> None:
+        doing = f"registering partitions of {self._database}.{table.contract.name}"
+        for some in slices(partitions, CREATE_LIMIT):
+            with aws_errors(doing, "glue:BatchCreatePartition"):
+                answer = client.batch_create_partition(
+                    DatabaseName=self._database,
+                    TableName=table.contract.name,
+                    PartitionInputList=[
+                        {"Values": [name], "StorageDescriptor": self._storage(table, table.folder(name))}
+                        for name in some
+                    ],
+                )
+            _check(doing, answer, "AlreadyExistsException")
+
+    def _delete(self, client: Any, table: LakeTable, partitions: Sequence[str]) -> None:
+        doing = f"removing empty partitions of {self._database}.{table.contract.name}"
+        for some in slices(partitions, DELETE_LIMIT):
+            with aws_errors(doing, "glue:BatchDeletePartition"):
+                answer = client.batch_delete_partition(
+                    DatabaseName=self._database,
+                    TableName=table.contract.name,
+                    PartitionsToDelete=[{"Values": [name]} for name in some],
+                )
+            _check(doing, answer, "EntityNotFoundException")
+
+    def _crawl(self, client: Any, crawler: str) -> None:
+        doing = f"starting the crawler {crawler}"
+        with aws_errors(doing, "glue:StartCrawler", expected=("CrawlerRunningException",)) as running:
+            client.start_crawler(Name=crawler)
+        if running:
+            logger.info("The crawler %s is running already.", crawler)
+
+    def _table_input(self, table: LakeTable) -> dict[str, Any]:
+        contract = table.contract
+        keys = [
+            {"Name": c.name.lower(), "Type": c.physical_type.lower(), "Comment": c.description}
+            for c in contract.columns
+            if c.partition
+        ]
+        return {
+            "Name": contract.name,
+            "Description": f"{contract.description} Grain: {contract.grain}",
+            "TableType": "EXTERNAL_TABLE",
+            "Parameters": {"classification": "parquet", "EXTERNAL": "TRUE", "contract": contract.version},
+            "PartitionKeys": keys,
+            "StorageDescriptor": self._storage(table, table.prefix),
+        }
+
+    def _storage(self, table: LakeTable, folder: str) -> dict[str, Any]:
+        parquet = "org.apache.hadoop.hive.ql.io.parquet"
+        return {
+            "Columns": [
+                {"Name": c.name.lower(), "Type": c.physical_type.lower(), "Comment": c.description}
+                for c in table.contract.columns
+                if not c.partition
+            ],
+            "Location": self._lake.stage_url(table.bucket) + folder,
+            "InputFormat": f"{parquet}.MapredParquetInputFormat",
+            "OutputFormat": f"{parquet}.MapredParquetOutputFormat",
+            "SerdeInfo": {"SerializationLibrary": f"{parquet}.serde.ParquetHiveSerDe"},
+        }
+
+
+def _check(doing: str, answer: dict[str, Any], harmless: str) -> None:
+    """Batches of Glue succeed as calls and say for each partition what went wrong."""
+    for error in answer.get("Errors", []):
+        detail = error.get("ErrorDetail", {})
+        if detail.get("ErrorCode") != harmless:
+            values = ", ".join(error.get("PartitionValues", []))
+            said = f"{detail.get('ErrorCode')}: {detail.get('ErrorMessage')}"
+            raise LakeError(f"Failed {doing}: {values}: {said}", remedy="The state is intact; run again.")
