@@ -22,7 +22,7 @@ NAME = "orders"
 SOURCE = "orders-source"
 LAKE = "orders-staging"
 LANDING = "incoming/"
-PATTERN = "|".join(f"*{ending}{packed}" for ending in (".json", ".ndjson", ".jsonl") for packed in ("", ".gz"))
+PATTERN = "|".join(f"**/*{ending}{packed}" for ending in (".json", ".ndjson", ".jsonl") for packed in ("", ".gz"))
 
 
 @cache

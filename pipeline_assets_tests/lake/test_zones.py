@@ -59,3 +59,20 @@ def test_objects_of_a_zone_are_those_that_belong(tmp_path: Path) -> None:
         (folder / path).write_text("x")
 
     assert [found.key for found in ZONE.objects(LocalLake(tmp_path))] == ["raw-data/customer_details.csv"]
+
+
+@pytest.mark.parametrize(
+    ("name", "belongs"),
+    [
+        ("x.json", True),
+        ("2026/11/20/x.json", True),
+        ("shop=a/x.JSON", True),
+        ("x.json/part-0", False),
+        ("2026/.tmp/x.json", False),
+        ("2026/.x.json", False),
+        ("2026/x.json.bak", False),
+    ],
+)
+def test_two_stars_stand_for_folders_of_any_depth(name: str, belongs: bool) -> None:
+    zone = Zone("bucket", "incoming/", "**/*.json")
+    assert (landed(f"incoming/{name}") in zone) is belongs
