@@ -286,7 +286,6 @@ def _raw_select(contract: Contract, records: str, first: int) -> str:
     """
     items = contract.items
     tree = _tree([column.path for column in contract.columns], "VARCHAR")
-    mask = json.dumps(_tree([c.path for c in contract.columns] + ([items.path] if items else []), None))
     if items:
         tree[items.path[0]] = [_tree([column.path for column in items.columns], "VARCHAR")]
     texts = ", ".join(f"O.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
@@ -315,11 +314,7 @@ def _raw_select(contract: Contract, records: str, first: int) -> str:
     third = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
         third += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
-    return (
-        f"SELECT {third} FROM (SELECT *, from_json(_RAW, {quoted(json.dumps(_typed_tree(contract)))}) AS T, "
-        f"from_json(_RAW, {quoted(json.dumps(_parents(contract)))}) AS P, "
-        f"json_merge_patch(_RAW, {quoted(mask)})::VARCHAR AS REST FROM ({looked_at}))"
-    )
+    return f"SELECT {third} FROM (SELECT *, {_maps(contract)} FROM ({looked_at}))"
 
 
 def _values(contract: Contract) -> int:
@@ -329,34 +324,6 @@ def _values(contract: Contract) -> int:
 
 def _elements(items: Contract) -> str:
     return quoted(_json_path(items.path)[1:-1] + "[*]")
-
-
-def _names_a_key_twice(contract: Contract) -> str:
-    """Whether a key stands twice in a record, in an object that the contract takes apart, or in an element.
-
-    DuckDB would take the first value, others the last one, and Snowflake refuses such JSON.
-    """
-    twice = "len({keys}) <> len(list_distinct({keys}))"
-    objects = [f"json_keys(_RAW, {_json_path(path)})" for path in ((), *_objects(contract))]
-    tests = [twice.format(keys=keys) for keys in objects]
-    if contract.items:
-        elements = f"json_keys(_RAW, {_elements(contract.items)})"
-        tests.append(f"list_bool_or(list_transform({elements}, lambda k: {twice.format(keys='k')}))")
-    return " OR ".join(f"COALESCE({test}, FALSE)" for test in tests)
-
-
-def _typed_tree(contract: Contract) -> dict[str, Any]:
-    """The structure whose values stay JSON, so that a text has its quotes."""
-    tree = _tree([column.path for column in contract.columns], "JSON")
-    if contract.items:
-        tree[contract.items.path[0]] = [_tree([column.path for column in contract.items.columns], "JSON")]
-    return tree
-
-
-def _parents(contract: Contract) -> dict[str, str]:
-    """The objects and the list of a record as JSON; of objects in objects the outer one."""
-    names = [path[0] for path in _objects(contract)] + ([contract.items.path[0]] if contract.items else [])
-    return dict.fromkeys(names or ["__none"], "JSON")
 
 
 def _looks_odd(text: str) -> str:
@@ -372,23 +339,23 @@ def _mistyped(contract: Contract) -> str:
     """The number from 1 of the first column whose JSON value is of a wrong type; the list counts as the last."""
     cases = []
     for number, column in enumerate(contract.columns, 1):
-        wrong = _is_wrong(column, f"T.{_member(column.path)}")
+        wrong = _is_wrong(column, _at(column.path))
         for parent in _objects(contract):
             if len(parent) == 1 and number - 1 == _first_below(contract, parent):
-                wrong += f" OR NOT starts_with(P.{_member(parent)}, '{{')"
+                wrong += f" OR NOT starts_with({_at(parent)}, '{{')"
         cases.append(f"WHEN {wrong} THEN {number}")
     if contract.items:
-        cases.append(f"WHEN NOT starts_with(P.{_member(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
+        cases.append(f"WHEN NOT starts_with({_at(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
     return f"CASE WHEN _RAW IS NULL OR _MALFORMED THEN NULL::INTEGER {' '.join(cases)} END"
 
 
 def _items_mistyped(items: Contract) -> str:
     """For each element the same number, as a list."""
     cases = " ".join(
-        f"WHEN {_is_wrong(column, f'i.{_member(column.path)}')} THEN {number}"
+        f"WHEN {_is_wrong(column, _in_element(column.path))} THEN {number}"
         for number, column in enumerate(items.columns, 1)
     )
-    listed = f"T.{_member(items.path)}"
+    listed = f"M{len(items.path)}.{_member(items.path)}"
     return (
         f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN list_transform({listed}, lambda i: CASE {cases} END) END"
     )
@@ -399,27 +366,83 @@ def _is_wrong(column: Column, value: str) -> str:
     return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
 
 
+def _maps(contract: Contract) -> str:
+    """M0, M1, …: the record, and the objects and the list at each depth in it, as maps from key to JSON.
+
+    Functions that take JSON apart round numbers to doubles; a cast that keeps their digits needs a key to start from.
+    """
+    keys = "MAP(VARCHAR, JSON)"
+    paths = [*_objects(contract), *([contract.items.path] if contract.items else [])]
+    trees: list[Any] = [keys]
+    for depth in range(1, max(map(len, paths), default=0) + 1):
+        trees.append(_tree([path for path in paths if len(path) == depth], keys))
+    if contract.items:
+        trees[len(contract.items.path)][contract.items.path[0]] = [keys]
+    return ", ".join(
+        f"from_json('{{\"r\":' || _RAW || '}}', {quoted(json.dumps(_EXACT | {'r': tree}))}).r AS M{depth}"
+        for depth, tree in enumerate(trees)
+    )
+
+
+def _at(path: tuple[str, ...]) -> str:
+    """The JSON at a path, from the maps: a text has its quotes there."""
+    parent = f"M{len(path) - 1}{'.' * (len(path) > 1)}{_member(path[:-1])}"
+    return f"{parent}[{quoted(path[-1])}]"
+
+
+def _in_element(path: tuple[str, ...]) -> str:
+    """The same in an element `i` of the list."""
+    value = f"i[{quoted(path[0])}]"
+    return f"json_extract({value}, {_json_path(path[1:])})" if len(path) > 1 else value
+
+
+def _names_a_key_twice(contract: Contract) -> str:
+    """Whether a key stands twice in a record, in an object that the contract takes apart, or in an element.
+
+    DuckDB makes no map of such an object. Else it would take the first value, others the last one, and Snowflake
+    refuses such JSON.
+    """
+    tests = ["_RAW IS NOT NULL AND M0 IS NULL"]
+    for path in _objects(contract):
+        tests.append(f"starts_with({_at(path)}, '{{') AND M{len(path)}.{_member(path)} IS NULL")
+    if contract.items:
+        maps = f"list_count(M{len(contract.items.path)}.{_member(contract.items.path)})"
+        objects = (
+            f"list_filter(json_extract(_RAW, {_elements(contract.items)}), lambda i: starts_with(i::VARCHAR, '{{'))"
+        )
+        tests.append(f"CASE WHEN {maps} < len(_ITEMS) THEN {maps} < len({objects}) END")
+    return " OR ".join(f"COALESCE({test}, FALSE)" for test in tests)
+
+
 def _rescued(contract: Contract) -> str:
     """The record without what the contract knows, as JSON text, or NULL."""
-    rest = "REST"
-    for path in sorted(_objects(contract), key=len, reverse=True):
-        emptied = quoted(json.dumps(_tree([path], None)))
-        rest = (
-            f"CASE WHEN json_extract({rest}, {_json_path(path)})::VARCHAR = '{{}}' "
-            f"THEN json_merge_patch({rest}, {emptied}) ELSE {rest} END"
-        )
-    return f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN NULLIF(({rest})::VARCHAR, '{{}}') END"
+    return f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN {_rest(contract, ())} END"
+
+
+def _rest(contract: Contract, path: tuple[str, ...]) -> str:
+    """What is left of the record, or of an object in it."""
+    depth = len(path)
+    known = {column.path[depth] for column in contract.columns if column.path[:depth] == path}
+    known |= {contract.items.path[depth]} if contract.items and contract.items.path[:depth] == path else set()
+    inner = [found for found in _objects(contract) if found[:-1] == path]
+    below = ", ".join(f"{quoted(json.dumps(found[-1]))} || ':' || {_rest(contract, found)}" for found in inner)
+    return _without(f"M{depth}{'.' * bool(path)}{_member(path)}", known, f"[{below}]" if below else "[]")
 
 
 def _items_rescued(items: Contract) -> str:
     """The same for each element, as a list, or NULL when none has any."""
-    mask = quoted(json.dumps(_tree([column.path for column in items.columns], None)))
-    known = ", ".join(sorted({quoted(column.path[0]) for column in items.columns}))
+    known = {column.path[0] for column in items.columns}
+    listed = f"list_transform(M{len(items.path)}.{_member(items.path)}, lambda i: {_without('i', known, '[]')})"
+    return f"CASE WHEN list_count({listed}) > 0 THEN {listed} END"
+
+
+def _without(keys: str, known: set[str], more: str) -> str:
+    """A map as the text of a JSON object without the known keys, or NULL when nothing is left."""
+    names = ", ".join(map(quoted, sorted(known)))
     return (
-        f"CASE WHEN _RAW IS NOT NULL AND len(list_filter(flatten(json_keys(_RAW, {_elements(items)})), "
-        f"lambda k: k NOT IN ({known}))) > 0 THEN list_transform(json_extract(_RAW, {_elements(items)}), "
-        f"lambda i: CASE WHEN starts_with(i::VARCHAR, '{{') THEN "
-        f"NULLIF(json_merge_patch(i, {mask})::VARCHAR, '{{}}') END) END"
+        f"NULLIF('{{' || array_to_string(list_concat(list_transform(list_filter(map_entries({keys}), "
+        f"lambda e: e.key NOT IN ({names})), lambda e: to_json(e.key)::VARCHAR || ':' || "
+        f"COALESCE(e.value::VARCHAR, 'null')), {more}), ',') || '}}', '{{}}')"
     )
 
 
