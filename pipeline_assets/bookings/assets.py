@@ -12,15 +12,14 @@ from pipeline_assets.bookings.pipeline import NAME, contract, pipeline
 from pipeline_assets.operations.assets import (
     RunRequestConfig,
     batch_metadata,
+    batch_results,
     classification_tags,
     column_lineage,
     column_schema,
     source_spec,
-    table_result,
     table_spec,
+    take_batch,
 )
-from pipeline_assets.operations.landing import run_batch
-from pipeline_assets.operations.pipeline import Request
 from pipeline_assets.operations.platform import Platform
 
 if TYPE_CHECKING:
@@ -75,10 +74,8 @@ def build_assets(settings: "Settings") -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: RunRequestConfig, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
         """Take every landed file the ledger does not know, join, publish."""
-        request = Request(config.reprocess, config.replay, tuple(config.replay_ids) if config.replay_ids else None)
-        report = run_batch(platform, pipeline(), context.run.run_id, request)
-        for name in ("customers", "customer_bookings", "daily_spend"):
-            yield table_result(report, contract(name), platform)
+        report = take_batch(context, config, platform, pipeline())
+        yield from batch_results(report, pipeline(), platform)
         for uri in report.handed_out:
             yield dg.MaterializeResult(asset_key=CSV, metadata=batch_metadata(report) | {"dagster/uri": uri})
 

@@ -9,7 +9,7 @@ import dagster as dg
 from pipeline_assets.bookings.assets import build_assets, source_specs
 from pipeline_assets.bookings.checks import build_checks
 from pipeline_assets.bookings.pipeline import BUCKET, LANDING, NAME
-from pipeline_assets.operations.automation import backstop, doorbell, pipeline_job
+from pipeline_assets.operations.automation import pipeline_definitions
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 def build(settings: Settings) -> dg.Definitions:
     """Everything of this pipeline."""
-    checks = build_checks()
-    job = pipeline_job(NAME, checks, "Take what landed in raw-data/ up to DAILY_SPEND.")
-    return dg.Definitions(
+    return pipeline_definitions(
+        NAME,
         assets=[*source_specs(), build_assets(settings)],
-        asset_checks=[checks],
-        jobs=[job],
-        sensors=[doorbell(NAME, BUCKET, [LANDING], job, settings.sensor_interval)],
-        schedules=[backstop(NAME, job, settings.schedule)],
+        checks=build_checks(),
+        description="Take what landed in raw-data/ up to DAILY_SPEND.",
+        landing=(BUCKET, [LANDING]),
+        settings=settings,
     )

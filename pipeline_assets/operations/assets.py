@@ -6,7 +6,7 @@ column lineage from the SQL.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,7 +17,8 @@ from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.lake import LakeTable
-from pipeline_assets.operations.pipeline import BatchReport, Dataset
+from pipeline_assets.operations.landing import run_batch
+from pipeline_assets.operations.pipeline import BatchReport, Dataset, Pipeline, Request
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.sqlfiles import column_sources, load_sql
 
@@ -30,6 +31,22 @@ class RunRequestConfig(dg.Config):
     reprocess: bool = False
     replay: bool = False
     replay_ids: list[str] | None = None
+
+
+def take_batch(
+    context: dg.AssetExecutionContext, config: RunRequestConfig, platform: Platform, pipeline: Pipeline
+) -> BatchReport:
+    """Run one batch as this Dagster run asks for it."""
+    ids = tuple(config.replay_ids) if config.replay_ids else None
+    return run_batch(platform, pipeline, context.run.run_id, Request(config.reprocess, config.replay, ids))
+
+
+def batch_results(report: BatchReport, pipeline: Pipeline, platform: Platform) -> Iterator[dg.MaterializeResult]:
+    """The materializations of everything that a pipeline keeps, in the warehouse and in the lake."""
+    for contract in pipeline.targets:
+        yield table_result(report, contract, platform)
+    for table in pipeline.lake_tables:
+        yield lake_result(report, table, platform)
 
 
 def column_schema(contract: Contract) -> dg.TableSchema:

@@ -7,13 +7,41 @@ announced.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from pipeline_assets.lake.discovery import Cursor, look
 from pipeline_assets.operations.alerts import Alert
 from pipeline_assets.operations.platform import Platform
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+
+def pipeline_definitions(
+    name: str,
+    *,
+    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition],
+    checks: dg.AssetChecksDefinition,
+    description: str,
+    landing: tuple[str, Sequence[str]],
+    settings: Settings,
+) -> dg.Definitions:
+    """Everything of one pipeline: its assets and checks, one job over them, a doorbell and a backstop.
+
+    `landing` is a bucket and the prefixes in it that the doorbell watches.
+    """
+    job = pipeline_job(name, checks, description)
+    bucket, prefixes = landing
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[checks],
+        jobs=[job],
+        sensors=[doorbell(name, bucket, prefixes, job, settings.sensor_interval)],
+        schedules=[backstop(name, job, settings.schedule)],
+    )
 
 
 def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) -> dg.UnresolvedAssetJobDefinition:

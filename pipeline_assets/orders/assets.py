@@ -10,15 +10,13 @@ import dagster as dg
 
 from pipeline_assets.operations.assets import (
     RunRequestConfig,
+    batch_results,
     column_lineage,
-    lake_result,
     lake_spec,
     source_spec,
-    table_result,
     table_spec,
+    take_batch,
 )
-from pipeline_assets.operations.landing import run_batch
-from pipeline_assets.operations.pipeline import Request
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.orders.pipeline import NAME, contract, lake_table, pipeline
 
@@ -71,10 +69,7 @@ def build_assets(settings: "Settings") -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: RunRequestConfig, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult]:
         """Take every landed file the ledger does not know, flatten, publish."""
-        request = Request(config.reprocess, config.replay, tuple(config.replay_ids) if config.replay_ids else None)
-        report = run_batch(platform, pipeline(), context.run.run_id, request)
-        for name in ("order_headers", "order_lines", "daily_category_sales"):
-            yield table_result(report, contract(name), platform)
-        yield lake_result(report, lake_table(), platform)
+        report = take_batch(context, config, platform, pipeline())
+        yield from batch_results(report, pipeline(), platform)
 
     return orders_batch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.operations.automation import backstop, doorbell, pipeline_job
+from pipeline_assets.operations.automation import pipeline_definitions
 from pipeline_assets.orders.assets import build_assets, source_specs
 from pipeline_assets.orders.checks import build_checks
 from pipeline_assets.orders.pipeline import LANDING, NAME, SOURCE
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 
 def build(settings: Settings) -> dg.Definitions:
     """Everything of this pipeline."""
-    checks = build_checks()
-    job = pipeline_job(NAME, checks, "Take what landed in incoming/ up to the lake and DAILY_CATEGORY_SALES.")
-    return dg.Definitions(
+    return pipeline_definitions(
+        NAME,
         assets=[*source_specs(), build_assets(settings)],
-        asset_checks=[checks],
-        jobs=[job],
-        sensors=[doorbell(NAME, SOURCE, [LANDING], job, settings.sensor_interval)],
-        schedules=[backstop(NAME, job, settings.schedule)],
+        checks=build_checks(),
+        description="Take what landed in incoming/ up to the lake and DAILY_CATEGORY_SALES.",
+        landing=(SOURCE, [LANDING]),
+        settings=settings,
     )
