@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.delimited_reader import DelimitedReader
-from pipeline_assets.engine.document_reader import ITEM_COLUMNS, DocumentReader, items_select, no_items
+from pipeline_assets.engine.document_reader import DocumentReader
+from pipeline_assets.engine.document_sql import ITEM_COLUMNS, items_select, no_items
 from pipeline_assets.engine.inputs import GROUP, KNOWN, Input, quoted
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
 from pipeline_assets.engine.partitions import lay_out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,13 +64,16 @@ def test_the_session_sees_what_a_reader_of_single_records_sees(
     assert bad == expected_bad
 
 
+NUMBER = re.compile(r"[+-]?[0-9]+([.][0-9]*)?")
+
+
 def _both(folder: Path, content: bytes, compressed: bool) -> tuple:
     plain = folder / "plain.csv"
     plain.write_bytes(content)
     expected_good, expected_bad = [], []
     for record in tolerant_records(plain, sniff(plain)):
         amount = record.fields[2].strip(" ") if record.fields else ""
-        if record.fields is None or amount in ("x", "1e3"):
+        if record.fields is None or (amount and not NUMBER.fullmatch(amount)):
             expected_bad.append((record.line, record.raw))
         else:
             expected_good.append((record.fields[0].strip(" ") or None, record.fields[1] or None, amount or None))
@@ -82,7 +86,7 @@ def _both(folder: Path, content: bytes, compressed: bool) -> tuple:
         bad = [(record.line, record.raw) for record in session.bad_records("things")]
         assert outcome.rejection is None
         assert outcome.read == len(good) + len(bad)
-    numbers = [None if amount is None else float(amount.strip('"')) for *_, amount in expected_good]
+    numbers = [None if amount is None else float(amount) for *_, amount in expected_good]
     expected = [(key, text, number) for (key, text, _), number in zip(expected_good, numbers, strict=True)]
     found = [(key, text, None if amount is None else float(amount)) for key, text, amount in good]
     return found, bad, expected, expected_bad

@@ -1,0 +1,279 @@
+"""The SQL that takes JSON records apart: DuckDB's own, as it hangs on what its JSON functions do.
+
+All values come out as text, numbers with the digits that they had. Texts do not tell an object from a text that looks
+like one, so records with anything odd about them, few as a rule, keep their raw form for a second look.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.engine.documents import LARGEST_RECORD, Layout
+from pipeline_assets.engine.inputs import path_list, quoted
+from pipeline_assets.engine.reading import Columns, validation_select
+from pipeline_assets.sqlfiles import transpile
+
+# What a table of records carries beside the contract's columns.
+ITEM_COLUMNS = ("_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED")
+# A decimal in the structure makes DuckDB 2.0.0 keep the digits of every number in it: 25.00 stays 25.00.
+_EXACT = {"__exact": "DECIMAL(1,0)"}
+
+
+def items_select(items: Contract, source: str, kept: Sequence[str]) -> str:
+    """One row per element of the lists of `source`: typed columns, `_POSITION` from 1, `_RESCUED`, `_FAULT`, `kept`."""
+    texts = ", ".join(f"_ITEM.{_member(c.path)} AS C{index}" for index, c in enumerate(items.columns))
+    raw = (
+        f"SELECT * EXCLUDE (_ITEMS_RESCUED, _ITEMS_MISTYPED), list_extract(_ITEMS_RESCUED, _POSITION) AS "
+        f"_RESCUED, list_extract(_ITEMS_MISTYPED, _POSITION) AS {MISTYPED}, {texts} FROM "
+        f"(SELECT {', '.join((*kept, '_ITEMS_RESCUED', '_ITEMS_MISTYPED'))}, UNNEST(_ITEMS) AS _ITEM, "
+        f"generate_subscripts(_ITEMS, 1)::BIGINT AS _POSITION FROM ({source}))"
+    )
+    typed = transpile(validation_select(items, positions(items), (*kept, "_RESCUED", "_POSITION", MISTYPED)), "duckdb")
+    return f"WITH RAW AS ({raw}) SELECT * EXCLUDE ({MISTYPED}) FROM ({typed})"
+
+
+def no_items(items: Contract) -> str:
+    """`ITEM_COLUMNS` of rows that come without their lists, as they are published already."""
+
+    def struct(level: dict[str, Any]) -> str:
+        return "STRUCT(" + ", ".join(f'"{k}" {struct(v) if isinstance(v, dict) else v}' for k, v in level.items()) + ")"
+
+    kinds = (struct(_tree([column.path for column in items.columns], "VARCHAR")), "VARCHAR", "INTEGER")
+    return "".join(f", NULL::{kind}[] AS {name}" for kind, name in zip(kinds, ITEM_COLUMNS, strict=True))
+
+
+def scan(paths: list[Path], layout: Layout) -> str:
+    """Every record as JSON; a malformed line is NULL, a malformed file of another layout an error."""
+    tolerant = ", ignore_errors = true" if layout == "newline_delimited" else ""
+    return (
+        f"read_json_objects({path_list(paths)}, format = '{layout}', compression = 'uncompressed', "
+        f"maximum_object_size = {LARGEST_RECORD}{tolerant})"
+    )
+
+
+def raw_select(contract: Contract, records: str, first: int) -> str:
+    """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
+
+    The first look counts all values in a record: when there are as many as the contract has and none of those is
+    missing, no other can be among them.
+    """
+    items = contract.items
+    tree = _tree([column.path for column in contract.columns], "VARCHAR")
+    if items:
+        tree[items.path[0]] = [_tree([column.path for column in items.columns], "VARCHAR")]
+    texts = ", ".join(f"O.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
+    parsed = (
+        f"SELECT CAST(file_index + {first} AS INTEGER) AS _FILE, json::VARCHAR AS J, "
+        f"from_json(json, {quoted(json.dumps(_EXACT | tree))}) AS O, "
+        "len(json_type(json, '$..*')) AS _VALUES"
+    )
+    expected = str(_values(contract) + (items is not None))
+    odd = [_looks_odd(f"C{index}") for index in range(len(contract.columns))]
+    listed = ""
+    if items:
+        listed = f", O.{_member(items.path)} AS _ITEMS"
+        tests = " OR ".join(_looks_odd(f"i.{_member(column.path)}") for column in items.columns)
+        expected += f" + len(_ITEMS) * {_values(items) + 1}"
+        any_odd = f"list_bool_or(list_transform(_ITEMS, lambda i: {tests}))"
+        odd.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_odd} END")
+    odd.append(f"_VALUES <> {expected}")
+    looked_at = (
+        f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
+        f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in odd)} THEN J END AS _RAW "
+        f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
+    )
+    columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
+    malformed = f"_MALFORMED OR {_names_a_key_twice(contract)} AS _MALFORMED"
+    third = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
+    if items:
+        third += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+    return f"SELECT {third} FROM (SELECT *, {_maps(contract)} FROM ({looked_at}))"
+
+
+def _values(contract: Contract) -> int:
+    """How many values a whole record has, the objects in it included and its list left out."""
+    return len({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path) + 1)})
+
+
+def _elements(items: Contract) -> str:
+    return quoted(json_path(items.path)[1:-1] + "[*]")
+
+
+def _looks_odd(text: str) -> str:
+    """Whether a text is missing, or may have been an object, a list or true/false in the JSON."""
+    # Digits, capitals and signs, which most texts start with, come before the bracket and need no other test.
+    return (
+        f"CASE WHEN {text} < '[' THEN FALSE ELSE COALESCE(starts_with({text}, '{{') OR starts_with({text}, '[') "
+        f"OR {text} = 'true' OR {text} = 'false', TRUE) END"
+    )
+
+
+def _mistyped(contract: Contract) -> str:
+    """The number from 1 of the first column whose JSON value is of a wrong type; the list counts as the last."""
+    cases = []
+    for number, column in enumerate(contract.columns, 1):
+        wrong = _is_wrong(column, _at(column.path))
+        for parent in objects(contract):
+            if len(parent) == 1 and number - 1 == _first_below(contract, parent):
+                wrong += f" OR NOT starts_with({_at(parent)}, '{{')"
+        cases.append(f"WHEN {wrong} THEN {number}")
+    if contract.items:
+        cases.append(f"WHEN NOT starts_with({_at(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
+    return f"CASE WHEN _RAW IS NULL OR _MALFORMED THEN NULL::INTEGER {' '.join(cases)} END"
+
+
+def _items_mistyped(items: Contract) -> str:
+    """For each element the same number, as a list."""
+    cases = " ".join(
+        f"WHEN {_is_wrong(column, _in_element(column.path))} THEN {number}"
+        for number, column in enumerate(items.columns, 1)
+    )
+    listed = f"M{len(items.path)}.{_member(items.path)}"
+    return (
+        f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN list_transform({listed}, lambda i: CASE {cases} END) END"
+    )
+
+
+def _is_wrong(column: Column, value: str) -> str:
+    wrong = f"starts_with({value}, '{{') OR starts_with({value}, '[')"
+    return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
+
+
+def _maps(contract: Contract) -> str:
+    """M0, M1, …: the record, and the objects and the list at each depth in it, as maps from key to JSON.
+
+    Functions that take JSON apart round numbers to doubles; a cast that keeps their digits needs a key to start from.
+    """
+    keys = "MAP(VARCHAR, JSON)"
+    paths = [*objects(contract), *([contract.items.path] if contract.items else [])]
+    trees: list[Any] = [keys]
+    for depth in range(1, max(map(len, paths), default=0) + 1):
+        trees.append(_tree([path for path in paths if len(path) == depth], keys))
+    if contract.items:
+        trees[len(contract.items.path)][contract.items.path[0]] = [keys]
+    return ", ".join(
+        f"from_json('{{\"r\":' || _RAW || '}}', {quoted(json.dumps(_EXACT | {'r': tree}))}).r AS M{depth}"
+        for depth, tree in enumerate(trees)
+    )
+
+
+def _at(path: tuple[str, ...]) -> str:
+    """The JSON at a path, from the maps: a text has its quotes there."""
+    parent = f"M{len(path) - 1}{'.' * (len(path) > 1)}{_member(path[:-1])}"
+    return f"{parent}[{quoted(path[-1])}]"
+
+
+def _in_element(path: tuple[str, ...]) -> str:
+    """The same in an element `i` of the list."""
+    value = f"i[{quoted(path[0])}]"
+    return f"json_extract({value}, {json_path(path[1:])})" if len(path) > 1 else value
+
+
+def _names_a_key_twice(contract: Contract) -> str:
+    """Whether a key stands twice in a record, in an object that the contract takes apart, or in an element.
+
+    DuckDB makes no map of such an object. Else it would take the first value, others the last one, and Snowflake
+    refuses such JSON.
+    """
+    tests = ["_RAW IS NOT NULL AND M0 IS NULL"]
+    for path in objects(contract):
+        tests.append(f"starts_with({_at(path)}, '{{') AND M{len(path)}.{_member(path)} IS NULL")
+    if contract.items:
+        maps = f"list_count(M{len(contract.items.path)}.{_member(contract.items.path)})"
+        listed = (
+            f"list_filter(json_extract(_RAW, {_elements(contract.items)}), lambda i: starts_with(i::VARCHAR, '{{'))"
+        )
+        tests.append(f"CASE WHEN {maps} < len(_ITEMS) THEN {maps} < len({listed}) END")
+    return " OR ".join(f"COALESCE({test}, FALSE)" for test in tests)
+
+
+def _rescued(contract: Contract) -> str:
+    """The record without what the contract knows, as JSON text, or NULL."""
+    return f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN {_rest(contract, ())} END"
+
+
+def _rest(contract: Contract, path: tuple[str, ...]) -> str:
+    """What is left of the record, or of an object in it."""
+    depth = len(path)
+    known = {column.path[depth] for column in contract.columns if column.path[:depth] == path}
+    known |= {contract.items.path[depth]} if contract.items and contract.items.path[:depth] == path else set()
+    inner = [found for found in objects(contract) if found[:-1] == path]
+    below = ", ".join(f"{quoted(json.dumps(found[-1]))} || ':' || {_rest(contract, found)}" for found in inner)
+    return _without(f"M{depth}{'.' * bool(path)}{_member(path)}", known, f"[{below}]" if below else "[]")
+
+
+def _items_rescued(items: Contract) -> str:
+    """The same for each element, as a list, or NULL when none has any."""
+    known = {column.path[0] for column in items.columns}
+    listed = f"list_transform(M{len(items.path)}.{_member(items.path)}, lambda i: {_without('i', known, '[]')})"
+    return f"CASE WHEN list_count({listed}) > 0 THEN {listed} END"
+
+
+def _without(keys: str, known: set[str], more: str) -> str:
+    """A map as the text of a JSON object without the known keys, or NULL when nothing is left."""
+    names = ", ".join(map(quoted, sorted(known)))
+    return (
+        f"NULLIF('{{' || array_to_string(list_concat(list_transform(list_filter(map_entries({keys}), "
+        f"lambda e: e.key NOT IN ({names})), lambda e: to_json(e.key)::VARCHAR || ':' || "
+        f"COALESCE(e.value::VARCHAR, 'null')), {more}), ',') || '}}', '{{}}')"
+    )
+
+
+def positions(contract: Contract) -> Columns:
+    """Every column of a JSON contract has its text, be it NULL."""
+    return Columns({name: index for index, name in enumerate(contract.column_names)}, (), (), ())
+
+
+def objects(contract: Contract) -> list[tuple[str, ...]]:
+    """The paths of the objects in a record that the contract takes apart."""
+    return sorted({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path))})
+
+
+def _first_below(contract: Contract, path: tuple[str, ...]) -> int:
+    """The index of the first column inside an object, a required one if it has any."""
+    below = [i for i, column in enumerate(contract.columns) if column.path[: len(path)] == path]
+    return next((i for i in below if contract.columns[i].required), below[0])
+
+
+def _tree(paths: Sequence[tuple[str, ...]], leaf: object) -> dict[str, Any]:
+    """Paths as nested objects."""
+    tree: dict[str, Any] = {}
+    for path in paths:
+        level = tree
+        for step in path[:-1]:
+            level = level.setdefault(step, {})
+        level[path[-1]] = leaf
+    return tree
+
+
+def json_path(path: Sequence[str]) -> str:
+    """A path as a SQL literal."""
+    return quoted("$" + "".join(f'."{step}"' for step in path))
+
+
+def _member(path: Sequence[str]) -> str:
+    return ".".join(f'"{step}"' for step in path)
+
+
+def present(path: Sequence[str]) -> str:
+    """An expression that is not NULL when the value at a path is there; a star stands for any element."""
+    text = "$" + "".join("[*]" if step == "*" else f'."{step}"' for step in path)
+    if "*" in path:
+        return f"list_extract(json_extract(J, {quoted(text)}), 1)"
+    return f"NULLIF(json_extract(J, {quoted(text)})::VARCHAR, 'null')"
+
+
+def told(path: Sequence[str]) -> str:
+    return ".".join(path).replace(".*", "[]")
+
+
+def expected_names(contract: Contract) -> list[str]:
+    names = [told(column.path) for column in contract.columns]
+    if contract.items:
+        names += [told((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
+    return list(dict.fromkeys(names))
