@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Rows of a row group: enough to compress, few enough to know the size of a file while it grows.
 _ROW_GROUP = 61_440
 _BATCH = 16_384  # rows that travel together; whoever holds one row holds them all
-_PASS_ROWS = 750_000
+_PASS_ROWS = 500_000
 _THREADS = 2
 
 

@@ -159,6 +159,16 @@ def test_what_does_not_fit_into_a_small_file_opens_a_new_one(tmp_path: Path) -> 
     assert len(lake.files()) > 1
 
 
+@pytest.mark.usefixtures("_small_groups")
+def test_a_file_above_the_target_keeps_the_orders_that_lie_in_it(tmp_path: Path) -> None:
+    """Only new orders open a file: one that lay there would be gone for a moment, and its file change at every run."""
+    lake = LakeFolder(tmp_path, 1)
+    lake.put(f"dt={ONE}/a.parquet", {f"{n:02}": ("a", "b") for n in range(20)})
+    layout = lake.run({f"{n:02}": placed(ONE, "c", "d", "e") for n in range(15)})
+
+    assert laid(layout.written) == [(f"dt={ONE}/a.parquet", ONE, 55)]
+
+
 # --- orders that move or vanish ------------------------------------------------------------------------------
 
 
