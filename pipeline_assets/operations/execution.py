@@ -130,13 +130,14 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
 
 
 def _was_interrupted(result: ExecutionResult) -> bool:
-    """Whether Dagster's own handler turned Ctrl-C or SIGTERM into a failed step."""
-    return any(
-        event.is_step_failure
-        and event.step_failure_data.error
-        and event.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError"
-        for event in result.all_events
-    )
+    """Whether Ctrl-C or SIGTERM became a failed step, by Dagster's own handler or as a query that DuckDB gave up."""
+    for event in result.all_events:
+        error = event.step_failure_data.error if event.is_step_failure else None
+        while error:
+            if error.cls_name == "DagsterExecutionInterruptedError" or "Query interrupted" in error.message:
+                return True
+            error = error.cause
+    return False
 
 
 def _error(result: ExecutionResult) -> str:

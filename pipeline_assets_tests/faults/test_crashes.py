@@ -21,7 +21,7 @@ from pipeline_assets_tests.faults.scenarios import SCENARIOS, Scenario
 from pipeline_assets_tests.pipeline_lake import PipelineLake
 
 # Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
-STATEMENTS = 5
+STATEMENTS = 9
 
 
 @dataclass

@@ -91,7 +91,7 @@ runs = st.builds(Run, reprocess=st.booleans()) | st.just(Run(replay=True))
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(deliveries, deliveries, runs), min_size=4, max_size=8))
 def test_any_interleaving_gives_the_tables_and_the_lake_of_one_clean_run(events: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
