@@ -33,8 +33,7 @@ class GlueCatalog:
         self._ensure_table(client, table)
         filled, empty = [], []
         for partition in sorted(set(partitions)):
-            has_files = next(iter(self._lake.list(table.bucket, table.folder(partition))), None) is not None
-            (filled if has_files else empty).append(partition)
+            (filled if table.files(self._lake, partition) else empty).append(partition)
         self._create(client, table, filled)
         self._delete(client, table, empty)
         if self._crawler:

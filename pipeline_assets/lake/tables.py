@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.lake.objects import LandedObject
+from pipeline_assets.lake.store import Lake
+from pipeline_assets.lake.zones import Zone
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,11 @@ class LakeTable:
     def folder(self, partition: str) -> str:
         """The prefix of the files of one partition, in Hive's notation."""
         return f"{self.prefix}{self.partition_column.lower()}={partition}/"
+
+    def files(self, lake: Lake, partition: str) -> list[LandedObject]:
+        """The files of one partition by key; what else somebody left in its folder (`_SUCCESS`, notes) is none."""
+        zone = Zone(self.bucket, self.folder(partition), "*.parquet")
+        return sorted(zone.objects(lake), key=lambda file: file.key)
 
 
 class Catalog(Protocol):

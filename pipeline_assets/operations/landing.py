@@ -115,7 +115,7 @@ def _finish(platform: Platform, pipeline: Pipeline, batch_id: str, *, hand_out: 
                     platform.lake.delete([platform.lake.uri(bucket, target), landed.uri])
                 else:
                     handed_out.append(platform.lake.move(bucket, landed.key, target))
-        if noted := platform.lake.head(platform.lake.uri(bucket, prefix + CATALOG)):
+        for noted in list(platform.lake.list(bucket, prefix + CATALOG)):
             _register(platform, pipeline, noted)
     platform.lake.delete_prefix(bucket, prefix)
     return handed_out
@@ -125,9 +125,8 @@ def _register(platform: Platform, pipeline: Pipeline, noted: LandedObject) -> No
     """Make the partitions known that a batch wrote; its note of them goes last, so a killed run is made up for."""
     with _scratch(platform.scratch / pipeline.name / "catalog") as folder:
         partitions = json.loads(platform.lake.fetch(noted, folder).read_text(encoding="utf-8"))
-    for table in pipeline.lake_tables:
-        if names := partitions.get(table.contract.name):
-            platform.catalog.register(table, names)
+    (table,) = (table for table in pipeline.lake_tables if table.contract.name == noted.key.rpartition("/")[2])
+    platform.catalog.register(table, partitions)
 
 
 def _discover(platform: Platform, pipeline: Pipeline, request: Request) -> _Found:

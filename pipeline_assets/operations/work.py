@@ -28,7 +28,7 @@ STAGING = "staging/"
 REMOVE = "remove/"
 RELEASE = "release/"
 HAND_OUT = "publish/"
-CATALOG = "catalog.json"  # the partitions to register when all that is done
+CATALOG = "catalog/"  # for each lake table, the partitions to register when all that is done
 _WRITE_ROWS = 50_000
 
 
@@ -153,23 +153,26 @@ class Work:
         existing = [
             LakeFile(landed.key, partition, lake.fetch(landed, self._folder))
             for partition in partitions
-            for landed in sorted(lake.list(table.bucket, table.folder(partition)), key=lambda landed: landed.key)
+            for landed in table.files(lake, partition)
         ]
-        layout = self.session.lay_out(table.contract, existing, self._folder, self._platform.lake_file_bytes)
-        for key in layout.removed:
-            marker = self._folder / f"removed-{len(self._staged)}"
+        name = table.contract.name
+        folder = self._folder / name
+        folder.mkdir()
+        layout = self.session.lay_out(table.contract, existing, folder, self._platform.lake_file_bytes)
+        for number, key in enumerate(layout.removed):
+            marker = folder / f"removed-{number}"
             marker.write_text(key, encoding="utf-8")
             self._staged.append((marker, f"{STAGING}{self.batch_id}/{REMOVE}{key}"))
         for phase, files in ((RELEASE, layout.released), (HAND_OUT, layout.written)):
             for number, file in enumerate(files, 1):
-                name = f"{table.file_prefix}_{self.started_at:%Y%m%dT%H%M%SZ}_{self.batch_id}_{number}.parquet"
-                key = file.key or table.folder(file.partition) + name
+                new = f"{table.file_prefix}_{self.started_at:%Y%m%dT%H%M%SZ}_{self.batch_id}_{number}.parquet"
+                key = file.key or table.folder(file.partition) + new
                 self._staged.append((file.path, f"{STAGING}{self.batch_id}/{phase}{key}"))
         if partitions:
-            noted = self._folder / CATALOG
-            noted.write_text(json.dumps({table.contract.name: partitions}), encoding="utf-8")
-            self._staged.append((noted, f"{STAGING}{self.batch_id}/{CATALOG}"))
-        self.lake_files[table.contract.name] = len(layout.written)
+            noted = folder / "partitions.json"
+            noted.write_text(json.dumps(partitions), encoding="utf-8")
+            self._staged.append((noted, f"{STAGING}{self.batch_id}/{CATALOG}{name}"))
+        self.lake_files[name] = len(layout.written)
 
     def send_staged(self) -> None:
         """Bring what was staged on the local disk into the lake."""

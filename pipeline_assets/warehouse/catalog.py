@@ -25,7 +25,7 @@ class WarehouseCatalog:
         name = f"{table.contract.domain.upper()}.{table.contract.table}"
         found = []
         for partition in sorted(set(partitions)):
-            files = list(self._lake.list(table.bucket, table.folder(partition)))
+            files = table.files(self._lake, partition)
             if files:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)

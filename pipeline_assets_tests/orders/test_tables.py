@@ -138,6 +138,19 @@ def test_a_day_without_news_is_not_written_again(orders_lake: OrdersLake) -> Non
     assert untouched.stat().st_ino == before
 
 
+def test_what_others_leave_in_a_days_folder_is_no_file_of_the_table(orders_lake: OrdersLake) -> None:
+    """Spark leaves `_SUCCESS`, people leave notes; neither stops a batch or counts in the catalog."""
+    orders_lake.orders("", order(1, product("P1")), modified=START)
+    orders_lake.run()
+    folder = orders_lake.lake_files()[0].parent
+    for name in ("_SUCCESS", "notes.txt"):
+        (folder / name).write_text("not Parquet")
+    orders_lake.orders("_more", order(2, product("P1")), modified=START + timedelta(hours=1))
+    assert orders_lake.run().loaded == 1
+    assert orders_lake.rows("SELECT FILES FROM OPS.LAKE_PARTITIONS") == [(1,)]
+    assert sorted(orders_lake.lake_orders()) == ["1", "2"]
+
+
 def test_reprocessing_rebuilds_the_lake_after_somebody_deleted_it(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"))
     orders_lake.run()
