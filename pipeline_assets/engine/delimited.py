@@ -33,8 +33,6 @@ _CHUNK = 1 << 20
 # A quoted field that runs over more than this is taken for a stray quote.
 _RECORD_CHARACTERS = 4 << 20
 _COMMA, _LINE_FEED, _RETURN, _QUOTE, _BLANK = b',\n\r" '
-# First bytes of the blanks beyond ASCII (U+00A0, U+1680, U+2000…, U+3000), which a TRIM may take away.
-_OTHER_BLANKS = (0xC2, 0xE1, 0xE2, 0xE3)
 _REST_OF_QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 
@@ -311,8 +309,6 @@ class _Chunk:
     def is_tidy(self) -> bool:
         import numpy as np
 
-        if self.octets.max(initial=0) > 127 and np.isin(self.octets, _OTHER_BLANKS).any():
-            return False
         blanks = np.flatnonzero(self.octets == _BLANK)
         at_quote, at_edge = (
             self._beside(blanks, -1, *edges) | self._beside(blanks, 1, *edges)

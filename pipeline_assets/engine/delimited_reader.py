@@ -83,7 +83,9 @@ class DelimitedReader:
                 member = _open(file, self._scratch / f"{entry.name}-{number}.csv", entry.contract)
                 by_shape[member.shape].append(member)
             except RejectedObjectError as rejection:
-                entry.enter(file).rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                outcome = entry.enter(file)
+                if not file.waiting:  # records that waited go on waiting
+                    outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
         for (header, newline, _), members in by_shape.items():
             if not header:
                 for member in members:
@@ -102,7 +104,7 @@ class DelimitedReader:
         else:
             texts = choose(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):
-            code, reason = _why(entry.contract, columns, rule, raw, fault)
+            code, reason = why(entry.contract, columns, rule, raw, fault)
             waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, waiting_line, code, reason, raw, member.dialect.header, waiting_id)
 
@@ -114,7 +116,7 @@ class DelimitedReader:
         import duckdb
 
         try:
-            scan = _read_csv([member.scanned for member in members], members[0].dialect)
+            scan = scan_regular([member.scanned for member in members], members[0].dialect)
             self._add_group(
                 entry, members, f"SELECT *, CAST(file_index + {len(entry.files)} AS INTEGER) AS _FILE FROM {scan}"
             )
@@ -145,7 +147,7 @@ class DelimitedReader:
         select = transpile(validation_select(entry.contract, columns, extra, tidy=tidy), "duckdb")
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {group.table} AS "
-            f"WITH RAW AS (SELECT *, {_rescued(columns)} AS _RESCUED FROM ({raw})) {select}"
+            f"WITH RAW AS (SELECT *, {rescued_json(columns)} AS _RESCUED FROM ({raw})) {select}"
         )
         counted = dict.fromkeys(files, (0, 0, 0))
         for file, *counts in self._connection.execute(
@@ -185,7 +187,7 @@ def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
     return _Member(file, path, scanned, dialect, surveyed)
 
 
-def _read_csv(paths: list[Path], dialect: Dialect) -> str:
+def scan_regular(paths: list[Path], dialect: Dialect) -> str:
     """A scan of regular files: every option is said, nothing is guessed from the data.
 
     Except the line end: DuckDB 2.0.0 returns no row and no error when `new_line` is given and differs, and also
@@ -202,7 +204,7 @@ def _read_csv(paths: list[Path], dialect: Dialect) -> str:
     )
 
 
-def _rescued(columns: Columns) -> str:
+def rescued_json(columns: Columns) -> str:
     """Columns that the contract does not know, as a JSON object without its nulls, or NULL."""
     pairs = ", ".join(
         f"{quoted(name)}, NULLIF(C{index}, '')"
@@ -248,7 +250,7 @@ def _slices(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
         yield slice_
 
 
-def _why(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -> tuple[str, str]:
+def why(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -> tuple[str, str]:
     if rule == 0:
         width = len(columns.positions) + len(columns.unknown)
         fault = fault or f"{width} fields were expected, {len(parse_record(raw))} found"

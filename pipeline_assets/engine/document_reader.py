@@ -74,12 +74,15 @@ class DocumentReader:
         by_layout: dict[Layout, list[_Member]] = defaultdict(list)
         for number, file in enumerate(files):
             try:
-                member = _open(file, self._scratch / f"{entry.name}-{number}.json")
+                target = self._scratch / f"{entry.name}-{number}.json"
+                opened = open_document(file.path, target, waiting=bool(file.waiting))
             except RejectedObjectError as rejection:
-                entry.enter(file).rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                outcome = entry.enter(file)
+                if not file.waiting:  # records that waited go on waiting
+                    outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
                 continue
-            if member:
-                by_layout[member.layout].append(member)
+            if opened:
+                by_layout[opened[1]].append(_Member(file, *opened))
             else:
                 entry.enter(file)
         for members in by_layout.values():
@@ -184,14 +187,14 @@ class DocumentReader:
 
     def bad_records(self, entry: Input, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
         file, numbers = entry.files[index], broken["record"].tolist()
-        contract = entry.contract
+        contract, member = entry.contract, self._members[index]
         items = rules(contract.items) if contract.items else ()
         known = [*rules(contract), *items]
         positions = self._item_positions(entry, index)
-        texts = self._texts(self._members[index], numbers)
+        texts = texts_of(self._connection, member.path, member.layout, numbers)
         for number, rule, (line, raw) in zip(numbers, broken["rule"].tolist(), texts, strict=True):
             position = positions.get(number)
-            code, reason = _why(contract, known, rule, raw, position)
+            code, reason = why(contract, known, rule, raw, position)
             waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, waiting_line, code, reason, raw, (), waiting_id)
 
@@ -202,55 +205,61 @@ class DocumentReader:
         ).fetchall()
         return dict(found)
 
-    def _texts(self, member: _Member, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
-        """(line or position from 1, raw) of chosen records."""
-        if member.layout == "newline_delimited":
-            yield from lines_at(member.path, numbers)
-            return
-        listed = ", ".join(map(str, numbers)) or "NULL"
-        found = self._connection.cursor().execute(
-            f"SELECT n + 1, J FROM (SELECT json::VARCHAR AS J, row_number() OVER () - 1 AS n "
-            f"FROM {scan([member.path], member.layout)}) WHERE n IN ({listed}) ORDER BY n"
-        )
-        while rows := found.fetchmany(1000):
-            yield from rows
-
     def other_shape(self, entry: Input, index: int) -> str | None:
-        """How a file differs as a whole: required values that no record has, and keys that the contract lacks."""
-        contract, member = entry.contract, self._members[index]
-        required = [column.path for column in contract.columns if column.required]
-        if contract.items:
-            # Of lists that are all empty nothing can be missing.
-            required += [(*contract.items.path, "*")]
-            required += [(*contract.items.path, "*", *c.path) for c in contract.items.columns if c.required]
-        counts = ", ".join(f"COUNT({present(path)})" for path in required)
-        found = self._connection.execute(
-            f"SELECT {counts} FROM (SELECT json AS J FROM {scan([member.path], member.layout)})"
-        ).fetchone()
-        absent = {path for path, count in zip(required, found or (), strict=True) if not count}
-        empty = {path for path in absent if path[-1] == "*"}
-        lost = [told(path) for path in required if path in absent and not any(path[: len(e)] == e for e in empty)]
-        if not lost:
-            return None
-        unknown = entry.outcomes[index].unknown_columns
-        return f"No record has {', '.join(lost)}. Expected {', '.join(expected_names(contract))}" + (
-            f"; not in the contract: {', '.join(unknown)}." if unknown else "."
-        )
+        member, unknown = self._members[index], entry.outcomes[index].unknown_columns
+        return shape_difference(self._connection, entry.contract, member.path, member.layout, unknown)
 
 
-def _open(file: SourceFile, target: Path) -> _Member | None:
+def texts_of(
+    connection: duckdb.DuckDBPyConnection, path: Path, layout: Layout, numbers: Sequence[int]
+) -> Iterator[tuple[int, str]]:
+    """(line or position from 1, raw) of chosen records."""
+    if layout == "newline_delimited":
+        yield from lines_at(path, numbers)
+        return
+    listed = ", ".join(map(str, numbers)) or "NULL"
+    found = connection.cursor().execute(
+        f"SELECT n + 1, J FROM (SELECT json::VARCHAR AS J, row_number() OVER () - 1 AS n "
+        f"FROM {scan([path], layout)}) WHERE n IN ({listed}) ORDER BY n"
+    )
+    while rows := found.fetchmany(1000):
+        yield from rows
+
+
+def shape_difference(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, path: Path, layout: Layout, unknown: Sequence[str]
+) -> str | None:
+    """How a file differs as a whole: required values that no record has, and keys that the contract lacks."""
+    required = [column.path for column in contract.columns if column.required]
+    if contract.items:
+        # Of lists that are all empty nothing can be missing.
+        required += [(*contract.items.path, "*")]
+        required += [(*contract.items.path, "*", *c.path) for c in contract.items.columns if c.required]
+    counts = ", ".join(f"COUNT({present(place)})" for place in required)
+    found = connection.execute(f"SELECT {counts} FROM (SELECT json AS J FROM {scan([path], layout)})").fetchone()
+    absent = {place for place, count in zip(required, found or (), strict=True) if not count}
+    empty = {place for place in absent if place[-1] == "*"}
+    lost = [told(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)]
+    if not lost:
+        return None
+    return f"No record has {', '.join(lost)}. Expected {', '.join(expected_names(contract))}" + (
+        f"; not in the contract: {', '.join(unknown)}." if unknown else "."
+    )
+
+
+def open_document(path: Path, target: Path, *, waiting: bool) -> tuple[Path, Layout] | None:
     """Unpack and sniff one file; None when nothing is in it.
 
     Raises:
         RejectedObjectError: it cannot be read.
     """
-    path = without_mark(unpacked(file.path, target), target.with_suffix(".plain.json"))
+    plain = without_mark(unpacked(path, target), target.with_suffix(".plain.json"))
     # Records that waited are written one after another, however many lines each has.
-    layout: Layout | None = "unstructured" if file.waiting else sniff(path)
-    return _Member(file, path, layout) if layout else None
+    layout: Layout | None = "unstructured" if waiting else sniff(plain)
+    return (plain, layout) if layout else None
 
 
-def _why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position: int | None) -> tuple[str, str]:
+def why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position: int | None) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, those of elements count on behind the record's."""
     if rule == 0:
         return "malformed_record", "The record is no JSON object, or names a key twice."

@@ -59,10 +59,19 @@ def sniff(path: Path) -> Layout | None:
             code="unreadable_object",
             remedy="Deliver it as a JSON array, a single object or one object a line, as UTF-8, plain or gzip.",
         )
+    refuse_cut_off(path)
+    return "newline_delimited"
+
+
+def refuse_cut_off(path: Path) -> None:
+    """Raise when the last line of a newline-delimited file is not complete.
+
+    Raises:
+        RejectedObjectError: the file was cut off.
+    """
     last = _last_line(path)
     if last and not _is_json(last):
         raise _cut_off("the last line is not complete")
-    return "newline_delimited"
 
 
 def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:

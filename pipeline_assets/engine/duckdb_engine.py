@@ -5,8 +5,9 @@ A session keeps its inputs as temporary tables, one per group of files; how file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -27,10 +28,19 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+@dataclass(frozen=True)
+class _Written:
+    """See `pipeline_assets.engine.interface.Written`; this engine has written it already."""
+
+    path: Path
+    rows: int
+
+
 class DuckDBEngine:
     """Opens DuckDB sessions. `threads` of 0 means every core."""
 
     name = "duckdb"
+    fetches = True
 
     def __init__(self, *, memory_limit: str = "4GB", threads: int = 0) -> None:
         self.memory_limit = memory_limit
@@ -91,14 +101,8 @@ class DuckDBSession:
             outcome = entry.outcomes[index]
             told = islice(entry.reader.bad_records(entry, index, broken), 3)
             difference = entry.reader.other_shape(entry, index)
-            outcome.rejection = BadRecord(
-                outcome.landed,
-                None,
-                "missing_column" if difference else "too_many_bad_rows",
-                f"{outcome.quarantined} of {outcome.read} rows are bad, more than {self._policy.share:.0%}. "
-                + (f"{difference} " if difference else "")
-                + "".join(f"Line {bad.line}: {bad.code}: {bad.reason} " for bad in told)
-                + "Deliver the file again, or change the contract and replay.",
+            outcome.rejection = self._policy.rejection(
+                outcome.landed, outcome.read, outcome.quarantined, difference, told
             )
         for index in rejected:
             entry.outcomes[index].quarantined = entry.outcomes[index].read
@@ -115,12 +119,12 @@ class DuckDBSession:
 
     # --- known rows, versions, references -------------------------------------------------------------------
 
-    def known(self, name: str, path: Path) -> None:
+    def known(self, name: str, select: str) -> None:
         entry = self._inputs[name]
         columns = ", ".join(entry.contract.column_names)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name}__known AS "
-            f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM read_parquet({quoted(str(path))})"
+            f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM ({transpile(select, 'duckdb')})"
         )
         entry.has_known = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__known"))
         self._show(entry)
@@ -251,22 +255,29 @@ class DuckDBSession:
 
     # --- results -------------------------------------------------------------------------------------------
 
-    def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> int:
+    def new_rows(self, name: str) -> int:
+        return self._scalar(f"SELECT COUNT(*) FROM {name} WHERE _IS_NEW")
+
+    def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> _Written:
         options = "FORMAT csv, HEADER" if form == "csv" else "FORMAT parquet, COMPRESSION zstd"
         # Only reading counts on the order of rows; keeping it costs a third of the time here.
         self._connection.execute("SET preserve_insertion_order = false")
         try:
-            return self._scalar(f"COPY ({transpile(select, 'duckdb')}) TO {quoted(str(path))} ({options})")
+            rows = self._scalar(f"COPY ({transpile(select, 'duckdb')}) TO {quoted(str(path))} ({options})")
         finally:
             self._connection.execute("SET preserve_insertion_order = true")
+        return _Written(path, rows)
 
     def count(self, select: str) -> int:
         return self._scalar(f"SELECT COUNT(*) FROM ({transpile(select, 'duckdb')})")
 
-    def rows(self, select: str) -> list[tuple]:
-        return self._connection.execute(transpile(select, "duckdb")).fetchall()
-
-    def lay_out(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> LakeLayout:
+    def lay_out(
+        self,
+        contract: Contract,
+        existing: Callable[[Sequence[str]], Sequence[LakeFile]],
+        folder: Path,
+        target_bytes: int,
+    ) -> LakeLayout:
         return lay_out(self._connection, contract, existing, folder, target_bytes)
 
     def outcomes(self, name: str) -> list[FileOutcome]:

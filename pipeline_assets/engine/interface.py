@@ -12,7 +12,7 @@ and its place in the list, `_POSITION`, from 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,23 @@ class RejectPolicy:
     def rejects(self, rows: int, bad: int) -> bool:
         return rows >= self.minimum_rows and bad > self.share * rows
 
+    def rejection(
+        self, landed: LandedObject, rows: int, bad: int, difference: str | None, told: Iterable[BadRecord]
+    ) -> BadRecord:
+        """What is told of a file that is rejected for its bad rows, of which `told` are the first few.
+
+        `difference` says how its shape differs from the contract's as a whole, if it does.
+        """
+        return BadRecord(
+            landed,
+            None,
+            "missing_column" if difference else "too_many_bad_rows",
+            f"{bad} of {rows} rows are bad, more than {self.share:.0%}. "
+            + (f"{difference} " if difference else "")
+            + "".join(f"Line {record.line}: {record.code}: {record.reason} " for record in told)
+            + "Deliver the file again, or change the contract and replay.",
+        )
+
 
 @dataclass(frozen=True)
 class SourceFile:
@@ -43,7 +60,7 @@ class SourceFile:
     each record, in order. Such a file is never rejected and its bad records stay where they are.
     """
 
-    path: Path
+    path: Path | None
     landed: LandedObject
     waiting: tuple[tuple[str, int | None], ...] = ()
 
@@ -108,23 +125,37 @@ class LaidFile:
 class LakeLayout:
     """What becomes of the files of a lake table in one batch, in the order in which readers may see it.
 
-    `removed` have no rows left, or none for the moment; `released` have let go of what moves to another file;
-    `written` are as they shall be.
+    `partitions` are all that the batch has to do with. `removed` have no rows left, or none for the moment; `released`
+    have let go of what moves to another file; `written` are as they shall be.
     """
 
+    partitions: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     released: list[LaidFile] = field(default_factory=list)
     written: list[LaidFile] = field(default_factory=list)
 
 
+class Written(Protocol):
+    """A file that a session writes. Asking for its rows makes sure that it is there."""
+
+    path: Path
+
+    @property
+    def rows(self) -> int: ...
+
+
 class Session(Protocol):
-    """One plan; temporary data lives as long as the session."""
+    """One plan; temporary data lives as long as the session.
+
+    An engine may put everything off until a result is asked for: the rows of something `Written`, outcomes, bad
+    records, a lake's layout. So a job that takes a minute to start is started once or twice a batch.
+    """
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
         """Type and validate the records of landed files; a file that breaks the contract whole is rejected."""
 
-    def known(self, name: str, path: Path) -> None:
-        """Add rows that are published already (Parquet: contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
+    def known(self, name: str, select: str) -> None:
+        """Add rows that are published already (contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
 
     def table(self, name: str, path: Path) -> None:
         """Offer a Parquet file to SELECTs as it is."""
@@ -138,21 +169,27 @@ class Session(Protocol):
         Inputs that others refer to are settled first.
         """
 
-    def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> int:
-        """Write the rows of a Snowflake SELECT over the inputs to one file; returns their number."""
+    def new_rows(self, name: str) -> int:
+        """How many new rows an input has; after `settle`. Counted in the rows themselves, not from the outcomes."""
+
+    def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> Written:
+        """Write the rows of a Snowflake SELECT over the inputs to one file."""
 
     def count(self, select: str) -> int:
         """How many rows a Snowflake SELECT over the inputs has."""
 
-    def rows(self, select: str) -> list[tuple]:
-        """The rows of a Snowflake SELECT over the inputs that has few of them."""
-
-    def lay_out(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> LakeLayout:
+    def lay_out(
+        self,
+        contract: Contract,
+        existing: Callable[[Sequence[str]], Sequence[LakeFile]],
+        folder: Path,
+        target_bytes: int,
+    ) -> LakeLayout:
         """Write the relation LAKE_ROWS (the contract's columns) into files of a lake table, by partition.
 
         LAKE_REPLACED (the column that keeps rows together, the partition) names everything that this batch writes or
-        takes away, with each partition where it lies or shall lie; `existing` are the files of those partitions. Rows
-        of a known key go back to the file where it was, others to a small file or a new one.
+        takes away, with each partition where it lies or shall lie; `existing` gives the files of those partitions.
+        Rows of a known key go back to the file where it was, others to a small file or a new one.
         """
 
     def outcomes(self, name: str) -> list[FileOutcome]:
@@ -163,8 +200,12 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """Opens sessions. `scratch` is a folder on the local disk that the caller removes."""
+    """Opens sessions. `scratch` is a folder on the local disk that the caller removes.
+
+    An engine that does not fetch reads landed objects where they lie; its source files have no path.
+    """
 
     name: str
+    fetches: bool
 
     def session(self, scratch: Path, policy: RejectPolicy) -> AbstractContextManager[Session]: ...

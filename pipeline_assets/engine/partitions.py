@@ -38,7 +38,7 @@ _THREADS = 2
 def lay_out(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
-    existing: Sequence[LakeFile],
+    existing_in: Callable[[Sequence[str]], Sequence[LakeFile]],
     folder: Path,
     target_bytes: int,
 ) -> LakeLayout:
@@ -46,8 +46,10 @@ def lay_out(
     (partition,) = (column.name for column in contract.columns if column.partition)
     (key,) = (column.name for column in contract.columns if column.keep_together)
     columns = ", ".join(column.name for column in contract.columns if not column.partition)
+    found = connection.execute(f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_REPLACED ORDER BY 1").fetchall()
+    layout = LakeLayout(partitions=[name for (name,) in found])
+    existing = existing_in(layout.partitions)
     writer = _Writer(contract, existing, folder, target_bytes)
-    layout = LakeLayout()
     touched: set[int] = set()
     if existing:
         touched = _find_homes(connection, existing, key, partition, target_bytes)

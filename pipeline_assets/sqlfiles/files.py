@@ -1,4 +1,8 @@
-"""Find and read the files in sql/."""
+"""Find and read the files in sql/.
+
+Each opens with a comment: what one row is (`-- Grain: …`), or, for statements of the platform that make no rows,
+what there is afterwards (`-- Makes: …`).
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,25 @@ from pathlib import Path
 
 from pipeline_assets.errors import ConfigurationError
 
+PLATFORM = "platform/"  # the statements of `pipeline-assets deploy snowflake`
+GRAIN, MAKES = "Grain:", "Makes:"
+
 
 @dataclass(frozen=True)
 class SqlFile:
-    """`name` is the path below sql/ without its ending, `grain` the opening comment, `text` the statement."""
+    """`name` is the path below sql/ without its ending, `grain` the opening comment, `text` the statement.
+
+    `statement` is the text without that comment.
+    """
 
     name: str
     grain: str
     text: str
+
+    @property
+    def statement(self) -> str:
+        lines = self.text.splitlines()
+        return "\n".join(lines[next(n for n, line in enumerate(lines) if not line.startswith("--")) :])
 
 
 def sql_root() -> Path:
@@ -37,7 +52,7 @@ def load_sql(name: str) -> SqlFile:
     """Read `sql/<name>.sql`.
 
     Raises:
-        ConfigurationError: there is no such file, or it does not open with its grain.
+        ConfigurationError: there is no such file, or it does not open with its grain or with what it makes.
     """
     path = sql_root() / f"{name}.sql"
     try:
@@ -49,7 +64,9 @@ def load_sql(name: str) -> SqlFile:
         if not line.startswith("--"):
             break
         comment.append(line.removeprefix("--").strip())
+    opening = MAKES if name.startswith(PLATFORM) else GRAIN
     grain = " ".join(comment)
-    if not grain.startswith("Grain:"):
-        raise ConfigurationError(f"sql/{name}.sql does not open with its grain.", remedy="Start with `-- Grain: …`.")
-    return SqlFile(name, grain.removeprefix("Grain:").strip(), text.rstrip(";"))
+    if not grain.startswith(opening):
+        what = "what it makes" if opening == MAKES else "its grain"
+        raise ConfigurationError(f"sql/{name}.sql does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
+    return SqlFile(name, grain.removeprefix(opening).strip(), text.rstrip(";"))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlglot.expressions import Expression
 
 
 @lru_cache(maxsize=512)
@@ -18,12 +22,26 @@ def transpile(sql: str, dialect: str) -> str:
     from sqlglot.errors import SqlglotError
 
     try:
-        statements = sqlglot.transpile(sql, read="snowflake", write=dialect)
+        statements = [statement for statement in sqlglot.parse(sql, read="snowflake") if statement is not None]
+        if len(statements) != 1:
+            raise ConfigurationError(f"One statement expected, {len(statements)} found.")
+        tree = statements[0]
+        if dialect == "spark":
+            _match_whole_texts(tree)
+        return tree.sql(dialect=dialect)
     except SqlglotError as error:
         raise ConfigurationError(f"Not Snowflake SQL: {str(error).splitlines()[0]}") from None
-    if len(statements) != 1:
-        raise ConfigurationError(f"One statement expected, {len(statements)} found.")
-    return statements[0]
+
+
+def _match_whole_texts(tree: Expression) -> None:
+    """Snowflake's REGEXP_LIKE matches whole texts; Spark's RLIKE any part, and its `$` before a last line end too."""
+    from sqlglot import exp
+
+    for match in list(tree.find_all(exp.RegexpLike, exp.RegexpFullMatch)):
+        pattern = match.expression
+        if not isinstance(pattern, exp.Literal):
+            raise ConfigurationError("A pattern that is no literal cannot be carried over to Spark.")
+        match.replace(exp.RegexpLike(this=match.this, expression=exp.Literal.string(f"\\A(?:{pattern.this})\\z")))
 
 
 @lru_cache(maxsize=512)

@@ -96,7 +96,7 @@ class LakeFolder:
         with opened() as session:
             session.table("LAKE_ROWS", folder / "rows")
             session.table("LAKE_REPLACED", folder / "replaced")
-            return session.lay_out(LAKE, existing, folder, self.target_bytes)
+            return session.lay_out(LAKE, lambda partitions: existing, folder, self.target_bytes)
 
     def steps(self, layout: LakeLayout) -> Iterator[str]:
         """Apply a layout; each step is one that a reader may look at."""

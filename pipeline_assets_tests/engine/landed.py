@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipeline_assets.contracts import Column, Contract, Reference
-from pipeline_assets.engine import BadRecord, FileOutcome, RejectPolicy, SourceFile
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine, DuckDBSession
+from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
+from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.lake import LandedObject
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,27 +61,42 @@ def landed(path: Path, content: str | bytes, *, days: int = 0, waiting: Sequence
     )
 
 
+# The engine that sessions are opened on; `on_engine` puts another one on top for as long as a test needs it.
+_ENGINES: list[Engine] = [DuckDBEngine(threads=2)]
+
+
 @contextmanager
-def opened(policy: RejectPolicy = NEVER) -> Iterator[DuckDBSession]:
+def on_engine(engine: Engine) -> Iterator[None]:
+    """Have every session in the block opened on `engine`."""
+    _ENGINES.append(engine)
+    try:
+        yield
+    finally:
+        _ENGINES.pop()
+
+
+@contextmanager
+def opened(policy: RejectPolicy = NEVER) -> Iterator[Session]:
     """A session with its own scratch folder."""
     with (
         tempfile.TemporaryDirectory() as scratch,
-        DuckDBEngine(threads=2).session(Path(scratch), policy) as session,
+        _ENGINES[-1].session(Path(scratch), policy) as session,
     ):
         yield session
 
 
-def rows(session: DuckDBSession, select: str) -> list[tuple]:
+def rows(session: Session, select: str) -> list[tuple]:
     """The rows of a SELECT, sorted."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.parquet"
         written = session.write(select, path, "parquet")
+        counted = written.rows
         found = [tuple(row.values()) for row in pq.read_table(path).to_pylist()]
-    assert written == len(found)
+    assert counted == len(found)
     return sorted(found, key=repr)
 
 
-def told(session: DuckDBSession, name: str) -> list[tuple[int | None, str | None, str]]:
+def told(session: Session, name: str) -> list[tuple[int | None, str | None, str]]:
     """(line, raw, code) of the bad records, as a rule is judged by."""
     return [(bad.line, bad.raw, bad.code) for bad in session.bad_records(name)]
 

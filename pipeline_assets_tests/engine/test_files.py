@@ -257,12 +257,12 @@ def test_a_reader_that_miscounts_is_not_believed(tmp_path: Path, monkeypatch: py
     """DuckDB 2.0.0 returns no row and no error for a line end that it was told and did not find."""
     from pipeline_assets.engine import delimited_reader
 
-    honest = delimited_reader._read_csv
+    honest = delimited_reader.scan_regular
 
     def mistaken(*arguments) -> str:
         return honest(*arguments).replace("strict_mode", r"new_line='\r\n', strict_mode")
 
-    monkeypatch.setattr(delimited_reader, "_read_csv", mistaken)
+    monkeypatch.setattr(delimited_reader, "scan_regular", mistaken)
     files = [landed(tmp_path / str(number), f"{HEADER}\n{number},Ada,\n") for number in range(4)]
 
     found, bad, outcomes = read(PEOPLE, *files)

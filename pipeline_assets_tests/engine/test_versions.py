@@ -85,7 +85,8 @@ def test_published_rows_take_part_and_only_older_ones_give_way(tmp_path: Path) -
     )
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "f", f"{HEADER}\n1,fresh,\n2,fresh,\n3,fresh,\n", days=5)])
-        session.known("people", published)
+        session.table("published", published)
+        session.known("people", "SELECT * FROM PUBLISHED")
         session.settle("people")
 
         # Of one object processed twice the fresh rows win.
@@ -103,7 +104,8 @@ def test_an_input_without_files_still_shows_what_is_known(tmp_path: Path) -> Non
     with opened() as session:
         session.read("people", PEOPLE, [])
         assert rows(session, NAMES) == []
-        session.known("people", known(tmp_path, ("1", "Ada", "x", 0)))
+        session.table("published", known(tmp_path, ("1", "Ada", "x", 0)))
+        session.known("people", "SELECT * FROM PUBLISHED")
         session.settle("people")
 
         assert rows(session, "SELECT ID, _RESCUED, _IS_NEW FROM people") == [("1", '{"TIER":"gold"}', False)]

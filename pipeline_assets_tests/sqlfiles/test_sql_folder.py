@@ -26,13 +26,14 @@ def parsed(name: str) -> exp.Expression:
 
 @pytest.mark.parametrize("name", sql_files())
 def test_a_file_is_one_statement_that_opens_with_its_grain(name: str) -> None:
+    """Those of the platform make no rows and say what they make; they are parsed rendered, see deployment/."""
     text = (sql_root() / f"{name}.sql").read_text(encoding="utf-8")
 
-    assert text.startswith("-- Grain: ")
+    assert text.startswith("-- Makes: " if name.startswith("platform/") else "-- Grain: ")
     assert text.endswith("\n")
     assert load_sql(name).grain
     assert statement_kind(text)
-    assert len(sqlglot.parse(text, read="snowflake")) == 1
+    assert name.startswith("platform/") or len(sqlglot.parse(text, read="snowflake")) == 1
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "spark"])

@@ -1,0 +1,149 @@
+"""Parts of one large landed file that tasks can read independently of each other.
+
+A record may hold line ends inside quotes, so a part can only be cut when it is known whether its first byte lies inside
+quotes. That takes one look at all bytes (`tally`), which costs little and runs in parallel as well. A part then begins
+behind the first record end that it meets and ends behind the first one at or after its last byte, so that every record
+is in one part. Whether a file is regular enough for that turns out when its parts are read; if not, it is read whole.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from pipeline_assets.engine.delimited import sniff as sniff_delimited
+from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.places import blocks
+from pipeline_assets.errors import RejectedObjectError
+
+_HEAD = 1 << 20
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What lies in a range of bytes."""
+
+    newlines: int
+    quotes: int
+
+
+def ranges(size: int, part: int) -> list[tuple[int, int]]:
+    """A file in parts of about `part` bytes."""
+    count = max(1, round(size / part))
+    edges = [size * number // count for number in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def can_be_parted(form: str, whole: Piece, scratch: Path) -> bool:
+    """Whether a file is plain text whose records end with lines, as far as its first megabyte tells."""
+    head = b"".join(blocks(whole.where, whole.etag, 0, min(_HEAD, whole.size)))
+    if head.startswith(_GZIP):
+        return False
+    if form == "json":
+        lines = [line for line in head.removeprefix(_BOM).split(b"\n")[:-1] if line.strip()][:2]
+        return len(lines) == 2 and all(_is_object(line) for line in lines)
+    path = scratch / "head.csv"
+    path.write_bytes(head)
+    try:
+        return sniff_delimited(path).newline is not None
+    except RejectedObjectError:
+        return False
+
+
+def tally(piece: Piece) -> Tally:
+    """Line ends and quotes in the bytes of a part."""
+    newlines = quotes = 0
+    for data in blocks(piece.where, piece.etag, piece.start, piece.end):
+        newlines += data.count(b"\n")
+        quotes += data.count(b'"')
+    return Tally(newlines, quotes)
+
+
+def placed(parts: Sequence[Piece], tallies: Sequence[Tally], form: str) -> list[Piece]:
+    """The parts of a file with what lies before each of them."""
+    before = quotes = 0
+    known = []
+    for part, found in zip(parts, tallies, strict=True):
+        known.append(replace(part, before=before, quoted=form != "json" and quotes % 2 == 1))
+        before += found.newlines
+        quotes += found.quotes
+    return known
+
+
+def cut(piece: Piece, form: str, target: Path) -> int:
+    """Write the records of a part to a local file, with the file's header; returns by how much line numbers shift."""
+    header = b"" if form == "json" else _header(piece)
+    with open(target, "wb") as file:
+        file.write(header)
+        skipped = piece.before
+        position = piece.start
+        in_quotes = piece.quoted
+        started = piece.start == 0
+        if started and header:
+            position = len(header) + _mark(piece)
+            skipped = header.count(b"\n")
+            if position > piece.end:
+                return 0  # the first record is another part's
+        for data in blocks(piece.where, piece.etag, position):
+            if not started:
+                end, in_quotes = _record_end(data, 0, in_quotes, form)
+                if not end:
+                    skipped += data.count(b"\n")
+                    position += len(data)
+                    continue
+                started = True
+                skipped += data[:end].count(b"\n")
+                position, data = position + end, data[end:]
+                if form == "json" and data.startswith(_BOM):
+                    file.write(b" ")  # at the start of a file a reader would skip it; inside it makes the line bad
+                if position > piece.end:
+                    break  # the record that begins before this part reaches beyond it
+            if position + len(data) <= piece.end:
+                file.write(data)
+                in_quotes ^= form != "json" and data.count(b'"') % 2 == 1
+                position += len(data)
+                continue
+            inside = max(0, piece.end - position)
+            in_quotes ^= form != "json" and data.count(b'"', 0, inside) % 2 == 1
+            end, in_quotes = _record_end(data, inside, in_quotes, form)
+            if end:
+                file.write(data[:end])
+                break
+            file.write(data)
+            position += len(data)
+    return skipped - header.count(b"\n")
+
+
+def _record_end(data: bytes, start: int, in_quotes: bool, form: str) -> tuple[int, bool]:
+    """Behind the first line end at or after `start` that ends a record, or 0; and whether quotes are open there."""
+    if form == "json":
+        return data.find(b"\n", start) + 1, False
+    while (end := data.find(b"\n", start)) >= 0:
+        in_quotes ^= data.count(b'"', start, end) % 2 == 1
+        start = end + 1
+        if not in_quotes:
+            return start, False
+    return 0, in_quotes ^ (data.count(b'"', start) % 2 == 1)
+
+
+def _header(piece: Piece) -> bytes:
+    """The header of a delimited file with its line end, without a byte order mark."""
+    head = b"".join(blocks(piece.where, piece.etag, 0, min(_HEAD, piece.size))).removeprefix(_BOM)
+    end, _ = _record_end(head, 0, False, "csv")
+    return head[:end]
+
+
+def _mark(piece: Piece) -> int:
+    return len(_BOM) if b"".join(blocks(piece.where, piece.etag, 0, len(_BOM))) == _BOM else 0
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False

@@ -1,0 +1,99 @@
+"""The steps of a session as data, for a job that runs somewhere else.
+
+A plan is JSON. It carries contracts as they are, since the code that reads them travels with the job; were the job's
+code another version than the planner's, they could disagree on what a plan means, so the plan says whose it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts import Column, Contract, Reference
+from pipeline_assets.engine.interface import RejectPolicy
+from pipeline_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`folder` is where state and results go; files larger than twice `part_bytes` are read in parts."""
+
+    folder: str
+    policy: RejectPolicy
+    part_bytes: int
+    steps: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    def dump(self) -> str:
+        return json.dumps({"code": code_version(), **asdict(self)})
+
+    @classmethod
+    def load(cls, text: str) -> Plan:
+        """Read a plan.
+
+        Raises:
+            ConfigurationError: another version of this package wrote it.
+        """
+        found = json.loads(text)
+        if found.pop("code") != code_version():
+            raise ConfigurationError(
+                "The job's code and the plan's are different versions of pipeline_assets.",
+                remedy="Run `pipeline-assets deploy aws` again.",
+            )
+        return cls(**found | {"policy": RejectPolicy(**found["policy"])})
+
+
+@cache
+def code_version() -> str:
+    """A digest of the code that plans and jobs share."""
+    digest = blake2b(digest_size=8)
+    for folder in ("contracts", "engine"):
+        for path in _sources(Path(__file__).resolve().parents[1] / folder):
+            digest.update(path)
+    return digest.hexdigest()
+
+
+def _sources(folder: Path) -> list[bytes]:
+    """The Python files in a folder; in a zip, as Glue has them, they are read from there."""
+    if folder.is_dir():
+        return [path.read_bytes() for path in sorted(folder.glob("*.py"))]
+    from importlib.resources import files
+
+    entries = files(f"pipeline_assets.{folder.name}").iterdir()
+    return [entry.read_bytes() for entry in sorted(entries, key=lambda e: e.name) if entry.name.endswith(".py")]
+
+
+def contract_to(contract: Contract) -> dict[str, Any]:
+    """A contract as JSON takes it."""
+    return asdict(contract)
+
+
+def contract_from(found: Mapping[str, Any]) -> Contract:
+    """The contract that `contract_to` wrote."""
+    columns = tuple(
+        Column(
+            **{name: tuple(value) if isinstance(value, list) else value for name, value in column.items()}
+            | {"reference": Reference(**column["reference"]) if column["reference"] else None}
+        )
+        for column in found["columns"]
+    )
+    items = contract_from(found["items"]) if found["items"] else None
+    return Contract(**{**found, "columns": columns, "items": items, "path": tuple(found["path"])})
+
+
+def spark_type(kind: pa.DataType) -> str:
+    """An Arrow type of texts, numbers and truth values in the words of Spark's DDL."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind):
+        return f"array<{spark_type(kind.value_type)}>"
+    if pa.types.is_struct(kind):
+        return f"struct<{', '.join(f'`{f.name}`: {spark_type(f.type)}' for f in kind)}>"
+    return {pa.string(): "string", pa.bool_(): "boolean", pa.int32(): "int", pa.int64(): "bigint"}[kind]

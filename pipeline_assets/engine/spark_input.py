@@ -1,0 +1,59 @@
+"""One named input of a Spark job: its files, what tasks found out about them, and where its rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.plan import contract_from
+
+WHOLE = 1 << 20  # number of the piece that is a file read again as a whole
+
+
+class Input:
+    """One named input: its files, what was found out about them, and the relation that has their rows."""
+
+    def __init__(self, step: Mapping[str, Any]) -> None:
+        self.step = step
+        self.name: str = step["name"]
+        self.contract: Contract = contract_from(step["contract"])
+        self.pieces = {file["piece"]["file"]: Piece(**file["piece"]) for file in step["files"]}
+        self.landed = [(file["uri"], file["modified"]) for file in step["files"]]
+        self.validate: str = step["validate"]
+        self.items = self.contract.items
+        self.rows = f"{self.name}__rows"
+        self.known: str | None = None
+        self.parts: dict[tuple[int, int], Piece] = {}
+        self.left_out: set[int] = set()
+        self.outcomes: dict[int, dict[str, Any]] = {
+            file: {"read": 0, "quarantined": 0, "superseded": 0, "unknown": [], "missing": [], "header": []}
+            for file in self.pieces
+        }
+
+    def note(self, facts: Sequence[Mapping[str, Any]]) -> None:
+        """What the tasks found out about files."""
+        for fact in facts:
+            outcome = self.outcomes[fact["file"]]
+            for name in ("unknown", "missing"):
+                same = self.contract.form != "json"  # all parts of a delimited file have its header
+                outcome[name] = fact[name] if same else sorted({*outcome[name], *fact[name]})
+            outcome["header"] = fact.get("header", outcome["header"])
+            for name in ("rejection", "changed"):
+                if name in fact:
+                    outcome[name] = fact[name]
+
+    def elements(self, relation: str, kept: Sequence[str]) -> str:
+        """One row per element of the lists: its texts, `_POSITION` from 1, `_RESCUED`, `_MISTYPED`, `kept`."""
+        assert self.items is not None
+        listed = ", ".join(
+            f"_ITEM.{'.'.join(f'`{step}`' for step in column.path)} AS C{index}"
+            for index, column in enumerate(self.items.columns)
+        )
+        return (
+            f"SELECT {', '.join(kept)}, CAST(_INDEX + 1 AS BIGINT) AS _POSITION, _ITEMS_RESCUED[_INDEX] AS _RESCUED, "
+            f"_ITEMS_MISTYPED[_INDEX] AS {MISTYPED}, {listed} FROM {relation} "
+            "LATERAL VIEW POSEXPLODE(_ITEMS) e AS _INDEX, _ITEM"
+        )

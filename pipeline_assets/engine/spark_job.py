@@ -1,0 +1,439 @@
+"""The one Spark job: it takes the steps of a session as data and does them. Local Spark and Glue run this same file.
+
+    spark-submit spark_job.py --plan <place of plan.json> --answer <place of answer.json>
+
+A plan names inputs with their contracts, statements in Spark's SQL (transpiled before), and results to write; nothing
+in here knows a pipeline, a warehouse or a ledger. Landed files are read by tasks (see `pieces`) into a state folder of
+Parquet, so that a job which continues a plan, or the next attempt of one, need not read them again.
+
+Rows are known by (_FILE, _PIECE, _RECORD). Files that are rejected whole are left out of every relation; bad records
+are written with line and text for whoever tells people about them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.engine import parts, pieces, places, spark_tasks
+from pipeline_assets.engine.interface import RejectPolicy
+from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.plan import spark_type
+from pipeline_assets.engine.spark_input import WHOLE, Input
+from pipeline_assets.engine.spark_state import State
+from pipeline_assets.errors import ObjectChangedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+_IDENTITY = "_FILE, _PIECE, _RECORD"
+_BUNDLE_BYTES = 64 << 20  # landed bytes that one task reads, when they lie in many small files
+_BUNDLE_FILES = 200
+_TOLD_AT_ONCE = 200_000  # records of a piece whose bad ones one task tells of
+_FOUND = "_FILE int, _PIECE int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
+# Beside dynamic settings that Glue or a cluster brings along, results must not depend on them.
+SETTINGS = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "false",
+    "spark.sql.legacy.timeParserPolicy": "CORRECTED",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    # Days before 1582 are days of the calendar that everybody else uses.
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+}
+
+
+class Job:
+    """The steps that were done, on one Spark session. `folder` is where state and results go, seen by every task."""
+
+    def __init__(
+        self, spark: SparkSession, folder: str, policy: RejectPolicy, part_bytes: int, scratch: str | None = None
+    ) -> None:
+        self._spark = spark
+        self._state = State(spark, folder)
+        self._scratch = scratch  # where tasks have their temporary files; the system's place when None
+        self._policy = policy
+        self._part_bytes = part_bytes
+        self._inputs: dict[str, Input] = {}
+        for name, value in SETTINGS.items():
+            spark.conf.set(name, value)
+
+    def run(self, steps: Sequence[Mapping[str, Any]], say: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """Do some steps; `say` hears of each that took some time.
+
+        Returns:
+            By `settle` and `write` steps: `inputs` (what became of each file) and `writes` (their files).
+        """
+        answer: dict[str, Any] = {"inputs": {}, "writes": {}}
+        for number, step in enumerate(steps, 1):
+            started = time.monotonic()
+            match step["do"]:
+                case "read":
+                    self._read(step)
+                case "table":
+                    self._state.table(step["where"]).createOrReplaceTempView(step["name"])
+                case "known":
+                    entry = self._inputs[step["name"]]
+                    entry.known = step["select"]
+                    self._show(entry)
+                case "view":
+                    self._spark.sql(step["select"]).createOrReplaceTempView(step["name"])
+                case "settle":
+                    answer["inputs"][step["name"]] = self._settle(self._inputs[step["name"]])
+                case "write":
+                    answer["writes"][step["name"]] = self._write(step)
+                case other:
+                    raise ValueError(f"There is no step {other!r}.")
+            if say and step["do"] in ("read", "settle", "write"):
+                seconds = time.monotonic() - started
+                say(f"Step {number} of {len(steps)}: {step['do']} {step['name']}: {seconds:.1f} s")
+        return answer
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def _read(self, step: Mapping[str, Any]) -> None:
+        entry = Input(step)
+        self._inputs[entry.name] = entry
+        first = self._take(entry, list(entry.pieces.values()), "first")
+        facts = self._facts(first)
+        if irregular := {fact["file"] for fact in facts if fact.get("irregular")}:
+            whole = [replace(entry.pieces[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
+            repeated = self._take(entry, whole, "again")
+            facts = [fact for fact in facts if fact["file"] not in irregular] + self._facts(repeated)
+            first = first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated)
+        entry.note(facts)
+        first.where("_FACT IS NULL").createOrReplaceTempView(f"{entry.name}__rows")
+        if entry.items:
+            self._blame_records(entry)
+        self._reject(entry)
+        self._show(entry)
+
+    def _take(self, entry: Input, whole: Sequence[Piece], name: str) -> DataFrame:
+        """Files as rows: typed columns, `_FAULT` (0 is malformed), and the facts. They are read once."""
+        where = self._state.place(entry.name, name)
+        if self._state.has(where):
+            return self._state.rows(where)
+        taken = self._parted(entry, whole)
+        entry.parts.update({(piece.file, piece.number): piece for piece in taken})
+        contract, schema, within = entry.contract, pieces.text_schema(entry.contract), self._scratch
+
+        def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for piece in spark_tasks.pieces_in(batches):
+                with places.scratch_folder(within) as scratch:
+                    try:
+                        path, _ = spark_tasks.local(piece, contract.form, scratch)
+                    except ObjectChangedError:
+                        yield pieces.fact_row(piece, schema, changed=True)
+                        continue
+                    yield from pieces.read(contract, piece, path, scratch)
+
+        texts = self._bundles(taken).mapInArrow(task, _spark_schema(schema))
+        texts.createOrReplaceTempView("RAW")
+        return self._state.rows(where, self._state.keep(self._spark.sql(entry.validate), where))
+
+    def _parted(self, entry: Input, whole: Sequence[Piece]) -> list[Piece]:
+        """Large files in parts, others as they are."""
+        form, within = entry.contract.form, self._scratch
+        large = [p for p in whole if p.size > 2 * self._part_bytes and not p.tolerant and not p.waiting]
+        if not large:
+            return list(whole)
+
+        def can_be_parted(piece: Piece) -> bool:
+            with places.scratch_folder(within) as scratch:
+                return parts.can_be_parted(form, piece, scratch)
+
+        context = self._spark.sparkContext
+        fit = context.parallelize(large, len(large)).map(can_be_parted).collect()
+        chosen = {piece.file: piece for piece, fits in zip(large, fit, strict=True) if fits}
+        cut = [
+            replace(piece, number=number, start=start, end=end)
+            for piece in chosen.values()
+            for number, (start, end) in enumerate(parts.ranges(piece.size, self._part_bytes))
+        ]
+        tallies = context.parallelize(cut, len(cut)).map(parts.tally).collect() if cut else []
+        found = [piece for piece in whole if piece.file not in chosen]
+        for file in chosen:
+            mine = [(piece, tally) for piece, tally in zip(cut, tallies, strict=True) if piece.file == file]
+            found += parts.placed([piece for piece, _ in mine], [tally for _, tally in mine], form)
+        return found
+
+    def _bundles(self, wanted: Sequence[Piece]) -> DataFrame:
+        """One row per piece, one partition per task."""
+        bundles: list[list[tuple[str]]] = []
+        room = files = 0
+        for piece in wanted:
+            size = (piece.end - piece.start) if piece.is_part else piece.size
+            if not bundles or size > room or files >= _BUNDLE_FILES:
+                bundles.append([])
+                room, files = _BUNDLE_BYTES, 0
+            bundles[-1].append((piece.dump(),))
+            room, files = room - size, files + 1
+        rdd = self._spark.sparkContext.parallelize(bundles, max(1, len(bundles))).flatMap(lambda bundle: bundle)
+        return self._spark.createDataFrame(rdd, "piece string")
+
+    def _facts(self, rows: DataFrame) -> list[dict[str, Any]]:
+        return [json.loads(row[0]) for row in rows.where("_FACT IS NOT NULL").select("_FACT").collect()]
+
+    def _blame_records(self, entry: Input) -> None:
+        """The first bad element of a record's list makes the record bad."""
+        items = entry.step["items"]
+        self._spark.sql(entry.elements(f"{entry.name}__rows", ["_FILE", "_PIECE", "_RECORD"])).createOrReplaceTempView(
+            "RAW"
+        )
+        self._spark.sql(items["validate"]).createOrReplaceTempView(f"{entry.name}__elements")
+        blamed = self._spark.sql(
+            f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
+            f"FROM {entry.name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
+        )
+        self._kept(blamed, entry, "items").createOrReplaceTempView(f"{entry.name}__blamed")
+        blamed = self._spark.sql(
+            f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
+            f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
+            f"FROM {entry.name}__rows AS r LEFT JOIN {entry.name}__blamed AS b "
+            "ON b._FILE = r._FILE AND b._PIECE = r._PIECE AND b._RECORD = r._RECORD"
+        )
+        entry.rows = f"{entry.name}__rows_blamed"
+        blamed.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT").createOrReplaceTempView(entry.rows)
+
+    def _reject(self, entry: Input) -> None:
+        """Count records and leave the rows of files out that are bad as a whole."""
+        counts = self._spark.sql(f"SELECT _FILE, COUNT(*), COUNT(_FAULT) FROM {entry.rows} GROUP BY _FILE").collect()
+        for file, rows, bad in counts:
+            outcome = entry.outcomes[file]
+            if "rejection" in outcome:
+                continue  # rows that were read before the file turned out to be unreadable
+            outcome["read"], outcome["quarantined"] = rows, bad
+        for file, outcome in entry.outcomes.items():
+            waiting = entry.pieces[file].waiting
+            if waiting and outcome["read"] != waiting:
+                # One record swallowed others: ids and records do not belong together, all of them keep waiting.
+                outcome["read"] = outcome["quarantined"] = waiting
+                outcome["left_out"] = True
+            elif not waiting and self._policy.rejects(outcome["read"], outcome["quarantined"]):
+                outcome["too_many"] = outcome["quarantined"]
+                outcome["quarantined"] = outcome["read"]
+                outcome["left_out"] = True
+            elif "rejection" in outcome:
+                outcome["left_out"] = True
+        entry.left_out = {file for file, outcome in entry.outcomes.items() if outcome.get("left_out")}
+
+    # --- known rows, versions, references -------------------------------------------------------------------
+
+    def _show(self, entry: Input) -> None:
+        """(Re)define the relations that SELECTs see."""
+        name, contract = entry.name, entry.contract
+        columns = ", ".join(contract.column_names)
+        listed = ", _ITEMS, _ITEMS_RESCUED, _ITEMS_MISTYPED" if entry.items else ""
+        nothing = ", NULL, NULL, NULL" if entry.items else ""
+        landed = [(file, uri, modified) for file, (uri, modified) in enumerate(entry.landed)]
+        self._spark.createDataFrame(landed, "_FILE int, _URI string, _AT string").createOrReplaceTempView(
+            f"{name}__landed"
+        )
+        without = f" AND r._FILE NOT IN ({_listed(entry.left_out)})" if entry.left_out else ""
+        rows = (
+            f"SELECT /*+ BROADCAST(l) */ {', '.join('r.' + column for column in contract.column_names)}, "
+            "l._URI AS _SOURCE_URI, CAST(l._AT AS TIMESTAMP_NTZ) AS _SOURCE_MODIFIED_AT, "
+            f"r._RESCUED, TRUE AS _IS_NEW, r._FILE, r._PIECE, r._RECORD{listed} FROM {entry.rows} AS r "
+            f"JOIN {name}__landed AS l ON l._FILE = r._FILE WHERE r._FAULT IS NULL{without}"
+        )
+        if entry.known:
+            rows += (
+                f" UNION ALL SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, FALSE, "
+                f"CAST(NULL AS INT), CAST(NULL AS INT), MONOTONICALLY_INCREASING_ID(){nothing} FROM ({entry.known})"
+            )
+        self._present(entry, self._spark.sql(rows))
+
+    def _present(self, entry: Input, rows: DataFrame) -> None:
+        name, hidden = entry.name, ["_FILE", "_PIECE", "_RECORD"]
+        rows.createOrReplaceTempView(f"{name}__all")
+        listed = ["_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED"] if entry.items else []
+        rows.drop(*hidden, *listed).createOrReplaceTempView(name)
+        if entry.items:
+            kept = [*entry.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
+            self._spark.sql(entry.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
+            shown = self._spark.sql(entry.step["items"]["show"]).drop("_FAULT", MISTYPED)
+            shown.createOrReplaceTempView(entry.step["items"]["name"])
+
+    def _settle(self, entry: Input) -> dict[str, Any]:
+        """Set rows with an unknown reference aside; of several versions of a key keep the newest."""
+        name, key = entry.name, ", ".join(entry.contract.key)
+        rule, joins = [], []
+        for number, column in enumerate((c for c in entry.contract.columns if c.reference), 1):
+            assert column.reference is not None
+            joins.append(
+                f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _IS_THERE FROM "
+                f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
+            )
+            rule.append(
+                f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._IS_THERE IS NULL THEN -{number}"
+            )
+        orphan = f"CASE {' '.join(rule)} END" if rule else "CAST(NULL AS INT)"
+        rank = "1"
+        if key:
+            # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
+            newest = "_SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, _IS_NEW DESC, _FILE DESC, _PIECE DESC, _RECORD DESC"
+            rank = f"ROW_NUMBER() OVER (PARTITION BY {key}, _RULE IS NULL ORDER BY {newest})"
+        judged = self._spark.sql(
+            f"SELECT *, {rank} AS _RANK FROM (SELECT b.*, {orphan} AS _RULE FROM {name}__all AS b {' '.join(joins)})"
+        )
+        judged = self._kept(judged, entry, "settled")
+        judged.createOrReplaceTempView(f"{name}__judged")
+        self._present(entry, judged.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+        for file, orphans, superseded, left in self._spark.sql(
+            "SELECT _FILE, COUNT(_RULE), COUNT_IF(_RULE IS NULL AND _RANK > 1), COUNT_IF(_RULE IS NULL AND _RANK = 1) "
+            f"FROM {name}__judged WHERE _IS_NEW GROUP BY _FILE"
+        ).collect():
+            outcome = entry.outcomes[file]
+            outcome["quarantined"] += orphans
+            outcome["superseded"], outcome["left"] = superseded, left
+        bad = self._state.keep(self._find_bad(entry), self._state.place(entry.name, "bad"))
+        return {
+            "outcomes": [entry.outcomes[file] for file in sorted(entry.outcomes)],
+            "new_rows": sum(outcome.get("left", 0) for outcome in entry.outcomes.values()),
+            "bad": bad,
+            "differences": self._differences(entry),
+        }
+
+    # --- what is wrong -------------------------------------------------------------------------------------
+
+    def _find_bad(self, entry: Input) -> DataFrame:
+        """Line and text of every bad record; of files that are rejected whole, of the first three."""
+        position = "_POSITION" if entry.items else "CAST(NULL AS INT)"
+        samples = {file for file, outcome in entry.outcomes.items() if "too_many" in outcome}
+        told = sorted(set(entry.outcomes) - entry.left_out)
+        found = (
+            f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {entry.rows} WHERE _FAULT IS NOT NULL "
+            f"AND _FILE IN ({_listed(told)}) UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) "
+            f"FROM {entry.name}__judged WHERE _RULE IS NOT NULL"
+        )
+        if samples:
+            found += (
+                f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
+                f"(PARTITION BY _FILE ORDER BY _PIECE, _RECORD) AS _NUMBER FROM {entry.rows} "
+                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
+            )
+        wanted = self._spark.sql(
+            "SELECT _FILE, _PIECE, COLLECT_LIST(NAMED_STRUCT('record', _RECORD, 'rule', _RULE, 'position', _POSITION)) "
+            f"AS _WANTED FROM ({found}) GROUP BY _FILE, _PIECE, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
+        )
+        contract, known, within = entry.contract, self._known_parts(entry), self._scratch
+
+        def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            for batch in batches:
+                for row in batch.to_pylist():
+                    yield spark_tasks.found(contract, known[row["_FILE"], row["_PIECE"]], row["_WANTED"], within)
+
+        return wanted.mapInArrow(task, _FOUND)
+
+    def _known_parts(self, entry: Input) -> dict[tuple[int, int], Piece]:
+        """Every piece that was read; a job that took over what was read has to cut the files once more."""
+        if all(number == WHOLE for _, number in entry.parts):
+            cut = self._parted(entry, list(entry.pieces.values()))
+            entry.parts.update({(piece.file, piece.number): piece for piece in cut})
+        for file, piece in entry.pieces.items():
+            entry.parts.setdefault((file, WHOLE), replace(piece, number=WHOLE, tolerant=True))
+        return entry.parts
+
+    def _differences(self, entry: Input) -> dict[str, str]:
+        """For files with too many bad records, how their shape differs from the contract's."""
+        contract, within = entry.contract, self._scratch
+        rejected = [
+            (entry.pieces[file], outcome["unknown"])
+            for file, outcome in entry.outcomes.items()
+            if "too_many" in outcome
+        ]
+
+        def task(asked: tuple[Piece, list[str]]) -> str | None:
+            piece, unknown = asked
+            with places.scratch_folder(within) as scratch:
+                return pieces.difference(
+                    contract, piece, places.fetch(piece.where, scratch, piece.etag), scratch, unknown
+                )
+
+        if not rejected or contract.form != "json":
+            return {}
+        found = self._spark.sparkContext.parallelize(rejected, len(rejected)).map(task).collect()
+        return {str(piece.file): said for (piece, _), said in zip(rejected, found, strict=True) if said}
+
+    # --- results -------------------------------------------------------------------------------------------
+
+    def _write(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        return {"files": self._state.keep(self._spark.sql(step["select"]), step["where"])}
+
+    def _kept(self, rows: DataFrame, entry: Input, name: str) -> DataFrame:
+        """The same rows, computed once."""
+        where = self._state.place(entry.name, name)
+        return self._state.rows(where, self._state.keep(rows, where))
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(str(number) for number in sorted(numbers)) or "-1"
+
+
+def _spark_schema(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {spark_type(field.type)}" for field in schema)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one plan from beginning to end; what Glue and spark-submit call."""
+    from pyspark.sql import SparkSession
+
+    from pipeline_assets.engine.plan import Plan
+
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument("--plan", required=True)
+    parser.add_argument("--answer", required=True)
+    named, _ = parser.parse_known_args(arguments)  # Glue adds arguments of its own
+    with _reporting(arguments if arguments is not None else sys.argv[1:]) as say:
+        plan = Plan.load(places.read_text(named.plan))
+        spark = SparkSession.builder.appName("pipeline-assets").getOrCreate()
+        try:
+            job = Job(spark, plan.folder, plan.policy, plan.part_bytes)
+            try:
+                answer = job.run(plan.steps, say)
+            except Exception as error:
+                if (where := changed_in(error)) is None:
+                    raise
+                answer = {"changed": where}
+            places.write_text(json.dumps(answer), named.answer)
+        finally:
+            spark.stop()
+
+
+def changed_in(error: Exception) -> str | None:
+    """Where an object lies that a task found changed, from Spark's account of what went wrong in it."""
+    told = re.search(r"ObjectChangedError: (.+?) was overwritten while it was read", str(error))
+    return told[1] if told else None
+
+
+@contextmanager
+def _reporting(arguments: Sequence[str]) -> Iterator[Callable[[str], None]]:
+    """Tell the Dagster run that waits, by Dagster Pipes; where none does, the job's own log."""
+    if not any(argument.startswith("--dagster-pipes") for argument in arguments):
+        yield print
+        return
+    import boto3
+    from dagster_pipes import PipesCliArgsParamsLoader, PipesS3ContextLoader, PipesS3MessageWriter, open_dagster_pipes
+
+    client = boto3.client("s3")
+    with open_dagster_pipes(
+        params_loader=PipesCliArgsParamsLoader(),
+        context_loader=PipesS3ContextLoader(client=client),
+        message_writer=PipesS3MessageWriter(client=client, interval=2),
+    ) as pipes:
+        yield pipes.log.info
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,177 @@
+"""The Glue job does what the embedded engine does: files in S3, a job in a process of its own, all over HTTP.
+
+S3 is moto's, Glue is `glue_server`, which really runs the script that Glue would run. No real Glue was ever asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_assets.aws import Aws
+from pipeline_assets.engine import Session, SourceFile
+from pipeline_assets.engine.glue_engine import GlueEngine
+from pipeline_assets.engine.glue_job import GlueJob
+from pipeline_assets.errors import EngineError, ObjectChangedError
+from pipeline_assets.lake import S3Lake
+from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
+from pipeline_assets_tests.engine.test_spark_agrees import DUCKDB, looked_at
+from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
+from pipeline_assets_tests.glue_server import GlueServer, glue_server
+from pipeline_assets_tests.moto_aws import REGION, buckets_in
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+BUCKET, ARTIFACTS = "landing-bucket", "artifacts-bucket"
+
+
+class Stage:
+    """One account: S3, Glue, an engine on both."""
+
+    def __init__(self, moto: str, client: Any, server: GlueServer, *, part_bytes: int = 1 << 20) -> None:
+        self.client = client
+        self.lake = S3Lake(region=REGION, endpoint_url=moto)
+        self.server = server
+        job = GlueJob(Aws(REGION, server.url), "pipeline-spark", 200, sleep=lambda seconds: _nap())
+        self.engine = GlueEngine(
+            job=job,
+            lake=self.lake,
+            s3=Aws(REGION, moto),
+            bucket=ARTIFACTS,
+            memory_limit="1GB",
+            part_bytes=part_bytes,
+        )
+
+    def landed(self, file: SourceFile) -> SourceFile:
+        """The same object, in S3."""
+        assert file.path is not None
+        key = f"raw/{file.path.name}"
+        self.client.put_object(Bucket=BUCKET, Key=key, Body=file.path.read_bytes())
+        found = self.lake.head(f"s3://{BUCKET}/{key}")
+        assert found is not None
+        return SourceFile(None, found)
+
+    def left(self) -> list[str]:
+        found = self.client.list_objects_v2(Bucket=ARTIFACTS)
+        return [entry["Key"] for entry in found.get("Contents", ())]
+
+
+def _nap() -> None:
+    """The server's own process is busy with the job; a poll a second is what a test can bear."""
+    import time
+
+    time.sleep(0.5)
+
+
+@pytest.fixture
+def stage(moto_url: str, aws_keys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    with (
+        buckets_in(moto_url, BUCKET, ARTIFACTS) as client,
+        glue_server(tmp_path, {"AWS_ENDPOINT_URL_S3": moto_url}) as server,
+    ):
+        yield Stage(moto_url, client, server, part_bytes=2000)
+
+
+def content(count: int) -> str:
+    """Visits with line ends in quotes, bad rows and orphans, large enough to be cut into parts."""
+    lines = [VISIT_HEADER]
+    for number in range(count):
+        person = "nobody" if number % 50 == 7 else "1"
+        amount = "x" if number % 40 == 3 else f"{number}.5"
+        lines.append(f'v{number},{person},"{number % 28 + 1:02}-01-2026",{amount}')
+        if number % 60 == 11:
+            lines.append(f'"v\n{number}",1,,1')
+            lines.append("too,few")
+    return "\n".join(lines) + "\n"
+
+
+def work(session: Session, people: list[SourceFile], visits: list[SourceFile], published: Path, folder: Path) -> Any:
+    session.read("people", PEOPLE, people)
+    session.read("visits", VISITS, visits)
+    keys = session.write("SELECT ID AS KEY_VALUE FROM people", folder / "keys.parquet", "parquet")
+    assert keys.rows  # the look-up of published rows asks before anything else can be planned
+    session.table("PUBLISHED", published)
+    session.known("people", "SELECT * FROM PUBLISHED")
+    session.settle("people")
+    session.settle("visits")
+    selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits"}
+    return looked_at(session, ["people", "visits"], selects, folder)
+
+
+def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) -> None:
+    """Two runs of the job: one for the keys to look up, one for all the rest; nothing is left in the bucket."""
+    files = [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n2,Bob\n"), landed(tmp_path / "v", content(400))]
+    held = waiting(tmp_path, ("q1", 7, 'w7,1,,"1"'), ("q2", 90, "w8,nobody,,1"))
+    published = known(tmp_path, ("7", "Known", "x", 0))
+    in_s3 = [stage.landed(file) for file in files]
+    locally = [SourceFile(file.path, there.landed) for file, there in zip(files, in_s3, strict=True)]
+    found = {}
+    for name, engine, (people, visits) in (("glue", stage.engine, in_s3), ("duckdb", DUCKDB, locally)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with engine.session(folder / "scratch", NEVER) as session:
+            found[name] = work(session, [people], [visits, held], published, folder)
+
+    for key, expected in found["duckdb"].items():
+        assert found["glue"][key] == expected, key
+    assert len(found["glue"]["visits: bad"]) > 20
+    assert len(stage.server.runs) == 2
+    assert stage.left() == []
+
+
+def test_an_attempt_that_died_is_taken_up_where_it_was(stage: Stage, tmp_path: Path) -> None:
+    """The job went on without us; the next attempt makes the same plan, and takes its answer without another run."""
+    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n"))
+
+    def attempt(name: str) -> list[dict]:
+        with stage.engine.session(tmp_path / name, USUAL) as session:
+            session.read("people", PEOPLE, [people])
+            session.settle("people")
+            found = session.write("SELECT * FROM people", tmp_path / f"{name}.parquet", "parquet")
+            assert found.rows == 1
+            if name == "first":
+                raise ConnectionAbortedError  # anything that ends the process after the job
+            return [outcome.loaded for outcome in session.outcomes("people")]
+
+    with pytest.raises(ConnectionAbortedError):
+        attempt("first")
+    assert attempt("second") == [1]
+    assert len(stage.server.runs) == 1
+
+
+def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run(stage: Stage, tmp_path: Path) -> None:
+    """It is noticed where its parts are cut, in a task; the batch goes on without it."""
+    visits = stage.landed(landed(tmp_path / "v", content(300)))
+    stage.client.put_object(Bucket=BUCKET, Key="raw/v", Body=content(200).encode())
+
+    def attempt() -> None:
+        with stage.engine.session(tmp_path / "scratch", USUAL) as session:
+            session.read("people", PEOPLE, [])
+            session.read("visits", VISITS, [visits])
+            session.settle("people")
+            session.settle("visits")
+            session.outcomes("visits")
+
+    with pytest.raises(ObjectChangedError, match="raw/v was overwritten") as changed:
+        attempt()
+    assert changed.value.uri == visits.landed.uri
+    assert not [key for key in stage.left() if "answer" in key]  # the next attempt must ask again
+
+
+def test_a_job_of_another_version_says_so(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline_assets.engine import plan
+
+    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n"))
+    monkeypatch.setattr(plan, "code_version", lambda: "older")
+
+    def attempt() -> None:
+        with stage.engine.session(tmp_path / "scratch", USUAL) as session:
+            session.read("people", PEOPLE, [people])
+            session.settle("people")
+            session.outcomes("people")
+
+    with pytest.raises(EngineError, match=r"(?s)ended as FAILED.*different versions of pipeline_assets.*deploy aws"):
+        attempt()
