@@ -69,6 +69,12 @@ class WarehouseBusyError(WarehouseError):
     transient = True
 
 
+class PipeTimeoutError(WarehouseError):
+    """A pipe did not load the files of a batch in time; nothing was published."""
+
+    transient = True
+
+
 class PublicationConflictError(WarehouseError):
     """Another run published for the same pipeline first; planning again over its result clears this."""
 
@@ -77,3 +83,7 @@ class PublicationConflictError(WarehouseError):
 
 class RowAccountingError(WarehouseError):
     """Rows read, loaded, superseded and quarantined do not add up; nothing was published."""
+
+
+class DeploymentError(PipelineError):
+    """What `deploy` wanted could not be made; it was rolled back or goes on without us, as the message says."""

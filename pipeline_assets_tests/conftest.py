@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
+from pipeline_assets_tests.moto_aws import KEYS, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
 
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """The endpoint of AWS as moto plays it."""
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture
+def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that an emulator takes."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+pytest.register_assert_rewrite("pipeline_assets_tests.faults.crashes")  # its tests are in no test file
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -9,14 +9,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline_assets.aws import Aws, aws_errors, slices
 from pipeline_assets.errors import LakeError
-from pipeline_assets.lake.aws import Aws, aws_errors, slices
 from pipeline_assets.lake.store import Lake
 from pipeline_assets.lake.tables import LakeTable
 
 logger = logging.getLogger("pipeline_assets")
 CREATE_LIMIT = 100  # partitions that Glue takes in one BatchCreatePartition
-DELETE_LIMIT = 25  # and in one BatchDeletePartition
 
 
 class GlueCatalog:
@@ -69,15 +68,13 @@ class GlueCatalog:
             _check(doing, answer, "AlreadyExistsException")
 
     def _delete(self, client: Any, table: LakeTable, partitions: Sequence[str]) -> None:
+        """One by one: few days are emptied, and most of those that have no file never had one."""
         doing = f"removing empty partitions of {self._database}.{table.contract.name}"
-        for some in slices(partitions, DELETE_LIMIT):
-            with aws_errors(doing, "glue:BatchDeletePartition"):
-                answer = client.batch_delete_partition(
-                    DatabaseName=self._database,
-                    TableName=table.contract.name,
-                    PartitionsToDelete=[{"Values": [name]} for name in some],
+        for name in partitions:
+            with aws_errors(doing, "glue:DeletePartition", expected=("EntityNotFoundException",)):
+                client.delete_partition(
+                    DatabaseName=self._database, TableName=table.contract.name, PartitionValues=[name]
                 )
-            _check(doing, answer, "EntityNotFoundException")
 
     def _crawl(self, client: Any, crawler: str) -> None:
         doing = f"starting the crawler {crawler}"

@@ -1,4 +1,4 @@
-"""Object stores behind one interface: local files and S3, both through obstore.
+"""Object stores behind one interface, through obstore: what all have in common, and local files. `s3` has S3.
 
 A bucket of the local lake is a folder and a key is a plain file in it, so a person can drop a file in and look
 at results with ordinary tools. The surprising part is reading: the local lake hands out the file itself, not a
@@ -11,17 +11,19 @@ import os
 import re
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
+from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
 from pipeline_assets.lake.objects import LandedObject
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from obstore.store import ObjectStore
 
-CHUNK = 8 * 1024 * 1024
+PAGES_AT_A_TIME = 50_000  # objects; what is done for each batch of a long listing costs less than the listing
 
 
 class Lake(ABC):
@@ -69,37 +71,51 @@ class Lake(ABC):
         """
         import obstore
 
-        with _store_errors(f"listing {self.uri(bucket, prefix)}"):
+        with self.errors(f"listing {self.uri(bucket, prefix)}", bucket, "s3:ListBucket"):
             for page in obstore.list(self.store(bucket), prefix or None, offset=after, chunk_size=1000):
                 for meta in page:
                     yield self._landed(bucket, meta)
+
+    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+        """The same listing as Arrow batches of path, size and e_tag, for zones of a million objects.
+
+        S3's folder markers are in it, as objects named like the folder.
+        """
+        import obstore
+        import pyarrow as pa
+
+        with self.errors(f"listing {self.uri(bucket, prefix)}", bucket, "s3:ListBucket"):
+            listing = obstore.list(
+                self.store(bucket), prefix or None, offset=after, chunk_size=PAGES_AT_A_TIME, return_arrow=True
+            )
+            for batch in listing:
+                yield pa.record_batch(batch)
 
     def head(self, uri: str) -> LandedObject | None:
         """The version that lies there now, or None."""
         import obstore
 
         bucket, key = uri.split("/", 3)[2:4]
-        with _store_errors(f"reading {uri}"):
+        with self.errors(f"reading {uri}", bucket, "s3:GetObject"):
             try:
                 return self._landed(bucket, obstore.head(self.store(bucket), key))
             except FileNotFoundError:
                 return None
 
+    def fetch_all(self, objects: Sequence[LandedObject], folder: Path) -> list[Path]:
+        """`fetch` each of them; where that goes over a network, several at a time."""
+        return [self.fetch(landed, folder) for landed in objects]
+
     def changed(self, objects: Iterable[LandedObject]) -> list[LandedObject]:
         """Those of `objects` that are no longer the version that was listed."""
-        changed = []
-        for landed in objects:
-            now = self.head(landed.uri)
-            if now is None or now.identity != landed.identity:
-                changed.append(landed)
-        return changed
+        return [landed for landed in objects if self._is_changed(landed)]
 
     def move(self, bucket: str, source: str, target: str) -> str:
         """Move an object within its bucket; it appears under the new key whole. Returns the new uri."""
         import obstore
 
-        uri = self.uri(bucket, _key(bucket, target))
-        with _store_errors(f"moving {self.uri(bucket, source)} to {uri}"):
+        uri = self.uri(bucket, key_of(bucket, target))
+        with self.errors(f"moving {self.uri(bucket, source)} to {uri}", bucket, "s3:PutObject"):
             obstore.rename(self.store(bucket), source, target)
         return uri
 
@@ -109,7 +125,7 @@ class Lake(ABC):
 
         for uri in uris:
             bucket, key = uri.split("/", 3)[2:4]
-            with _store_errors(f"deleting {uri}"):
+            with self.errors(f"deleting {uri}", bucket, "s3:DeleteObject"):
                 try:
                     obstore.delete(self.store(bucket), key)
                 except FileNotFoundError:
@@ -120,6 +136,14 @@ class Lake(ABC):
         uris = [landed.uri for landed in self.list(bucket, prefix)]
         self.delete(uris)
         return len(uris)
+
+    def _is_changed(self, landed: LandedObject) -> bool:
+        now = self.head(landed.uri)
+        return now is None or now.identity != landed.identity
+
+    def errors(self, doing: str, bucket: str, action: str) -> AbstractContextManager[None]:
+        """Errors in our words; `action` is the permission that S3 asks for."""
+        return store_errors(doing)
 
     def _landed(self, bucket: str, meta: dict) -> LandedObject:
         etag = (meta.get("e_tag") or meta.get("version") or "").strip('"')
@@ -137,7 +161,7 @@ class LocalLake(Lake):
     def store(self, bucket: str) -> ObjectStore:
         from obstore.store import LocalStore
 
-        folder = self.root / _bucket_name(bucket)
+        folder = self.root / bucket_name(bucket)
         folder.mkdir(parents=True, exist_ok=True)
         return LocalStore(folder)
 
@@ -149,7 +173,7 @@ class LocalLake(Lake):
     def publish(self, source: Path, bucket: str, key: str) -> str:
         uri = self.uri(bucket, key)
         target = self.path(uri)
-        with _store_errors(f"writing {uri}"):
+        with store_errors(f"writing {uri}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.stat().st_dev != target.parent.stat().st_dev:
                 # The lake is a link to another disk: a rename is atomic only within one file system.
@@ -162,79 +186,12 @@ class LocalLake(Lake):
         return uri
 
     def stage_url(self, bucket: str) -> str:
-        return f"file://{self.root / _bucket_name(bucket)}/"
+        return f"file://{self.root / bucket_name(bucket)}/"
 
     def path(self, uri: str) -> Path:
         """The plain file behind a uri."""
         bucket, key = uri.split("/", 3)[2:4]
-        return self.root / _bucket_name(bucket) / _key(bucket, key)
-
-
-class S3Lake(Lake):
-    """Buckets of S3, or of anything that speaks its protocol at `endpoint_url`."""
-
-    scheme = "s3"
-
-    def __init__(self, *, region: str, endpoint_url: str | None = None, bucket_prefix: str = "") -> None:
-        self.region = region
-        self.endpoint_url = endpoint_url
-        self.bucket_prefix = bucket_prefix
-        self._stores: dict[str, ObjectStore] = {}
-
-    def store(self, bucket: str) -> ObjectStore:
-        from obstore.store import S3Store
-
-        if bucket not in self._stores:
-            options: dict = {"region": self.region}
-            if self.endpoint_url:
-                plain = self.endpoint_url.startswith("http://")
-                options |= {"endpoint": self.endpoint_url, "virtual_hosted_style_request": False}
-                self._stores[bucket] = S3Store(
-                    self.bucket_prefix + _bucket_name(bucket), client_options={"allow_http": plain}, **options
-                )
-            else:
-                self._stores[bucket] = S3Store(self.bucket_prefix + _bucket_name(bucket), **options)
-        return self._stores[bucket]
-
-    def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
-        for landed in super().list(bucket, prefix, after):
-            # A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there.
-            if landed.size or self.head(landed.uri):
-                yield landed
-
-    def fetch(self, landed: LandedObject, folder: Path) -> Path:
-        import obstore
-        from obstore.exceptions import PreconditionError
-
-        # A name in S3 may be longer than a file system takes.
-        path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
-        with _store_errors(f"reading {landed.uri}"):
-            try:
-                # The header is quoted, the etag in a listing and in our ledger is not.
-                answer = obstore.get(self.store(landed.bucket), landed.key, options={"if_match": f'"{landed.etag}"'})
-            except (PreconditionError, FileNotFoundError):
-                raise ObjectChangedError(landed.uri) from None
-            with open(path, "wb") as local:
-                for chunk in answer.stream(min_chunk_size=CHUNK):
-                    local.write(chunk)
-        if path.stat().st_size != landed.size:
-            raise LakeError(
-                f"{landed.uri}: {path.stat().st_size} of {landed.size} bytes arrived.",
-                remedy="A retry may clear it.",
-            )
-        return path
-
-    def publish(self, source: Path, bucket: str, key: str) -> str:
-        import obstore
-
-        uri = self.uri(bucket, _key(bucket, key))
-        with _store_errors(f"writing {uri}"), open(source, "rb") as finished:
-            # S3 shows an object, multipart or not, only once it is complete.
-            obstore.put(self.store(bucket), key, finished)
-        return uri
-
-    def stage_url(self, bucket: str) -> str:
-        return f"s3://{self.bucket_prefix}{bucket}/"
+        return self.root / bucket_name(bucket) / key_of(bucket, key)
 
 
 def copy_into_lake(lake: Lake, source: Path, bucket: str, key: str, scratch: Path) -> str:
@@ -245,24 +202,30 @@ def copy_into_lake(lake: Lake, source: Path, bucket: str, key: str, scratch: Pat
     return lake.publish(copy, bucket, key)
 
 
-def _bucket_name(bucket: str) -> str:
+def bucket_name(bucket: str) -> str:
+    """The name itself, when it is one."""
     if not bucket or "/" in bucket or bucket.startswith("."):
         raise ConfigurationError(f"{bucket!r} is no bucket name.")
     return bucket
 
 
-def _key(bucket: str, key: str) -> str:
+def key_of(bucket: str, key: str) -> str:
     """The key itself; `..` would leave the bucket, and stores drop the other parts or list them under another key."""
     if {"", ".", ".."} & set(key.split("/")):
         raise ConfigurationError(f"{key!r} is no key of {bucket}: a part of it is empty, `.` or `..`.")
     return key
 
 
-class _store_errors:
-    """Turn the store's errors into ours, keeping what the store said and leaving our own alone."""
+class store_errors:
+    """Turn the store's errors into ours, keeping what the store said and leaving our own alone.
 
-    def __init__(self, doing: str) -> None:
-        self.doing = doing
+    `explain` may know better: it gets the error and what was said on one line, and gives our error or None.
+    """
+
+    def __init__(
+        self, doing: str, explain: Callable[[Exception, str], PipelineError | None] = lambda error, said: None
+    ) -> None:
+        self.doing, self.explain = doing, explain
 
     def __enter__(self) -> None:
         return None
@@ -274,6 +237,8 @@ class _store_errors:
             remedy = "Rename that object: parts of a key are UTF-8 text and not empty, `.` or `..`."
             raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy=remedy) from None
         if isinstance(error, BaseError | OSError):
+            if explained := self.explain(error, _said(error)):
+                raise explained from None
             raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy="The state is intact; run again.") from None
 
 

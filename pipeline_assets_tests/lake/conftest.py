@@ -5,38 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pipeline_assets.lake import Lake, LandedObject, LocalLake, S3Lake
+from pipeline_assets_tests.moto_aws import REGION, buckets_in
 
 BUCKET = "landing-bucket"
-SECRET = "not-to-be-shown-anywhere"
-REGION = "eu-west-1"
 
 
 @pytest.fixture(scope="session")
-def s3_url() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+def s3_url(moto_url: str) -> str:
+    return moto_url
 
 
 @pytest.fixture
-def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+def s3(moto_url: str, aws_keys: None) -> Iterator[object]:
     """A boto3 client of that server, with the bucket; what it holds is gone afterwards."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    client = boto3.client("s3", endpoint_url=s3_url, region_name=REGION)
-    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    yield client
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
-        for entry in page.get("Contents", []):
-            client.delete_object(Bucket=BUCKET, Key=entry["Key"])
-    client.delete_bucket(Bucket=BUCKET)
+    with buckets_in(moto_url, BUCKET) as client:
+        yield client
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -11,9 +11,9 @@ from pathlib import Path
 import boto3
 import pytest
 
+from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.lake.aws import Aws
 from pipeline_assets.lake.glue_catalog import CREATE_LIMIT, GlueCatalog
 from pipeline_assets.orders.pipeline import lake_table
 

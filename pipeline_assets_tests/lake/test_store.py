@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
+from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
 from pipeline_assets.lake import Lake, LandedObject, LocalLake, S3Lake
 from pipeline_assets.lake.store import copy_into_lake
-from pipeline_assets_tests.lake.conftest import BUCKET, REGION, SECRET, Put
+from pipeline_assets_tests.lake.conftest import BUCKET, REGION, Put
+from pipeline_assets_tests.moto_aws import SECRET
 
 AWKWARD = [
     "in/a b.csv",
@@ -220,7 +221,7 @@ def test_deleting_a_prefix_counts_and_spares_its_neighbours(store: Lake, put: Pu
 # --- errors ------------------------------------------------------------------------------------------------
 
 
-def assert_one_line_without_secret(error: LakeError, *named: str) -> None:
+def assert_one_line_without_secret(error: PipelineError, *named: str) -> None:
     text = str(error)
     assert "\n" not in text
     assert "Debug source" not in text
@@ -342,9 +343,9 @@ def test_a_bucket_that_does_not_exist_is_an_error_and_not_empty(s3: object, s3_u
     lake = S3Lake(region=REGION, endpoint_url=s3_url)
     (tmp_path / "source").write_text("x")
 
-    with pytest.raises(LakeError) as listing:
+    with pytest.raises(ConfigurationError) as listing:
         list(lake.list("no-such-bucket", "in/"))
-    with pytest.raises(LakeError) as writing:
+    with pytest.raises(ConfigurationError) as writing:
         lake.publish(tmp_path / "source", "no-such-bucket", "in/a.csv")
     assert_one_line_without_secret(listing.value, "no-such-bucket", "NoSuchBucket")
     assert_one_line_without_secret(writing.value, "no-such-bucket", "NoSuchBucket")

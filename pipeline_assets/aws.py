@@ -15,7 +15,8 @@ from pipeline_assets.errors import ConfigurationError, LakeError
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation"}
+# "403": the answer to a HEAD of S3 has no body to say more.
+_DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 _NO_CREDENTIALS = {
     "ExpiredToken",
     "ExpiredTokenException",
@@ -33,25 +34,29 @@ class Aws:
     region: str
     endpoint_url: str | None = None
 
-    def client(self, service: str) -> Any:
-        """A client of one service; opens no connection yet."""
+    def client(self, service: str, *, attempts: int = ATTEMPTS, timeout: float = 60, session: Any = None) -> Any:
+        """A client of one service; opens no connection yet. `timeout` is in seconds, of one attempt.
+
+        `session` is for whoever makes many at once: each of its own takes a fifth of a second.
+        """
         import boto3
         from botocore.config import Config
 
-        retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-        config = Config(retries=retries, connect_timeout=10, read_timeout=60)
+        retries = {"mode": "standard", "total_max_attempts": attempts}
+        config = Config(retries=retries, connect_timeout=min(10, timeout), read_timeout=timeout)
         # A session of its own: the default one keeps the credentials that the process started with.
-        session = boto3.session.Session()
+        session = session or boto3.session.Session()
         return session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
 
 
 @contextmanager
-def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = ()) -> Iterator[list[str]]:
+def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = (), remedy: str = "") -> Iterator[list[str]]:
     """Turn errors of a call into ours; yields a list that gets the code of an `expected` one instead.
 
     Args:
         doing: what failed, for people, e.g. "registering partitions of orders".
         action: the permission that the call needs, e.g. "glue:GetTable".
+        remedy: what to do when it is missing; otherwise to grant it to the pipeline's role.
 
     Raises:
         ConfigurationError: a permission or the credentials are missing; granting them clears it.
@@ -67,7 +72,7 @@ def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = ()) -> It
         if code in expected:
             found.append(code)
             return
-        raise _refused(doing, action, code, error) from None
+        raise _refused(doing, action, code, error, remedy) from None
     except NoCredentialsError:
         raise ConfigurationError(
             f"Failed {doing}: there are no AWS credentials.",
@@ -83,11 +88,12 @@ def slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield values[start : start + size]
 
 
-def _refused(doing: str, action: str, code: str, error: ClientError) -> Exception:
+def _refused(doing: str, action: str, code: str, error: ClientError, remedy: str) -> Exception:
     message = error.response.get("Error", {}).get("Message", "")
     if code in _DENIED:
         return ConfigurationError(
-            f"Failed {doing}: the permission {action} is missing.", remedy=f"Grant {action} to the pipeline's role."
+            f"Failed {doing}: the permission {action} is missing.",
+            remedy=remedy or f"Grant {action} to the pipeline's role.",
         )
     if code in _NO_CREDENTIALS:
         return ConfigurationError(

@@ -1,0 +1,322 @@
+"""S3, or anything that speaks its protocol: retries, integrity, and errors that name bucket, permission and remedy.
+
+obstore itself retries what may clear (5xx, 429, 408, lost connections, time-outs), with exponential backoff and jitter,
+and reads on where a download broke off. What it leaves to us is here: requests that it will not repeat by itself (a
+page of a listing that broke off, a deletion whose answer got lost), bytes that arrive whole and wrong, and copies of
+more than CopyObject takes. Credentials come from where boto3 finds them; nothing here reads or keeps one.
+
+The surprising thing is the etag: it is the MD5 of the bytes, unless it is not (multipart uploads, encryption by KMS),
+and a listing does not say which. So when the MD5 of a download differs, S3 is asked how the object is encrypted; a
+bucket whose etags are something else is remembered as such, and in any other the download was damaged on its way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import timedelta
+from itertools import compress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.aws import Aws, slices
+from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
+from pipeline_assets.lake.objects import LandedObject
+from pipeline_assets.lake.s3_refusals import refused
+from pipeline_assets.lake.store import Lake, bucket_name, key_of, store_errors
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from obstore.store import ObjectStore
+
+MIB = 1024 * 1024
+CHUNK = 8 * MIB  # of a download in memory, and a part of an upload
+PARTS_LIMIT = 10_000  # that S3 takes in one upload
+COPY_LIMIT = 1024 * MIB  # CopyObject takes 5 GB at most, and for so much longer than a request should last
+DELETE_LIMIT = 1000  # keys that S3 takes in one DeleteObjects
+AT_ONCE = 8  # downloads; each keeps one chunk in memory
+HEADS_AT_ONCE = 32
+ATTEMPTS = 5  # of what obstore does not repeat itself
+SHA256 = "sha256"  # our own uploads carry it as metadata, whatever their etag is
+_MD5 = re.compile("[0-9a-f]{32}")
+
+
+class _BrokenOffError(LakeError):
+    """A connection was lost in a request that obstore does not repeat by itself."""
+
+
+class S3Lake(Lake):
+    """Buckets of S3, or of anything that speaks its protocol at `endpoint_url`.
+
+    `patience` is how many seconds a request that S3 puts off (503 SlowDown) is repeated for, `timeout` how many a
+    connection may stay silent.
+    """
+
+    scheme = "s3"
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        endpoint_url: str | None = None,
+        bucket_prefix: str = "",
+        patience: float = 120,
+        timeout: float = 30,
+    ) -> None:
+        self.region = region
+        self.endpoint_url = endpoint_url
+        self.bucket_prefix = bucket_prefix
+        self.patience = patience
+        self.timeout = timeout
+        self._stores: dict[str, ObjectStore] = {}
+        self._etag_is_no_md5: set[str] = set()
+
+    def store(self, bucket: str) -> ObjectStore:
+        from obstore.store import S3Store
+
+        name = self.bucket_prefix + bucket_name(bucket)
+        if bucket not in self._stores:
+            options: dict = {}
+            if self.endpoint_url:
+                options = {"endpoint": self.endpoint_url, "virtual_hosted_style_request": False}
+            self._stores[bucket] = S3Store(
+                name,
+                region=self.region,
+                credential_provider=_credentials(),
+                # S3 compares each part of an upload, and the whole of a small one, with its SHA-256.
+                checksum_algorithm="sha256",
+                client_options={
+                    "allow_http": (self.endpoint_url or "").startswith("http://"),
+                    "connect_timeout": timedelta(seconds=min(10, self.timeout)),
+                    "read_timeout": timedelta(seconds=self.timeout),
+                    # By default 30 s for the whole of a download, which a large one takes longer than.
+                    "timeout": timedelta(hours=1),
+                },
+                retry_config={
+                    "max_retries": 1000,
+                    "retry_timeout": timedelta(seconds=self.patience),
+                    "backoff": {
+                        "init_backoff": timedelta(milliseconds=100),
+                        "max_backoff": timedelta(seconds=min(10, max(self.patience / 10, 0.1))),
+                        "base": 2,
+                    },
+                },
+                **options,
+            )
+        return self._stores[bucket]
+
+    # --- reading -------------------------------------------------------------------------------------------
+
+    def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
+        def pages(last: str | None) -> Iterator[tuple[LandedObject, str]]:
+            return ((landed, landed.key) for landed in super(S3Lake, self).list(bucket, prefix, last))
+
+        for landed in self._to_the_end(pages, after):
+            # A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there.
+            if landed.size or self.head(landed.uri):
+                yield landed
+
+    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+        def pages(last: str | None) -> Iterator[tuple[pa.RecordBatch, str]]:
+            batches = super(S3Lake, self).batches(bucket, prefix, last)
+            return ((batch, batch["path"][-1].as_py()) for batch in batches if batch.num_rows)
+
+        return self._to_the_end(pages, after)
+
+    def _to_the_end(self, pages: Callable[[str | None], Iterator[tuple[Any, str]]], after: str | None) -> Iterator[Any]:
+        """Go on behind the last key when a page breaks off: S3 lists in the order of the keys."""
+        failures = 0
+        while True:
+            try:
+                for found, last in pages(after):
+                    yield found
+                    after, failures = last, 0
+                return
+            except _BrokenOffError:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise
+
+    def fetch(self, landed: LandedObject, folder: Path) -> Path:
+        # A name in S3 may be longer than a file system takes.
+        path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
+        for _ in range(2):
+            expected, digest = self._download(landed, path)
+            if expected == digest:
+                return path
+            if expected == landed.etag and self._is_kms_encrypted(landed):
+                self._etag_is_no_md5.add(landed.bucket)
+                return path
+        raise LakeError(
+            f"{landed.uri} does not fit its checksum: what arrived, or what is stored, is damaged.",
+            remedy="Run again; if it persists, deliver the object again.",
+        )
+
+    def fetch_all(self, objects: Sequence[LandedObject], folder: Path) -> list[Path]:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(lambda landed: self.fetch(landed, folder), objects))
+
+    def changed(self, objects: Iterable[LandedObject]) -> list[LandedObject]:
+        # Listing again would be cheaper only where most of a zone is new, and dear in a zone of a million.
+        objects = list(objects)
+        with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+            return list(compress(objects, pool.map(self._is_changed, objects)))
+
+    def _download(self, landed: LandedObject, path: Path) -> tuple[str | None, str | None]:
+        """Bring the listed version here; returns the digest it should have, where known, and the one it has."""
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        with self.errors(f"reading {landed.uri}", landed.bucket, "s3:GetObject"), open(path, "wb") as local:
+            try:
+                # The header is quoted, the etag in a listing and in our ledger is not.
+                answer = obstore.get(self.store(landed.bucket), landed.key, options={"if_match": f'"{landed.etag}"'})
+            except PreconditionError:
+                raise ObjectChangedError(landed.uri) from None
+            except FileNotFoundError as missing:
+                if "NoSuchBucket" in str(missing):
+                    raise
+                raise ObjectChangedError(landed.uri) from None
+            expected, digest = self._expected(landed, answer.attributes)
+            for chunk in answer.stream(min_chunk_size=CHUNK):
+                local.write(chunk)
+                if digest:
+                    digest.update(chunk)
+        if path.stat().st_size != landed.size:
+            raise LakeError(
+                f"{landed.uri}: {path.stat().st_size} of {landed.size} bytes arrived.",
+                remedy="A retry may clear it.",
+            )
+        return expected, digest and digest.hexdigest()
+
+    def _expected(self, landed: LandedObject, attributes: Any) -> tuple[str | None, Any]:
+        if SHA256 in attributes:
+            return attributes[SHA256], hashlib.sha256()
+        if _MD5.fullmatch(landed.etag) and landed.bucket not in self._etag_is_no_md5:
+            return landed.etag, hashlib.md5(usedforsecurity=False)
+        return None, None
+
+    def _is_kms_encrypted(self, landed: LandedObject) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with self.errors(f"reading {landed.uri}", landed.bucket, "s3:GetObject"):
+            try:
+                head = self._client().head_object(Bucket=self.bucket_prefix + landed.bucket, Key=landed.key)
+            except (BotoCoreError, ClientError) as error:
+                raise OSError(str(error)) from None
+        return head.get("ServerSideEncryption", "").startswith("aws:kms")
+
+    def _client(self) -> Any:
+        """boto3's, for what obstore does not tell or cannot do."""
+        return Aws(self.region, self.endpoint_url).client("s3")
+
+    # --- writing -------------------------------------------------------------------------------------------
+
+    def publish(self, source: Path, bucket: str, key: str) -> str:
+        import obstore
+
+        uri, size = self.uri(bucket, key_of(bucket, key)), source.stat().st_size
+        with self.errors(f"writing {uri}", bucket, "s3:PutObject"), open(source, "rb") as finished:
+            digest = hashlib.file_digest(finished, "sha256").hexdigest()
+            finished.seek(0)
+            # S3 shows an object, multipart or not, only once it is complete.
+            obstore.put(
+                self.store(bucket),
+                key,
+                finished,
+                attributes={SHA256: digest},
+                chunk_size=max(CHUNK, -(-size // PARTS_LIMIT)),
+                max_concurrency=4,
+            )
+        self._check_size(uri, size)
+        return uri
+
+    def move(self, bucket: str, source: str, target: str) -> str:
+        import obstore
+
+        uri, old = self.uri(bucket, key_of(bucket, target)), self.uri(bucket, source)
+        landed = self.head(old)
+        with self.errors(f"moving {old} to {uri}", bucket, "s3:PutObject"):
+            if landed is None:
+                raise FileNotFoundError(f"{old} is not there")
+            if landed.size <= COPY_LIMIT:
+                obstore.copy(self.store(bucket), source, target)
+            else:
+                self._copy_in_parts(bucket, source, target)
+        self._check_size(uri, landed.size)
+        self.delete([old])
+        return uri
+
+    def delete(self, uris: Iterable[str]) -> None:
+        by_bucket: dict[str, list[str]] = {}
+        for uri in uris:
+            bucket, key = uri.split("/", 3)[2:4]
+            by_bucket.setdefault(bucket, []).append(key)
+        for bucket, keys in by_bucket.items():
+            for some in slices(list(dict.fromkeys(keys)), DELETE_LIMIT):
+                self._delete(bucket, some)
+
+    def stage_url(self, bucket: str) -> str:
+        return f"s3://{self.bucket_prefix}{bucket}/"
+
+    def _delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Deleting what is gone already is no error, so it may be repeated; obstore does not, as it is a POST."""
+        import obstore
+
+        more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+        for attempt in range(ATTEMPTS):
+            try:
+                with self.errors(f"deleting {self.uri(bucket, keys[0])}{more}", bucket, "s3:DeleteObject"):
+                    obstore.delete(self.store(bucket), keys)
+                return
+            except _BrokenOffError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+
+    def _check_size(self, uri: str, size: int) -> None:
+        written = self.head(uri)
+        if written is None or written.size != size:
+            found = "nothing" if written is None else f"{written.size} bytes"
+            raise LakeError(f"{uri}: {size} bytes were written and {found} found.", remedy="Run again.")
+
+    def _copy_in_parts(self, bucket: str, source: str, target: str) -> None:
+        """Let S3 copy ranges of the object, several at a time; no byte of it comes here."""
+        from boto3.s3.transfer import TransferConfig
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        name = self.bucket_prefix + bucket
+        client = self._client()
+        parts = TransferConfig(multipart_threshold=COPY_LIMIT, multipart_chunksize=max(COPY_LIMIT // 4, 5 * MIB))
+        try:
+            head = client.head_object(Bucket=name, Key=source)
+            keep = {"Metadata": head["Metadata"], "ContentType": head["ContentType"]}
+            client.copy({"Bucket": name, "Key": source}, name, target, ExtraArgs=keep, Config=parts)
+        except (BotoCoreError, ClientError) as error:
+            raise OSError(str(error)) from None
+
+    def errors(self, doing: str, bucket: str, action: str) -> AbstractContextManager[None]:
+        def explain(error: Exception, said: str) -> PipelineError | None:
+            if ("HTTP error" in said or "response body" in said) and "retry_timeout" not in said:
+                return _BrokenOffError(f"Failed {doing}: {said}.", remedy="The state is intact; run again.")
+            return refused(doing, self.bucket_prefix + bucket, action, self.region, error, said)
+
+        return store_errors(doing, explain)
+
+
+def _credentials() -> Any:
+    """Those that boto3 finds; obstore itself looks into the environment and at the machine only, not at profiles."""
+    from boto3.session import Session
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        # boto3 renews a role's credentials ten minutes before they expire; kept longer than that here, they would.
+        return Boto3CredentialProvider(Session(), ttl=timedelta(minutes=5))
+    except (ValueError, BotoCoreError):
+        raise ConfigurationError(
+            "There are no AWS credentials.",
+            remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose AWS_PROFILE, or give the machine a role.",
+        ) from None

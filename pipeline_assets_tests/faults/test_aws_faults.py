@@ -1,0 +1,360 @@
+"""The rows of the fault table that S3 has a part in, over HTTP through a proxy that misbehaves; each names its row.
+
+One invariant for all: source rows = loaded + superseded + quarantined, the tables are those of an undisturbed run,
+nothing is left in staging, and the next run finishes without help.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_assets.bookings.pipeline import BUCKET, LANDING
+from pipeline_assets.errors import (
+    ConfigurationError,
+    LakeError,
+    PipelineError,
+    PublicationConflictError,
+    WarehouseError,
+)
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking
+from pipeline_assets_tests.faults import fault_proxy
+from pipeline_assets_tests.faults.fault_proxy import EXPIRED, SLOW_DOWN, Call, Fault, FaultProxy, first, share, since
+from pipeline_assets_tests.faults.s3_lake import SOURCE_ROWS, S3BookingsLake, land
+from pipeline_assets_tests.moto_aws import SECRET, buckets_in
+from pipeline_assets_tests.warehouse.lost import LossyWarehouse
+
+
+@pytest.fixture
+def client(moto_url: str, aws_keys: None) -> Iterator[Any]:
+    with buckets_in(moto_url, BUCKET) as client:
+        yield client
+
+
+@pytest.fixture
+def proxy(moto_url: str) -> Iterator[FaultProxy]:
+    with FaultProxy(moto_url) as proxy:
+        yield proxy
+
+
+Home = Callable[..., S3BookingsLake]
+
+
+@pytest.fixture
+def home(proxy: FaultProxy, client: Any, tmp_path: Path) -> Home:
+    """A home with nine rows landed; arguments are those of `S3Lake`."""
+
+    def home(**options: float) -> S3BookingsLake:
+        lake = S3BookingsLake.behind(proxy.url, tmp_path / "home", client, **options)
+        land(lake)
+        return lake
+
+    return home
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """The tables of one clean run over plain files."""
+    lake = BookingsLake.at(tmp_path_factory.mktemp("undisturbed"))
+    land(lake)
+    lake.run()
+    return lake.tables()
+
+
+@pytest.fixture
+def settled(proxy: FaultProxy, undisturbed: dict) -> Callable[[S3BookingsLake], None]:
+    """The invariant, after the faults have ended: the next run finishes without help."""
+
+    def settled(lake: S3BookingsLake) -> None:
+        proxy.reset()
+        lake.run()
+        assert lake.tables() == undisturbed
+        assert lake.rows("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER") == [(SOURCE_ROWS,)]
+        assert lake.rows(
+            "SELECT COUNT(*) FROM OPS.FILE_LEDGER WHERE ROWS_READ <> ROWS_LOADED + ROWS_SUPERSEDED + ROWS_QUARANTINED"
+        ) == [(0,)]
+        assert lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE") == [(2,)]
+        assert lake.keys("staging/") == []
+        assert len(lake.keys("processed-data/")) == 1
+
+    return settled
+
+
+def nothing_published(lake: S3BookingsLake) -> bool:
+    return not any(lake.tables().values()) and lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(0,)]
+
+
+def is_read(call: Call) -> bool:
+    return call.method == "GET" and call.key.startswith(LANDING)
+
+
+def is_upload(call: Call) -> bool:
+    return call.method == "PUT" and call.key.startswith("staging/")
+
+
+# --- busy and broken -------------------------------------------------------------------------------------------
+
+
+def test_row_16_slow_down_on_a_third_of_all_calls_only_takes_longer(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    proxy.reset(share(0.3, SLOW_DOWN, seed=1))
+
+    report = lake.run()
+
+    assert report.loaded == 4
+    assert proxy.faults > 5
+    settled(lake)
+
+
+def test_row_16_slow_down_on_all_calls_is_outlasted_within_the_patience(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    proxy.reset(first(6, SLOW_DOWN))
+
+    assert lake.run().loaded == 4
+    settled(lake)
+
+
+@pytest.mark.parametrize("calls", [1, 9, 22])
+def test_row_16_slow_down_beyond_the_patience_fails_with_the_state_intact(
+    home: Home, proxy: FaultProxy, settled: Callable, calls: int
+) -> None:
+    """Whether it begins before, within or after publication."""
+    lake = home(patience=0.3)
+    proxy.reset(since(calls, SLOW_DOWN))
+
+    with pytest.raises(LakeError, match=r"SlowDown|503") as refused:
+        lake.run()
+
+    assert refused.value.transient
+    settled(lake)
+
+
+FAULTS = {
+    "reset": fault_proxy.reset,
+    "reply lost": fault_proxy.lose_reply,
+    "body cut": fault_proxy.truncate(0.5),
+    "internal error": fault_proxy.refuse(500, "InternalError"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_connections_that_break_only_take_longer(home: Home, proxy: FaultProxy, settled: Callable, fault: str) -> None:
+    """A deletion whose reply is lost and a page of a listing that breaks off are what obstore does not repeat."""
+    lake = home()
+    proxy.reset(share(0.2, FAULTS[fault], seed=3))
+
+    assert lake.run().loaded == 4
+    assert proxy.faults > 3
+    settled(lake)
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(home: Home, proxy: FaultProxy, settled: Callable) -> None:
+    lake = home(timeout=0.3)
+    proxy.reset(share(0.1, fault_proxy.slow(0.8), seed=4))
+
+    assert lake.run().loaded == 4
+    assert proxy.faults > 1
+    settled(lake)
+
+
+# --- damaged ---------------------------------------------------------------------------------------------------
+
+
+def test_a_bit_that_flips_on_the_way_here_is_noticed_and_read_again(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    read: set[str] = set()
+
+    def rule(call: Call) -> Fault | None:
+        if not is_read(call) or call.key in read:
+            return None
+        read.add(call.key)
+        return fault_proxy.damage
+
+    proxy.reset(rule)
+
+    assert lake.run().loaded == 4
+    assert proxy.faults == 4
+    settled(lake)
+
+
+def test_bytes_that_are_damaged_again_and_again_are_not_loaded(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    spoil = random.Random(5)
+
+    def spoiled(handler: Any, call: Call) -> None:
+        reply = handler.forward(call)
+        at = spoil.randrange(len(reply.body))
+        reply.body = reply.body[:at] + bytes([reply.body[at] ^ (1 + spoil.randrange(255))]) + reply.body[at + 1 :]
+        handler.answer(reply)
+
+    proxy.reset(lambda call: spoiled if is_read(call) else None)
+
+    with pytest.raises(LakeError, match="does not fit its checksum"):
+        lake.run()
+    assert nothing_published(lake)
+    settled(lake)
+
+
+def test_a_bit_that_flips_on_the_way_there_is_refused_and_nothing_of_it_is_loaded(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    proxy.reset(first(1, fault_proxy.damage_upload, is_upload))
+
+    with pytest.raises(LakeError, match=r"writing .*staging/"):
+        lake.run()
+    assert nothing_published(lake)
+    settled(lake)
+
+
+def test_an_upload_that_is_confirmed_and_is_not_there_is_noticed(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    lake = home()
+    swallowed = fault_proxy.refuse(200, "")
+    proxy.reset(first(1, swallowed, is_upload))
+
+    with pytest.raises(LakeError, match=r"writing|bytes were written and nothing found"):
+        lake.run()
+    assert nothing_published(lake)
+    settled(lake)
+
+
+# --- refused ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calls", [6, 16, 24])
+def test_credentials_that_expire_in_the_middle_of_a_run_are_named_and_the_state_is_intact(
+    home: Home, proxy: FaultProxy, settled: Callable, calls: int
+) -> None:
+    lake = home()
+    proxy.reset(since(calls, EXPIRED))
+
+    with pytest.raises(ConfigurationError) as refused:
+        lake.run()
+
+    told = str(refused.value)
+    assert "\n" not in told
+    assert SECRET not in told
+    assert "expired" in told or "Renew the AWS credentials" in told, "a HEAD has no body to say why"
+    settled(lake)
+
+
+def test_row_24_an_existence_check_that_fails_for_a_moment_creates_and_loads_nothing(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    """A bucket that seems gone must not look like a zone in which nothing landed, nor an object like a deleted one."""
+    lake = home(patience=0.3)
+    lake.run()
+    before = lake.tables()
+    for fault in (fault_proxy.refuse(404, "NoSuchBucket"), SLOW_DOWN, fault_proxy.refuse(403, "AccessDenied")):
+        proxy.reset(since(1, fault))
+        with pytest.raises(PipelineError):
+            lake.run()
+        assert lake.tables() == before
+    settled(lake)
+
+
+# --- two at once, and overwritten ------------------------------------------------------------------------------
+
+
+def test_row_5_an_object_overwritten_between_listing_and_reading_is_left_to_the_next_run(
+    home: Home, proxy: FaultProxy
+) -> None:
+    lake = home()
+    overwrite = [lambda: lake.bookings("_1", booking(1, 1, "99.00"))]
+
+    def rule(call: Call) -> Fault | None:
+        if is_read(call) and call.key.endswith("booking_details_1.csv") and overwrite:
+            overwrite.pop()()
+        return None
+
+    proxy.reset(rule)
+    report = lake.run()
+
+    assert [uri.rpartition("/")[2] for uri in report.requeued] == ["booking_details_1.csv"]
+    assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMER_BOOKINGS WHERE BOOKING_ID = '1'") == [(0,)]
+    assert lake.run().loaded == 1
+    assert lake.rows("SELECT AMOUNT_SPENT::VARCHAR FROM BOOKINGS.CUSTOMER_BOOKINGS WHERE BOOKING_ID = '1'") == [
+        ("99.0000",)
+    ]
+    assert lake.keys("staging/") == []
+
+
+def test_row_19_a_run_on_another_machine_that_publishes_first_wins(
+    home: Home, proxy: FaultProxy, settled: Callable, tmp_path: Path
+) -> None:
+    """Another machine shares neither lock nor disk, only S3 and the warehouse."""
+    lake = home(timeout=100)
+    elsewhere = lake.with_platform(locks=tmp_path / "other-locks", scratch=tmp_path / "other-scratch")
+    reports: list = []
+
+    def meanwhile(handler: Any, call: Call) -> None:
+        reports.append(elsewhere.run())
+        handler.answer(handler.forward(call))
+
+    proxy.reset(first(1, meanwhile, lambda call: is_upload(call) and call.key.endswith("/released.parquet")))
+    with pytest.raises(PublicationConflictError):
+        lake.run()
+
+    assert reports[0].loaded == 4
+    settled(lake)
+
+
+# --- the warehouse, with the objects in S3 ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("statement", "arrives"),
+    [("COMMIT", False), ("COMMIT", True), ("COPY INTO", True), ("INSERT INTO OPS.FILE_LEDGER", False)],
+)
+def test_rows_17_and_18_a_lost_connection_to_the_warehouse_is_looked_up_and_never_blindly_repeated(
+    home: Home, settled: Callable, statement: str, arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = home()
+    from pipeline_assets.operations import landing
+
+    publish = landing.publish
+
+    def publish_over_a_lossy_connection(warehouse: Any, *arguments: Any) -> Any:
+        return publish(LossyWarehouse(warehouse, statement, arrives=arrives), *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(landing, "publish", publish_over_a_lossy_connection)
+        if (statement, arrives) == ("COMMIT", True):
+            assert lake.run().loaded == 4, "it was committed, as looking it up tells"
+        else:
+            with pytest.raises(WarehouseError, match="connection reset"):
+                lake.run()
+            assert nothing_published(lake)
+    settled(lake)
+
+
+def test_row_28_a_load_history_that_was_forgotten_changes_nothing(home: Home, settled: Callable) -> None:
+    """Snowflake forgets after 64 days, and at once when a pipe is made anew; our ledger decides."""
+    lake = home()
+    lake.run()
+    with lake.platform.warehouse.connect() as connection:
+        database = connection._duck_conn
+        histories = database.execute(
+            "SELECT table_catalog, table_schema, table_name FROM information_schema.tables "
+            "WHERE table_name ILIKE '%load_history%' AND table_type = 'BASE TABLE'"
+        ).fetchall()
+        assert histories
+        for catalog, schema, table in histories:
+            database.execute(f'DELETE FROM "{catalog}"."{schema}"."{table}"')
+
+    assert lake.run().new == 0
+    settled(lake)

@@ -1,0 +1,103 @@
+"""A lease lets one machine at a time work on a pipeline, whatever dies, is slow or loses an answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from pipeline_assets.errors import WarehouseBusyError
+from pipeline_assets.lake import S3Lake
+from pipeline_assets.lake.lease import Lease
+from pipeline_assets_tests.lake.conftest import BUCKET, REGION
+
+KEY = "locks/bookings.json"
+
+
+@pytest.fixture
+def lake(s3: object, s3_url: str) -> S3Lake:
+    return S3Lake(region=REGION, endpoint_url=s3_url)
+
+
+def lease(lake: S3Lake, home: str, ttl: float = 30.0) -> Lease:
+    return Lease(lake, BUCKET, KEY, home, ttl=ttl, poll=0.02)
+
+
+@contextmanager
+def died(lake: S3Lake, home: str) -> Iterator[Lease]:
+    """A holder that gives no sign of life and never gives the lease back."""
+    found = lease(lake, home)
+    found._acquire(1)
+    yield found
+
+
+def test_one_at_a_time_however_many_want_it(lake: S3Lake) -> None:
+    inside, most, done = 0, 0, []
+
+    def machine(name: str) -> None:
+        nonlocal inside, most
+        with lease(lake, name).held(30) as held:
+            inside += 1
+            most = max(most, inside)
+            held.confirm()
+            inside -= 1
+        done.append(name)
+
+    machines = [threading.Thread(target=machine, args=(f"host-{number}",)) for number in range(6)]
+    for thread in machines:
+        thread.start()
+    for thread in machines:
+        thread.join(30)
+    assert (len(done), most) == (6, 1)
+    assert lake.head(f"s3://{BUCKET}/{KEY}") is None
+
+
+def test_who_waits_too_long_is_told(lake: S3Lake) -> None:
+    with (
+        lease(lake, "one").held(1),
+        pytest.raises(WarehouseBusyError, match=r"Another machine has held locks/bookings\.json"),
+        lease(lake, "two").held(0.2),
+    ):
+        pytest.fail("two at once")
+
+
+def test_a_holder_that_died_is_taken_over_when_it_gave_no_sign_of_life(lake: S3Lake) -> None:
+    with died(lake, "dead"):
+        started = time.monotonic()
+        with lease(lake, "alive", ttl=0.5).held(20) as held:
+            assert 0.5 < time.monotonic() - started < 10
+            held.confirm()
+
+
+def test_a_holder_that_died_on_this_machine_is_not_waited_for(lake: S3Lake) -> None:
+    """The file lock of the home is ours, so it cannot be alive."""
+    with died(lake, "home"):
+        started = time.monotonic()
+        with lease(lake, "home").held(20):
+            assert time.monotonic() - started < 5
+
+
+def test_a_holder_that_lives_keeps_it_for_longer_than_it_would_last_alone(lake: S3Lake) -> None:
+    with lease(lake, "slow", ttl=0.4).held(1) as slow:
+        with pytest.raises(WarehouseBusyError), lease(lake, "hasty", ttl=0.4).held(1.5):
+            pytest.fail("taken from a holder that is alive")
+        slow.confirm()
+
+
+def test_a_holder_that_was_cut_off_finds_it_gone_before_it_publishes(lake: S3Lake) -> None:
+    with died(lake, "cut off") as cut_off, lease(lake, "other", ttl=0.2).held(10) as other:
+        with pytest.raises(WarehouseBusyError, match=r"took locks/bookings\.json over"):
+            cut_off.confirm()
+        other.confirm()
+
+
+def test_a_write_whose_answer_got_lost_is_known_as_ours(lake: S3Lake) -> None:
+    """The store repeats a request by itself, and the repetition meets what the first one wrote."""
+    mine = lease(lake, "one")
+    assert mine._write()
+    mine._etag = ""  # as if the first answer had never come
+    assert mine._write()
+    mine.confirm()
