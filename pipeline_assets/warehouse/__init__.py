@@ -1,8 +1,8 @@
 """The warehouse: connections, units of work, and what is published in them.
 
-`connection` is one transaction at a time against Snowflake or its embedded stand-in, `schema` the tables that the
-platform itself keeps, `ledger` and `quarantine` read them, `publication` writes everything of a batch at once,
-`catalog` shows the tables of the lake.
+`connection` is one transaction at a time against Snowflake (`snowflake`, `keys`, `refusals`; `snowpipe` loads by pipes)
+or its stand-in (`embedded`), `schema` the tables that the platform itself keeps, `ledger` and `quarantine` read them,
+`publication` writes everything of a batch at once, `catalog` shows the tables of the lake.
 """
 
 from pipeline_assets.warehouse.catalog import WarehouseCatalog

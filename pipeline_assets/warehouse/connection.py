@@ -7,15 +7,18 @@ The stand-in is kinder than Snowflake; `Unit.execute` refuses what Snowflake wou
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.sqlfiles import statement_kind
+from pipeline_assets.warehouse.refusals import remedy_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +30,8 @@ _COMMITS_THERE = frozenset(
 )
 _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
+# What Snowflake's query history shows beside each statement of a connection; see `tagged`.
+query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipeline_assets"}')
 
 
 class Unit:
@@ -99,10 +104,22 @@ class Unit:
         return run_statement(self._connection, sql, params)
 
 
+class Loading:
+    """How staged files reach the staging tables: here by COPY, within the publishing transaction."""
+
+    def ahead(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
+        """Before that transaction: whatever brings (staging table, key, rows) nearer."""
+
+    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
+        """Within it: bring one file into its empty staging table; returns the rows that it gave."""
+        return unit.copy(table.qualified, stage, [key])
+
+
 class Warehouse(ABC):
     """Opens units of work on one database."""
 
     database: str
+    loading: Loading = Loading()
 
     @abstractmethod
     @contextmanager
@@ -167,6 +184,16 @@ class Warehouse(ABC):
                         session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {kind}")
 
 
+@contextmanager
+def tagged(pipeline: str, run_id: str) -> Iterator[None]:
+    """Let connections opened meanwhile say whose statements they run."""
+    token = query_tag.set(json.dumps({"platform": "pipeline_assets", "pipeline": pipeline, "run": run_id}))
+    try:
+        yield
+    finally:
+        query_tag.reset(token)
+
+
 def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
     """Run one statement and return its cursor; errors come back as ours, on one line."""
     try:
@@ -177,7 +204,9 @@ def run_statement(connection: Any, sql: str, params: Sequence[object] | None = N
     except Exception as error:
         if not _is_database_error(error):
             raise
-        raise WarehouseError(f"The warehouse refused `{_first_words(sql)}`: {_one_line(error)}") from error
+        raise WarehouseError(
+            f"The warehouse refused `{_first_words(sql)}`: {_one_line(error)}", remedy=remedy_for(error)
+        ) from error
 
 
 def _roll_back(connection: Any) -> None:
@@ -203,8 +232,13 @@ def _first_words(sql: str) -> str:
     return " ".join(words[:6]) + (" …" if len(words) > 6 else "")
 
 
-def open_through_resource(options: dict[str, object]) -> Any:
+def open_through_resource(
+    options: dict[str, object], refused: Callable[[Exception], PipelineError] | None = None
+) -> Any:
     """Connect with `dagster_snowflake`'s resource and take the connection over.
+
+    Args:
+        refused: says in our words why the driver or the warehouse did not open one.
 
     Raises:
         ConfigurationError: the resource refuses the options or the key; their values are not repeated.
@@ -227,4 +261,6 @@ def open_through_resource(options: dict[str, object]) -> Any:
     except Exception as error:
         if not _is_database_error(error):
             raise
+        if refused:
+            raise refused(error) from None  # the driver's own message may repeat what was sent
         raise WarehouseError(f"No connection to the warehouse: {_one_line(error)}") from error

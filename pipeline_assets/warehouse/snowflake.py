@@ -1,19 +1,31 @@
 """Snowflake itself, with key-pair authentication.
 
-External stages exist beforehand: they need a storage integration, which the loading role may not create.
+Everything that is not data exists beforehand (`pipeline-assets deploy snowflake`): the loading role may neither make
+stages, which need a storage integration, nor alter tables. So a role, warehouse, database or schema that is missing is
+found when a connection is opened, before any work has been done: Snowflake itself would open it all the same and refuse
+the first statement.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.warehouse.connection import Warehouse, open_through_resource
+from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, query_tag
+from pipeline_assets.warehouse.keys import host, load_private_key
+from pipeline_assets.warehouse.refusals import SignIn, refused_sign_in
+from pipeline_assets.warehouse.snowpipe import Snowpipe
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from pipeline_assets.settings import Settings
+
+# Accounts have defaults of their own for these; moments are UTC without a zone everywhere in the platform.
+SESSION = {"TIMEZONE": "UTC", "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ"}
 
 
 class SnowflakeWarehouse(Warehouse):
@@ -22,14 +34,19 @@ class SnowflakeWarehouse(Warehouse):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = settings.database
+        if settings.snowflake_load == "snowpipe":
+            self.loading = Snowpipe.of(settings)
 
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
-        connection = open_through_resource(self._options())
+        connection = open_through_resource(self._options(), self._refused)
         try:
             yield connection
         finally:
             connection.close()
+
+    def _refused(self, error: Exception) -> PipelineError:
+        return refused_sign_in(error, sign_in(self.settings))
 
     def _options(self) -> dict[str, object]:
         settings = self.settings
@@ -37,16 +54,75 @@ class SnowflakeWarehouse(Warehouse):
         if missing := [f"PIPELINE_{name.upper()}" for name in required if not getattr(settings, name)]:
             raise ConfigurationError(f"Snowflake is not configured: {', '.join(missing)} missing.")
         assert settings.snowflake_private_key is not None
-        options: dict[str, object] = {
-            "account": settings.snowflake_account,
+        return {
+            **_reaching(settings),
             "user": settings.snowflake_user,
-            "private_key": settings.snowflake_private_key.get_secret_value(),
+            **_key(settings.snowflake_private_key, settings.snowflake_private_key_password),
             "database": settings.database,
             "schema": "OPS",
             "warehouse": settings.snowflake_warehouse,
             "role": settings.snowflake_role,
-            "autocommit": True,
+            "validate_default_parameters": True,
         }
-        if settings.snowflake_private_key_password:
-            options["private_key_password"] = settings.snowflake_private_key_password.get_secret_value()
-        return options
+
+
+@contextmanager
+def connect_as_admin(settings: Settings) -> Iterator[Any]:
+    """A connection of whoever deploys; without a database, as it may not exist yet.
+
+    Raises:
+        ConfigurationError: who that is is not configured, or Snowflake does not let them in.
+    """
+    required = ("snowflake_account", "snowflake_admin_user")
+    if missing := [f"PIPELINE_{name.upper()}" for name in required if not getattr(settings, name)]:
+        raise ConfigurationError(f"Snowflake is not configured: {', '.join(missing)} missing.")
+    options = _reaching(settings) | {"user": settings.snowflake_admin_user}
+    if settings.snowflake_admin_private_key:
+        load_private_key(settings.snowflake_admin_private_key, settings.snowflake_admin_private_key_password, "ADMIN_")
+        options |= _key(settings.snowflake_admin_private_key, settings.snowflake_admin_private_key_password)
+    else:
+        options["authenticator"] = "externalbrowser"
+    admin, begin = str(settings.snowflake_admin_user), "PIPELINE_SNOWFLAKE_ADMIN_"
+    who = replace(sign_in(settings), user=admin, settings=begin)
+    connection = open_through_resource(options, lambda error: refused_sign_in(error, who))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def sign_in(settings: Settings) -> SignIn:
+    """Who signs in where, for messages."""
+    return SignIn(
+        account=str(settings.snowflake_account),
+        host=host(settings),
+        user=str(settings.snowflake_user),
+        role=settings.snowflake_role,
+        warehouse=settings.snowflake_warehouse,
+        database=settings.database,
+    )
+
+
+def _reaching(settings: Settings) -> dict[str, object]:
+    """Where the account is, how long to try, and what every session is like."""
+    arguments: dict[str, object] = {"session_parameters": SESSION | {"QUERY_TAG": query_tag.get()}}
+    if settings.snowflake_host:
+        arguments |= {
+            "host": settings.snowflake_host,
+            "port": settings.snowflake_port,
+            "protocol": settings.snowflake_protocol,
+        }
+    return {
+        "account": settings.snowflake_account,
+        "autocommit": True,
+        "login_timeout": settings.snowflake_login_timeout,
+        "network_timeout": settings.snowflake_network_timeout,
+        "additional_snowflake_connection_args": arguments,
+    }
+
+
+def _key(key: SecretStr, password: SecretStr | None) -> dict[str, object]:
+    options: dict[str, object] = {"private_key": key.get_secret_value()}
+    if password:
+        options["private_key_password"] = password.get_secret_value()
+    return options

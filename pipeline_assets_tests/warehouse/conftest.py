@@ -1,17 +1,27 @@
-"""An embedded warehouse of its own for each test."""
+"""An embedded warehouse of its own for each test, and one account of Snowflake for all."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
+import boto3
 import pytest
 
+from pipeline_assets.bookings import pipeline as bookings
+from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.lake import LocalLake
+from pipeline_assets.operations.pipeline import Pipeline
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.schema import tables_for
-from pipeline_assets_tests.warehouse.shop import COUNTER, SALES, TOTALS
+from pipeline_assets_tests.moto_aws import moto_server
+from pipeline_assets_tests.warehouse.account import Key, TestAccount
+from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, SALES, TOTALS
+from pipeline_assets_tests.warehouse.snowflake_server import serving
 
 
 def open_warehouse(root: Path, lake: LocalLake, patience: float = 30) -> EmbeddedWarehouse:
@@ -40,3 +50,26 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def warehouse(tmp_path: Path, prepared: Path, shop_lake: LocalLake) -> EmbeddedWarehouse:
     shutil.copytree(prepared, tmp_path / "warehouse")
     return open_warehouse(tmp_path / "warehouse", shop_lake)
+
+
+def shop() -> Pipeline:
+    """The shop as a pipeline, as far as `deploy` needs one."""
+    return Pipeline("shop", BUCKET, (), (SALES, TOTALS), transform=lambda work: None)
+
+
+@pytest.fixture(scope="session")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestAccount]:
+    """An account of Snowflake (played by fakesnow's server) on which everything is deployed, pipes included."""
+    admin, loader = Key.new(), Key.new()
+    environment = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-used"}
+    with (
+        moto_server() as s3_url,
+        mock.patch.dict(os.environ, environment),
+        serving("--admin", f"ADMIN:{admin.public}", "--s3", s3_url) as port,
+    ):
+        account = TestAccount(port, admin, loader, s3_url)
+        settings = account.settings(tmp_path_factory.mktemp("deploys"), snowflake_load="snowpipe")
+        deploy(settings, [bookings.pipeline(), shop()], dry_run=False, say=lambda line: None)
+        for bucket in (BUCKET, bookings.BUCKET):
+            boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1").create_bucket(Bucket=bucket)
+        yield account

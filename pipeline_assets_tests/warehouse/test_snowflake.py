@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pipeline_assets.errors import ConfigurationError, WarehouseError
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.settings import load_settings
 from pipeline_assets.warehouse import SnowflakeWarehouse
 
@@ -78,10 +78,10 @@ def test_the_connection_gets_the_key_opened_and_the_session_it_needs(
     monkeypatch.setattr("snowflake.connector.connect", refuse)
     given = {"account": "acme", "user": "LOADER", "private_key": pem(key, PASSPHRASE)}
 
-    with pytest.raises(WarehouseError) as error, warehouse(**given, private_key_password=PASSPHRASE).unit():
+    with pytest.raises(ConfigurationError) as error, warehouse(**given, private_key_password=PASSPHRASE).unit():
         pass
 
-    assert str(error.value).startswith("No connection to the warehouse: 250001 (08001): JWT token is invalid.")
+    assert str(error.value).startswith("Snowflake does not accept the key of user LOADER.")
     assert "\n" not in str(error.value)
     assert PASSPHRASE not in str(error.value)
     assert {name: asked[name] for name in ("account", "user", "database", "warehouse", "role", "autocommit")} == {

@@ -1,0 +1,69 @@
+"""What `doctor` says of an account of Snowflake: one line for each thing that the loading role needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.bookings import pipeline as bookings
+from pipeline_assets.operations.account_diagnosis import examine_account
+from pipeline_assets.operations.diagnosis import Finding
+from pipeline_assets.orders import pipeline as orders
+from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets_tests.warehouse.account import Key, TestAccount
+from pipeline_assets_tests.warehouse.conftest import shop
+
+
+def findings(account: TestAccount, home: Path, **changes: object) -> dict[str, Finding]:
+    settings = account.settings(home, **changes)
+    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), shop()])
+    return {finding.what: finding for finding in found}
+
+
+def test_a_deployed_account_passes_line_by_line(account: TestAccount, tmp_path: Path) -> None:
+    found = findings(account, tmp_path)
+    assert {what: f.detail for what, f in found.items() if not f.passed} == {}
+    assert list(found) == [
+        *("Snowflake", "role", "warehouse", "database", "schema OPS", "schema BOOKINGS", "schema SHOP"),
+        *("stage OPS.LAKE_CUSTOMER_BOOKING_DATA_PIPELINE", "stage OPS.LAKE_SHOP_BUCKET", "writing into OPS"),
+    ]
+
+
+def test_the_try_of_writing_is_rolled_back(account: TestAccount, tmp_path: Path) -> None:
+    before = len(account.statements())
+    findings(account, tmp_path)
+    said = account.statements()[before:]
+    writes = [number for number, sql in enumerate(said) if sql.startswith("INSERT")]
+    assert len(writes) == 9
+    assert all("WHERE FALSE" in said[number] for number in writes)
+    assert said.index("BEGIN") < writes[0]
+    assert said[-1] == "ROLLBACK"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"snowflake_user": "NOBODY"}, "Snowflake knows no user NOBODY"),
+        ({"snowflake_private_key": Key.new().private}, "does not accept the key of user LOADER"),
+        ({"snowflake_role": "OTHER"}, "Role OTHER does not exist, or user LOADER does not have it"),
+        ({"snowflake_warehouse": "OTHER"}, "Warehouse OTHER does not exist"),
+        ({"database": "OTHER"}, "Database OTHER does not exist"),
+        ({"snowflake_account": None}, "PIPELINE_SNOWFLAKE_ACCOUNT missing"),
+    ],
+)
+def test_why_a_sign_in_fails_is_told_and_the_rest_is_not_tried(
+    account: TestAccount, tmp_path: Path, changes: dict, told: str
+) -> None:
+    found = findings(account, tmp_path, **changes)
+    assert [f.passed for f in found.values()] == [False, None]
+    assert told in found["Snowflake"].detail
+    assert "PRIVATE KEY" not in str(found)
+
+
+def test_a_schema_that_was_not_deployed_is_named_and_hides_nothing(account: TestAccount, tmp_path: Path) -> None:
+    settings = account.settings(tmp_path)
+    found = examine_account(SnowflakeWarehouse(settings), settings, [orders.pipeline(), bookings.pipeline()])
+    failed = {finding.what: finding.detail for finding in found if not finding.passed}
+    assert set(failed) == {"schema ORDERS"}
+    assert "GRANT USAGE ON SCHEMA ANALYTICS.ORDERS TO ROLE PIPELINE_LOADER" in failed["schema ORDERS"]

@@ -1,0 +1,157 @@
+"""The `aws` profile against Snowflake's protocol: the real driver, keys and statements; the account is played.
+
+What fakesnow's server cannot do is in `snowflake_server`, not in the product.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from pipeline_assets.bookings.pipeline import BUCKET, LANDING
+from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
+from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.warehouse.account import Key, TestAccount
+
+CLEAN = (
+    "BOOKINGS.CUSTOMERS",
+    "BOOKINGS.CUSTOMER_BOOKINGS",
+    "BOOKINGS.DAILY_SPEND",
+    "OPS.FILE_LEDGER",
+    "OPS.QUARANTINE",
+)
+
+
+class CloudBookings(BookingsLake):
+    """The same pipeline, with its files in S3 and its tables in Snowflake."""
+
+    s3: Any
+
+    def write(self, name: str, content: str | bytes, modified: datetime | None = None) -> Path:
+        body = content.encode() if isinstance(content, str) else content
+        self.s3.put_object(Bucket=BUCKET, Key=f"{LANDING}{name}", Body=body)
+        return Path(name)
+
+    def keys(self, prefix: str) -> list[str]:
+        return [entry["Key"] for entry in self.s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])]
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-used")
+
+
+@pytest.fixture
+def cloud(request: pytest.FixtureRequest, account: TestAccount, tmp_path: Path) -> CloudBookings:
+    """Empty tables and an empty bucket; loads by COPY unless a test asks for pipes."""
+    settings = account.settings(tmp_path / "home", snowflake_load=getattr(request, "param", "copy"))
+    account.pipes_do("LOADED")
+    cloud = CloudBookings.at(settings.home, **settings.model_dump(exclude={"home"}))
+    cloud.s3 = boto3.client("s3", endpoint_url=account.s3_url, region_name="us-east-1")
+    for key in cloud.keys(""):
+        cloud.s3.delete_object(Bucket=BUCKET, Key=key)
+    with cloud.platform.warehouse.unit() as unit:
+        for table in CLEAN:
+            unit.execute(f"DELETE FROM {table}")
+    return cloud
+
+
+@pytest.mark.parametrize("cloud", ["copy", "snowpipe"], indirect=True)
+def test_a_batch_goes_from_landed_files_to_tables_once(cloud: CloudBookings) -> None:
+    cloud.customers("", customer(1), customer(2, "Grace", "Hopper"))
+    cloud.bookings("", booking(10, 1, "10.0001"), booking(11, 1, "5.10"), booking(12, 2), booking(13, 9))
+
+    report = cloud.run()
+    again = cloud.run()
+
+    assert report.rows == {"read": 6, "loaded": 5, "superseded": 0, "quarantined": 1}
+    assert report.table_rows["BOOKINGS.CUSTOMER_BOOKINGS"] == 3
+    assert (again.new, again.known) == (0, 2)
+    assert [str(row[12]) for row in cloud.tables()["CUSTOMER_BOOKINGS"]] == ["10.0001", "5.1000", "10.0000"]
+    assert [(str(row[0]), row[3], str(row[4])) for row in cloud.tables()["DAILY_SPEND"]] == [
+        ("2005-05-24", 3, "25.1001")
+    ]
+    assert cloud.rows("SELECT REASON_CODE FROM OPS.QUARANTINE") == [("orphan_booking",)]
+    assert len(cloud.keys("processed-data/")) == 1
+    assert cloud.keys("staging/") == []
+
+
+def test_a_late_customer_brings_the_bookings_that_waited(cloud: CloudBookings) -> None:
+    cloud.bookings("", booking(13, 9))
+    cloud.run()
+    cloud.customers("_late", customer(9, "Edith"))
+
+    report = cloud.run()
+
+    assert report.released == 1
+    assert [row[:3] for row in cloud.tables()["CUSTOMER_BOOKINGS"]] == [("13", "9", "Edith")]
+
+
+def test_every_session_is_in_utc_and_says_whose_it_is(account: TestAccount, cloud: CloudBookings) -> None:
+    cloud.customers("", customer(1))
+    cloud.run(run_id="run-42")
+
+    sessions = account.sessions()
+    assert {(session["TIMEZONE"], session["TIMESTAMP_TYPE_MAPPING"]) for session in sessions[-3:]} == {
+        ("UTC", "TIMESTAMP_NTZ")
+    }
+    tags = [json.loads(session["QUERY_TAG"]) for session in sessions]
+    assert {"platform": "pipeline_assets", "pipeline": "bookings", "run": "run-42"} in tags
+
+
+# --- sign-in -----------------------------------------------------------------------------------------------
+
+
+def refused(account: TestAccount, home: Path, **wrong: object) -> PipelineError:
+    with (
+        pytest.raises(PipelineError) as error,
+        SnowflakeWarehouse(account.settings(home, snowflake_login_timeout=2, **wrong)).look(),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+    assert "PRIVATE KEY-" not in str(error.value)
+    return error.value
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "missing", "remedy"),
+    [
+        ("snowflake_private_key", Key.new().private, "does not accept the key of user LOADER", "SET RSA_PUBLIC_KEY"),
+        ("snowflake_user", "NOBODY", "knows no user NOBODY", "PIPELINE_SNOWFLAKE_USER"),
+        ("snowflake_role", "NO_ROLE", "Role NO_ROLE", "GRANT ROLE NO_ROLE TO USER LOADER"),
+        ("snowflake_warehouse", "NO_WH", "Warehouse NO_WH", "GRANT USAGE ON WAREHOUSE NO_WH TO ROLE PIPELINE_LOADER"),
+        ("database", "NO_DB", "Database NO_DB", "GRANT USAGE ON DATABASE NO_DB TO ROLE PIPELINE_LOADER"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_grant_before_any_work(
+    account: TestAccount, tmp_path: Path, setting: str, value: str, missing: str, remedy: str
+) -> None:
+    error = refused(account, tmp_path, **{setting: value})
+
+    assert isinstance(error, ConfigurationError)
+    assert missing in error.message
+    assert remedy in error.remedy
+
+
+def test_a_host_that_does_not_answer_is_named(account: TestAccount, tmp_path: Path) -> None:
+    error = refused(account, tmp_path, snowflake_port=1)
+
+    assert isinstance(error, WarehouseError)
+    assert "127.0.0.1 cannot be reached" in error.message
+
+
+def test_a_statement_that_is_refused_is_one_line(account: TestAccount, tmp_path: Path) -> None:
+    with (
+        pytest.raises(WarehouseError, match=r"^The warehouse refused `SELECT \* FROM OPS\.ABSENT`") as error,
+        SnowflakeWarehouse(account.settings(tmp_path)).look() as unit,
+    ):
+        unit.rows("SELECT * FROM OPS.ABSENT")
+
+    assert "\n" not in str(error.value)
