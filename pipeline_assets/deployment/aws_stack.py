@@ -1,0 +1,180 @@
+"""`pipeline-assets deploy aws`: the CloudFormation stack in infra/, and the code of its Glue job.
+
+    plan -> change -> upload script and package -> print the environment
+
+Lines that are no settings open with `#`, so the output as a whole is a file for the shell:
+`pipeline-assets deploy aws > aws.env`. Surprising is the template that is sent: bucket names stand in it as literals,
+as CloudFormation takes a bucket over only when its name is one. So a deployment after `--delete`, or over the buckets
+of the systems that this one replaces, adopts them with what they hold instead of failing on them.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.aws import Aws, aws_errors
+from pipeline_assets.deployment import glue_artifacts
+from pipeline_assets.deployment.change_sets import Stack
+from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, STREAMS, data_buckets, infra_root
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipelines import pipelines
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+Say = Callable[[str], None]
+_BODY_LIMIT = 51_200  # bytes of a template that CloudFormation takes in a call
+_LONGEST_BUCKET = 63
+
+
+def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
+    """Create or change the stack and upload what its job runs; repeatable, says "no change" when nothing differs.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or a permission or the credentials are missing.
+        DeploymentError: CloudFormation refused or rolled back, with the resource and its reason.
+    """
+    stack, s3 = _stack(settings, say), _s3(settings)
+    _check_names(settings)
+    bucket = settings.bucket_prefix + ARTIFACTS
+    changes = stack.apply(template_body(settings.bucket_prefix), parameters(settings), dry_run=dry_run)
+    for change in changes:
+        say(f"# {change}")
+    files = glue_artifacts.job_files()
+    keys = glue_artifacts.outdated(s3, bucket, files)
+    for key in keys:
+        say(f"# upload  s3://{bucket}/{key}")
+    if not changes and not keys:
+        say(f"# {settings.stack_name}: no change")
+    if dry_run:
+        if changes or keys:
+            say(f"# dry run: nothing was changed in {settings.aws_region}")
+        return
+    glue_artifacts.upload(s3, bucket, files, keys)
+    for name, value in environment(settings, stack.outputs()).items():
+        say(f"{name}={shlex.quote(value)}")
+
+
+def remove(settings: Settings, *, say: Say) -> None:
+    """Delete the stack, and those of its buckets that are empty; what holds data stays and is named.
+
+    Queues, streams, roles and the job can be made again in minutes from this repository; objects cannot. So a deletion
+    never takes an object that landed, and there is no option that would: whoever wants that empties the bucket
+    themselves, knowing which. Refusing the whole deletion instead would leave a stack that nobody can take down
+    while data lie in the buckets, which is always, and streams and queues that cost money meanwhile. The buckets
+    that stay belong to no stack; the next deployment adopts them. What `deploy` itself uploaded goes with the stack.
+    """
+    stack, s3 = _stack(settings, say), _s3(settings)
+    existed = stack.delete()
+    glue_artifacts.withdraw(s3, settings.bucket_prefix + ARTIFACTS)
+    client = s3.client("s3")
+    for name in (*(bucket.name for bucket in data_buckets()), ARTIFACTS):
+        _remove_if_empty(client, settings.bucket_prefix + name, say)
+    say(f"# {settings.stack_name}: {'deleted' if existed else 'there is no such stack'}")
+
+
+def template_body(prefix: str) -> str:
+    """infra/template.yaml as it is sent: compact, and with the names of the buckets in place of their formulas."""
+    import yaml
+
+    # libyaml reads it in a tenth of the time, where PyYAML was built with it.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    made: dict[str, Any] = yaml.load((infra_root() / "template.yaml").read_text(encoding="utf-8"), Loader=loader)
+    for resource in made["Resources"].values():
+        if resource["Type"] == "AWS::S3::Bucket":
+            formula = resource["Properties"]["BucketName"]["Fn::Sub"]
+            resource["Properties"]["BucketName"] = formula.replace("${BucketPrefix}", prefix)
+    body = json.dumps(made, separators=(",", ":"))
+    if len(body) > _BODY_LIMIT:
+        raise ConfigurationError(f"infra/template.yaml is longer than the {_BODY_LIMIT:,} bytes that a call takes.")
+    return body
+
+
+def parameters(settings: Settings) -> dict[str, str]:
+    """The template's parameters as the settings say."""
+    plain = (settings.aws_endpoint_url or "").startswith("http://") or (settings.s3_endpoint_url or "").startswith(
+        "http://"
+    )
+    return {
+        "BucketPrefix": settings.bucket_prefix,
+        "GlueDatabaseName": settings.glue_database,
+        "WithCrawler": "true" if settings.glue_crawler else "false",
+        "AlertsEmail": settings.alerts_email or "",
+        "HostPrincipalArn": settings.host_principal_arn or "",
+        "SnowflakePrincipalArn": settings.snowflake_storage_user_arn or "",
+        "SnowflakeExternalId": settings.snowflake_storage_external_id or "not-known-yet",
+        "RequireTls": "false" if plain else "true",
+    }
+
+
+def environment(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
+    """What the machines of the platform need to know of the stack."""
+    queues = {
+        pipeline: outputs[f"{pipeline.capitalize()}Queue"]
+        for pipeline in dict.fromkeys(bucket.pipeline for bucket in data_buckets() if bucket.watched)
+        if pipeline in pipelines()  # the stack is ready for those to come, the platform is not
+    }
+    streams = {stream: outputs[f"{stream.capitalize()}Stream"] for stream in STREAMS}
+    found = {
+        "PIPELINE_PROFILE": "aws",
+        "PIPELINE_AWS_REGION": settings.aws_region,
+        "PIPELINE_STACK_NAME": settings.stack_name,
+        "PIPELINE_BUCKET_PREFIX": settings.bucket_prefix,
+        "PIPELINE_ARTIFACTS_BUCKET": outputs["ArtifactsBucket"],
+        "PIPELINE_GLUE_JOB": outputs["GlueJob"],
+        "PIPELINE_GLUE_DATABASE": outputs["GlueDatabase"],
+        "PIPELINE_GLUE_CRAWLER": outputs.get("Crawler", ""),
+        "PIPELINE_QUEUES": json.dumps(queues),
+        "PIPELINE_DELIVERY_STREAMS": json.dumps(streams),
+        "PIPELINE_ALERTS_TOPIC_ARN": outputs["AlertsTopicArn"],
+        "PIPELINE_SECRET_ID": outputs["SecretId"],
+        "PIPELINE_SNOWFLAKE_STORAGE_ROLE_ARN": outputs["SnowflakeRoleArn"],
+        "PIPELINE_ROLE_ARN": outputs["PipelineRoleArn"],
+        "DAGSTER_COMPUTE_LOGS_BUCKET": outputs["ArtifactsBucket"],
+        "DAGSTER_COMPUTE_LOGS_PREFIX": COMPUTE_LOGS,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _check_names(settings: Settings) -> None:
+    longest = max((*(bucket.name for bucket in data_buckets()), ARTIFACTS), key=len)
+    if len(settings.bucket_prefix + longest) > _LONGEST_BUCKET:
+        raise ConfigurationError(
+            f"PIPELINE_BUCKET_PREFIX makes {settings.bucket_prefix}{longest} longer than the 63 characters of S3.",
+            remedy=f"Use at most {_LONGEST_BUCKET - len(longest)} characters.",
+        )
+    if settings.glue_crawler and settings.glue_crawler != settings.stack_name:
+        raise ConfigurationError(
+            "The stack's crawler is named after the stack.", remedy=f"PIPELINE_GLUE_CRAWLER={settings.stack_name}"
+        )
+    if bool(settings.snowflake_storage_user_arn) != bool(settings.snowflake_storage_external_id):
+        raise ConfigurationError(
+            "Only one of the two values of DESC INTEGRATION is set.",
+            remedy="Set PIPELINE_SNOWFLAKE_STORAGE_USER_ARN and PIPELINE_SNOWFLAKE_STORAGE_EXTERNAL_ID, or neither.",
+        )
+
+
+def _remove_if_empty(client: Any, bucket: str, say: Say) -> None:
+    doing, remedy = f"removing the bucket {bucket}", "Let whoever deploys list and delete buckets."
+    with aws_errors(doing, "s3:ListBucketVersions", expected=("NoSuchBucket",), remedy=remedy) as missing:
+        found = client.list_object_versions(Bucket=bucket, MaxKeys=1)
+    if missing:
+        return
+    if found.get("Versions") or found.get("DeleteMarkers"):
+        say(f"# {bucket} holds objects (or old versions of some) and stays; the next deployment takes it over")
+        return
+    # S3 itself refuses a bucket that was written to meanwhile.
+    with aws_errors(doing, "s3:DeleteBucket", expected=("NoSuchBucket", "BucketNotEmpty"), remedy=remedy):
+        client.delete_bucket(Bucket=bucket)
+
+
+def _stack(settings: Settings, say: Say) -> Stack:
+    aws = Aws(settings.aws_region, settings.aws_endpoint_url)
+    return Stack(aws, settings.stack_name, lambda line: say(f"# {line}"))
+
+
+def _s3(settings: Settings) -> Aws:
+    return Aws(settings.aws_region, settings.s3_endpoint_url)

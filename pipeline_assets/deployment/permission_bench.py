@@ -1,0 +1,202 @@
+"""What the tries of `permission_tries` stand on: clients that do not wait long, who is signed in, what is there.
+
+A call is asked with the permission that it needs, so that a refusal names it, with who needs it and who has to get it.
+Nothing here decides what a try is. Whether a bucket is there, in our region and may be listed is found once, as each of
+the tries on its objects depends on it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pipeline_assets.aws import Aws, aws_errors
+from pipeline_assets.deployment.permissions import Permission
+from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, data_buckets
+from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
+from pipeline_assets.operations.diagnosis import Finding, NotTriedError
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.settings import Settings
+
+_ATTEMPTS, _SECONDS = 2, 10.0
+MISSING = "EntityNotFoundException"  # Glue's word
+
+
+class Answer(NamedTuple):
+    """What a call came back with: the code and text of an expected refusal, or what it gave."""
+
+    code: str = ""
+    said: str = ""
+    given: Mapping[str, Any] = {}
+
+
+@dataclass
+class Bench:
+    """What the tries work with. `principal` is who is signed in, `nobody` a name that nothing has.
+
+    `clients` are kept by service.
+    """
+
+    settings: Settings
+    pipelines: Sequence[Pipeline]
+    principal: str = "the pipelines' role"
+    partition: str = "aws"
+    account: str = ""
+    nobody: str = field(default_factory=lambda: f"doctor-{uuid.uuid4().hex}")
+    clients: dict[str, Any] = field(default_factory=dict)
+    _found: dict[str, PipelineError | None] = field(default_factory=dict)
+
+    def client(self, service: str) -> Any:
+        if service not in self.clients:
+            url = self.settings.s3_endpoint_url if service == "s3" else self.settings.aws_endpoint_url
+            aws = Aws(self.settings.aws_region, url)
+            self.clients[service] = aws.client(service, attempts=_ATTEMPTS, timeout=_SECONDS, session=self._session)
+        return self.clients[service]
+
+    @cached_property
+    def _session(self) -> Any:
+        import boto3
+
+        return boto3.session.Session()
+
+    def ask(self, row: Permission, where: str, call: Callable[[], Any], *expected: str) -> Answer:
+        """Make a call that needs the permission; an `expected` refusal is an answer of somebody who let us in."""
+        from botocore.exceptions import ClientError
+
+        remedy = (
+            f"Whoever runs the pipelines {row.purpose} with it ({row.used_by}). Grant it to {self.principal}; the role "
+            "that `pipeline-assets deploy aws` makes has it."
+        )
+        with aws_errors(f"trying {row.action} on {where}", row.action, remedy=remedy):
+            try:
+                answer = Answer(given=call() or {})
+            except ClientError as error:
+                found = error.response.get("Error", {})
+                if found.get("Code") == "ValidationException" and "ValidationException" not in expected:
+                    raise NotTriedError("AWS refused the call for its shape, whether allowed or not") from None
+                if found.get("Code") not in expected:
+                    raise
+                answer = Answer(found["Code"], found.get("Message", ""))
+        return answer
+
+    def arn(self, service: str, resource: str) -> str:
+        return f"arn:{self.partition}:{service}:{self.settings.aws_region}:{self.account}:{resource}"
+
+    # --- buckets -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def data_buckets(self) -> list[str]:
+        """Those of the pipelines that there are; the stack is ready for more."""
+        names = {pipeline.name for pipeline in self.pipelines}
+        return [self.settings.bucket_prefix + bucket.name for bucket in data_buckets() if bucket.pipeline in names]
+
+    def places(self, on: str) -> list[tuple[str, str]]:
+        """(bucket, prefix) of what a row is about."""
+        if on.startswith("data "):
+            return [(bucket, "staging/") for bucket in self.data_buckets]
+        if not self.settings.artifacts_bucket:
+            raise NotTriedError(f"PIPELINE_ARTIFACTS_BUCKET is not set: no {ARTIFACTS}, no Glue job")
+        prefix = {"glue runs": "runs/", "compute logs": f"{COMPUTE_LOGS}/"}.get(on, "")
+        return [(self.settings.artifacts_bucket, prefix)]
+
+    def listing(self, row: Permission, bucket: str) -> PipelineError | None:
+        """What is in the way of listing a bucket; asked once."""
+        if bucket not in self._found:
+            try:
+                self._list(row, bucket)
+            except PipelineError as error:
+                self._found[bucket] = error
+            else:
+                self._found[bucket] = None
+        return self._found[bucket]
+
+    def _list(self, row: Permission, bucket: str) -> None:
+        s3, arn = self.client("s3"), f"arn:{self.partition}:s3:::{bucket}"
+        answer = self.ask(row, arn, lambda: s3.list_objects_v2(Bucket=bucket, MaxKeys=1), "NoSuchBucket")
+        if answer.code:
+            raise MissingError(
+                f"There is no bucket {bucket}.",
+                remedy="`pipeline-assets deploy aws` makes it; or mend PIPELINE_BUCKET_PREFIX.",
+            )
+        # boto3 follows S3 to another region by itself, the lake does not.
+        headers = answer.given.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        there = headers.get("x-amz-bucket-region", self.settings.aws_region)
+        if there != self.settings.aws_region:
+            raise MissingError(
+                f"The bucket {bucket} is in the region {there} and not in {self.settings.aws_region}.",
+                remedy="Correct PIPELINE_AWS_REGION, or PIPELINE_BUCKET_PREFIX.",
+            )
+
+    # --- the job and the catalog ---------------------------------------------------------------------------
+
+    @cached_property
+    def job(self) -> str:
+        if not self.settings.glue_job:
+            raise NotTriedError("PIPELINE_GLUE_JOB is not set: large batches are taken by the embedded engine")
+        return self.settings.glue_job
+
+    @property
+    def job_arn(self) -> str:
+        return self.arn("glue", f"job/{self.job}")
+
+    def table_arn(self, table: str) -> str:
+        return self.arn("glue", f"table/{self.settings.glue_database}/{table}")
+
+    @cached_property
+    def lake_tables(self) -> list[str]:
+        return [table.contract.name for pipeline in self.pipelines for table in pipeline.lake_tables]
+
+    def look_up(self, row: Permission, table: str) -> Answer:
+        glue, database = self.client("glue"), self.settings.glue_database
+        return self.ask(row, self.table_arn(table), lambda: glue.get_table(DatabaseName=database, Name=table), MISSING)
+
+
+class MissingError(ConfigurationError):
+    """Something that the settings name is not there; whether it might be used cannot be told."""
+
+
+def identity(bench: Bench) -> Finding:
+    """Asking who one is needs no permission. STS may be out of reach of a machine that reaches all it needs."""
+    settings = bench.settings
+    try:
+        with aws_errors("signing in to AWS", "sts:GetCallerIdentity"):
+            found = bench.client("sts").get_caller_identity()
+    except LakeError as error:
+        import boto3
+
+        session = boto3.session.Session()
+        known = [name for p in session.get_available_partitions() for name in session.get_available_regions("sts", p)]
+        if not settings.aws_endpoint_url and settings.aws_region not in known:
+            return Finding("AWS", False, f"there is no region {settings.aws_region}. Correct PIPELINE_AWS_REGION.")
+        return Finding("AWS", None, f"who we are is not known: {error.message}")
+    except PipelineError as error:
+        return Finding("AWS", False, str(error))
+    bench.account, bench.principal = found["Account"], found["Arn"]
+    bench.partition = found["Arn"].split(":")[1]
+    return Finding("AWS", True, f"{bench.principal} in account {bench.account}, region {settings.aws_region}")
+
+
+def elsewhere(bench: Bench) -> Iterator[Finding]:
+    """What the settings name in an account or a region other than that of the credentials."""
+    settings, named = bench.settings, []
+    if settings.alerts_topic_arn:
+        parts = [*settings.alerts_topic_arn.split(":"), "", "", "", ""]
+        named.append(("PIPELINE_ALERTS_TOPIC_ARN", parts[4], parts[3]))
+    for pipeline, url in settings.queues.items():
+        place = re.match(r"(?:sqs\.)?([a-z0-9-]+)\.(?:queue\.)?amazonaws\.com", urlsplit(url).hostname or "")
+        named.append((f"PIPELINE_QUEUES, {pipeline},", urlsplit(url).path.split("/")[1:2][0], place and place[1]))
+    for setting, account, region in named:
+        if bench.account and account != bench.account:
+            remedy = f"Use the credentials of {account}, or correct the setting."
+            detail = f"{setting} names account {account}, the credentials are of account {bench.account}. {remedy}"
+            yield Finding("account", False, detail)
+        if region and region != settings.aws_region:
+            detail = f"{setting} names region {region}, PIPELINE_AWS_REGION {settings.aws_region}. Correct one."
+            yield Finding("region", False, detail)

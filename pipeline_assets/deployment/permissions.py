@@ -1,0 +1,154 @@
+"""Every AWS permission that the platform needs: who needs it, on what, and what for. One table, used three times.
+
+The roles in infra/template.yaml are made from it, `doctor` tries its rows, and a test holds it against the code: a call
+that no row allows is red, and so is a row that nothing uses. What whoever runs `deploy aws` needs is not here.
+
+The surprising part is `used_by`: a path below pipeline_assets/ is read by that test. Anything else names the
+documentation that asks for the permission, as the caller is a service of AWS, Snowflake or Dagster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Role = Literal["pipeline", "glue_job", "crawler", "firehose", "snowflake"]
+
+ROLES: dict[Role, str] = {
+    "pipeline": "The machines that run Dagster: daemon, code server and run workers",
+    "glue_job": "The Spark job",
+    "crawler": "The crawler of the orders lake, where one is asked for",
+    "firehose": "The delivery streams of commerce",
+    "snowflake": "Snowflake's storage integration, which reads staged files",
+}
+
+# What an action is allowed on, as ARNs in CloudFormation's terms. `{bucket}` stands for every data bucket in turn.
+_BUCKET = "arn:${AWS::Partition}:s3:::${BucketPrefix}"
+_ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
+_ARTIFACTS = f"{_BUCKET}pipeline-artifacts"
+_CATALOG = f"arn:${{AWS::Partition}}:glue:{_ACCOUNT}"
+_LOGS = f"arn:${{AWS::Partition}}:logs:{_ACCOUNT}:log-group:"
+PLACES: dict[str, tuple[str, ...]] = {
+    "data buckets": (f"{_BUCKET}{{bucket}}",),
+    "data objects": (f"{_BUCKET}{{bucket}}/*",),
+    "artifacts bucket": (_ARTIFACTS,),
+    "glue runs": (f"{_ARTIFACTS}/runs/*",),
+    "glue script": (f"{_ARTIFACTS}/glue/*",),
+    "compute logs": (f"{_ARTIFACTS}/compute-logs/*",),
+    "orders lake bucket": (f"{_BUCKET}orders-staging",),
+    "orders lake objects": (f"{_BUCKET}orders-staging/orders_parquet_datalake/*",),
+    "commerce bucket": (f"{_BUCKET}commerce-stream",),
+    "delivered objects": (f"{_BUCKET}commerce-stream/firehose/*",),
+    "queues": (f"arn:${{AWS::Partition}}:sqs:{_ACCOUNT}:${{AWS::StackName}}-*",),
+    "alerts topic": ("${AlertsTopic}",),
+    "delivery streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-*",),
+    "glue job": (f"{_CATALOG}:job/${{AWS::StackName}}",),
+    "lake catalog": (
+        f"{_CATALOG}:catalog",
+        f"{_CATALOG}:database/${{GlueDatabaseName}}",
+        f"{_CATALOG}:table/${{GlueDatabaseName}}/*",
+    ),
+    "crawler": (f"{_CATALOG}:crawler/${{AWS::StackName}}",),
+    "glue logs": (f"{_LOGS}/aws-glue/*",),
+    "delivery logs": (f"{_LOGS}/aws/kinesisfirehose/${{AWS::StackName}}:*",),
+    "secret": ("${PipelineSecret}",),
+}
+
+
+@dataclass(frozen=True)
+class Permission:
+    """`purpose` completes "the role may do this so that it …"; `on` is one of PLACES."""
+
+    action: str
+    role: Role
+    on: str
+    purpose: str
+    used_by: str
+
+
+_LAKE, _STORE, _CATALOG_CODE = "lake/s3.py", "lake/store.py", "lake/glue_catalog.py"
+_JOB, _ENGINE, _PLACES = "engine/glue_job.py", "engine/glue_engine.py", "engine/places.py"
+_NOTIFICATIONS = "lake/notifications.py"
+_COMPUTE_LOGS = "Dagster's S3ComputeLogManager (infra/dagster.yaml)"
+_FIREHOSE = "Firehose developer guide: Grant Firehose access to an Amazon S3 destination"
+_SNOWFLAKE = "Snowflake documentation: Configuring a storage integration to access Amazon S3"
+_GLUE = "Glue developer guide: IAM role for AWS Glue"
+
+PERMISSIONS: tuple[Permission, ...] = (
+    Permission("s3:ListBucket", "pipeline", "data buckets", "lists what has landed", _STORE),
+    Permission("s3:GetObject", "pipeline", "data objects", "reads landed objects and their versions", _STORE),
+    Permission("s3:PutObject", "pipeline", "data objects", "writes what a batch hands out and stages", _LAKE),
+    Permission("s3:DeleteObject", "pipeline", "data objects", "takes staged and moved objects away", _LAKE),
+    Permission("s3:AbortMultipartUpload", "pipeline", "data objects", "drops the parts of a failed upload", _LAKE),
+    Permission("s3:ListBucket", "pipeline", "artifacts bucket", "finds what a Glue run left", _ENGINE),
+    Permission("s3:GetObject", "pipeline", "glue runs", "reads the results of a Glue run", _ENGINE),
+    Permission("s3:PutObject", "pipeline", "glue runs", "writes the plan of a Glue run", _ENGINE),
+    Permission("s3:DeleteObject", "pipeline", "glue runs", "clears what a Glue run left", _ENGINE),
+    Permission("s3:GetObject", "pipeline", "compute logs", "shows the log of a step in the UI", _COMPUTE_LOGS),
+    Permission("s3:PutObject", "pipeline", "compute logs", "keeps the log of a step", _COMPUTE_LOGS),
+    Permission("s3:DeleteObject", "pipeline", "compute logs", "deletes the logs of a deleted run", _COMPUTE_LOGS),
+    Permission("glue:StartJobRun", "pipeline", "glue job", "starts the Spark job", _JOB),
+    Permission("glue:GetJobRun", "pipeline", "glue job", "waits for a run of it", _JOB),
+    Permission("glue:GetJobRuns", "pipeline", "glue job", "finds the run of an attempt that died", _JOB),
+    Permission("glue:BatchStopJobRun", "pipeline", "glue job", "stops a run that nobody waits for", _JOB),
+    Permission("logs:GetLogEvents", "pipeline", "glue logs", "shows the end of a failed run's log", _JOB),
+    Permission("glue:GetTable", "pipeline", "lake catalog", "compares a lake table with its contract", _CATALOG_CODE),
+    Permission("glue:CreateDatabase", "pipeline", "lake catalog", "makes the database when it is gone", _CATALOG_CODE),
+    Permission("glue:CreateTable", "pipeline", "lake catalog", "registers a lake table", _CATALOG_CODE),
+    Permission("glue:UpdateTable", "pipeline", "lake catalog", "gives a lake table new columns", _CATALOG_CODE),
+    Permission("glue:BatchCreatePartition", "pipeline", "lake catalog", "registers partitions", _CATALOG_CODE),
+    Permission("glue:DeletePartition", "pipeline", "lake catalog", "removes empty partitions", _CATALOG_CODE),
+    Permission("glue:StartCrawler", "pipeline", "crawler", "starts the crawler, where one is set", _CATALOG_CODE),
+    Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "operations/alerts.py"),
+    Permission("sqs:ReceiveMessage", "pipeline", "queues", "hears of new objects", _NOTIFICATIONS),
+    Permission(
+        "sqs:DeleteMessage", "pipeline", "queues", "takes a message that was heard away", "lake/notifications.py"
+    ),
+    Permission("firehose:PutRecordBatch", "pipeline", "delivery streams", "delivers what the producer tails", "lake/"),
+    Permission("secretsmanager:GetSecretValue", "pipeline", "secret", "reads keys and passwords", "secret.py"),
+    Permission("s3:GetObject", "glue_job", "data objects", "reads landed objects", _PLACES),
+    Permission("s3:ListBucket", "glue_job", "data buckets", "learns that an object is gone, not forbidden", _PLACES),
+    Permission("s3:GetObject", "glue_job", "glue runs", "reads its plan and its own state", _PLACES),
+    Permission("s3:PutObject", "glue_job", "glue runs", "writes state, results and answer", _PLACES),
+    Permission("s3:AbortMultipartUpload", "glue_job", "glue runs", "drops the parts of a failed upload", _PLACES),
+    Permission("s3:DeleteObject", "glue_job", "glue runs", "clears what an attempt left half written", _GLUE),
+    Permission("s3:ListBucket", "glue_job", "artifacts bucket", "lists its own state", _GLUE),
+    Permission("s3:GetObject", "glue_job", "glue script", "loads the script and the package", _GLUE),
+    Permission("logs:CreateLogGroup", "glue_job", "glue logs", "makes its log group", _GLUE),
+    Permission("logs:CreateLogStream", "glue_job", "glue logs", "makes the log of a run", _GLUE),
+    Permission("logs:PutLogEvents", "glue_job", "glue logs", "writes its log", _GLUE),
+    Permission("s3:ListBucket", "crawler", "orders lake bucket", "finds partitions", _GLUE),
+    Permission("s3:GetObject", "crawler", "orders lake objects", "reads the schema of Parquet files", _GLUE),
+    Permission("glue:GetDatabase", "crawler", "lake catalog", "finds the database", _GLUE),
+    Permission("glue:GetTable", "crawler", "lake catalog", "finds the table", _GLUE),
+    Permission("glue:GetTables", "crawler", "lake catalog", "finds the tables", _GLUE),
+    Permission("glue:CreateTable", "crawler", "lake catalog", "registers a table", _GLUE),
+    Permission("glue:UpdateTable", "crawler", "lake catalog", "updates a table", _GLUE),
+    Permission("glue:GetPartitions", "crawler", "lake catalog", "compares partitions", _GLUE),
+    Permission("glue:BatchGetPartition", "crawler", "lake catalog", "compares partitions", _GLUE),
+    Permission("glue:BatchCreatePartition", "crawler", "lake catalog", "registers partitions", _GLUE),
+    Permission("glue:UpdatePartition", "crawler", "lake catalog", "updates partitions", _GLUE),
+    Permission("logs:CreateLogGroup", "crawler", "glue logs", "makes its log group", _GLUE),
+    Permission("logs:CreateLogStream", "crawler", "glue logs", "makes its log", _GLUE),
+    Permission("logs:PutLogEvents", "crawler", "glue logs", "writes its log", _GLUE),
+    Permission("s3:GetBucketLocation", "firehose", "commerce bucket", "finds the bucket", _FIREHOSE),
+    Permission("s3:ListBucket", "firehose", "commerce bucket", "checks the bucket", _FIREHOSE),
+    Permission("s3:ListBucketMultipartUploads", "firehose", "commerce bucket", "resumes uploads", _FIREHOSE),
+    Permission("s3:AbortMultipartUpload", "firehose", "delivered objects", "drops failed uploads", _FIREHOSE),
+    Permission("s3:GetObject", "firehose", "delivered objects", "checks what it delivered", _FIREHOSE),
+    Permission("s3:PutObject", "firehose", "delivered objects", "delivers records", _FIREHOSE),
+    Permission("logs:PutLogEvents", "firehose", "delivery logs", "says why a delivery failed", _FIREHOSE),
+    Permission("s3:GetBucketLocation", "snowflake", "data buckets", "finds the buckets", _SNOWFLAKE),
+    Permission("s3:ListBucket", "snowflake", "data buckets", "lists staged files", _SNOWFLAKE),
+    Permission("s3:GetObject", "snowflake", "data objects", "loads staged files", _SNOWFLAKE),
+    Permission("s3:GetObjectVersion", "snowflake", "data objects", "loads the version that it listed", _SNOWFLAKE),
+)
+
+
+def granted(role: Role) -> dict[str, list[str]]:
+    """The actions of a role by what they are allowed on, in the order of the table."""
+    places: dict[str, list[str]] = {}
+    for permission in PERMISSIONS:
+        if permission.role == role:
+            places.setdefault(permission.on, []).append(permission.action)
+    return places

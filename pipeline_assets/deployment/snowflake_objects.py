@@ -1,0 +1,145 @@
+"""Apply the plan of `snowflake_plan` to an account, or print it.
+
+Each statement is run on its own and says for itself how it went: one that is refused stops only those that need it, so
+a single run shows everything that is missing. All of them may be run again. A dry run connects to nothing and reads no
+key; it cannot know which columns a table lacks, so those statements are the only ones that it does not show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.deployment.snowflake_plan import INTEGRATION, Step, steps, tables
+from pipeline_assets.errors import ConfigurationError, WarehouseError
+from pipeline_assets.sqlfiles.parameters import Name
+from pipeline_assets.warehouse.connection import run_statement
+from pipeline_assets.warehouse.keys import load_private_key
+from pipeline_assets.warehouse.snowflake import connect_as_admin
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.settings import Settings
+
+_SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN")
+# Of these the plan can only be written down with something in angle brackets.
+_NEEDED = ("snowflake_user", "snowflake_private_key", "snowflake_storage_role_arn")
+
+
+def deploy(
+    settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: bool, say: Callable[[str], object] = print
+) -> None:
+    """Make what the `aws` profile needs of Snowflake.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong; nothing was run.
+        WarehouseError: some statements were refused; each has been said with what would help.
+    """
+    if dry_run:
+        _print(list(steps(settings, pipelines)), settings, say)
+        return
+    if missing := [f"PIPELINE_{name.upper()}" for name in _NEEDED if not getattr(settings, name)]:
+        raise ConfigurationError(
+            f"{', '.join(missing)} missing.", remedy="`pipeline-assets deploy snowflake --dry-run` shows what for."
+        )
+    public_key = _public_key(settings)
+    list(steps(settings, pipelines))  # a name that is none is found before anything is run
+    with connect_as_admin(settings) as connection:
+        present = _columns(connection, settings, pipelines)
+        _run(connection, list(steps(settings, pipelines, public_key=public_key, present=present)), settings, say)
+
+
+def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
+    say(
+        f"-- {len(plan)} statements; nothing is run. PIPELINE_SNOWFLAKE_ADMIN_USER needs the roles "
+        f"{', '.join(sorted({step.role for step in plan} & set(_SYSTEM_ROLES)))}."
+    )
+    role = ""
+    for number, step in enumerate(plan, 1):
+        if step.role != role:
+            role = step.role
+            say(f"\nUSE ROLE {role};")
+        say(f"-- {number}. {step.what}\n{step.sql};")
+    say("\n-- A column that a contract gains later is added by ALTER TABLE … ADD COLUMN when the plan is run.")
+    say(f"-- DESC INTEGRATION {INTEGRATION} then shows the user and external id that the AWS role must trust.")
+
+
+def _run(connection: Any, plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
+    failed: set[str] = set()
+    refused = skipped = 0
+    role = ""
+    for step in plan:
+        if failed.intersection(step.entry.needs):
+            failed.add(step.entry.sql)
+            skipped += 1
+            continue
+        try:
+            if step.role != role:
+                run_statement(connection, f"USE ROLE {step.role}")
+                role = step.role
+            run_statement(connection, step.sql)
+        except WarehouseError as error:
+            say(f"FAIL {step.what}: {_why(error, step, settings, signed_in=role == step.role)}")
+            failed.add(step.entry.sql)
+            refused += 1
+        else:
+            say(f"ok   {step.what}")
+    if refused:
+        raise WarehouseError(
+            f"{refused} of {len(plan)} statements were refused and {skipped} not tried, as they need one of those.",
+            remedy="Grant what is missing and run `pipeline-assets deploy snowflake` again; what worked stays.",
+        )
+    say(f"{len(plan)} statements; the account is as the plan says.")
+
+
+def _why(error: WarehouseError, step: Step, settings: Settings, *, signed_in: bool) -> str:
+    """One line: what Snowflake said, the privilege that the statement takes, and the grant that would help."""
+    said = " ".join(error.message.split())
+    if not signed_in:
+        user = settings.snowflake_admin_user
+        return f"{said} Role {step.role} is missing: GRANT ROLE {step.role} TO USER {user}."
+    if "nsufficient privileges" not in said and "not authorized" not in said:
+        return f"{said} {error.remedy}".rstrip()
+    if " ON " in step.privilege and not step.privilege.endswith("ON ACCOUNT"):
+        grant = f"grant {step.role} {step.privilege}"
+    elif step.privilege.endswith("ON ACCOUNT"):
+        grant = f"GRANT {step.privilege} TO ROLE {step.role}"
+    else:
+        grant = f"make sure that {step.role} has it"
+    return f"{said} It takes {step.privilege}: {grant}."
+
+
+def _public_key(settings: Settings) -> str:
+    """The public half of the pipelines' key, as Snowflake takes it: base64 without the PEM's frame."""
+    from base64 import b64encode
+
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    assert settings.snowflake_private_key is not None
+    key = load_private_key(settings.snowflake_private_key, settings.snowflake_private_key_password)
+    return b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def _columns(connection: Any, settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, set[str]]:
+    """The columns of each table of ours that exists; none of what has not been deployed yet.
+
+    By SHOW, as it needs no virtual warehouse: whoever deploys may have none.
+    """
+    found: dict[str, set[str]] = {}
+    for schema in sorted({table.schema for table in tables(settings, pipelines)}):
+        try:
+            run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
+            cursor = run_statement(connection, f"SHOW COLUMNS IN SCHEMA {Name(schema).sql()}")
+        except WarehouseError as error:
+            if _is_missing(error):
+                continue  # the first deployment: the role or the schema does not exist
+            raise
+        names = [column[0] for column in cursor.description]
+        for row in cursor.fetchall():
+            shown = dict(zip(names, row, strict=True))
+            found.setdefault(f"{shown['schema_name']}.{shown['table_name']}", set()).add(shown["column_name"])
+    return found
+
+
+def _is_missing(error: WarehouseError) -> bool:
+    return any(said in error.message for said in ("does not exist", "not authorized", "not assigned"))

@@ -1,0 +1,338 @@
+"""What `deploy snowflake` makes, in order: data, and the facts that the data is applied to.
+
+`PLAN` says which file of sql/platform/ is run, by which role, for each of which facts, after what. `facts` works those
+out of the settings, the pipelines and their contracts: no list of schemas, tables or columns stands here. Nothing is
+connected to. The surprising part: tables are made by statements that the contracts themselves give (`table`), as
+everywhere else in the platform, so there is no file for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pipeline_assets.contracts.ddl import Table, stage_table, target_table
+from pipeline_assets.contracts.masking import MASK
+from pipeline_assets.contracts.model import Contract
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.lake import S3Lake
+from pipeline_assets.sqlfiles import load_sql
+from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
+from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets.warehouse.schema import tables_for
+from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.settings import Settings
+
+ACCOUNTADMIN, SECURITYADMIN = "ACCOUNTADMIN", "SECURITYADMIN"
+SYSADMIN, USERADMIN = "SYSADMIN", "USERADMIN"
+OWNER = "owner"  # the role in PIPELINE_SNOWFLAKE_ADMIN_ROLE
+INTEGRATION, MONITOR = "PIPELINE_LAKE", "PIPELINE_MONTHLY"
+PERSONAL = "personal"
+# Columns of the platform's own that may hold anything of a record, personal data included.
+_MAY_HOLD_ANYTHING = {"_RESCUED", "RAW_RECORD"}
+PUBLIC_KEY = "<public half of PIPELINE_SNOWFLAKE_PRIVATE_KEY>"
+
+Fact = Mapping[str, Parameter]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One kind of statement: a file of sql/platform/, run by `role` for each fact of the list `each`.
+
+    `needs` are the entries without which it cannot work; `privilege` is what the role must hold for it.
+    """
+
+    sql: str
+    each: str
+    role: str
+    privilege: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement, the object it is about, and whose it is."""
+
+    entry: Entry
+    what: str
+    role: str
+    sql: str
+
+    @property
+    def privilege(self) -> str:
+        return self.entry.privilege
+
+
+_MANAGE = "MANAGE GRANTS ON ACCOUNT"
+_IN_SCHEMA = "OWNERSHIP of the schema"
+_OF_TABLE = "OWNERSHIP of the table"
+PLAN = (
+    Entry("role", "roles", USERADMIN, "CREATE ROLE ON ACCOUNT"),
+    Entry("grant_role", "role_parents", SECURITYADMIN, _MANAGE, ("role",)),
+    Entry("warehouse", "warehouse", SYSADMIN, "CREATE WAREHOUSE ON ACCOUNT"),
+    Entry("warehouse_limits", "warehouse", SYSADMIN, "MODIFY ON the warehouse", ("warehouse",)),
+    Entry("grant_warehouse", "warehouse_users", SECURITYADMIN, _MANAGE, ("role", "warehouse")),
+    Entry("resource_monitor", "monitor", ACCOUNTADMIN, "the role ACCOUNTADMIN"),
+    Entry("resource_monitor_quota", "monitor", ACCOUNTADMIN, "the role ACCOUNTADMIN", ("resource_monitor",)),
+    Entry("warehouse_monitor", "monitor", ACCOUNTADMIN, "the role ACCOUNTADMIN", ("resource_monitor", "warehouse")),
+    Entry("database", "database", SYSADMIN, "CREATE DATABASE ON ACCOUNT"),
+    Entry("grant_create_schema", "owners", SECURITYADMIN, _MANAGE, ("role", "database")),
+    Entry("grant_database", "readers", SECURITYADMIN, _MANAGE, ("role", "database")),
+    Entry("schema", "schemas", OWNER, "CREATE SCHEMA ON the database", ("grant_role", "grant_create_schema")),
+    Entry("grant_schema", "visible_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("grant_write_future", "written_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("grant_read_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("grant_read_views_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("storage_integration", "integration", ACCOUNTADMIN, "CREATE INTEGRATION ON ACCOUNT"),
+    Entry(
+        "storage_integration_locations",
+        "integration",
+        ACCOUNTADMIN,
+        "OWNERSHIP of the integration",
+        ("storage_integration",),
+    ),
+    Entry("grant_integration", "integration", SECURITYADMIN, _MANAGE, ("role", "storage_integration")),
+    Entry("stage", "stages", OWNER, "USAGE ON the integration", ("schema", "grant_integration")),
+    Entry("stage_url", "stages", OWNER, "OWNERSHIP of the stage", ("stage",)),
+    Entry("grant_stage", "stages", SECURITYADMIN, _MANAGE, ("stage",)),
+    Entry("file_format", "file_format", OWNER, _IN_SCHEMA, ("schema",)),
+    Entry("masking_policy", "policies", OWNER, _IN_SCHEMA, ("schema",)),
+    Entry("masking_policy_body", "policies", OWNER, "OWNERSHIP of the policy", ("masking_policy",)),
+    Entry("tag", "tag", OWNER, _IN_SCHEMA, ("schema",)),
+    Entry("table", "tables", OWNER, _IN_SCHEMA, ("schema",)),
+    Entry("table_column", "gained_columns", OWNER, _OF_TABLE, ("table",)),
+    Entry("column_mask", "personal_columns", OWNER, f"{_OF_TABLE} and of the policy", ("table", "masking_policy")),
+    Entry("column_tag", "personal_columns", OWNER, f"{_OF_TABLE} and of the tag", ("table", "tag")),
+    # A new table is empty until a pipeline fills it, so nobody has read one without its masks.
+    Entry("grant_write", "written_schemas", SECURITYADMIN, _MANAGE, ("table",)),
+    Entry("grant_read", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("grant_read_views", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("pipe", "pipes", OWNER, _IN_SCHEMA, ("table", "stage", "file_format")),
+    Entry("grant_pipe", "pipes", SECURITYADMIN, _MANAGE, ("pipe",)),
+    Entry("user", "user", USERADMIN, "CREATE USER ON ACCOUNT"),
+    Entry("user_defaults", "user", USERADMIN, "OWNERSHIP of the user", ("user", "role", "warehouse")),
+    Entry("user_key", "user", USERADMIN, "OWNERSHIP of the user", ("user",)),
+    Entry("grant_role_to_user", "user", SECURITYADMIN, _MANAGE, ("role", "user")),
+)
+
+
+def steps(
+    settings: Settings,
+    pipelines: Sequence[Pipeline],
+    *,
+    public_key: str = PUBLIC_KEY,
+    present: Mapping[str, set[str]] | None = None,
+) -> Iterator[Step]:
+    """Every statement, in order.
+
+    Args:
+        public_key: of the service user; the default only says which one it is.
+        present: the columns of each table (`SCHEMA.TABLE`) that exist already, to find those that it lacks.
+
+    Raises:
+        ConfigurationError: a name in the settings is no name, or two buckets would share a stage.
+    """
+    found = facts(settings, pipelines, public_key, present or {})
+    for entry in PLAN:
+        role = settings.snowflake_admin_role if entry.role == OWNER else entry.role
+        for fact in found[entry.each]:
+            yield Step(entry, _subject(entry, fact), Name(role).sql(), _statement(entry, fact))
+
+
+def tables(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Table]:
+    """Every table, within its database, as the contracts say."""
+    contracts = [contract for pipeline in pipelines for contract in pipeline.targets]
+    found = tables_for(contracts)
+    if settings.snowflake_load == "snowpipe":
+        found += [piped_table(stage_table(contract)) for contract in contracts]
+    within = (replace(table, schema=f"{settings.database}.{table.schema}") for table in found)
+    return list({table.qualified: table for table in within}.values())
+
+
+def facts(
+    settings: Settings, pipelines: Sequence[Pipeline], public_key: str, present: Mapping[str, set[str]]
+) -> dict[str, list[Fact]]:
+    """What each entry of the plan is applied to."""
+    database = Name(settings.database)
+    owner, loader, analyst = (
+        Name(settings.snowflake_admin_role),
+        Name(settings.snowflake_role),
+        Name(settings.snowflake_analyst_role),
+    )
+    if len({role.sql() for role in (owner, loader, analyst)}) < 3:
+        raise ConfigurationError("Two of the Snowflake roles have one name.", remedy="Give each its own.")
+    warehouse = {"warehouse": Name(settings.snowflake_warehouse)}
+    ours = sorted({contract.domain.upper() for pipeline in pipelines for contract in pipeline.targets})
+    schemas = {name: Name(f"{settings.database}.{name}") for name in ("OPS", *ours)}
+    stages = _stages(settings, pipelines)
+    policies = _policies(settings, pipelines)
+    monitor = {"monitor": Name(MONITOR), "credits": Number(settings.snowflake_monthly_credits)} | warehouse
+    integration = {
+        "integration": Name(INTEGRATION),
+        "role": owner,
+        "role_arn": Text(settings.snowflake_storage_role_arn or "<PIPELINE_SNOWFLAKE_STORAGE_ROLE_ARN>"),
+        "locations": Texts(tuple(sorted(stages.values()))),
+    }
+    user = {
+        "user": Name(settings.snowflake_user or "PIPELINE_SERVICE"),
+        "role": loader,
+        **warehouse,
+        "namespace": Text(f"{settings.database}.OPS"),
+        "public_key": Text(public_key),
+    }
+    file_format = f"{settings.database}.OPS.LAKE_PARQUET"
+    return {
+        "roles": [
+            {"role": owner, "comment": Text("Owns the schemas and tables of the pipelines.")},
+            {"role": loader, "comment": Text("Loads and merges; sees personal data.")},
+            {"role": analyst, "comment": Text("Reads the tables of the pipelines; personal data is masked.")},
+        ],
+        "role_parents": [
+            {"role": loader, "parent": owner},
+            {"role": analyst, "parent": owner},
+            {"role": owner, "parent": Name(SYSADMIN)},
+        ],
+        "warehouse": [warehouse],
+        "warehouse_users": [warehouse | {"role": role} for role in (owner, loader)],
+        "monitor": [monitor],
+        "database": [{"database": database}],
+        "owners": [{"database": database, "role": owner}],
+        "readers": [{"database": database, "role": role} for role in (loader, analyst)],
+        "schemas": [
+            {"schema": schema, "comment": Text("Memory of the platform." if name == "OPS" else f"Tables of {name}.")}
+            for name, schema in schemas.items()
+        ],
+        "visible_schemas": [
+            *({"schema": schema, "role": loader} for schema in schemas.values()),
+            *({"schema": schemas[name], "role": analyst} for name in ours),
+        ],
+        "written_schemas": [{"schema": schema, "role": loader} for schema in schemas.values()],
+        "read_schemas": [{"schema": schemas[name], "role": analyst} for name in ours],
+        "integration": [integration],
+        "stages": [
+            {"stage": Name(f"{settings.database}.{stage}"), "url": Text(url), "role": loader}
+            | {"integration": Name(INTEGRATION)}
+            for stage, url in stages.items()
+        ],
+        "file_format": [{"file_format": Name(file_format)}],
+        "policies": list(policies.values()),
+        "tag": [{"tag": _tag(settings)}],
+        "tables": [
+            {"table": Name(table.qualified), "definition": _Ready(table.create())}
+            for table in tables(settings, pipelines)
+        ],
+        "gained_columns": [
+            {"table": Name(table.qualified), "column": Name(name), "type": Kind(kind)}
+            for table in tables(settings, pipelines)
+            for name, kind, *_ in table.columns
+            if name not in present.get(table.qualified.partition(".")[2], {name})
+        ],
+        "personal_columns": [
+            {"table": Name(table), "column": Name(column), "tag": _tag(settings), "value": Text(PERSONAL)}
+            | {"policy": policies[kind]["policy"]}
+            for table, column, kind in _personal(settings, pipelines)
+        ],
+        "pipes": [
+            {
+                "pipe": Name(f"{settings.database}.{pipe_name(stage_table(contract))}"),
+                "table": Name(f"{settings.database}.{piped_table(stage_table(contract)).qualified}"),
+                "stage": Name(f"{settings.database}.{_stage(settings, pipeline.bucket)}"),
+                "file_format_name": Text(file_format),
+                "role": loader,
+            }
+            for pipeline in pipelines
+            for contract in pipeline.targets
+            if settings.snowflake_load == "snowpipe"
+        ],
+        "user": [user],
+    }
+
+
+@dataclass(frozen=True)
+class _Ready(Parameter):
+    """A statement that the contracts gave."""
+
+    text: str
+
+    def sql(self) -> str:
+        return self.text
+
+
+def _statement(entry: Entry, fact: Fact) -> str:
+    if entry.sql == "table":
+        return fact["definition"].sql()
+    return render(load_sql(f"platform/{entry.sql}").statement, fact)
+
+
+def _subject(entry: Entry, fact: Fact) -> str:
+    """The object that a statement is about: the first name of its fact."""
+    names = [value.sql() for value in fact.values() if isinstance(value, Name)]
+    words = [entry.sql.replace("_", " "), names[0]]
+    if "column" in fact:
+        words.append(fact["column"].sql())
+    if entry.sql.startswith("grant"):
+        words += ["to", fact.get("parent", fact.get("user", fact["role"])).sql()]
+        words[1] = fact["role"].sql() if "user" in fact else words[1]
+    return " ".join(words)
+
+
+def _stage(settings: Settings, bucket: str) -> str:
+    return SnowflakeWarehouse(settings).stage(bucket)
+
+
+def _stages(settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, str]:
+    """Stage to url, for the buckets that pipelines stage in; the landing buckets are no concern of Snowflake's."""
+    lake = S3Lake(
+        region=settings.aws_region, endpoint_url=settings.s3_endpoint_url, bucket_prefix=settings.bucket_prefix
+    )
+    found: dict[str, str] = {}
+    for bucket in sorted({pipeline.bucket for pipeline in pipelines}):
+        stage, url = _stage(settings, bucket), lake.stage_url(bucket)
+        if found.setdefault(stage, url) != url:
+            raise ConfigurationError(f"{found[stage]} and {url} would share the stage {stage}.")
+    return found
+
+
+def _tag(settings: Settings) -> Name:
+    return Name(f"{settings.database}.OPS.CLASSIFICATION")
+
+
+def _personal(settings: Settings, pipelines: Sequence[Pipeline]) -> list[tuple[str, str, str]]:
+    """(table, column, type) of personal data: what contracts call so, and what may hold anything.
+
+    Staging tables too: what somebody grants on them by mistake shows nothing either.
+    """
+    personal: dict[str, set[str]] = {}
+    for contract in (contract for pipeline in pipelines for contract in pipeline.targets):
+        columns = {column.name for column in contract.columns if column.personal}
+        for table in _tables_of(contract):
+            personal[f"{settings.database}.{table.qualified}"] = columns
+    return [
+        (table.qualified, name, kind.partition("(")[0] if kind.startswith("VARCHAR") else kind)
+        for table in tables(settings, pipelines)
+        for name, kind, *_ in table.columns
+        if name in personal.get(table.qualified, set()) | _MAY_HOLD_ANYTHING
+    ]
+
+
+def _tables_of(contract: Contract) -> tuple[Table, ...]:
+    stage = stage_table(contract)
+    return target_table(contract), stage, piped_table(stage)
+
+
+def _policies(settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, Fact]:
+    """A masking policy for each type of personal column: text shows a mask, everything else NULL."""
+    found: dict[str, Fact] = {}
+    for kind in sorted({kind for *_, kind in _personal(settings, pipelines)}):
+        name = "".join(c if c.isalnum() else "_" for c in kind).rstrip("_")
+        found[kind] = {
+            "policy": Name(f"{settings.database}.OPS.MASK_{name}"),
+            "type": Kind(kind),
+            "role_name": Text(settings.snowflake_role.upper()),
+            "masked": Text(MASK) if kind == "VARCHAR" else Null(),
+        }
+    return found

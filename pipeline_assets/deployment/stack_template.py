@@ -1,0 +1,433 @@
+"""Makes infra/template.yaml from infra/buckets.yaml and the table of permissions.
+
+    python -m pipeline_assets.deployment.stack_template
+
+The made file is committed, so that a reviewer and cfn-lint see what is deployed; a test holds it against its sources.
+Nothing here talks to AWS. The surprising part is order: S3 tries a queue when a bucket is told to notify it, so a
+bucket waits for its queue's policy, and the policy therefore names the bucket by its name and not by reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_assets.deployment.permissions import ROLES
+from pipeline_assets.deployment.stack_roles import camel, role_resource, sub
+from pipeline_assets.errors import ConfigurationError
+
+ARTIFACTS = "pipeline-artifacts"
+JOB_SCRIPT, JOB_PACKAGE = "glue/spark_job.py", "glue/pipeline_assets.zip"
+COMPUTE_LOGS = "compute-logs"
+# What the script imports and Glue 5.0 does not have; a test holds the versions against constraints.txt.
+JOB_MODULES = ("duckdb==2.0.0", "dagster-pipes==1.13.27")
+STREAMS = ("customers", "orders")
+_RECEIVES = 5  # times that a message is taken before it goes to the dead-letter queue
+_FORTNIGHT = 14 * 24 * 3600  # seconds, the longest that SQS keeps a message
+
+_HEADER = """\
+# Made by `python -m pipeline_assets.deployment.stack_template` from infra/buckets.yaml and
+# pipeline_assets/deployment/permissions.py. Change those, not this file.
+"""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An entry of infra/buckets.yaml."""
+
+    name: str
+    pipeline: str | None = None
+    watched: tuple[str, ...] = ()
+    archive_after_days: int | None = None
+
+    @property
+    def logical_id(self) -> str:
+        return f"{camel(self.name)}Bucket"
+
+
+def infra_root() -> Path:
+    """The folder infra/: beside the package in a checkout, inside it in a wheel."""
+    for folder in (Path(__file__).resolve().parents[2] / "infra", Path(__file__).resolve().parent / "infra"):
+        if folder.is_dir():
+            return folder
+    raise ConfigurationError("The folder infra/ is missing.", remedy="Reinstall the package or run from a checkout.")
+
+
+def data_buckets(folder: Path | None = None) -> list[Bucket]:
+    """The buckets of the pipelines, in the order of the list."""
+    import yaml
+
+    text = ((folder or infra_root()) / "buckets.yaml").read_text(encoding="utf-8")
+    return [Bucket(**{**entry, "watched": tuple(entry.get("watched", ()))}) for entry in yaml.safe_load(text)]
+
+
+def template(buckets: list[Bucket]) -> dict[str, Any]:
+    """The CloudFormation template."""
+    pipelines = list(dict.fromkeys(bucket.pipeline for bucket in buckets if bucket.watched))
+    artifacts = Bucket(ARTIFACTS)
+    resources: dict[str, Any] = {}
+    for bucket in (*buckets, artifacts):
+        resources |= _bucket(bucket)
+    for pipeline in pipelines:
+        resources |= _queues(str(pipeline), [bucket for bucket in buckets if bucket.pipeline == pipeline])
+    resources |= _delivery_streams() | _glue() | _alerts_and_secret()
+    for role in ROLES:
+        resources |= role_resource(role, [bucket.name for bucket in buckets])
+    return {
+        "AWSTemplateFormatVersion": "2010-09-09",
+        "Description": "Buckets, queues, streams, Spark job, catalog, alerts and roles of pipeline_assets.",
+        "Parameters": _PARAMETERS,
+        "Conditions": _CONDITIONS,
+        "Resources": resources,
+        "Outputs": _outputs([str(pipeline) for pipeline in pipelines]),
+    }
+
+
+def rendered(folder: Path | None = None) -> str:
+    """The text of infra/template.yaml."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return _HEADER + yaml.dump(template(data_buckets(folder)), Dumper=Plain, sort_keys=False, width=116)
+
+
+_PARAMETERS: dict[str, Any] = {
+    "BucketPrefix": {
+        "Type": "String",
+        "Default": "",
+        "AllowedPattern": "[a-z0-9.-]*",
+        "Description": "Put before every bucket name, as S3 names are global (PIPELINE_BUCKET_PREFIX).",
+    },
+    "GlueDatabaseName": {
+        "Type": "String",
+        "Default": "pipeline_assets",
+        "AllowedPattern": "[a-z0-9_]+",
+        "Description": "Database of the lake's tables in the Glue catalog (PIPELINE_GLUE_DATABASE).",
+    },
+    "WithCrawler": {
+        "Type": "String",
+        "Default": "false",
+        "AllowedValues": ["true", "false"],
+        "Description": "Make a crawler of the orders lake; partitions are registered without one.",
+    },
+    "AlertsEmail": {
+        "Type": "String",
+        "Default": "",
+        "Description": "Mail address that gets the alerts; empty means none.",
+    },
+    "HostPrincipalArn": {
+        "Type": "String",
+        "Default": "",
+        "Description": "Who may take the pipelines' role; empty means EC2, ECS and whom this account allows to.",
+    },
+    "SnowflakePrincipalArn": {
+        "Type": "String",
+        "Default": "",
+        "Description": "STORAGE_AWS_IAM_USER_ARN of the storage integration; empty until it was made.",
+    },
+    "SnowflakeExternalId": {
+        "Type": "String",
+        "Default": "not-known-yet",
+        "Description": "STORAGE_AWS_EXTERNAL_ID of the storage integration.",
+    },
+    "RequireTls": {
+        "Type": "String",
+        "Default": "true",
+        "AllowedValues": ["true", "false"],
+        "Description": "Refuse plain HTTP; false is for emulators only.",
+    },
+}
+_CONDITIONS: dict[str, Any] = {
+    "IsTlsRequired": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]},
+    "HasCrawler": {"Fn::Equals": [{"Ref": "WithCrawler"}, "true"]},
+    "HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]},
+    "HasHostPrincipal": {"Fn::Not": [{"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]}]},
+    "HasSnowflake": {"Fn::Not": [{"Fn::Equals": [{"Ref": "SnowflakePrincipalArn"}, ""]}]},
+}
+
+
+def _bucket_arn(name: str) -> dict[str, str]:
+    return sub(f"arn:${{AWS::Partition}}:s3:::${{BucketPrefix}}{name}")
+
+
+def _bucket(bucket: Bucket) -> dict[str, Any]:
+    properties: dict[str, Any] = {
+        "BucketName": sub(f"${{BucketPrefix}}{bucket.name}"),
+        "BucketEncryption": {
+            "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+        },
+        "PublicAccessBlockConfiguration": dict.fromkeys(
+            ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True
+        ),
+        "OwnershipControls": {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]},
+        "VersioningConfiguration": {"Status": "Enabled"},
+        "LifecycleConfiguration": {"Rules": _lifecycle(bucket)},
+    }
+    resource: dict[str, Any] = {
+        "Type": "AWS::S3::Bucket",
+        # What landed must outlive the stack; a bucket that a failed first deployment made holds nothing and goes.
+        "DeletionPolicy": "RetainExceptOnCreate",
+        "UpdateReplacePolicy": "Retain",
+        "Properties": properties,
+    }
+    if bucket.watched:
+        queue = f"{camel(str(bucket.pipeline))}Queue"
+        resource["DependsOn"] = [f"{queue}Policy"]
+        properties["NotificationConfiguration"] = {
+            "QueueConfigurations": [
+                {
+                    "Event": "s3:ObjectCreated:*",
+                    "Queue": {"Fn::GetAtt": [queue, "Arn"]},
+                    "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": prefix}]}},
+                }
+                for prefix in bucket.watched
+            ]
+        }
+    policy = {
+        "Type": "AWS::S3::BucketPolicy",
+        "Condition": "IsTlsRequired",
+        "Properties": {
+            "Bucket": {"Ref": bucket.logical_id},
+            "PolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Sid": "RefusePlainHttp",
+                        "Effect": "Deny",
+                        "Principal": "*",
+                        "Action": "s3:*",
+                        "Resource": [
+                            {"Fn::GetAtt": [bucket.logical_id, "Arn"]},
+                            sub(f"${{{bucket.logical_id}.Arn}}/*"),
+                        ],
+                        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                    }
+                ],
+            },
+        },
+    }
+    return {bucket.logical_id: resource, f"{bucket.logical_id}Policy": policy}
+
+
+def _lifecycle(bucket: Bucket) -> list[dict[str, Any]]:
+    def expire(prefix: str, days: int) -> dict[str, Any]:
+        name = f"expire-{prefix.rstrip('/')}"
+        return {"Id": name, "Status": "Enabled", "Prefix": prefix, "ExpirationInDays": days}
+
+    rules: list[dict[str, Any]] = [
+        {
+            "Id": "incomplete-uploads",
+            "Status": "Enabled",
+            "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+        },
+        # Versions guard against a mistaken delete; files that move between zones must not be paid for ever.
+        {
+            "Id": "old-versions",
+            "Status": "Enabled",
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 30},
+            "ExpiredObjectDeleteMarker": True,
+        },
+    ]
+    if bucket.name == ARTIFACTS:
+        return [*rules, expire("runs/", 7), expire(f"{COMPUTE_LOGS}/", 90)]
+    rules.append(expire("staging/", 7))
+    # A lease is written again every few seconds while a run lasts.
+    old = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
+    rules.append({"Id": "old-leases", "Status": "Enabled", "Prefix": "locks/", **old})
+    if bucket.archive_after_days is not None:
+        transition = {"StorageClass": "GLACIER", "TransitionInDays": bucket.archive_after_days}
+        rules.append({"Id": "archive", "Status": "Enabled", "Transitions": [transition]})
+    return rules
+
+
+def _queues(pipeline: str, buckets: list[Bucket]) -> dict[str, Any]:
+    queue = f"{camel(pipeline)}Queue"
+    common = {"MessageRetentionPeriod": _FORTNIGHT, "SqsManagedSseEnabled": True}
+    dead_letters = {"Fn::GetAtt": [f"{queue}DeadLetters", "Arn"]}
+    return {
+        f"{queue}DeadLetters": {
+            "Type": "AWS::SQS::Queue",
+            "Properties": {"QueueName": sub(f"${{AWS::StackName}}-{pipeline}-dead-letters"), **common},
+        },
+        queue: {
+            "Type": "AWS::SQS::Queue",
+            "Properties": {
+                "QueueName": sub(f"${{AWS::StackName}}-{pipeline}"),
+                "VisibilityTimeout": 300,
+                "ReceiveMessageWaitTimeSeconds": 5,
+                "RedrivePolicy": {"deadLetterTargetArn": dead_letters, "maxReceiveCount": _RECEIVES},
+                **common,
+            },
+        },
+        f"{queue}Policy": {
+            "Type": "AWS::SQS::QueuePolicy",
+            "Properties": {
+                "Queues": [{"Ref": queue}],
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Sid": "OnlyItsBuckets",
+                            "Effect": "Allow",
+                            "Principal": {"Service": "s3.amazonaws.com"},
+                            "Action": "sqs:SendMessage",
+                            "Resource": {"Fn::GetAtt": [queue, "Arn"]},
+                            "Condition": {
+                                "ArnEquals": {"aws:SourceArn": [_bucket_arn(b.name) for b in buckets if b.watched]},
+                                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+                            },
+                        }
+                    ],
+                },
+            },
+        },
+    }
+
+
+def _delivery_streams() -> dict[str, Any]:
+    group = sub("/aws/kinesisfirehose/${AWS::StackName}")
+    resources: dict[str, Any] = {
+        "DeliveryLogs": {
+            "Type": "AWS::Logs::LogGroup",
+            "Properties": {"LogGroupName": group, "RetentionInDays": 30},
+        }
+    }
+    hour = "!{timestamp:yyyy/MM/dd/HH}/"
+    for stream in STREAMS:
+        logical_id = f"{camel(stream)}Stream"
+        resources[f"{logical_id}Log"] = {
+            "Type": "AWS::Logs::LogStream",
+            "Properties": {"LogGroupName": {"Ref": "DeliveryLogs"}, "LogStreamName": stream},
+        }
+        resources[logical_id] = {
+            "Type": "AWS::KinesisFirehose::DeliveryStream",
+            "Properties": {
+                "DeliveryStreamName": sub(f"${{AWS::StackName}}-{stream}"),
+                "DeliveryStreamType": "DirectPut",
+                "DeliveryStreamEncryptionConfigurationInput": {"KeyType": "AWS_OWNED_CMK"},
+                "ExtendedS3DestinationConfiguration": {
+                    "BucketARN": _bucket_arn("commerce-stream"),
+                    "RoleARN": {"Fn::GetAtt": ["FirehoseRole", "Arn"]},
+                    "Prefix": f"firehose/{stream}/landing/{hour}",
+                    "ErrorOutputPrefix": f"firehose/{stream}/errors/!{{firehose:error-output-type}}/{hour}",
+                    "BufferingHints": {"IntervalInSeconds": 300, "SizeInMBs": 64},
+                    "CompressionFormat": "UNCOMPRESSED",
+                    "CloudWatchLoggingOptions": {
+                        "Enabled": True,
+                        "LogGroupName": {"Ref": "DeliveryLogs"},
+                        "LogStreamName": {"Ref": f"{logical_id}Log"},
+                    },
+                },
+            },
+            "DependsOn": ["CommerceStreamBucket"],
+        }
+    return resources
+
+
+def _glue() -> dict[str, Any]:
+    lake = sub("s3://${BucketPrefix}orders-staging/orders_parquet_datalake/")
+    return {
+        "GlueDatabase": {
+            "Type": "AWS::Glue::Database",
+            "Properties": {
+                "CatalogId": {"Ref": "AWS::AccountId"},
+                "DatabaseInput": {
+                    "Name": {"Ref": "GlueDatabaseName"},
+                    "Description": "Lake tables of pipeline_assets, registered as they are written.",
+                },
+            },
+        },
+        "GlueJob": {
+            "Type": "AWS::Glue::Job",
+            "Properties": {
+                "Name": {"Ref": "AWS::StackName"},
+                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --answer.",
+                "Role": {"Fn::GetAtt": ["GlueJobRole", "Arn"]},
+                # Glue 5.0 is Spark 3.5, Python 3.11, Java 17.
+                "GlueVersion": "5.0",
+                "Command": {
+                    "Name": "glueetl",
+                    "PythonVersion": "3",
+                    "ScriptLocation": sub(f"s3://${{PipelineArtifactsBucket}}/{JOB_SCRIPT}"),
+                },
+                "DefaultArguments": {
+                    "--job-language": "python",
+                    "--extra-py-files": sub(f"s3://${{PipelineArtifactsBucket}}/{JOB_PACKAGE}"),
+                    "--additional-python-modules": ",".join(JOB_MODULES),
+                    "--TempDir": sub("s3://${PipelineArtifactsBucket}/runs/temporary/"),
+                    "--enable-auto-scaling": "true",
+                },
+                "WorkerType": "G.1X",
+                "NumberOfWorkers": 10,  # at most, as Glue scales
+                "ExecutionProperty": {"MaxConcurrentRuns": 10},
+                "MaxRetries": 0,  # the platform retries, and looks for a run under way first
+                "Timeout": 240,
+            },
+        },
+        "Crawler": {
+            "Type": "AWS::Glue::Crawler",
+            "Condition": "HasCrawler",
+            "Properties": {
+                "Name": {"Ref": "AWS::StackName"},
+                "Role": {"Fn::GetAtt": ["CrawlerRole", "Arn"]},
+                "DatabaseName": {"Ref": "GlueDatabase"},
+                "Targets": {"S3Targets": [{"Path": lake}]},
+                "SchemaChangePolicy": {"UpdateBehavior": "LOG", "DeleteBehavior": "LOG"},
+                "RecrawlPolicy": {"RecrawlBehavior": "CRAWL_NEW_FOLDERS_ONLY"},
+            },
+        },
+    }
+
+
+def _alerts_and_secret() -> dict[str, Any]:
+    return {
+        "AlertsTopic": {
+            "Type": "AWS::SNS::Topic",
+            "Properties": {"TopicName": sub("${AWS::StackName}-alerts")},
+        },
+        "AlertsByMail": {
+            "Type": "AWS::SNS::Subscription",
+            "Condition": "HasEmail",
+            "Properties": {
+                "TopicArn": {"Ref": "AlertsTopic"},
+                "Protocol": "email",
+                "Endpoint": {"Ref": "AlertsEmail"},
+            },
+        },
+        # Without a value: that is put in by people, never by a template, and outlives the stack.
+        "PipelineSecret": {
+            "Type": "AWS::SecretsManager::Secret",
+            "DeletionPolicy": "Delete",
+            "UpdateReplacePolicy": "Retain",
+            "Properties": {
+                "Name": sub("${AWS::StackName}/pipeline"),
+                "Description": "One JSON object of PIPELINE_* variables that are secret.",
+            },
+        },
+    }
+
+
+def _outputs(pipelines: list[str]) -> dict[str, Any]:
+    outputs: dict[str, Any] = {
+        "ArtifactsBucket": {"Value": {"Ref": "PipelineArtifactsBucket"}},
+        "GlueJob": {"Value": {"Ref": "GlueJob"}},
+        "GlueDatabase": {"Value": {"Ref": "GlueDatabase"}},
+        "Crawler": {"Condition": "HasCrawler", "Value": {"Ref": "Crawler"}},
+        "AlertsTopicArn": {"Value": {"Ref": "AlertsTopic"}},
+        "SecretId": {"Value": {"Ref": "PipelineSecret"}},
+        "PipelineRoleArn": {"Value": {"Fn::GetAtt": ["PipelineRole", "Arn"]}},
+        "SnowflakeRoleArn": {"Value": {"Fn::GetAtt": ["SnowflakeRole", "Arn"]}},
+    }
+    for stream in STREAMS:
+        outputs[f"{camel(stream)}Stream"] = {"Value": {"Ref": f"{camel(stream)}Stream"}}
+    for pipeline in pipelines:
+        outputs[f"{camel(pipeline)}Queue"] = {"Value": {"Ref": f"{camel(pipeline)}Queue"}}
+    return outputs
+
+
+if __name__ == "__main__":
+    (infra_root() / "template.yaml").write_text(rendered(), encoding="utf-8")

@@ -1,0 +1,222 @@
+"""The platform as production runs it: webserver, daemon and code server, three processes, with infra/*.yaml as it is.
+
+PostgreSQL and the object store of the compute logs are real servers on this machine; the pipelines themselves work in
+the local profile, as what is tested here is the instance. Each process leads a group of its own, as each would be a
+container: killing the group of the code server kills the runs in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline_assets_tests.bookings_lake import BookingsLake
+from pipeline_assets_tests.deployment.postgres import PostgresServer, dies_with_us, free_port
+
+INFRA = Path(__file__).resolve().parents[2] / "infra"
+PROGRAMS = Path(sys.executable).parent
+BUCKET, PREFIX = "compute-logs", "dagster"
+
+_LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+} }"""
+_STOP = """mutation($id: String!) { stopSensor(id: $id) {
+  __typename ... on StopSensorMutationResult { instigationState { status } } ... on PythonError { message }
+} }"""
+_SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { name sensorState { id status } }
+} } } }"""
+_RUN = "runId jobName status startTime endTime tags { key value } "
+_RUNS = f"{{ runsOrError {{ ... on Runs {{ results {{ {_RUN} }} }} }} }}"
+_EVENTS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection {
+  events { __typename ... on MessageEvent { message } }
+} } }"""
+
+
+class Production:
+    """The three processes over one home; `lake` is that home's bookings pipeline."""
+
+    def __init__(self, home: Path, postgres: PostgresServer, s3_url: str) -> None:
+        self.lake = BookingsLake.at(home)
+        self.postgres = postgres
+        self.logs = home / "process-logs"
+        self.logs.mkdir()
+        self.dagster_home = home / "dagster"
+        shutil.copy(INFRA / "dagster.yaml", self.dagster_home)
+        self.port, code_port = free_port(), free_port()
+        self.environment = postgres.environment | {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PIPELINE_HOME": str(home),
+            "PIPELINE_SENSOR_INTERVAL": "5",
+            "DAGSTER_HOME": str(self.dagster_home),
+            "DAGSTER_CODE_SERVER_HOST": "127.0.0.1",
+            "DAGSTER_CODE_SERVER_PORT": str(code_port),
+            "DAGSTER_COMPUTE_LOGS_BUCKET": BUCKET,
+            "DAGSTER_COMPUTE_LOGS_PREFIX": PREFIX,
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_ENDPOINT_URL_S3": s3_url,
+            "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "not-to-be-shown-anywhere",
+        }
+        workspace, code = str(INFRA / "workspace.yaml"), ["-h", "127.0.0.1", "-p", str(code_port)]
+        self.commands = {
+            "code": ["dagster", "api", "grpc", "-m", "pipeline_assets.definitions", *code],
+            "daemon": ["dagster-daemon", "run", "-w", workspace],
+            "webserver": ["dagster-webserver", "-h", "127.0.0.1", "-p", str(self.port), "-w", workspace],
+        }
+        self.processes: dict[str, subprocess.Popen] = {}
+        self.stopping: list[subprocess.Popen] = []
+
+    def command(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """One command of Dagster's, as an operator runs it beside the processes."""
+        return subprocess.run(
+            [PROGRAMS / command[0], *command[1:]],
+            cwd=self.logs,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def start(self, name: str) -> None:
+        program, *arguments = self.commands[name]
+        with open(self.logs / name, "ab") as output:
+            self.processes[name] = subprocess.Popen(
+                dies_with_us([str(PROGRAMS / program), *arguments], "TERM"),
+                cwd=self.logs,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def kill(self, name: str) -> None:
+        """What happens to a container whose machine goes away: SIGKILL for every process in it."""
+        process = self.processes.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def tell_to_stop(self, name: str) -> subprocess.Popen:
+        """What `stop` does to a container: SIGTERM for its first process only."""
+        process = self.processes.pop(name)
+        process.terminate()
+        self.stopping.append(process)
+        return process
+
+    def stop(self) -> None:
+        for process in self.stopping:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        for process in self.processes.values():
+            os.killpg(process.pid, signal.SIGTERM)
+        for name, process in list(self.processes.items()):
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.kill(name)
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/graphql",
+            data=json.dumps({"query": query, "variables": variables}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as answer:
+            return json.load(answer)["data"]
+
+    def launch(self, job: str) -> str:
+        """Put a run of a job into the queue, as the UI's button does."""
+        selector = {
+            "repositoryLocationName": "pipeline_assets",
+            "repositoryName": "__repository__",
+            "jobName": job,
+        }
+        answer = self.ask(_LAUNCH, params={"selector": selector, "runConfigData": {}})["launchRun"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return answer["run"]["runId"]
+
+    def stop_sensor(self, name: str) -> None:
+        """Switch a sensor off, as the UI's switch does; one that is off stays so."""
+        (location,) = self.ask(_SENSORS)["repositoriesOrError"]["nodes"]
+        state = next(sensor["sensorState"] for sensor in location["sensors"] if sensor["name"] == name)
+        if state["status"] == "RUNNING":
+            answer = self.ask(_STOP, id=state["id"])["stopSensor"]
+            assert answer["__typename"] == "StopSensorMutationResult", answer
+
+    def runs(self, job: str | None = None) -> list[dict[str, Any]]:
+        """Newest first; tags as a dictionary."""
+        found = self.ask(_RUNS)["runsOrError"]["results"]
+        for run in found:
+            run["tags"] = {tag["key"]: tag["value"] for tag in run["tags"]}
+        return [run for run in found if job in (None, run["jobName"])]
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return next(run for run in self.runs() if run["runId"] == run_id)
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        return self.ask(_EVENTS, id=run_id)["logsForRun"]["events"]
+
+    def worker(self, run_id: str) -> int | None:
+        """The process that executes a run, once it says so."""
+        for event in self.events(run_id):
+            if said := re.search(r"Started process for run \(pid: (\d+)\)", event.get("message") or ""):
+                return int(said[1])
+        return None
+
+    def until(self, condition: Callable[[], Any], seconds: float = 90) -> Any:
+        """Wait for a condition; when it does not come, or a process has gone, show what the processes wrote."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if found := condition():
+                    return found
+            except (OSError, KeyError, TypeError):
+                pass  # not listening yet, or an answer without data while the location loads
+            gone = [name for name, process in self.processes.items() if process.poll() is not None]
+            assert not gone, f"{gone} ended.\n{self._said()}"
+            assert time.monotonic() < deadline, self._said()
+            time.sleep(0.5)  # each look costs the webserver a tenth of a second of one of few cores
+
+    def until_status(self, run_id: str, status: str, seconds: float = 90) -> dict[str, Any]:
+        return self.until(lambda: (run := self.run(run_id))["status"] == status and run, seconds)
+
+    def _said(self) -> str:
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.logs.iterdir()))
+
+
+@contextmanager
+def production(home: Path, postgres: PostgresServer, s3_url: str) -> Iterator[Production]:
+    """A database with Dagster's tables, then everything started and the code loaded, as docs/deploy.md says."""
+    platform = Production(home, postgres, s3_url)
+    platform.start("code")  # it needs no table to load the code
+    migrated = platform.command("dagster", "instance", "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    platform.start("daemon")
+    platform.start("webserver")
+    try:
+        location = '{ workspaceLocationEntryOrError(name: "pipeline_assets") { ... on WorkspaceLocationEntry {'
+        platform.until(
+            lambda: (
+                platform.ask(location + " locationOrLoadError { __typename } } } }")["workspaceLocationEntryOrError"][
+                    "locationOrLoadError"
+                ]["__typename"]
+                == "RepositoryLocation"
+            ),
+            90,
+        )
+        yield platform
+    finally:
+        platform.stop()

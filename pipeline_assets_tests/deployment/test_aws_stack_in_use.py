@@ -1,0 +1,244 @@
+"""What the stack is for, against the AWS emulator: doorbells, deliveries, and the pipelines' role doing their work.
+
+The emulator enforces permissions here, so an adapter that asks for what its role may not do fails as on AWS.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.aws import Aws
+from pipeline_assets.deployment.aws_stack import deploy
+from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.lake import S3Lake
+from pipeline_assets.lake.glue_catalog import GlueCatalog
+from pipeline_assets.lake.notifications import EventQueue
+from pipeline_assets.operations.alerts import Alert, AlertFile, AlertTopic
+from pipeline_assets.orders.pipeline import lake_table
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack
+
+pytestmark = pytest.mark.aws
+PREFIX = "acme-"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A stack and what `deploy` printed of it."""
+
+    aws: MiniStack
+    environment: dict[str, str]
+
+    def bell(self, pipeline: str) -> EventQueue:
+        url = self.aws.client("sqs").get_queue_url(QueueName=f"pipeline-assets-{pipeline}")["QueueUrl"]
+        return EventQueue(Aws(REGION, self.aws.url), url, PREFIX)
+
+    def credentials(self) -> dict[str, str]:
+        """Those of the pipelines' role."""
+        sts = self.aws.client("sts")
+        return sts.assume_role(RoleArn=self.environment["PIPELINE_ROLE_ARN"], RoleSessionName="pipelines")[
+            "Credentials"
+        ]
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Deployed]:
+    with ministack(auth=True) as aws, pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        said: list[str] = []
+        settings = load_settings(
+            aws_endpoint_url=aws.url, s3_endpoint_url=aws.url, aws_region=REGION, bucket_prefix=PREFIX
+        )
+        deploy(settings, dry_run=False, say=said.append)
+        lines = [shlex.split(line)[0] for line in said if not line.startswith("#")]
+        deployed = Deployed(aws, dict(line.split("=", 1) for line in lines))
+        # The emulator asks for an action that AWS does not have; there, sqs:DeleteMessage covers batches.
+        allow = {"Effect": "Allow", "Action": "sqs:DeleteMessageBatch", "Resource": "*"}
+        aws.client("iam").put_role_policy(
+            RoleName=deployed.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2],
+            PolicyName="emulator",
+            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
+        )
+        yield deployed
+
+
+@pytest.fixture
+def as_pipelines(stack: Deployed, monkeypatch: pytest.MonkeyPatch) -> Deployed:
+    """The environment of the machines that run Dagster."""
+    found = stack.credentials()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", found["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", found["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", found["SessionToken"])
+    return stack
+
+
+def eventually(look: Callable[[], object]) -> object:
+    deadline = time.monotonic() + 10
+    while not (found := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+def test_an_object_in_a_watched_prefix_rings_the_bell_of_its_pipeline_only(as_pipelines: Deployed) -> None:
+    bells = {name: as_pipelines.bell(name) for name in ("orders", "reviews")}
+    for bell in bells.values():
+        bell.confirm(bell.listen().name)  # S3 rings once itself when it is told of a queue
+    put = as_pipelines.aws.client("s3").put_object
+    put(Bucket=f"{PREFIX}orders-source", Key="incoming/a b/ä.json", Body=b"[]")
+    put(Bucket=f"{PREFIX}orders-source", Key="elsewhere/b.json", Body=b"[]")
+    put(Bucket=f"{PREFIX}orders-staging", Key="orders_parquet_datalake/c.parquet", Body=b"PAR1")
+    heard = bells["orders"].listen()
+    assert [(event.bucket, event.key) for event in heard.events] == [(f"{PREFIX}orders-source", "incoming/a b/ä.json")]
+    bells["orders"].confirm(heard.name)
+    assert bells["reviews"].listen().events == []
+
+
+@pytest.mark.parametrize("stream", ["customers", "orders"])
+def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: Deployed, stream: str) -> None:
+    name = json.loads(as_pipelines.environment["PIPELINE_DELIVERY_STREAMS"])[stream]
+    firehose = Aws(REGION, as_pipelines.aws.url).client("firehose")
+    before = datetime.now(UTC)
+    answer = firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": b"1|a\n"}])
+    assert answer["FailedPutCount"] == 0
+    lake = S3Lake(region=REGION, endpoint_url=as_pipelines.aws.url, bucket_prefix=PREFIX)
+    (landed,) = eventually(lambda: list(lake.list("commerce-stream", f"firehose/{stream}/landing/")))
+    hours = {f"firehose/{stream}/landing/{at:%Y/%m/%d/%H}/{name}-1-" for at in (before, datetime.now(UTC))}
+    assert any(landed.key.startswith(hour) for hour in hours)
+    bell = as_pipelines.bell("commerce")
+    assert landed.key in [event.key for event in bell.listen().events]
+
+
+class TestThePipelinesRole:
+    """It may do what the pipelines do, and nothing beside it."""
+
+    def test_the_lake(self, as_pipelines: Deployed, tmp_path: Path) -> None:
+        lake = S3Lake(region=REGION, endpoint_url=as_pipelines.aws.url, bucket_prefix=PREFIX)
+        for bucket in ("customer-booking-data-pipeline", "movie-landing", "commerce-stream", "lz-snowflake"):
+            source = tmp_path / "file"
+            source.write_bytes(b"content" * 1_000_000)
+            landed = lake.head(lake.publish(source, bucket, "staging/a"))
+            assert landed is not None
+            assert lake.fetch(landed, tmp_path).stat().st_size == 7_000_000
+            uri = lake.move(bucket, "staging/a", "staging/b")
+            assert [found.key for found in lake.list(bucket, "staging/")] == ["staging/b"]
+            lake.delete([uri])
+            assert lake.head(uri) is None  # and not: forbidden
+
+    def test_catalog_and_alerts(self, as_pipelines: Deployed, tmp_path: Path) -> None:
+        aws = Aws(REGION, as_pipelines.aws.url)
+        lake = S3Lake(region=REGION, endpoint_url=as_pipelines.aws.url, bucket_prefix=PREFIX)
+        source = tmp_path / "file"
+        source.write_bytes(b"PAR1")
+        table = lake_table()
+        uri = lake.publish(source, table.bucket, table.folder("2024-01-10") + "orders_1.parquet")
+        catalog = GlueCatalog(lake, aws, as_pipelines.environment["PIPELINE_GLUE_DATABASE"])
+        catalog.register(table, ["2024-01-10"])
+        lake.delete([uri])
+        topic = AlertTopic(aws, as_pipelines.environment["PIPELINE_ALERTS_TOPIC_ARN"], AlertFile(tmp_path / "alerts"))
+        topic.send(Alert("error", "orders", "rejected", {}), datetime(2024, 1, 10))  # noqa: DTZ001
+
+    def test_the_job(self, as_pipelines: Deployed) -> None:
+        glue = Aws(REGION, as_pipelines.aws.url).client("glue")
+        job = as_pipelines.environment["PIPELINE_GLUE_JOB"]
+        run = glue.start_job_run(JobName=job, Arguments={"--plan": "p", "--answer": "a"})["JobRunId"]
+        eventually(lambda: glue.get_job_run(JobName=job, RunId=run)["JobRun"]["JobRunState"] == "SUCCEEDED")
+        assert glue.get_job_runs(JobName=job, MaxResults=50)["JobRuns"]
+        with pytest.raises(Exception, match="AccessDenied"):
+            glue.update_job(JobName=job, JobUpdate={"Role": "arn:aws:iam::000000000000:role/other"})
+
+    def test_a_permission_that_is_taken_away_is_missed_and_named(
+        self, stack: Deployed, as_pipelines: Deployed, tmp_path: Path
+    ) -> None:
+        iam, role = stack.aws.client("iam"), stack.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2]
+        document = iam.get_role_policy(RoleName=role, PolicyName="needed")["PolicyDocument"]
+        less = json.loads(json.dumps(document))
+        for statement in less["Statement"]:
+            if "sqs:ReceiveMessage" in statement["Action"]:
+                statement["Action"].remove("sqs:ReceiveMessage")
+        bell = stack.bell("reviews")
+        bell.listen()
+        iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(less))
+        try:
+            with pytest.raises(PipelineError, match="the permission sqs:ReceiveMessage is missing"):
+                bell.listen()
+        finally:
+            iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(document))
+
+    @pytest.mark.parametrize(
+        ("service", "operation", "arguments"),
+        [
+            ("s3", "delete_bucket", {"Bucket": f"{PREFIX}movie-landing"}),
+            ("s3", "put_object", {"Bucket": f"{PREFIX}pipeline-artifacts", "Key": "glue/spark_job.py", "Body": b""}),
+            ("s3", "put_object", {"Bucket": "somebody-elses", "Key": "a", "Body": b""}),
+            ("secretsmanager", "put_secret_value", {"SecretId": "pipeline-assets/pipeline", "SecretString": "{}"}),
+            ("sqs", "send_message", {"QueueUrl": "orders", "MessageBody": "{}"}),
+            ("iam", "list_roles", {}),
+            ("glue", "delete_database", {"Name": "pipeline_assets"}),
+            ("cloudformation", "delete_stack", {"StackName": "pipeline-assets"}),
+        ],
+    )
+    def test_it_may_not(self, as_pipelines: Deployed, service: str, operation: str, arguments: dict) -> None:
+        if "QueueUrl" in arguments:
+            arguments = arguments | {"QueueUrl": as_pipelines.bell("orders").url}
+        if arguments.get("Bucket") == "somebody-elses":
+            as_pipelines.aws.client("s3").create_bucket(
+                Bucket="somebody-elses", CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+        with pytest.raises(Exception, match=r"AccessDenied|not authorized"):
+            getattr(Aws(REGION, as_pipelines.aws.url).client(service), operation)(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("may", "misses"),
+    [([], "DescribeStacks"), (["DescribeStacks"], "CreateChangeSet")],
+)
+def test_whoever_may_not_deploy_is_told_which_permission_is_missing_and_where(
+    stack: Deployed, as_pipelines: Deployed, may: list[str], misses: str
+) -> None:
+    iam, role = stack.aws.client("iam"), stack.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2]
+    allow = {"Effect": "Allow", "Action": [f"cloudformation:{name}" for name in may], "Resource": "*"}
+    if may:
+        document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+        iam.put_role_policy(RoleName=role, PolicyName="deploys", PolicyDocument=document)
+    url = stack.aws.url
+    settings = load_settings(aws_endpoint_url=url, s3_endpoint_url=url, aws_region=REGION, bucket_prefix=PREFIX)
+    with pytest.raises(ConfigurationError) as error:
+        deploy(settings, dry_run=True, say=print)
+    assert str(error.value).endswith(
+        f" the stack pipeline-assets in eu-west-1: the permission cloudformation:{misses} is missing. "
+        f"Grant cloudformation:{misses} to whoever deploys, or check PIPELINE_AWS_REGION."
+    )
+
+
+def test_a_script_of_the_job_really_runs_where_the_harness_lets_it(stack: Deployed) -> None:
+    """What the end-to-end test of the Glue engine builds on."""
+    s3, bucket = stack.aws.client("s3"), stack.environment["PIPELINE_ARTIFACTS_BUCKET"]
+    script = s3.get_object(Bucket=bucket, Key="glue/spark_job.py")["Body"].read()
+    report = (
+        "import sys, boto3, pipeline_assets\n"
+        f"boto3.client('s3').put_object(Bucket={bucket!r}, Key='runs/argv', "
+        "Body=repr([sys.argv[1:], pipeline_assets.__file__]).encode())\n"
+    )
+    s3.put_object(Bucket=bucket, Key="glue/spark_job.py", Body=report.encode())
+    try:
+        job = stack.environment["PIPELINE_GLUE_JOB"]
+        stack.aws.let_glue_jobs_run(job)
+        glue = stack.aws.client("glue")
+        run = glue.start_job_run(JobName=job, Arguments={"--plan": "s3://a/b c", "--answer": "x"})["JobRunId"]
+        eventually(lambda: glue.get_job_run(JobName=job, RunId=run)["JobRun"]["JobRunState"] == "SUCCEEDED")
+    finally:
+        s3.put_object(Bucket=bucket, Key="glue/spark_job.py", Body=script)
+    argv, module = eval(stack.aws.path(bucket, "runs/argv").read_text())
+    assert argv[argv.index("--plan") + 1] == "s3://a/b c"
+    assert argv[argv.index("--answer") + 1] == "x"
+    assert "pipeline_assets.zip" in module

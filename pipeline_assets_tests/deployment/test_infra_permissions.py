@@ -1,0 +1,165 @@
+"""Least privilege, read from the code: each action that a call needs is granted, and each granted one is needed.
+
+Calls are found by reading the modules: of clients of AWS by the names of their operations, of obstore by its functions.
+A row of the table that no module of ours calls for names the documentation that asks for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pipeline_assets
+from pipeline_assets.deployment.permissions import PERMISSIONS, PLACES, ROLES
+from pipeline_assets.deployment.stack_template import infra_root
+
+PACKAGE = Path(pipeline_assets.__file__).parent
+# Modules that the Spark job imports to reach S3; all others run on the machines of Dagster.
+OF_THE_JOB = {"engine/places.py", "engine/spark_job.py"}
+# What a call is granted by, where that is not the operation's own name.
+GRANTED_BY = {
+    "s3:ListObjectsV2": ["s3:ListBucket"],
+    "s3:HeadObject": ["s3:GetObject"],
+    "s3:DeleteObjects": ["s3:DeleteObject"],
+    "sqs:DeleteMessageBatch": ["sqs:DeleteMessage"],
+}
+WRITES = ["s3:PutObject", "s3:AbortMultipartUpload"]
+TRANSFERS = {
+    "upload_file": WRITES,
+    "upload_fileobj": WRITES,
+    "download_file": ["s3:GetObject"],
+    "copy": ["s3:GetObject", *WRITES],
+}
+OBSTORE = {
+    "list": ["s3:ListBucket"],
+    "list_with_delimiter": ["s3:ListBucket"],
+    "head": ["s3:GetObject"],
+    "get": ["s3:GetObject"],
+    "get_range": ["s3:GetObject"],
+    "open_reader": ["s3:GetObject"],
+    "put": WRITES,
+    "copy": ["s3:GetObject", "s3:PutObject"],
+    "rename": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
+    "delete": ["s3:DeleteObject"],
+}
+# Rows whose code is still being written. One that is written must leave this list.
+TO_COME = {"firehose:PutRecordBatch"}
+ACTION = re.compile(r"(s3|sqs|sns|glue|logs|firehose|secretsmanager):[A-Z][A-Za-z]+")
+
+
+@cache
+def operations(service: str) -> dict[str, str]:
+    """The names of a client's methods and of the operations behind them."""
+    import botocore.session
+    from botocore import xform_name
+
+    model = botocore.session.get_session().get_service_model(service)
+    return {xform_name(name): name for name in model.operation_names}
+
+
+def actions_of(source: str) -> set[str]:
+    """The actions that the calls in a module's source need.
+
+    Raises:
+        KeyError: a function of obstore of which is not known here what it needs.
+    """
+    tree = ast.parse(source)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    services = {
+        call.args[0].value
+        for call in calls
+        if call.func.attr in ("client", "s3_client", "_client") and call.args and isinstance(call.args[0], ast.Constant)
+    }
+    found: set[str] = set()
+    for call in calls:
+        method = call.func.attr
+        if isinstance(call.func.value, ast.Name) and call.func.value.id == "obstore":
+            found.update(OBSTORE[method])
+            continue
+        if method == "get_paginator":
+            method = call.args[0].value
+        for service in services:
+            if method in operations(service):
+                action = f"{service}:{operations(service)[method]}"
+                found.update(GRANTED_BY.get(action, [action]))
+        if "s3" in services:
+            found.update(TRANSFERS.get(method, ()))
+    return found
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith(("deployment/", "samples/")):
+            yield name, path.read_text(encoding="utf-8")
+
+
+def granted_in_the_template(role: str) -> set[str]:
+    made = yaml.safe_load((infra_root() / "template.yaml").read_text(encoding="utf-8"))
+    (policy,) = made["Resources"][f"{role.replace('_', ' ').title().replace(' ', '')}Role"]["Properties"]["Policies"]
+    return {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
+
+
+USED = {name: actions for name, text in modules() if (actions := actions_of(text))}
+
+
+def used_by(role: str) -> set[str]:
+    return {a for name, actions in USED.items() if (name in OF_THE_JOB) == (role == "glue_job") for a in actions}
+
+
+def documented(role: str) -> set[str]:
+    """Granted as a service of AWS, Snowflake or Dagster needs it, by its documentation."""
+    return {row.action for row in PERMISSIONS if row.role == role and not row.used_by.endswith((".py", "/"))}
+
+
+@pytest.mark.parametrize("role", ["pipeline", "glue_job"])
+def test_each_used_action_is_granted(role: str) -> None:
+    assert used_by(role) - granted_in_the_template(role) == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_granted_action_is_used(role: str) -> None:
+    needed = (used_by(role) if role in ("pipeline", "glue_job") else set()) | documented(role)
+    # A reader that may not list a bucket is told "forbidden" where an object is missing.
+    needed |= {"s3:ListBucket"} if role == "glue_job" else set()
+    assert granted_in_the_template(role) - needed - TO_COME == set()
+
+
+def test_what_was_to_come_and_came_is_no_exception_any_more() -> None:
+    assert set().union(*USED.values()) & TO_COME == set()
+
+
+def test_an_error_names_a_permission_that_can_be_granted() -> None:
+    named = {found.group() for _, text in modules() for found in ACTION.finditer(_texts(text))}
+    assert "sns:Publish" in named
+    named.discard("s3:TestEvent")  # is an event
+    assert named - {row.action for row in PERMISSIONS} == set()
+
+
+def test_the_reading_finds_calls_that_nobody_granted() -> None:
+    assert actions_of('client = self.aws.client("sqs")\nclient.purge_queue(QueueUrl=url)') == {"sqs:PurgeQueue"}
+    assert actions_of("obstore.rename(store, a, b)") == {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
+    assert actions_of('s3.client("s3").get_paginator("list_object_versions")') == {"s3:ListObjectVersions"}
+    with pytest.raises(KeyError):
+        actions_of("obstore.sign(store, 'GET', a)")
+
+
+def test_each_row_says_where_and_what_for() -> None:
+    assert {row.on for row in PERMISSIONS} == set(PLACES)
+    assert len({(row.action, row.role, row.on) for row in PERMISSIONS}) == len(PERMISSIONS)
+    for row in PERMISSIONS:
+        assert row.purpose
+        assert not row.purpose.endswith(".")
+        if row.used_by.endswith(".py") and row.action not in TO_COME:
+            assert row.action in USED[row.used_by] or row.action == "s3:ListBucket", row
+
+
+def _texts(source: str) -> str:
+    strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return "\n".join(text for text in strings if isinstance(text, str) and ACTION.fullmatch(text))

@@ -1,0 +1,135 @@
+"""infra/template.yaml: made from its list and its table, what every bucket has, who may write to which queue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline_assets.deployment.aws_stack import parameters, template_body
+from pipeline_assets.deployment.stack_template import (
+    ARTIFACTS,
+    JOB_MODULES,
+    Bucket,
+    data_buckets,
+    infra_root,
+    rendered,
+    template,
+)
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets.settings import PROJECT_ROOT, load_settings
+
+MADE = yaml.safe_load((infra_root() / "template.yaml").read_text(encoding="utf-8"))
+BUCKETS = {name: found for name, found in MADE["Resources"].items() if found["Type"] == "AWS::S3::Bucket"}
+
+
+def test_the_committed_template_is_the_one_that_is_made() -> None:
+    assert (infra_root() / "template.yaml").read_text(encoding="utf-8") == rendered()
+
+
+def test_another_list_makes_another_template(tmp_path: Path) -> None:
+    text = (infra_root() / "buckets.yaml").read_text(encoding="utf-8")
+    (tmp_path / "buckets.yaml").write_text(text.replace("watched: [incoming/]", "watched: [inbound/]"))
+    assert rendered(tmp_path) != rendered()
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    from cfnlint.api import lint_file
+
+    assert [str(match) for match in lint_file(infra_root() / "template.yaml")] == []
+
+
+@pytest.mark.parametrize("logical_id", BUCKETS)
+def test_every_bucket_is_encrypted_private_versioned_and_outlives_the_stack(logical_id: str) -> None:
+    bucket = BUCKETS[logical_id]
+    properties = bucket["Properties"]
+    assert bucket["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert "AES256" in json.dumps(properties["BucketEncryption"])
+    rules = {rule["Id"] for rule in properties["LifecycleConfiguration"]["Rules"]}
+    assert {"incomplete-uploads", "old-versions"} <= rules
+    assert "aws:SecureTransport" in json.dumps(MADE["Resources"][f"{logical_id}Policy"])
+
+
+def test_only_the_archive_goes_to_glacier() -> None:
+    archived = [name for name, bucket in BUCKETS.items() if "GLACIER" in json.dumps(bucket)]
+    assert archived == ["MovieArchiveBucket"]
+
+
+def test_every_bucket_that_a_pipeline_lists_or_writes_is_in_the_list() -> None:
+    listed = {bucket.name: bucket for bucket in data_buckets()}
+    for pipeline in pipelines().values():
+        assert listed[pipeline.bucket].pipeline == pipeline.name
+        for table in pipeline.lake_tables:
+            assert listed[table.bucket].pipeline == pipeline.name
+        for dataset in pipeline.datasets:
+            bucket = listed[dataset.zone.bucket]
+            assert bucket.pipeline == pipeline.name
+            assert any(dataset.zone.prefix.startswith(prefix) for prefix in bucket.watched), dataset.name
+
+
+def test_watched_prefixes_of_a_bucket_do_not_overlap() -> None:
+    """S3 refuses two notifications for one kind of event whose prefixes overlap."""
+    for bucket in data_buckets():
+        for prefix in bucket.watched:
+            assert not any(prefix.startswith(other) for other in bucket.watched if other != prefix)
+
+
+def test_a_queue_takes_messages_of_its_own_buckets_in_this_account_only() -> None:
+    (statement,) = MADE["Resources"]["OrdersQueuePolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
+    sources = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+    assert sources == [{"Fn::Sub": "arn:${AWS::Partition}:s3:::${BucketPrefix}orders-source"}]
+    assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+
+
+def test_the_secret_has_no_value() -> None:
+    assert not {"SecretString", "GenerateSecretString"} & set(MADE["Resources"]["PipelineSecret"]["Properties"])
+
+
+def test_no_role_may_do_everything_on_anything() -> None:
+    for name, resource in MADE["Resources"].items():
+        for policy in resource["Properties"].get("Policies", ()) if resource["Type"] == "AWS::IAM::Role" else ():
+            for statement in policy["PolicyDocument"]["Statement"]:
+                assert not [action for action in statement["Action"] if "*" in action], name
+                assert "*" not in statement["Resource"], name
+            # IAM counts the characters of all inline policies of a role together, without blanks.
+            assert len(json.dumps(policy["PolicyDocument"], separators=(",", ":"))) < 10_240
+
+
+def test_the_job_gets_the_versions_that_we_test_with() -> None:
+    pinned = (PROJECT_ROOT / "constraints.txt").read_text().splitlines()
+    assert [module for module in JOB_MODULES if module not in pinned] == []
+
+
+def test_a_sixth_pipeline_is_an_entry_of_the_list() -> None:
+    made = template([*data_buckets(), Bucket("weather-landing", "weather", ("in/",))])
+    assert {"WeatherLandingBucket", "WeatherQueue", "WeatherQueueDeadLetters"} <= set(made["Resources"])
+    assert "WeatherQueue" in made["Outputs"]
+    assert "weather-landing" in json.dumps(made["Resources"]["PipelineRole"])
+
+
+class TestWhatIsSent:
+    """Names are literals in it, as CloudFormation takes over only what has one."""
+
+    def test_buckets_are_named(self) -> None:
+        sent = json.loads(template_body("acme-"))["Resources"]
+        names = [found["Properties"]["BucketName"] for found in sent.values() if found["Type"] == "AWS::S3::Bucket"]
+        assert sorted(names) == sorted(f"acme-{name}" for name in (*(b.name for b in data_buckets()), ARTIFACTS))
+
+    def test_it_has_a_value_for_every_parameter(self) -> None:
+        assert set(parameters(load_settings())) == set(MADE["Parameters"])
+
+    def test_plain_http_is_refused_except_by_an_emulator(self) -> None:
+        assert parameters(load_settings())["RequireTls"] == "true"
+        assert parameters(load_settings(aws_endpoint_url="http://127.0.0.1:1"))["RequireTls"] == "false"
+
+    def test_a_prefix_that_makes_names_too_long_is_refused_before_anything_is_asked(self) -> None:
+        from pipeline_assets.deployment.aws_stack import deploy
+
+        with pytest.raises(ConfigurationError, match="63 characters"):
+            deploy(load_settings(bucket_prefix="x" * 40), dry_run=True, say=print)

@@ -1,0 +1,147 @@
+"""infra/dagster.yaml on a real PostgreSQL: the queue, the pools, crashed workers, compute logs, migrations.
+
+One platform for the module, as starting it takes the longest. The tests hold a pipeline's lock to keep a run busy for
+as long as they look, so nothing here depends on how fast a machine is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import boto3
+import pytest
+
+from pipeline_assets_tests.bookings_lake import booking, customer
+from pipeline_assets_tests.deployment.postgres import postgres_server
+from pipeline_assets_tests.deployment.production import BUCKET, PREFIX, Production, production
+from pipeline_assets_tests.moto_aws import moto_server
+from pipeline_assets_tests.servers import requires_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+BOOKINGS = "SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY BOOKING_ID"
+
+
+@pytest.fixture(scope="module")
+def object_store() -> Iterator[str]:
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def compute_logs(object_store: str) -> object:
+    """A client of the store, with the bucket that `deploy aws` makes."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=object_store,
+        region_name="eu-west-1",
+        aws_access_key_id="AKIAEXAMPLE",
+        aws_secret_access_key="not-to-be-shown-anywhere",
+    )
+    client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    return client
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, object_store: str, compute_logs: object) -> Iterator[Production]:
+    requires_server("postgresql")
+    with (
+        postgres_server() as postgres,
+        production(tmp_path_factory.mktemp("production") / "home", postgres, object_store) as platform,
+    ):
+        yield platform
+
+
+@pytest.fixture
+def quiet(platform: Production) -> Production:
+    """Nobody rings and no run is under way, so what a test launches is all there is."""
+    platform.stop_sensor("bookings_doorbell")
+    platform.until(lambda: all(run["status"] in ("SUCCESS", "FAILURE") for run in platform.runs()))
+    return platform
+
+
+def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Production, compute_logs) -> None:
+    platform.lake.customers("", customer(1))
+    run = platform.until(lambda: next((r for r in platform.runs("bookings") if r["status"] == "SUCCESS"), None), 90)
+    assert platform.lake.rows("SELECT CUSTOMER_ID FROM BOOKINGS.CUSTOMERS") == [("1",)]
+    assert "bookings_doorbell" in run["tags"]["dagster/sensor_name"]
+    kinds = [event["__typename"] for event in platform.events(run["runId"])]
+    assert kinds.index("RunEnqueuedEvent") < kinds.index("RunStartingEvent") < kinds.index("RunSuccessEvent")
+    in_database = platform.postgres.rows("SELECT run_id, status FROM runs WHERE pipeline_name = 'bookings'")
+    assert (run["runId"], "SUCCESS") in in_database
+    logs = f"{PREFIX}/storage/{run['runId']}/compute_logs/"
+    listed = platform.until(lambda: compute_logs.list_objects_v2(Bucket=BUCKET, Prefix=logs).get("Contents"))
+    assert (
+        "bookings_batch"
+        in b"".join(
+            compute_logs.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed
+        ).decode()
+    )
+
+
+def test_two_runs_of_one_pipeline_go_one_after_the_other_and_nobody_else_waits(quiet: Production) -> None:
+    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+        first = quiet.launch("bookings")
+        quiet.until_status(first, "STARTED")
+        second = quiet.launch("bookings")
+        other = quiet.launch("orders")
+        quiet.until_status(other, "SUCCESS")  # queued after the second, and through before it
+        assert quiet.run(first)["status"] == "STARTED"
+        assert quiet.run(second)["status"] == "QUEUED"
+    quiet.until_status(second, "SUCCESS")
+    assert quiet.run(second)["startTime"] >= quiet.run(first)["endTime"]
+
+
+def test_a_killed_worker_is_noticed_and_its_run_is_finished_by_a_retry(quiet: Production) -> None:
+    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+        killed = quiet.launch("bookings")
+        quiet.until_status(killed, "STARTED")
+        quiet.lake.bookings("-1", booking(1, 1))
+        os.kill(quiet.until(lambda: quiet.worker(killed)), signal.SIGKILL)
+        quiet.until_status(killed, "FAILURE")
+    retry = quiet.until(lambda: quiet.run(killed)["tags"].get("dagster/auto_retry_run_id"))
+    assert quiet.until_status(retry, "SUCCESS")["tags"]["dagster/retry_number"] == "1"
+    assert quiet.lake.rows(BOOKINGS) == [("1",)]
+
+
+def test_a_code_server_that_went_away_takes_no_run_with_it(quiet: Production) -> None:
+    """Dagster's own launcher would show the run as started for as long as run monitoring allows any run."""
+    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+        lost = quiet.launch("bookings")
+        quiet.until_status(lost, "STARTED")
+        quiet.lake.bookings("-2", booking(2, 1))
+        quiet.kill("code")
+        quiet.start("code")
+        quiet.until_status(lost, "FAILURE")
+    retry = quiet.until(lambda: quiet.run(lost)["tags"].get("dagster/auto_retry_run_id"))
+    quiet.until_status(retry, "SUCCESS")
+    assert quiet.lake.rows(BOOKINGS) == [("1",), ("2",)]
+
+
+def test_a_code_server_told_to_stop_lets_its_run_end_and_the_queue_waits_for_the_next(quiet: Production) -> None:
+    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+        running = quiet.launch("bookings")
+        quiet.until_status(running, "STARTED")
+        stopping = quiet.tell_to_stop("code")
+        held = quiet.launch("orders")
+        quiet.until(lambda: "re-submitting the run into the queue" in str(quiet.events(held)))
+        assert stopping.poll() is None
+    quiet.until_status(running, "SUCCESS")
+    quiet.until(lambda: stopping.poll() is not None)
+    quiet.start("code")
+    assert "dagster/retry_number" not in quiet.until_status(held, "SUCCESS")["tags"]
+
+
+def test_the_instance_is_migrated_again_while_it_runs_and_keeps_its_history(platform: Production) -> None:
+    before = platform.postgres.rows("SELECT run_id, status FROM runs ORDER BY 1")
+    migrated = platform.command("dagster", "instance", "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    assert platform.postgres.rows("SELECT run_id, status FROM runs ORDER BY 1") == before
+    assert platform.command("dagster-daemon", "liveness-check").returncode == 0
+
+
+def test_no_process_wrote_a_secret(platform: Production) -> None:
+    said = "".join(path.read_text() for path in platform.logs.iterdir())
+    assert "not-to-be-shown-anywhere" not in said
