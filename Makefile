@@ -2,15 +2,17 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Processes that share the test files; most tests wait for one thing or another.
+WORKERS ?= 3
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help demo dev test lint bench clean
+.PHONY: help demo dev test test-aws lint bench clean
 
 help:
 	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
 	@echo "make dev    Dagster's UI on the same home, http://127.0.0.1:3000"
-	@echo "make test   the whole test suite"
-	@echo "make lint   ruff, sqlfluff, import-linter"
+	@echo "make test   the whole test suite; make test-aws runs what needs the AWS emulator alone"
+	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter"
 	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
 
 .venv/bin/python:
@@ -38,17 +40,29 @@ demo: .venv/.installed
 dev: .venv/.installed
 	@$(BIN)/pipeline-assets dev
 
-test: .venv/.installed-test
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+# The AWS emulator of the tests; its botocore is older than ours, so it does not share .venv.
+.venv-ministack: constraints-ministack.txt .venv/bin/python
+	@echo "Installing the AWS emulator into .venv-ministack …"
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-ministack.txt ministack
+	@touch $@
+
+test: .venv/.installed-test .venv-ministack
+	@$(BIN)/python -m pipeline_assets_tests.servers
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+test-aws: .venv/.installed-test .venv-ministack
+	$(BIN)/python -m pytest -m aws $(PYTEST_ARGS)
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/sqlfluff lint sql
+	$(BIN)/cfn-lint infra/template.yaml
 	$(BIN)/lint-imports
 
 bench: .venv/.installed-bench
 	$(BIN)/python -m pipeline_assets_tests.benchmarks
 
 clean:
-	rm -rf .venv .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-ministack .pytest_cache .hypothesis .ruff_cache .import_linter_cache

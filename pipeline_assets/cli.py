@@ -7,27 +7,26 @@ the commands that need them, so that `--help` is quick.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import logging
-import math
 import os
 import sys
 import warnings
-from datetime import date, datetime
-from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from pipeline_assets.console import plain, print_findings, print_run, print_table, say
 from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline_assets.operations.pipeline import Request
+    from pipeline_assets.operations.pipeline import Pipeline, Request
     from pipeline_assets.operations.platform import Platform
     from pipeline_assets.settings import Settings
 
@@ -40,6 +39,8 @@ app = typer.Typer(
 )
 quarantine_app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
 app.add_typer(quarantine_app, name="quarantine")
+deploy_app = typer.Typer(help="Create or change what the aws profile needs; repeatable.", no_args_is_help=True)
+app.add_typer(deploy_app, name="deploy")
 
 
 class Format(StrEnum):
@@ -50,6 +51,15 @@ class Format(StrEnum):
     json = "json"
 
 
+class Engine(StrEnum):
+    """Who reads and joins files."""
+
+    auto = "auto"
+    duckdb = "duckdb"
+    spark = "spark"
+    glue = "glue"
+
+
 def main() -> None:
     """Run the command line; our errors become one line and an exit code, anything else is a bug and shows."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
@@ -57,7 +67,7 @@ def main() -> None:
     try:
         app()
     except (KeyboardInterrupt, InterruptedRunError):
-        _say("Stopped. The state is intact; run again to finish.")
+        say("Stopped. The state is intact; run again to finish.")
         raise SystemExit(130) from None
     except ConfigurationError as error:
         _fail(error, 2)
@@ -74,6 +84,7 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="First pull what is new from the source.")] = False,
     reprocess: Annotated[bool, typer.Option("--reprocess", help="Take known objects again.")] = False,
+    engine: Annotated[Engine | None, typer.Option(help="Instead of PIPELINE_ENGINE.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:
     """Process everything that has landed, up to the marts, as one Dagster run."""
@@ -82,11 +93,13 @@ def run(
         raise ConfigurationError(f"{pipeline} has no source to extract from.", remedy="Leave --extract out.")
     from pipeline_assets.operations.pipeline import Request
 
-    answer = _run(_settings(), pipeline, Request(reprocess=reprocess), verbose)
+    settings = _settings()
+    _platform(settings).engine.pick(0, engine and engine.value)  # one that is not set up is a mistake, no failed run
+    answer = _run(settings, pipeline, Request(reprocess=reprocess, engine=engine and engine.value), verbose)
     if as_json:
         print(json.dumps(answer))
     else:
-        _print_run(answer)
+        print_run(answer)
     raise SystemExit(0 if answer["success"] else 1)
 
 
@@ -101,14 +114,14 @@ def query(
     if form is Format.json:
         if len(set(columns)) < len(columns) or any(len(row) != len(columns) for row in rows):
             raise ConfigurationError("Two columns have one name, which JSON cannot hold.", remedy="Name them with AS.")
-        objects = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+        objects = [dict(zip(columns, map(plain, row), strict=True)) for row in rows]
         print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
     elif form is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([["" if v is None else _plain(v) for v in row] for row in rows])
+        writer.writerows([["" if v is None else plain(v) for v in row] for row in rows])
     else:
-        _print_table(columns, rows)
+        print_table(columns, rows)
 
 
 @app.command()
@@ -135,7 +148,7 @@ def status() -> None:
         "LAST LOAD",
     ]
     rows = [totals.get(name, (name, 0, 0, 0, 0, 0, 0, "never")) for name in _pipelines()]
-    _print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
+    print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
 
 
 @app.command()
@@ -152,15 +165,15 @@ def demo(
     console = Console(stderr=True)
     settings = _settings()
     started, answers = time.monotonic(), []
-    pipelines = _pipelines()
-    for number, (pipeline, bucket) in enumerate(pipelines.items(), 1):
-        step, folder = f"[{number}/{len(pipelines)}] {pipeline}", settings.lake_root / bucket
+    names = list(_pipelines())
+    for number, pipeline in enumerate(names, 1):
+        step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing(pipeline)
         with console.status(f"{step}: writing sample sources"):
             files = _write_samples(pipeline, folder, scale)
         console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
             answers.append(_run(settings, pipeline, Request(), verbose=False))
-        _print_run(answers[-1])
+        print_run(answers[-1])
     _print_demo(settings, answers, time.monotonic() - started)
     raise SystemExit(0 if all(answer["success"] for answer in answers) else 1)
 
@@ -198,23 +211,51 @@ def samples(
 ) -> None:
     """Write deterministic sample sources of any size, dirt included."""
     _known(pipeline)
-    for file in _write_samples(pipeline, into or _settings().lake_root / _pipelines()[pipeline], scale, seed):
+    for file in _write_samples(pipeline, into or _settings().lake_root / _landing(pipeline), scale, seed):
         print(f"{file.rows:>10,} records  {file.path}")
 
 
 @app.command()
 def doctor() -> None:
     """Print every setting (secrets masked) and try what the pipelines need."""
-    from pipeline_assets.operations.diagnosis import examine
-    from pipeline_assets.settings import describe, load_settings
+    from pipeline_assets.deployment.examination import examine_all
+    from pipeline_assets.settings import describe, load_settings, with_secret
 
-    settings = load_settings()
-    _print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
-    failed = 0
-    for finding in examine(settings, list(_pipelines().values())):
-        failed += not finding.passed
-        print(f"{'ok  ' if finding.passed else 'FAIL'} {finding.what}: {finding.detail}")
-    raise SystemExit(1 if failed else 0)
+    settings = load_settings(secret=False)
+    with contextlib.suppress(PipelineError):  # why the secret cannot be read is among the findings
+        settings = with_secret(settings)
+    print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
+    found = examine_all(settings, list(_pipelines().values()))
+    raise SystemExit(1 if print_findings((each.what, each.passed, each.detail) for each in found) else 0)
+
+
+@deploy_app.command("aws")
+def deploy_aws(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete the stack; buckets with objects stay.")] = False,
+) -> None:
+    """Buckets, queues, topic, streams, Glue and roles: the CloudFormation stack in infra/. Prints the environment."""
+    from pipeline_assets.deployment.aws_stack import deploy, remove
+    from pipeline_assets.settings import load_settings
+
+    if delete and dry_run:
+        raise ConfigurationError("--delete and --dry-run exclude each other.", remedy="Leave one out.")
+    settings = load_settings(secret=False)  # it is the stack's: it may not exist yet, or no more
+    if delete:
+        remove(settings, say=print)
+    else:
+        deploy(settings, dry_run=dry_run, say=print)
+
+
+@deploy_app.command("snowflake")
+def deploy_snowflake(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; nothing is run.")] = False,
+) -> None:
+    """Roles, warehouse, schemas, stages, pipes and masking policies: the files in sql/platform/."""
+    from pipeline_assets.deployment.snowflake_objects import deploy
+    from pipeline_assets.settings import load_settings
+
+    deploy(load_settings(), list(_pipelines().values()), dry_run=dry_run, say=print)
 
 
 @quarantine_app.command("list")
@@ -226,9 +267,9 @@ def quarantine_list(
     """List what waits, without the records themselves (they may be personal data)."""
     columns = ["QUARANTINE_ID", "PIPELINE", "DATASET", "SOURCE_URI", "LINE_NUMBER", "REASON_CODE", "REASON"]
     rows = _quarantined(columns, pipeline, everything, limit)
-    _print_table(columns, rows)
+    print_table(columns, rows)
     if len(rows) == limit:
-        _say(f"Only the first {limit}; --limit shows more.")
+        say(f"Only the first {limit}; --limit shows more.")
 
 
 @quarantine_app.command("show")
@@ -242,7 +283,7 @@ def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `qua
     if not rows:
         raise ConfigurationError(f"No quarantined record {quarantine_id!r}.", remedy="See `quarantine list`.")
     for name, value in zip(columns, rows[0], strict=True):
-        print(f"{name:<20} {'' if value is None else _plain(value)}")
+        print(f"{name:<20} {'' if value is None else plain(value)}")
 
 
 @quarantine_app.command("export")
@@ -269,7 +310,7 @@ def quarantine_export(
             writer.writerows(rows)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
-    _say(f"{len(rows)} records written to {path}.")
+    say(f"{len(rows)} records written to {path}.")
 
 
 @quarantine_app.command("replay")
@@ -291,7 +332,7 @@ def quarantine_replay(
     if as_json:
         print(json.dumps(answer))
     else:
-        _print_run(answer)
+        print_run(answer)
         if answer["success"]:
             print(f"  {answer['released']} records were released from quarantine and loaded")
     raise SystemExit(0 if answer["success"] else 1)
@@ -302,12 +343,15 @@ def _known(pipeline: str) -> None:
         raise ConfigurationError(f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(_pipelines())}.")
 
 
-def _pipelines() -> dict[str, str]:
-    """Name to landing bucket of every pipeline, without importing Dagster."""
-    from pipeline_assets.bookings import pipeline as bookings
-    from pipeline_assets.orders import pipeline as orders
+def _pipelines() -> dict[str, Pipeline]:
+    from pipeline_assets.pipelines import pipelines
 
-    return {bookings.NAME: bookings.BUCKET, orders.NAME: orders.SOURCE}
+    return pipelines()
+
+
+def _landing(pipeline: str) -> str:
+    """The bucket in which a pipeline's files land."""
+    return _pipelines()[pipeline].datasets[0].zone.bucket
 
 
 def _settings() -> Settings:
@@ -367,48 +411,6 @@ def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool,
         )
 
 
-def _plain(value: object) -> object:
-    """A value for JSON and CSV: decimals stay exact, moments are ISO 8601."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else str(value)
-    if isinstance(value, (date, datetime)):
-        return value.isoformat()
-    if isinstance(value, (bytes, bytearray)):
-        return value.hex()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(_plain(value)) for value in row), style=None)
-    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
-
-
-def _print_run(answer: dict[str, Any]) -> None:
-    objects, rows = answer["objects"], answer["rows"]
-    if not answer["success"]:
-        _say(f"{answer['pipeline']} failed after {answer['seconds']} s: {answer['error']}")
-        _say(f"No batch is half published; run again to finish. Run {answer['run_id']} in the UI has the details.")
-        return
-    taken = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
-    added_up = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
-    print(
-        f"{answer['pipeline']}: {taken}, {objects['known']} known; "
-        f"{rows['read']:,} rows read = {added_up}; {answer['seconds']} s"
-    )
-    for check in answer["checks"]:
-        if not check["passed"]:
-            print(f"  {check['severity']}: {check['name']} on {check['asset']}")
-
-
 def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: float) -> None:
     with _platform(settings).warehouse.look() as unit:
         tables = unit.rows(
@@ -421,7 +423,7 @@ def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: 
         waiting = unit.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
     checks = [check for answer in answers for check in answer["checks"]]
     print()
-    _print_table(["TABLE", "ROWS"], counts)
+    print_table(["TABLE", "ROWS"], counts)
     print(
         f"\n{sum(answer['success'] for answer in answers)} of {len(answers)} pipelines succeeded in {seconds:.0f} s. "
         f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed. "
@@ -439,12 +441,8 @@ Where to look next:
     )
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)
-
-
 def _fail(error: PipelineError, code: int) -> NoReturn:
-    _say(f"error: {error}")
+    say(f"error: {error}")
     raise SystemExit(code)
 
 

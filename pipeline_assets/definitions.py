@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_assets.bookings import automation as bookings
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.operations.platform import build_platform
 from pipeline_assets.orders import automation as orders
 
@@ -26,6 +27,11 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
+    if unknown := sorted(set(settings.queues) - set(PIPELINES)):
+        raise ConfigurationError(
+            f"PIPELINE_QUEUES names no pipeline of ours: {', '.join(unknown)}.",
+            remedy=f"There are {', '.join(PIPELINES)}.",
+        )
     platform = build_platform(settings)
     resources = {
         "platform": platform,

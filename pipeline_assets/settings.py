@@ -1,22 +1,26 @@
-"""Every knob, read once from the environment.
+"""Every knob, read once from the environment, and what is not set there from a secret of Secrets Manager.
 
 What a knob does stands in its description; `pipeline-assets doctor` prints them all. Nothing else in the
 package reads the environment. Reading happens in `load_settings`, never at import, so that a missing
-variable cannot stop a code location from loading.
+variable cannot stop a code location from loading. AWS is asked only where PIPELINE_SECRET_ID is set.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.secret import read_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,12 +53,24 @@ class Settings(BaseSettings):
         description="Memory of the embedded engine; beyond it, it spills to disk.",
     )
     engine_threads: int = Field(0, ge=0, description="Threads of the embedded engine; 0 means every core.")
+    engine: Literal["auto", "duckdb", "spark", "glue"] = Field(
+        "auto", description="Who reads and joins files; `auto` is duckdb, for large batches Glue or a Spark cluster."
+    )
+    engine_threshold_mib: int = Field(
+        20_480, ge=0, description="MiB of landed files from which `auto` takes Glue or a cluster, if there is one."
+    )
+    spark_master: str = Field("local[*]", description="Spark's master, e.g. `local[*]` or `spark://host:7077`.")
     lake_file_mib: int = Field(128, ge=1, le=5000, description="MiB at which a new file of a lake table is begun.")
+    retries: int = Field(2, ge=0, description="How often a step that lost a connection or the like is tried again.")
+    retry_seconds: float = Field(15, gt=0, description="Seconds before the first of these, doubled for the next.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two looks at a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run that backs the sensors up.")
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours after which a table counts as stale.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 
+    secret_id: str | None = Field(
+        None, description="Secret with a JSON object of variables for what is not set here; an output of the stack."
+    )
     s3_endpoint_url: str | None = Field(None, description="S3-compatible endpoint; empty means AWS itself.")
     aws_region: str = Field("eu-west-1", description="Region of the buckets.")
     aws_endpoint_url: str | None = Field(
@@ -64,9 +80,29 @@ class Settings(BaseSettings):
         "pipeline_assets", pattern=r"^[a-z0-9_]+$", description="Database of the lake's tables in the Glue catalog."
     )
     glue_crawler: str | None = Field(None, description="Crawler to start after partitions were registered; optional.")
+    stack_name: str = Field(
+        "pipeline-assets",
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,50}$",
+        description="CloudFormation stack of `deploy aws`; its queues, streams and job are named after it.",
+    )
+    glue_job: str | None = Field(None, description="Glue job that runs Spark; an output of the stack in infra/.")
+    glue_timeout_minutes: float = Field(120, gt=0, le=10_080, description="Minutes after which a Glue run is stopped.")
+    artifacts_bucket: str | None = Field(
+        None, description="Bucket of scripts and Glue runs with its whole name; an output of the stack in infra/."
+    )
+    host_principal_arn: str | None = Field(
+        None, description="Who may take the pipelines' role; empty means EC2, ECS and whom the account allows to."
+    )
+    alerts_email: str | None = Field(None, description="Mail address that `deploy aws` subscribes to the alerts.")
     alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
     bucket_prefix: str = Field(
         "", pattern=r"^[a-z0-9.-]*$", description="Put before every bucket name, as S3 names are global."
+    )
+    s3_patience: float = Field(
+        120, gt=0, lt=300, description="Seconds to repeat a request for that S3 puts off (503 SlowDown)."
+    )
+    queues: Annotated[dict[str, str], NoDecode] = Field(
+        {}, description='SQS queues of S3 events by pipeline, as JSON: {"bookings": "https://sqs…"}; others list.'
     )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
@@ -75,6 +111,38 @@ class Settings(BaseSettings):
     snowflake_private_key_password: SecretStr | None = Field(None, description="Passphrase of the key.")
     snowflake_warehouse: str = Field("PIPELINE_WH", description="Snowflake virtual warehouse.")
     snowflake_role: str = Field("PIPELINE_LOADER", description="Snowflake role of the pipelines.")
+    snowflake_host: str | None = Field(
+        None, description="Host of the account; empty means <account>.snowflakecomputing.com."
+    )
+    snowflake_port: int = Field(443, ge=1, le=65535, description="Port of that host.")
+    snowflake_protocol: Literal["https", "http"] = Field("https", description="`http` is for emulators only.")
+    snowflake_login_timeout: int = Field(60, ge=1, description="Seconds to wait for Snowflake to let us in.")
+    snowflake_network_timeout: int = Field(300, ge=1, description="Seconds to go on with a request without an answer.")
+    snowflake_load: Literal["copy", "snowpipe"] = Field(
+        "copy", description="How staged files are loaded: by COPY on the warehouse, or by pipes."
+    )
+    snowflake_pipe_patience: float = Field(600, gt=0, description="Seconds to wait for a pipe to load a batch.")
+    snowflake_admin_user: str | None = Field(None, description="Who runs `deploy snowflake`; needed for nothing else.")
+    snowflake_admin_private_key: SecretStr | None = Field(
+        None, description="PEM private key of that user; empty means signing in with the browser."
+    )
+    snowflake_admin_private_key_password: SecretStr | None = Field(None, description="Passphrase of that key.")
+    snowflake_admin_role: str = Field("PIPELINE_ADMIN", description="Snowflake role that owns schemas and tables.")
+    snowflake_analyst_role: str = Field(
+        "PIPELINE_ANALYST", description="Snowflake role that reads the tables, personal data masked."
+    )
+    snowflake_storage_role_arn: str | None = Field(
+        None, description="AWS role that Snowflake assumes to read the staged files; an output of the stack in infra/."
+    )
+    snowflake_storage_user_arn: str | None = Field(
+        None, description="AWS user of Snowflake's storage integration (DESC INTEGRATION); for `deploy aws`."
+    )
+    snowflake_storage_external_id: str | None = Field(
+        None, description="External id of that integration (DESC INTEGRATION); for `deploy aws`."
+    )
+    snowflake_monthly_credits: int = Field(100, ge=1, description="Credits a month at which the warehouse stops.")
+
+    _from_secret: frozenset[str] = PrivateAttr(default=frozenset())
 
     @field_validator("home")
     @classmethod
@@ -105,6 +173,18 @@ class Settings(BaseSettings):
             pass
         raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
 
+    @field_validator("queues", mode="before")
+    @classmethod
+    def _queue_of_each_pipeline(cls, queues: object) -> object:
+        try:
+            read = json.loads(queues) if isinstance(queues, str) else queues
+            sound = all(urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname for url in read.values())
+        except (ValueError, AttributeError, TypeError):
+            sound = False
+        if not sound:
+            raise ValueError('a JSON object of pipelines and queue urls is expected: {"bookings": "https://sqs…"}')
+        return read
+
     @field_validator("s3_endpoint_url", "aws_endpoint_url")
     @classmethod
     def _endpoint(cls, url: str | None) -> str | None:
@@ -116,6 +196,11 @@ class Settings(BaseSettings):
         if not sound:
             raise ValueError("http(s)://host[:port] is expected; credentials go to AWS_ACCESS_KEY_ID and so on")
         return url
+
+    @property
+    def from_secret(self) -> frozenset[str]:
+        """The names of the settings that came from the secret."""
+        return self._from_secret
 
     @property
     def lake_root(self) -> Path:
@@ -134,22 +219,52 @@ class Settings(BaseSettings):
         return self.home / "scratch"
 
 
-def load_settings(**overrides: object) -> Settings:
+def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
     """Read the environment; `overrides` win (tests and the command line use them).
+
+    Args:
+        secret: whether settings that are not set are taken from the secret, where one is named.
 
     Raises:
         ConfigurationError: naming each wrong variable, what was expected and how to set it. The value
-            itself is not repeated, as it may be a secret.
+            itself is not repeated, as it may be a secret. Also when there is a secret and it cannot be used.
+        LakeError: Secrets Manager cannot be reached.
     """
+    settings = _checked(overrides, "Wrong setting")
+    return with_secret(settings) if secret else settings
+
+
+def with_secret(settings: Settings) -> Settings:
+    """The settings, those that are not set taken from the secret if they name one; asks AWS.
+
+    Raises:
+        ConfigurationError: as `load_settings`; LakeError too.
+    """
+    if not settings.secret_id:
+        return settings
+    names = {f"PIPELINE_{name.upper()}": name for name in Settings.model_fields if name not in _LEADS_TO_THE_SECRET}
+    found = read_secret(Aws(settings.aws_region, settings.aws_endpoint_url), settings.secret_id, names)
+    given = {name: getattr(settings, name) for name in settings.model_fields_set - settings.from_secret}
+    taken = {names[name]: value for name, value in found.items() if names[name] not in given}
+    filled = _checked(given | taken, f"Wrong setting, here or in the secret {settings.secret_id}")
+    filled._from_secret = frozenset(taken)
+    return filled
+
+
+# What must be known before the secret can be read.
+_LEADS_TO_THE_SECRET = {"secret_id", "aws_region", "aws_endpoint_url"}
+
+
+def _checked(values: Mapping[str, object], wrongly: str) -> Settings:
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = "; ".join(
             f"PIPELINE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(
-            f"Wrong setting. {wrong}.", remedy="`pipeline-assets doctor` lists every setting."
+            f"{wrongly}. {wrong}.", remedy="`pipeline-assets doctor` lists every setting."
         ) from None
 
 
@@ -173,13 +288,15 @@ def prepare_home(settings: Settings) -> None:
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
-    """(variable, value, description) of every setting; a secret shows only whether it is set."""
+    """(variable, value, description) of every setting; of a secret, and of what came from one, only that it is set."""
     described = []
     for name, knob in Settings.model_fields.items():
         value = getattr(settings, name)
-        if isinstance(value, SecretStr):
+        if name in settings.from_secret:
+            shown = f"******** (from {settings.secret_id})"
+        elif isinstance(value, SecretStr):
             shown = "********" if value.get_secret_value() else ""
         else:
-            shown = "" if value is None else str(value)
+            shown = "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
         described.append((f"PIPELINE_{name.upper()}", shown, knob.description or ""))
     return described

@@ -52,7 +52,7 @@ _PHYSICAL = {
     "number": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>\d+)\)$"),
     "integer": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>0)\)$"),
     "date": re.compile(r"^DATE$"),
-    "timestamp": re.compile(r"^TIMESTAMP_NTZ\((?P<precision>\d)\)$"),
+    "timestamp": re.compile(r"^TIMESTAMP_NTZ\((?P<precision>[0-6])\)$"),
     "boolean": re.compile(r"^BOOLEAN$"),
 }
 

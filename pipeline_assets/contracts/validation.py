@@ -66,9 +66,11 @@ def cast_column(name: str) -> str:
 def cleaned(column: Column, raw: str, *, tidy: bool = False) -> str:
     """Blank becomes NULL; blanks around names, codes and keys go, those of free text stay.
 
+    A blank is a space, as it is to Snowflake's TRIM; told what to take away, all engines take the same.
+
     `tidy` says that there is none to take away in the whole file: TRIM would cost as much as reading it.
     """
-    return f"NULLIF({raw}, '')" if column.keep_blanks or tidy else f"NULLIF(TRIM({raw}), '')"
+    return f"NULLIF({raw}, '')" if column.keep_blanks or tidy else f"NULLIF(TRIM({raw}, ' '), '')"
 
 
 def typed(column: Column, cast: str | None = None) -> str:
@@ -82,14 +84,17 @@ def typed(column: Column, cast: str | None = None) -> str:
             precision, scale = column.precision_and_scale
             # A text with which the number's own text starts is exact: 10.5 and 10.5000. Not where nothing may stand
             # before the point, as engines differ on whether a zero is written there.
-            shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} " if precision > scale else ""
+            # Nor with more than six decimals, as Spark writes small ones of those as 1E-10.
+            plain = precision > scale and scale <= 6
+            shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} " if plain else ""
             return f"CASE {shortcut}WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {cast} END"
         case "date":
             return _first_date(column, text)
         case "timestamp":
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(timestamp_pattern(column))}) THEN {cast} END"
         case "boolean":
-            return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN {cast} END"
+            # Said by hand, as the cast becomes a function that Spark does not have.
+            return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN LOWER({text}) = 'true' END"
         case _:
             return text
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, Protocol
 
+from pipeline_assets.aws import Aws, aws_errors
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.lake.aws import Aws, aws_errors
 
 logger = logging.getLogger("pipeline_assets.alerts")
 

@@ -6,6 +6,7 @@ column lineage from the SQL.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -16,9 +17,11 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.engine.interface import INPUT_COLUMNS
+from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.operations.landing import run_batch
 from pipeline_assets.operations.pipeline import BatchReport, Dataset, Pipeline, Request
+from pipeline_assets.operations.pipes import reports_to
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.sqlfiles import column_sources, load_sql
 
@@ -31,14 +34,24 @@ class RunRequestConfig(dg.Config):
     reprocess: bool = False
     replay: bool = False
     replay_ids: list[str] | None = None
+    engine: str | None = None
 
 
 def take_batch(
     context: dg.AssetExecutionContext, config: RunRequestConfig, platform: Platform, pipeline: Pipeline
 ) -> BatchReport:
-    """Run one batch as this Dagster run asks for it."""
+    """Run one batch as this Dagster run asks for it; what a retry may clear is tried again, anything else is not."""
     ids = tuple(config.replay_ids) if config.replay_ids else None
-    return run_batch(platform, pipeline, context.run.run_id, Request(config.reprocess, config.replay, ids))
+    request = Request(config.reprocess, config.replay, ids, config.engine)
+    try:
+        with reports_to(context, platform):
+            return run_batch(platform, pipeline, context.run.run_id, request)
+    except PipelineError as error:
+        if not error.transient or not platform.retries:
+            raise
+        # Doubling, and never two machines in step.
+        wait = platform.retry_seconds * 2**context.retry_number * random.uniform(0.7, 1.3)
+        raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
 
 
 def batch_results(report: BatchReport, pipeline: Pipeline, platform: Platform) -> Iterator[dg.MaterializeResult]:
@@ -153,6 +166,7 @@ def batch_metadata(report: BatchReport) -> dict[str, object]:
     """What a batch did, for every asset it materialized."""
     return {
         "batch_id": report.batch_id or "none: nothing new",
+        "engine": report.engine or "none: nothing new",
         "objects_new": report.new,
         "objects_known": report.known,
         "objects_loaded": report.loaded,

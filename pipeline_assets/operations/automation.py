@@ -2,22 +2,28 @@
 
 A sensor only asks whether a zone changed since the last look and rings; it may ring twice, late or not at all. What
 to load is decided in the run, by listing the zone and asking the ledger, so the daily schedule finds what no bell
-announced.
+announced. Where a pipeline has a queue of S3's events, the sensor looks when something is heard and at every
+`LIST_EVERY`th tick, else at every tick.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.discovery import Cursor, look
+from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest
 from pipeline_assets.operations.alerts import Alert
 from pipeline_assets.operations.platform import Platform
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
+
+logger = logging.getLogger("pipeline_assets")
 
 
 def pipeline_definitions(
@@ -75,17 +81,45 @@ def doorbell(
     )
     def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = context.resources.platform
-        cursors = (context.cursor or "").split("\n") if context.cursor else []
-        before = [Cursor.load(text) for text in cursors] + [Cursor()] * (len(zones) - len(cursors))
-        after = [look(platform.lake, bucket, zone, cursor) for zone, cursor in zip(zones, before, strict=False)]
-        cursor = "\n".join(entry.dump() for entry in after)
-        if [entry.digest for entry in after] == [entry.digest for entry in before[: len(zones)]]:
+        lines = [*(context.cursor or "").split("\n"), *[""] * len(zones)]
+        before = [Cursor.load(text) for text in lines[: len(zones)]]
+        queue = platform.queues.get(name)
+        news: list[Event] = []
+        whole, kept = False, []
+        if queue:
+            listening = Listening.load(lines[len(zones)])
+            heard = _hear(queue, listening)
+            whole, kept = listening.is_listing_due, [listening.after(heard.name if heard else "").dump()]
+            news = queue.landed_in(bucket, zones, heard) if heard else []
+            if heard and not news and not whole:
+                cursor = "\n".join([*(entry.dump() for entry in before), *kept])
+                return dg.SensorResult(skip_reason=f"No news in {heard.messages} messages.", cursor=cursor)
+        after = [
+            look(platform.lake, bucket, zone, entry, whole=whole) for zone, entry in zip(zones, before, strict=True)
+        ]
+        cursor = "\n".join([*(entry.dump() for entry in after), *kept])
+        if [entry.digest for entry in after] != [entry.digest for entry in before]:
+            run_key = "-".join(f"{entry.digest:x}" for entry in after)
+        elif news and any(entry.looks for entry in after):
+            # Not all of the zone was listed, so a key that sorts early may have been heard of and not seen.
+            run_key = f"heard-{digest(news)}"
+        else:
             count = sum(entry.count for entry in after)
             return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
-        digest = "-".join(f"{entry.digest:x}" for entry in after)
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=cursor)
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)], cursor=cursor)
 
     return ring
+
+
+def _hear(queue: EventQueue, listening: Listening) -> Heard | None:
+    """What waits in the queue; None when it cannot be asked, and the zones are listed instead."""
+    try:
+        # The cursor of that tick came back, so its ring is recorded.
+        queue.confirm(listening.heard)
+        return queue.listen()
+    except PipelineError as error:
+        logger.error("The zones are listed, as their queue cannot be asked. %s", error)
+        return None
 
 
 def backstop(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
@@ -103,6 +137,8 @@ def backstop(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.S
 def alert_on_failure(context: dg.HookContext) -> None:
     """Tell people that a step failed, with the error's own words and no traceback."""
     error = context.op_exception
+    if isinstance(error, dg.RetryRequested):
+        error = error.__cause__  # what went wrong the last time
     platform: Platform = context.resources.platform
     facts = {"run_id": context.run_id, "step": context.op.name, "error": str(error) if error else "unknown"}
     context.resources.alerts.send(

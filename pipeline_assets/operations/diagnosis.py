@@ -1,4 +1,7 @@
-"""Try what the pipelines need and say what is missing, one line each; used by `pipeline-assets doctor`."""
+"""Try what the pipelines need and say what is missing, one line each; used by `pipeline-assets doctor`.
+
+Snowflake is tried in `account_diagnosis`, the permissions of AWS in the layer that grants them.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError
+from pipeline_assets.operations.pipeline import Pipeline
 from pipeline_assets.operations.platform import Platform, build_platform
 from pipeline_assets.settings import PROJECT_ROOT, prepare_home
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile
@@ -19,14 +23,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one try."""
+    """The outcome of one try; `passed` is None where nothing was tried, and `detail` says why."""
 
     what: str
-    passed: bool
+    passed: bool | None
     detail: str
 
 
-def examine(settings: Settings, buckets: Sequence[str]) -> Iterator[Finding]:
+class NotTriedError(Exception):
+    """Why something cannot be tried, or need not be."""
+
+
+def finding(what: str, attempt: Callable[[], str]) -> Finding:
+    """What comes of a try, whatever it raises of ours."""
+    try:
+        return Finding(what, True, attempt())
+    except NotTriedError as reason:
+        return Finding(what, None, str(reason))
+    except (PipelineError, OSError) as error:
+        return Finding(what, False, str(error))
+
+
+def examine(settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
     """Try everything; one failure does not hide the next."""
     platform = build_platform(settings)
     tries: list[tuple[str, Callable[[], str]]] = [
@@ -34,14 +52,11 @@ def examine(settings: Settings, buckets: Sequence[str]) -> Iterator[Finding]:
         ("contracts", _contracts),
         ("sql", _sql),
         ("engine", lambda: _engine(platform, settings)),
-        ("warehouse", lambda: _warehouse(platform)),
-        ("lake", lambda: _lake(platform, buckets)),
     ]
+    if settings.profile == "local":
+        tries += [("warehouse", lambda: _warehouse(platform)), ("lake", lambda: _lake(platform, pipelines))]
     for what, attempt in tries:
-        try:
-            yield Finding(what, True, attempt())
-        except (PipelineError, OSError) as error:
-            yield Finding(what, False, str(error))
+        yield finding(what, attempt)
 
 
 def _home(settings: Settings) -> str:
@@ -63,10 +78,10 @@ def _sql() -> str:
 
 
 def _engine(platform: Platform, settings: Settings) -> str:
-    with platform.engine.session(settings.scratch_root / "doctor", platform.policy) as session:
+    with platform.engine.pick(0).session(settings.scratch_root / "doctor", platform.policy) as session:
         session.count("SELECT 1 AS ONE")
     shutil.rmtree(settings.scratch_root / "doctor", ignore_errors=True)
-    return f"{platform.engine.name} answers"
+    return f"{platform.engine.pick(0).name} answers"
 
 
 def _warehouse(platform: Platform) -> str:
@@ -75,5 +90,6 @@ def _warehouse(platform: Platform) -> str:
     return f"{platform.warehouse.database} answers"
 
 
-def _lake(platform: Platform, buckets: Sequence[str]) -> str:
+def _lake(platform: Platform, pipelines: Sequence[Pipeline]) -> str:
+    buckets = sorted({dataset.zone.bucket for pipeline in pipelines for dataset in pipeline.datasets})
     return ", ".join(f"{sum(1 for _ in platform.lake.list(bucket))} objects in {bucket}" for bucket in buckets)

@@ -73,6 +73,7 @@ def run_pipeline(
     started = time.monotonic()
     job = definitions.resolve_job_def(pipeline)
     op_config = {"reprocess": request.reprocess, "replay": request.replay, "replay_ids": request.replay_ids}
+    op_config["engine"] = request.engine
     config = {
         "ops": {
             f"{pipeline}_batch": {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}

@@ -20,7 +20,7 @@ import logging
 import shutil
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from pipeline_assets.operations.pipeline import BatchReport, Dataset, Pipeline, 
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.operations.work import CATALOG, HAND_OUT, RELEASE, REMOVE, STAGING, Work
 from pipeline_assets.warehouse import Unit, ledger
+from pipeline_assets.warehouse.connection import tagged
 from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED, tables_for
@@ -71,17 +72,19 @@ def run_batch(platform: Platform, pipeline: Pipeline, run_id: str, request: Requ
     Raises:
         PipelineError: the state is as before; the next run finishes the job.
     """
-    with platform.exclusive(pipeline.name):
+    request = request or Request()
+    platform.engine.pick(0, request.engine)  # an engine that is not there is told before any work
+    with platform.exclusive(pipeline.name, pipeline.bucket) as still_held, tagged(pipeline.name, run_id):
         platform.warehouse.prepare(tables_for(pipeline.targets))
         with platform.warehouse.unit() as unit:
             ledger.register_pipeline(unit, pipeline.name)
         _sweep(platform, pipeline)
-        found = _discover(platform, pipeline, request or Request())
+        found = _discover(platform, pipeline, request)
         report = BatchReport(new=len(found.objects), known=found.known, table_rows=found.published_rows)
         changed: set[str] = set()
         while remaining := found.without(changed):
             try:
-                _attempt(platform, pipeline, run_id, remaining, report)
+                _attempt(platform, pipeline, run_id, request, remaining, report, still_held)
                 break
             except ObjectChangedError as overwritten:
                 logger.warning("%s", overwritten)
@@ -174,24 +177,37 @@ def _waiting(
     return [record for record in records if (record.uri, record.etag) not in read_anyway]
 
 
-def _attempt(platform: Platform, pipeline: Pipeline, run_id: str, found: _Found, report: BatchReport) -> None:
+def _attempt(
+    platform: Platform,
+    pipeline: Pipeline,
+    run_id: str,
+    request: Request,
+    found: _Found,
+    report: BatchReport,
+    still_held: Callable[[], None],
+) -> None:
     started_at = platform.clock()
     batch_id = uuid.uuid4().hex[:12]
     with _scratch(platform.scratch / pipeline.name / batch_id) as folder:
         work = Work(platform, pipeline, batch_id, started_at, folder)
         work.published_rows = found.published_rows
         try:
-            with platform.engine.session(folder, platform.policy) as session:
+            engine = platform.engine.pick(sum(landed.size for landed in found.objects), request.engine)
+            report.engine = engine.name
+            with engine.session(folder, platform.policy) as session:
                 work.session = session
                 for dataset in pipeline.datasets:
-                    session.read(dataset.name, dataset.contract, list(_sources(platform, found, dataset, folder)))
+                    sources = list(_sources(platform, found, dataset, folder, fetch=engine.fetches))
+                    session.read(dataset.name, dataset.contract, sources)
                 pipeline.transform(work)
+                work.complete()
                 outcomes = {dataset.name: session.outcomes(dataset.name) for dataset in pipeline.datasets}
                 waited_as = {r.quarantine_id: r.code for records in found.waiting.values() for r in records}
                 staged = _stage_memory(work, pipeline, run_id, outcomes, waited_as, platform.clock())
             for landed in platform.lake.changed(found.objects):
                 raise ObjectChangedError(landed.uri)
             work.send_staged()
+            still_held()
             publication = Publication(
                 pipeline=pipeline.name,
                 batch_id=batch_id,
@@ -222,9 +238,13 @@ def _scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sources(platform: Platform, found: _Found, dataset: Dataset, folder: Path) -> Iterator[SourceFile]:
-    for landed in found.new[dataset.name]:
-        yield SourceFile(platform.lake.fetch(landed, folder), landed)
+def _sources(
+    platform: Platform, found: _Found, dataset: Dataset, folder: Path, *, fetch: bool = True
+) -> Iterator[SourceFile]:
+    objects = found.new[dataset.name]
+    paths = platform.lake.fetch_all(objects, folder) if fetch else [None] * len(objects)
+    for landed, path in zip(objects, paths, strict=True):
+        yield SourceFile(path, landed)
     by_object: dict[tuple, list[WaitingRecord]] = defaultdict(list)
     for record in found.waiting[dataset.name]:
         by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.engine.choice import Wanted
 from pipeline_assets.lake import LakeTable, Zone
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Pipeline:
 class Request:
     """What a run was asked for: `reprocess` takes known objects again, `replay` quarantined ones.
 
-    `replay_ids` narrows a replay to some quarantined records; None means all of the pipeline.
+    `replay_ids` narrows a replay to some quarantined records; None means all of the pipeline. `engine` goes before the
+    setting.
     """
 
     reprocess: bool = False
     replay: bool = False
     replay_ids: tuple[str, ...] | None = None
+    engine: Wanted | None = None
 
 
 @dataclass
@@ -62,6 +65,7 @@ class BatchReport:
     """What one batch did. `rows` always keeps read == loaded + superseded + quarantined."""
 
     batch_id: str | None = None
+    engine: str | None = None
     new: int = 0
     known: int = 0
     loaded: int = 0

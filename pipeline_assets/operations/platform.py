@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.aws import Aws
 from pipeline_assets.engine import Engine, RejectPolicy
+from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+from pipeline_assets.engine.glue_engine import GlueEngine
+from pipeline_assets.engine.glue_job import GlueJob
+from pipeline_assets.engine.spark_engine import SparkEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
-from pipeline_assets.lake.aws import Aws
 from pipeline_assets.lake.glue_catalog import GlueCatalog
+from pipeline_assets.lake.lease import Lease
+from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.operations.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
 
@@ -32,10 +39,13 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True)
 class Platform:
-    """What a batch works with. `scratch` and `locks` are local folders; `clock` tells UTC without a zone."""
+    """What a batch works with. `scratch` and `locks` are local folders; `clock` tells UTC without a zone.
+
+    `queues` has the queue of S3's events for each pipeline that has one.
+    """
 
     lake: Lake
-    engine: Engine
+    engine: EngineChoice
     warehouse: Warehouse
     alerts: Alerts
     policy: RejectPolicy
@@ -44,15 +54,31 @@ class Platform:
     patience: float
     catalog: Catalog
     lake_file_bytes: int
+    queues: Mapping[str, EventQueue] = field(default_factory=dict)
+    shared: bool = False  # whether other machines work on this lake
+    retries: int = 0
+    retry_seconds: float = 0
     clock: Callable[[], datetime] = utc_now
 
     @contextmanager
-    def exclusive(self, pipeline: str) -> Iterator[None]:
-        """Hold the pipeline: a second run on this machine waits here until the first has ended or died.
+    def exclusive(self, pipeline: str, bucket: str) -> Iterator[Callable[[], None]]:
+        """Hold the pipeline: a second run, here or on another machine, waits until the first has ended or died.
+
+        Yields a function that proves that the pipeline is still held; to be asked before anything is published.
 
         Raises:
             WarehouseBusyError: the other run outlasted the patience.
         """
+        with self._alone_here(pipeline):
+            if not self.shared:
+                yield lambda: None
+                return
+            home = f"{socket.gethostname()}:{self.locks}"
+            with Lease(self.lake, bucket, f"locks/{pipeline}.json", home).held(self.patience) as lease:
+                yield lease.confirm
+
+    @contextmanager
+    def _alone_here(self, pipeline: str) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
         self.locks.mkdir(parents=True, exist_ok=True)
@@ -80,6 +106,7 @@ def build_platform(settings: Settings) -> Platform:
     warehouse: Warehouse
     catalog: Catalog
     alerts: Alerts = AlertFile(settings.home / "alerts.jsonl")
+    queues: dict[str, EventQueue] = {}
     if settings.profile == "local":
         lake = LocalLake(settings.lake_root)
         warehouse = EmbeddedWarehouse(
@@ -91,15 +118,17 @@ def build_platform(settings: Settings) -> Platform:
             region=settings.aws_region,
             endpoint_url=settings.s3_endpoint_url,
             bucket_prefix=settings.bucket_prefix,
+            patience=settings.s3_patience,
         )
         warehouse = SnowflakeWarehouse(settings)
         aws = Aws(settings.aws_region, settings.aws_endpoint_url)
         catalog = GlueCatalog(lake, aws, settings.glue_database, settings.glue_crawler)
+        queues = {name: EventQueue(aws, url, settings.bucket_prefix) for name, url in settings.queues.items()}
         if settings.alerts_topic_arn:
             alerts = AlertTopic(aws, settings.alerts_topic_arn, alerts)
     return Platform(
         lake=lake,
-        engine=DuckDBEngine(memory_limit=settings.memory_limit, threads=settings.engine_threads),
+        engine=_engines(settings, lake),
         warehouse=warehouse,
         alerts=alerts,
         policy=RejectPolicy(settings.reject_share, settings.reject_minimum_rows),
@@ -108,4 +137,26 @@ def build_platform(settings: Settings) -> Platform:
         patience=settings.warehouse_patience,
         catalog=catalog,
         lake_file_bytes=settings.lake_file_mib * 1024 * 1024,
+        shared=settings.profile == "aws",
+        retries=settings.retries,
+        retry_seconds=settings.retry_seconds,
+        queues=queues,
     )
+
+
+def _engines(settings: Settings, lake: Lake) -> EngineChoice:
+    """Every engine that is set up; none of them starts anything before its first batch."""
+    memory = settings.memory_limit
+    engines: dict[str, Engine] = {
+        "duckdb": DuckDBEngine(memory_limit=memory, threads=settings.engine_threads),
+        "spark": SparkEngine(master=settings.spark_master, memory_limit=memory),
+    }
+    distributed = [] if settings.spark_master.startswith("local") else ["spark"]
+    if settings.profile == "aws" and settings.glue_job and settings.artifacts_bucket:
+        job = GlueJob(
+            Aws(settings.aws_region, settings.aws_endpoint_url), settings.glue_job, settings.glue_timeout_minutes * 60
+        )
+        s3 = Aws(settings.aws_region, settings.s3_endpoint_url)
+        engines["glue"] = GlueEngine(job=job, lake=lake, s3=s3, bucket=settings.artifacts_bucket, memory_limit=memory)
+        distributed.insert(0, "glue")
+    return EngineChoice(engines, settings.engine, tuple(distributed), settings.engine_threshold_mib * 1024 * 1024)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
-from pipeline_assets.engine import LakeFile, Session
+from pipeline_assets.engine import LakeFile, Session, Written
 from pipeline_assets.errors import RowAccountingError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.operations.pipeline import Pipeline
@@ -43,12 +43,15 @@ class Work:
         self.statements: list[str] = []
         self.loads: list[Load] = []
         self.marts: list[Mart] = []
-        self.hand_outs: list[str] = []
         self.lake_files: dict[str, int] = {}
         self._platform = platform
         self._bucket = pipeline.bucket
         self._folder = folder
         self._staged: list[tuple[Path, str]] = []
+        self._settled: list[str] = []
+        self._loads: list[tuple[Contract, Written, Contract | None]] = []
+        self._hand_outs: list[tuple[Written, str]] = []
+        self._lake_tables: list[LakeTable] = []
         self.session: Session
         self.published_rows: dict[str, int] = {}
 
@@ -66,7 +69,7 @@ class Work:
             for name, path in paths.items():
                 write_parquet(path, schemas[name], ())
         else:
-            key = self._stage("keys", self.write(keys, "keys"))
+            key = self._stage("keys", self._write(keys, "keys"))
             bucket, warehouse = self._bucket, self._platform.warehouse
             self.send_staged()
             with warehouse.look([bucket]) as unit:
@@ -80,35 +83,17 @@ class Work:
 
     def known(self, dataset: str, select: str) -> None:
         """Add published rows to an input, from a SELECT over relations that were looked up."""
-        path = self._folder / f"{dataset}-known.parquet"
-        self.session.write(select, path, "parquet")
-        self.session.known(dataset, path)
+        self.session.known(dataset, select)
 
     def settle(self, dataset: str) -> None:
-        """References and versions; proves that no row got lost on the way.
-
-        Raises:
-            RowAccountingError: the rows do not add up.
-        """
+        """References and versions; `complete` proves that no row got lost on the way."""
         self.session.settle(dataset)
-        outcomes = self.session.outcomes(dataset)
-        counted = sum(outcome.loaded for outcome in outcomes)
-        found = self.session.count(f"SELECT 1 AS ONE FROM {dataset} WHERE _IS_NEW")
-        if counted != found or any(outcome.loaded < 0 for outcome in outcomes):
-            raise RowAccountingError(
-                f"{dataset}: {counted} rows should be left after validation and {found} are; nothing was published."
-            )
+        self._settled.append(dataset)
 
     def view(self, name: str, sql: str) -> None:
         """Name the result of a SQL file for the statements that follow."""
         self.statements.append(load_sql(sql).text)
         self.session.view(name, load_sql(sql).text)
-
-    def write(self, sql: str, name: str) -> tuple[Path, int]:
-        """Write the rows of a SQL file as Parquet on the local disk."""
-        path = self._folder / f"{name}.parquet"
-        self.statements.append(load_sql(sql).text)
-        return path, self.session.write(load_sql(sql).text, path, "parquet")
 
     def load(self, contract: Contract, select: str, *, part_of: Contract | None = None) -> None:
         """Merge the rows of a SELECT (contract columns, `_SOURCE_*`, `_RESCUED`) into the contract's table.
@@ -117,22 +102,18 @@ class Work:
         """
         columns = ", ".join((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
         path = self._folder / f"{contract.name}.parquet"
-        rows = self.session.write(f"SELECT {columns} FROM ({select}) AS ROWS_TO_LOAD", path, "parquet")
-        self.loads.append(Load(contract, self._stage(contract.name, (path, rows)), part_of))
+        written = self.session.write(f"SELECT {columns} FROM ({select}) AS ROWS_TO_LOAD", path, "parquet")
+        self._loads.append((contract, written, part_of))
 
     def derive(self, contract: Contract, *, outdated: str, select: str, source: str) -> None:
         """Keep a mart current; see `pipeline_assets.warehouse.publication.Mart`."""
         self.marts.append(Mart(contract, load_sql(outdated).text, load_sql(select).text, source))
 
-    def hand_out_csv(self, sql: str, key: str) -> int:
+    def hand_out_csv(self, sql: str, key: str) -> None:
         """Give the rows of a SQL file to others as one CSV, after publication; no row, no file."""
         path = self._folder / "hand-out.csv"
         self.statements.append(load_sql(sql).text)
-        rows = self.session.write(load_sql(sql).text, path, "csv")
-        if rows:
-            self._staged.append((path, f"{STAGING}{self.batch_id}/{HAND_OUT}{key}"))
-            self.hand_outs.append(key)
-        return rows
+        self._hand_outs.append((self.session.write(load_sql(sql).text, path, "csv"), key))
 
     def lay_out(self, table: LakeTable, rows: str, replaced: str) -> None:
         """Bring the rows of a SQL file into a lake table, to be seen after publication.
@@ -143,21 +124,42 @@ class Work:
         """
         self.view("LAKE_ROWS", rows)
         self.view("LAKE_REPLACED", replaced)
-        partitions = [
-            str(value)
-            for (value,) in self.session.rows(
-                f"SELECT DISTINCT {table.partition_column} FROM LAKE_REPLACED ORDER BY {table.partition_column}"
-            )
-        ]
+        self._lake_tables.append(table)
+
+    def complete(self) -> None:
+        """Have everything done that the transform asked for, and stage it on the local disk.
+
+        Raises:
+            RowAccountingError: the rows of an input do not add up.
+        """
+        for dataset in self._settled:
+            outcomes = self.session.outcomes(dataset)
+            counted, found = sum(outcome.loaded for outcome in outcomes), self.session.new_rows(dataset)
+            if counted != found or any(outcome.loaded < 0 for outcome in outcomes):
+                raise RowAccountingError(
+                    f"{dataset}: {counted} rows should be left after validation and {found} are; nothing was published."
+                )
+        for contract, written, part_of in self._loads:
+            self.loads.append(Load(contract, self._stage(contract.name, written), part_of))
+        for written, key in self._hand_outs:
+            if written.rows:
+                self._staged.append((written.path, f"{STAGING}{self.batch_id}/{HAND_OUT}{key}"))
+        for table in self._lake_tables:
+            self._lay_out(table)
+
+    def _lay_out(self, table: LakeTable) -> None:
         lake = self._platform.lake
-        existing = [
-            LakeFile(landed.key, partition, lake.fetch(landed, self._folder))
-            for partition in partitions
-            for landed in table.files(lake, partition)
-        ]
         name = table.contract.name
         folder = self._folder / name
         folder.mkdir()
+
+        def existing(partitions: Sequence[str]) -> list[LakeFile]:
+            return [
+                LakeFile(landed.key, partition, lake.fetch(landed, self._folder))
+                for partition in partitions
+                for landed in table.files(lake, partition)
+            ]
+
         layout = self.session.lay_out(table.contract, existing, folder, self._platform.lake_file_bytes)
         for number, key in enumerate(layout.removed):
             marker = folder / f"removed-{number}"
@@ -168,9 +170,9 @@ class Work:
                 new = f"{table.file_prefix}_{self.started_at:%Y%m%dT%H%M%SZ}_{self.batch_id}_{number}.parquet"
                 key = file.key or table.folder(file.partition) + new
                 self._staged.append((file.path, f"{STAGING}{self.batch_id}/{phase}{key}"))
-        if partitions:
+        if layout.partitions:
             noted = folder / "partitions.json"
-            noted.write_text(json.dumps(partitions), encoding="utf-8")
+            noted.write_text(json.dumps(layout.partitions), encoding="utf-8")
             self._staged.append((noted, f"{STAGING}{self.batch_id}/{CATALOG}{name}"))
         self.lake_files[name] = len(layout.written)
 
@@ -180,16 +182,20 @@ class Work:
             self._platform.lake.publish(path, self._bucket, key)
         self._staged.clear()
 
-    def _stage(self, name: str, written: tuple[Path, int]) -> StagedFile:
-        path, rows = written
-        key = f"{STAGING}{self.batch_id}/{name}.parquet"
-        self._staged.append((path, key))
-        return StagedFile(key, rows)
+    def _write(self, sql: str, name: str) -> Written:
+        self.statements.append(load_sql(sql).text)
+        return self.session.write(load_sql(sql).text, self._folder / f"{name}.parquet", "parquet")
+
+    def _stage(self, name: str, written: Written) -> StagedFile:
+        staged = StagedFile(f"{STAGING}{self.batch_id}/{name}.parquet", written.rows)
+        self._staged.append((written.path, staged.key))
+        return staged
 
     def stage_rows(self, name: str, table: Table, rows: Iterator[Sequence[object]]) -> StagedFile:
         """Stage rows of one of the platform's own tables."""
-        path = self._folder / f"{name}.parquet"
-        return self._stage(name, (path, write_parquet(path, arrow_schema(table), rows)))
+        path, staged = self._folder / f"{name}.parquet", f"{STAGING}{self.batch_id}/{name}.parquet"
+        self._staged.append((path, staged))
+        return StagedFile(staged, write_parquet(path, arrow_schema(table), rows))
 
 
 def _published_schema(contract: Contract):

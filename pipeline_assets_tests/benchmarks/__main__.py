@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import bookings, orders, startup
+from . import bookings, discovery, engines, orders, startup
 from .harness import PROJECT_ROOT, Benchmark, measure
 from .report import machine, merged, section
 
-BENCHMARKS: dict[str, Benchmark] = {module.BENCHMARK.name: module.BENCHMARK for module in (startup, bookings, orders)}
+BENCHMARKS: dict[str, Benchmark] = {
+    module.BENCHMARK.name: module.BENCHMARK for module in (startup, discovery, bookings, orders, engines)
+}
 
 
 def main() -> None:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .harness import PROJECT_ROOT, Bar, Benchmark, Contender
 from .parts import ENGINE_IMPORTS, RUN_IMPORTS, land, landed_files, local_spark, whole_run
+
+if TYPE_CHECKING:
+    from pipeline_assets.engine import Engine
 
 SCALE = 1000
 CUSTOMERS = 500 * SCALE
@@ -100,19 +104,26 @@ def csv_rows(inputs: Path, folder: Path, **arguments: object) -> int:
 
 def ours_engine(inputs: Path, folder: Path, source: str) -> int:
     """Read, validate, settle and join in one engine session, without a warehouse."""
+    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+
+    return join_on(DuckDBEngine(), inputs / source, folder)
+
+
+def join_on(engine: Engine, source: Path, folder: Path) -> int:
+    """The same on any engine."""
     from pipeline_assets.bookings.pipeline import contract, pipeline
     from pipeline_assets.engine import RejectPolicy
-    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
     from pipeline_assets.sqlfiles import load_sql
 
-    with DuckDBEngine().session(folder / "out" / "scratch", RejectPolicy()) as session:
+    with engine.session(folder / "out" / "scratch", RejectPolicy()) as session:
         for dataset in pipeline().datasets:
-            session.read(dataset.name, dataset.contract, landed_files(inputs / source, dataset.zone.pattern))
+            session.read(dataset.name, dataset.contract, landed_files(source, dataset.zone.pattern))
         session.settle("customers")
         session.settle("bookings")
         session.view("CUSTOMER_BOOKINGS", load_sql("bookings/customer_bookings").text)
         columns = ", ".join(contract("customer_bookings").column_names)
-        rows = session.write(f"SELECT {columns} FROM CUSTOMER_BOOKINGS", _result(folder), "csv")
+        written = session.write(f"SELECT {columns} FROM CUSTOMER_BOOKINGS", _result(folder), "csv")
+        rows = written.rows
         set_aside = sum(outcome.quarantined for outcome in session.outcomes("bookings"))
         found = sum(1 for _ in session.bad_records("bookings"))
     if set_aside != found:

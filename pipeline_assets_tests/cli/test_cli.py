@@ -197,9 +197,14 @@ def test_doctor_passes_and_masks_secrets(command, monkeypatch: pytest.MonkeyPatc
 def test_doctor_names_what_does_not_work(command, lake: BookingsLake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_PROFILE", "aws")
     monkeypatch.setenv("PIPELINE_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("PIPELINE_AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "not-used")
     code, out, _ = command("doctor")
     assert code == 1
-    assert "FAIL warehouse: Snowflake is not configured: PIPELINE_SNOWFLAKE_ACCOUNT" in out
+    assert "FAIL s3:ListBucket on data buckets: Failed trying s3:ListBucket on arn:aws:s3:::customer-booking-" in out
+    assert "FAIL Snowflake: Snowflake is not configured: PIPELINE_SNOWFLAKE_ACCOUNT" in out
+    assert "-    sqs:ReceiveMessage on queues: not tried: PIPELINE_QUEUES is not set: no queue, zones are listed" in out
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ the two disagree.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -47,9 +46,8 @@ def judge(column: Column, texts: Sequence[str | None]) -> list[tuple[object, str
 
 
 def trimmed(text: str) -> str:
-    """Without the blanks around it; a tab or a line end is no blank."""
-    blanks = "".join({character for character in text if unicodedata.category(character) == "Zs"})
-    return text.strip(blanks) if blanks else text
+    """Without the spaces around it, as Snowflake trims; a tab, a line end or a no-break space is none."""
+    return text.strip(" ")
 
 
 # --- numbers -----------------------------------------------------------------------------------------------

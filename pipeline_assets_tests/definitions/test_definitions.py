@@ -143,3 +143,10 @@ def test_dagster_itself_accepts_the_workspace(tmp_path: Path) -> None:
     assert done.returncode == 0, said
     assert "Validation successful for code location pipeline_assets" in said
     assert [line for line in said.splitlines() if "pipeline_assets/" in line and "Warning" in line] == []
+
+
+def test_the_list_of_pipelines_and_what_dagster_sees_are_one() -> None:
+    from pipeline_assets.definitions import PIPELINES
+    from pipeline_assets.pipelines import pipelines
+
+    assert list(pipelines()) == list(PIPELINES)

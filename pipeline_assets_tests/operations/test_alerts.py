@@ -10,10 +10,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
-from pipeline_assets.lake.aws import Aws
+from pipeline_assets.aws import Aws
 from pipeline_assets.operations.alerts import SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
+from pipeline_assets_tests.moto_aws import moto_server
 
 REGION = "eu-west-1"
 AT = datetime(2026, 1, 1, 12)  # noqa: DTZ001 - moments are UTC without a zone here
@@ -26,11 +26,8 @@ ALERT = Alert(
 def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown-anywhere")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 def written(path: Path) -> list[dict]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.settings import load_settings
+from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -160,3 +161,33 @@ def test_the_preview_masks_personal_data(definitions: dg.Definitions, lake: Book
     assert len(previews) == 3
     assert "Adalaide" not in "".join(previews)
     assert "•••" in "".join(previews)
+
+
+def test_what_a_retry_may_clear_is_tried_again_and_anything_else_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lost connection clears by itself; a wrong contract does not, and trying again would only cost time."""
+    from pipeline_assets.definitions import build_definitions
+    from pipeline_assets.errors import ContractError, LakeError
+    from pipeline_assets.operations import assets
+    from pipeline_assets.operations.execution import run_pipeline
+    from pipeline_assets.operations.pipeline import Request
+
+    settings = load_settings(home=tmp_path, retry_seconds=0.01)
+    prepare_home(settings)
+    for error, expected in ((LakeError("Lost.", remedy="Again."), 3), (ContractError("Wrong."), 1)):
+        calls: list[int] = []
+
+        def failing(*_: object, error: Exception = error, calls: list[int] = calls) -> None:
+            calls.append(1)
+            raise error
+
+        monkeypatch.setattr(assets, "run_batch", failing)
+        answer = run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())
+
+        assert (len(calls), answer["success"]) == (expected, False)
+        assert answer["error"] == str(error)
+        last = json.loads((tmp_path / "alerts.jsonl").read_text().splitlines()[-1])
+        assert last["facts"]["error"] == str(error)
+    monkeypatch.undo()
+    assert run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())["success"]

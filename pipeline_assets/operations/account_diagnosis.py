@@ -1,0 +1,86 @@
+"""What the loading role needs of a Snowflake account, tried; used by `pipeline-assets doctor` with the profile `aws`.
+
+Signing in, role, warehouse, database, the schemas, the stages and the right to write into OPS. What a refused sign-in
+was refused for is in its message; nothing further can be tried then.
+
+The surprising part: the stages are listed at a place where nothing lies. That asks the storage integration, and so the
+role in AWS that it takes, whatever a bucket holds; LIST has no LIMIT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.operations.diagnosis import Finding, finding
+from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.schema import OPS_TABLES
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.settings import Settings
+    from pipeline_assets.warehouse import Warehouse
+
+_DEPLOY = "`pipeline-assets deploy snowflake` makes and grants it."
+_NOWHERE = "staging/doctor-lists-nothing/"
+
+
+def examine_account(warehouse: Warehouse, settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+    """One finding for each thing; nothing is written that is not rolled back."""
+    try:
+        with warehouse.session() as unit:
+            yield Finding("Snowflake", True, f"{settings.snowflake_user} is let in to {settings.snowflake_account}")
+            yield from _tries(unit, warehouse, settings, pipelines)
+    except PipelineError as error:
+        yield Finding("Snowflake", False, str(error))
+        yield Finding("role, warehouse, database, schemas, stages", None, "nothing can be tried without signing in")
+
+
+def _tries(unit: Unit, warehouse: Warehouse, settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+    for what, wanted in (
+        ("role", settings.snowflake_role),
+        ("warehouse", settings.snowflake_warehouse),
+        ("database", settings.database),
+    ):
+        yield finding(what, lambda what=what, wanted=wanted: _current(unit, what, wanted))
+    for schema in ["OPS", *dict.fromkeys(target.domain.upper() for p in pipelines for target in p.targets)]:
+        yield finding(f"schema {schema}", lambda schema=schema: _schema(unit, settings, schema))
+    for bucket in dict.fromkeys(pipeline.bucket for pipeline in pipelines):
+        stage = warehouse.stage(bucket)
+        yield finding(f"stage {stage}", lambda stage=stage: _stage(unit, stage))
+    yield finding("writing into OPS", lambda: _insert(warehouse))
+
+
+def _current(unit: Unit, what: str, wanted: str) -> str:
+    found = unit.scalar(f"SELECT CURRENT_{what.upper()}()")
+    # A name in quotes keeps its case; ours are upper case unless somebody quoted them.
+    if str(found or "").strip('"').upper() != wanted.strip('"').upper():
+        raise ConfigurationError(
+            f"The session has the {what} {found or 'none'} and not {wanted}.",
+            remedy=_DEPLOY,
+        )
+    return str(found)
+
+
+def _schema(unit: Unit, settings: Settings, schema: str) -> str:
+    found = unit.scalar("SELECT COUNT(*) FROM INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = %s", (schema,))
+    if not found:
+        name = f"{settings.database}.{schema}"
+        raise ConfigurationError(
+            f"Schema {name} does not exist, or role {settings.snowflake_role} may not use it.",
+            remedy=f"GRANT USAGE ON SCHEMA {name} TO ROLE {settings.snowflake_role}; {_DEPLOY}",
+        )
+    return "may be used"
+
+
+def _stage(unit: Unit, stage: str) -> str:
+    unit.rows(f"LIST @{stage}/{_NOWHERE}")
+    return "answers, so Snowflake may read the bucket"
+
+
+def _insert(warehouse: Warehouse) -> str:
+    with warehouse.look() as unit:
+        for table in OPS_TABLES:
+            unit.execute(f"INSERT INTO {table.qualified} SELECT * FROM {table.qualified} WHERE FALSE")
+    return f"{len(OPS_TABLES)} tables take rows; none was left"

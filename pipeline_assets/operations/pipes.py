@@ -1,0 +1,52 @@
+"""What a Glue job says while it runs, brought into the log of the Dagster run that waits for it, by Dagster Pipes.
+
+Context and messages travel through the artifacts bucket. Only a batch that starts a job opens any of this, so a run on
+another engine pays nothing for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from pipeline_assets.engine.glue_job import listened_to
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.platform import Platform
+
+_INTERVAL = 5.0  # seconds between two looks for messages
+
+
+@contextmanager
+def reports_to(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[None]:
+    """Have jobs that the block starts report to a Dagster run."""
+    glue = platform.engine.engines.get("glue")
+    if glue is None:
+        yield
+        return
+
+    @contextmanager
+    def listener() -> Iterator[Mapping[str, str]]:
+        from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
+
+        class Messages(PipesS3MessageReader):
+            """Below runs/, where the job may write and what is left expires; Dagster's own is a random folder."""
+
+            @contextmanager
+            def get_params(self) -> Iterator[dict]:
+                with super().get_params() as params:
+                    yield {**params, "key_prefix": f"runs/pipes/{params['key_prefix']}"}
+
+        bucket, client = glue.bucket, glue.s3_client()
+        with dg.open_pipes_session(
+            context=context.op_execution_context,
+            context_injector=PipesS3ContextInjector(bucket=bucket, client=client, key_prefix="runs/pipes"),
+            message_reader=Messages(bucket=bucket, client=client, interval=_INTERVAL),
+        ) as session:
+            yield session.get_bootstrap_cli_arguments()
+
+    with listened_to(listener):
+        yield

@@ -1,0 +1,283 @@
+"""The doorbell with a queue of S3's events: it rings sooner, never loses news, and the listing stays the truth."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import dagster as dg
+import pytest
+
+from pipeline_assets.aws import Aws
+from pipeline_assets.bookings.pipeline import BUCKET, LANDING
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.errors import ConfigurationError, LakeError
+from pipeline_assets.lake import discovery, notifications
+from pipeline_assets.lake.notifications import EventQueue
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.bookings_lake import booking, customer
+from pipeline_assets_tests.faults.fault_proxy import SLOW_DOWN, FaultProxy, since
+from pipeline_assets_tests.faults.s3_lake import REGION, S3BookingsLake
+from pipeline_assets_tests.moto_aws import buckets_in
+
+LIST_EVERY = 4
+
+
+@pytest.fixture(autouse=True)
+def _few_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "LIST_EVERY", LIST_EVERY)
+    monkeypatch.setattr(notifications, "WAIT", 0)
+
+
+@pytest.fixture
+def client(moto_url: str, aws_keys: None) -> Iterator[Any]:
+    with buckets_in(moto_url, BUCKET) as client:
+        yield client
+
+
+@pytest.fixture
+def sqs(client: Any, moto_url: str) -> Any:
+    return boto3.client("sqs", endpoint_url=moto_url, region_name=REGION)
+
+
+@pytest.fixture
+def url(sqs: Any, client: Any) -> Iterator[str]:
+    """A queue that gets the events of the landing zone, as the stack in infra/ makes it."""
+    url = sqs.create_queue(QueueName="bookings-events")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    wanted = {"QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
+    client.put_bucket_notification_configuration(
+        Bucket=BUCKET, NotificationConfiguration={"QueueConfigurations": [wanted]}
+    )
+    sqs.purge_queue(QueueUrl=url)
+    yield url
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.fixture
+def proxy(moto_url: str) -> Iterator[FaultProxy]:
+    """Between the sensor and S3; it counts the listings."""
+    with FaultProxy(moto_url) as proxy:
+        yield proxy
+
+
+class Bell:
+    """A doorbell with its cursor, as one daemon keeps it."""
+
+    def __init__(self, lake: S3BookingsLake, queue: EventQueue) -> None:
+        self.definitions = build_definitions(load_settings(home=lake.home))
+        self.sensor = self.definitions.resolve_sensor_def("bookings_doorbell")
+        self.lake = lake.with_platform(queues={"bookings": queue})
+        self.cursor: str | None = None
+        self.keys: set[str | None] = set()
+
+    def tick(self, *, recorded: bool = True) -> list[str | None]:
+        """The run keys of one tick; the daemon starts one run for each key. It may die before it `recorded` them."""
+        with dg.build_sensor_context(
+            cursor=self.cursor, resources={"platform": self.lake.platform}, definitions=self.definitions
+        ) as context:
+            data = self.sensor.evaluate_tick(context)
+        if not recorded:
+            return []
+        self.cursor = data.cursor
+        rung = [request.run_key for request in data.run_requests or [] if request.run_key not in self.keys]
+        self.keys |= set(rung)
+        return rung
+
+
+@pytest.fixture
+def lake(proxy: FaultProxy, client: Any, tmp_path: Path) -> S3BookingsLake:
+    return S3BookingsLake.behind(proxy.url, tmp_path / "home", client)
+
+
+@pytest.fixture
+def bell(lake: S3BookingsLake, url: str, moto_url: str) -> Bell:
+    """A bell that has listed once, and whose next listing is far away."""
+    bell = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
+    assert bell.tick() == []
+    return bell
+
+
+def messages(sqs: Any, url: str) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    found = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(map(int, found.values()))
+
+
+def lose_all(sqs: Any, url: str) -> None:
+    """What waits in the queue never arrives."""
+    while found := sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+        for message in found:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+
+
+def event(key: str, bucket: str = BUCKET, sequencer: str = "1") -> str:
+    entry = {"key": key, "sequencer": sequencer}
+    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket}, "object": entry}}
+    return json.dumps({"Records": [record]})
+
+
+def listings(proxy: FaultProxy) -> int:
+    return sum("list-type=2" in call.path for call in proxy.calls)
+
+
+def test_a_quiet_queue_costs_no_listing_until_one_is_due(bell: Bell, proxy: FaultProxy) -> None:
+    proxy.reset()
+    for _ in range(LIST_EVERY - 1):
+        assert bell.tick() == []
+    assert listings(proxy) == 0
+    bell.tick()
+    assert listings(proxy) == 1
+
+
+def test_an_object_that_lands_rings_at_the_next_tick_once(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+    lake.customers("", customer(1))
+    assert len(bell.tick()) == 1
+    assert [bell.tick() for _ in range(LIST_EVERY + 1)] == [[]] * (LIST_EVERY + 1)
+    assert messages(sqs, url) == 0
+
+
+def test_what_lands_outside_the_zone_does_not_ring(bell: Bell, lake: S3BookingsLake, proxy: FaultProxy) -> None:
+    proxy.reset()
+    lake.client.put_object(Bucket=BUCKET, Key="processed-data/a.csv", Body=b"x")
+    lake.client.put_object(Bucket=BUCKET, Key="raw-data-2/customer_details.csv", Body=b"x")
+    assert bell.tick() == []
+    assert listings(proxy) == 0
+
+
+def test_row_2_the_same_event_a_hundred_times_is_one_load(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    for start in range(0, 100, 10):
+        entries = [{"Id": str(start + n), "MessageBody": event(f"{LANDING}booking_details.csv")} for n in range(10)]
+        sqs.send_message_batch(QueueUrl=url, Entries=entries)
+
+    rung = [key for _ in range(4) for key in bell.tick()]
+    assert len(rung) == 1
+    assert [bell.lake.run().loaded for _ in rung] == [2]
+    sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
+    assert bell.tick() == [], "a small zone was listed whole, and the news is old"
+    assert lake.run().new == 0
+    assert lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(2,)]
+
+
+def test_row_2_two_consumers_of_one_queue_load_once(bell: Bell, lake: S3BookingsLake, url: str, moto_url: str) -> None:
+    other = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+
+    rung = [*bell.tick(), *other.tick()]
+
+    assert rung
+    assert sorted(lake.run().loaded for _ in [*rung, "backstop"])[-1] == 2
+    assert lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(2,)]
+    assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(1,)]
+
+
+def test_row_3_events_in_reverse_are_one_load(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    lose_all(sqs, url)
+    for sequencer in ("10", "F", "E"):
+        sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv", sequencer=sequencer))
+
+    assert len(bell.tick()) == 1
+    assert lake.run().loaded == 2
+    assert lake.run().new == 0
+
+
+def test_row_3_what_no_event_told_is_found_by_the_next_listing(
+    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str
+) -> None:
+    lake.customers("", customer(1))
+    lose_all(sqs, url)
+
+    rung = [bell.tick() for _ in range(LIST_EVERY)]
+
+    assert [len(keys) for keys in rung] == [0] * (LIST_EVERY - 1) + [1]
+    assert lake.run().loaded == 1
+
+
+def test_news_of_a_tick_that_was_never_recorded_rings_again(
+    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, moto_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon, and the process with it, dies after the sensor has returned and before its result is kept."""
+    lake.customers("", customer(1))
+    with monkeypatch.context() as patched:
+        patched.setattr(notifications, "INVISIBLE", 0)
+        patched.setattr(notifications, "MESSAGES_LIMIT", 1)
+        bell.tick(recorded=False)
+    assert messages(sqs, url) == 1
+
+    restarted = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
+    restarted.cursor = bell.cursor
+    assert len(restarted.tick()) == 1
+    assert messages(sqs, url) == 1, "its ring may not be recorded yet"
+    restarted.tick()
+    assert messages(sqs, url) == 0
+
+
+def test_news_is_kept_while_s3_cannot_be_listed(
+    bell: Bell, lake: S3BookingsLake, proxy: FaultProxy, sqs: Any, url: str
+) -> None:
+    lake.customers("", customer(1))
+    lake.platform.lake.patience = 0.2  # type: ignore[attr-defined]
+    lake.platform.lake._stores.clear()  # type: ignore[attr-defined]
+    proxy.reset(since(1, SLOW_DOWN))
+    with pytest.raises(LakeError):
+        bell.tick()
+    assert messages(sqs, url) == 1
+
+
+def test_a_key_that_sorts_early_in_a_large_zone_rings_by_its_event(
+    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large zone is listed from its highest key on, so only the event knows of it before the reconcile."""
+    monkeypatch.setattr(discovery, "SMALL_ZONE", 0)
+    monkeypatch.setattr(notifications, "LIST_EVERY", 100)
+    lake.customers("", customer(1))
+    assert len(bell.tick()) == 1
+    lake.bookings("", booking(1, 1))
+    assert len(bell.tick()) == 1
+    sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
+    assert len(bell.tick()) == 1, "in doubt it rings"
+    sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
+    assert bell.tick() == [], "the same news has the same run key"
+
+
+def test_a_queue_that_cannot_be_asked_is_told_and_the_zone_is_listed(
+    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    sqs.delete_queue(QueueUrl=url)
+    lake.customers("", customer(1))
+    with caplog.at_level(logging.ERROR):
+        assert len(bell.tick()) == 1
+    assert "queue cannot be asked" in caplog.text
+    sqs.create_queue(QueueName="bookings-events")
+
+
+# --- the setting -----------------------------------------------------------------------------------------------
+
+
+def test_queues_are_a_json_object_by_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_QUEUES", '{"bookings": "https://sqs.eu-west-1.amazonaws.com/1/b"}')
+    assert load_settings().queues == {"bookings": "https://sqs.eu-west-1.amazonaws.com/1/b"}
+    monkeypatch.delenv("PIPELINE_QUEUES")
+    assert load_settings().queues == {}
+
+
+@pytest.mark.parametrize("text", ["https://sqs/1/b", "{", "[]", "5", '{"bookings": 5}', '{"bookings": "b"}'])
+def test_queues_that_are_none_are_told_with_an_example(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_QUEUES", text)
+    with pytest.raises(ConfigurationError, match=r'PIPELINE_QUEUES: .*\{"bookings": "https://sqs'):
+        load_settings()
+
+
+def test_a_queue_of_no_pipeline_is_told(tmp_path: Path) -> None:
+    """A wrong name would go unnoticed: the pipeline would list, later than it could ring."""
+    with pytest.raises(ConfigurationError, match="names no pipeline of ours: booking"):
+        build_definitions(load_settings(home=tmp_path, queues={"booking": "https://sqs/1/b"}))
