@@ -67,7 +67,9 @@ class OrdersLake(PipelineLake):
         """The rows of each order in the lake, with the day of their folder, as a reader of the folder sees them."""
         found: dict[str, list[tuple]] = defaultdict(list)
         for path in self.lake_files():
-            # In one go: a reader that opens a file twice may find another version the second time.
-            for row in pq.read_table(io.BytesIO(path.read_bytes())).to_pylist():
+            # In one go: a reader that opens a file twice may find another version the second time. Without Arrow's
+            # threads: one of them that lets go of the BytesIO while the process ends aborts it (std::terminate).
+            table = pq.read_table(io.BytesIO(path.read_bytes()), use_threads=False, pre_buffer=False)
+            for row in table.to_pylist():
                 found[row["order_id"]].append((path.parent.name, *row.values()))
         return {order_id: sorted(rows, key=str) for order_id, rows in found.items()}

@@ -7,12 +7,9 @@ they are made anew each time.
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, run_statement
+from pipeline_assets.warehouse.emulator import hush, leave_no_folder, mended
 
 
 class EmbeddedWarehouse(Warehouse):
@@ -37,8 +35,8 @@ class EmbeddedWarehouse(Warehouse):
         import fakesnow
         from filelock import FileLock, Timeout
 
-        _hush()
-        _leave_no_folder()
+        hush()
+        leave_no_folder()
         if self._thread == threading.get_ident():
             raise WarehouseError("A unit of work inside another one: the inner one would wait for ever.")
         lock = FileLock(self.root / ".lock", timeout=self.patience)
@@ -51,7 +49,7 @@ class EmbeddedWarehouse(Warehouse):
             ) from None
         self._thread = threading.get_ident()
         try:
-            with _exact_sums(), _quoted_comments(), fakesnow.patch(db_path=self.root):
+            with mended(), fakesnow.patch(db_path=self.root):
                 connection = open_through_resource(
                     {
                         "account": "embedded",
@@ -92,67 +90,3 @@ class EmbeddedWarehouse(Warehouse):
         with self.connect() as connection:
             # Past the emulator: it has no external tables, DuckDB reads the files themselves.
             connection._duck_conn.execute(view)
-
-
-@contextmanager
-def _exact_sums() -> Iterator[None]:
-    """Let SUM keep exact decimals, and SUM and COUNT the column names that Snowflake gives them.
-
-    fakesnow 0.12.0 casts the argument of every SUM to DOUBLE, in case it is text: a sum of money then comes back as
-    67406.55999999223. Without the cast a sum over text is refused, which is the lesser evil.
-    """
-    from unittest import mock
-
-    import fakesnow.transforms
-    from sqlglot import exp
-
-    theirs = fakesnow.transforms.numeric_agg_implicit_cast
-
-    def ours(expression: exp.Expression) -> exp.Expression:
-        if not isinstance(expression, (exp.Sum, exp.Count)):
-            return theirs(expression)
-        if isinstance(expression.parent, exp.Select):
-            return exp.alias_(expression, expression.sql(dialect="snowflake").upper(), quoted=True)
-        return expression
-
-    with mock.patch.object(fakesnow.transforms, "numeric_agg_implicit_cast", ours):
-        yield
-
-
-@contextmanager
-def _quoted_comments() -> Iterator[None]:
-    """Quote the comments of tables: fakesnow 0.12.0 pastes them into its own SQL, where an apostrophe ends them."""
-    from unittest import mock
-
-    import fakesnow.info_schema
-
-    theirs = fakesnow.info_schema.insert_table_comment_sql
-
-    def ours(catalog: str, schema: str, table: str, comment: str) -> str:
-        return theirs(catalog, schema, table, comment.replace("'", "''"))
-
-    with mock.patch.object(fakesnow.info_schema, "insert_table_comment_sql", ours):
-        yield
-
-
-def _hush() -> None:
-    """Silence what the stand-in says about itself on every statement; it is nobody's concern here."""
-    warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
-    logger = logging.getLogger("sqlglot")
-    if not any(isinstance(known, _ColumnComments) for known in logger.filters):
-        logger.addFilter(_ColumnComments())
-
-
-def _leave_no_folder() -> None:
-    """Remove the folder for internal stages that fakesnow makes on import and forgets; nothing here uses them."""
-    from fakesnow.transforms import stage
-
-    with suppress(OSError):
-        os.rmdir(stage.LOCAL_BUCKET_PATH)
-
-
-class _ColumnComments(logging.Filter):
-    """DuckDB's DDL has no column comments; Snowflake's has, and ours are for Snowflake."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return "CommentColumnConstraint" not in record.getMessage()

@@ -235,7 +235,7 @@ def main() -> None:
 
     import uvicorn
 
-    from pipeline_assets.warehouse.embedded import _exact_sums, _hush, _quoted_comments
+    from pipeline_assets.warehouse.emulator import hush, mended
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--admin", required=True, help="USER:base64 of the public key")
@@ -243,9 +243,9 @@ def main() -> None:
     parser.add_argument("--s3")
     given = parser.parse_args()
     user, _, key = given.admin.partition(":")
-    _hush()
+    hush()
     logging.disable(logging.WARNING)
-    with _exact_sums(), _quoted_comments(), tempfile.TemporaryDirectory() as scratch:
+    with mended(), tempfile.TemporaryDirectory() as scratch:
         read_stages_from(given.buckets or Path(scratch), given.s3)
         config = uvicorn.Config(Around(Account({user: key})), log_level="critical")
         listening = socket.create_server(("127.0.0.1", 0))

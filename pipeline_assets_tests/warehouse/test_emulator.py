@@ -1,0 +1,133 @@
+"""What is mended in the emulator: sums stay exact, and a statement transformed in place is the one made by copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlglot
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.instance import FakeSnow
+from sqlglot import exp
+
+from pipeline_assets.settings import PROJECT_ROOT
+from pipeline_assets.warehouse.emulator import _InPlace, mended
+
+FILES = sorted(path for path in (PROJECT_ROOT / "sql").rglob("*.sql") if path.parent.name != "platform")
+# One for each kind of rewriting that the emulator does, the ones that put a node into two places among them.
+STATEMENTS = [
+    "SELECT SUM(a), COUNT(*), AVG(b), MIN(c) FROM t WHERE d > 1 GROUP BY e HAVING SUM(a) > 2 ORDER BY 1",
+    "SELECT f.value:name::VARCHAR AS n, f.index FROM t, LATERAL FLATTEN(INPUT => t.payload:items) f",
+    "SELECT PARSE_JSON('{\"a\": [1, 2]}'):a[0]::INT, TRY_PARSE_JSON(x), GET_PATH(v, 'a.b'), ARRAY_SIZE(v:b) FROM t",
+    "SELECT TO_DATE(a), TO_TIMESTAMP(b), TO_TIMESTAMP_NTZ(c), TO_DECIMAL(d, 10, 2), TRY_TO_DATE(e) FROM t",
+    "SELECT DATEADD(day, 3, '2024-01-31'), DATEADD(month, 1, a::DATE), DATEDIFF(hour, '2024-01-01', b) FROM t",
+    "SELECT REGEXP_REPLACE(a, 'x+', 'y'), REGEXP_SUBSTR(a, '[0-9]+', 1, 2), SPLIT(a, ','), TRIM(b::VARCHAR) FROM t",
+    "SELECT OBJECT_CONSTRUCT('a', 1, 'b', c), ARRAY_CONSTRUCT(1, d), ARRAY_AGG(e) WITHIN GROUP (ORDER BY f) FROM t",
+    "SELECT HAVERSINE(a, b, c, d), SHA2(e), RANDOM(), x.a + 1 AS y FROM t AS x WHERE y > 1",
+    "SELECT a AS z FROM t JOIN u ON z = u.b QUALIFY ROW_NUMBER() OVER (PARTITION BY a ORDER BY b DESC) = 1",
+    "SELECT COLUMN1, COLUMN2 FROM VALUES (1, 'a'), (2, 'b')",
+    "SELECT * FROM t SAMPLE (10)",
+    "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = 'OPS'",
+    "SELECT CAST(a AS NUMBER(10, 2)), a::FLOAT, b::INTEGER, CAST(c AS VARCHAR(5)), d::VARIANT FROM t",
+    "INSERT INTO t (a, b) SELECT a, %s FROM u WHERE c = %s",
+    "UPDATE t SET a = a + 1, b = %s WHERE c = %s",
+    "DELETE FROM t USING u WHERE t.a = u.a",
+    "MERGE INTO t USING (SELECT a, b FROM u) AS s ON t.a = s.a WHEN MATCHED THEN UPDATE SET t.b = s.b "
+    "WHEN NOT MATCHED THEN INSERT (a, b) VALUES (s.a, s.b)",
+    "CREATE TABLE IF NOT EXISTS n (a NUMBER(10, 0) NOT NULL, b VARCHAR(3) COMMENT 'x', PRIMARY KEY (a)) COMMENT = 'y'",
+    "CREATE TABLE n AS SELECT 1 AS a, 'b' AS b",
+    "CREATE TABLE n CLONE t",
+    "ALTER TABLE t CLUSTER BY (a)",
+    "SHOW TABLES",
+    "SHOW SCHEMAS",
+    "SHOW PRIMARY KEYS",
+    "DROP SCHEMA s CASCADE",
+    "ALTER SESSION SET AUTOCOMMIT = TRUE",
+    "CREATE WAREHOUSE w",
+    "SET v = 3",
+]
+
+
+@pytest.fixture(scope="module")
+def cursor() -> FakeSnowflakeCursor:
+    connection = FakeSnow().connect(database="PIPELINE", schema="OPS")
+    for sql in ("CREATE TABLE T (A INT, B INT, C INT, D INT, E INT, F INT, PAYLOAD VARIANT)", "CREATE TABLE U (A INT)"):
+        connection.cursor().execute(sql)
+    return connection.cursor()
+
+
+@pytest.mark.parametrize("sql", [*STATEMENTS, *FILES], ids=lambda sql: sql.name if isinstance(sql, Path) else sql[:40])
+def test_a_statement_transformed_in_place_is_the_one_that_copies_make(
+    cursor: FakeSnowflakeCursor, sql: str | Path
+) -> None:
+    text = sql.read_text(encoding="utf-8") if isinstance(sql, Path) else sql
+    with _only_exact_sums():
+        theirs = _made(cursor, text)
+    with mended():
+        assert _made(cursor, text) == theirs
+        assert _made(cursor, text) == theirs, "a constant of theirs was changed"
+
+
+def _made(cursor: FakeSnowflakeCursor, text: str) -> list[tuple[str, dict]]:
+    """Each statement that is sent to DuckDB, with what the emulator notes on its root."""
+    parsed = sqlglot.parse_one(text.replace("%s", "?"), read="snowflake")
+    made = []
+    for statement in cursor._transform_explode(parsed):
+        before = statement.sql()
+        result = cursor._transform(statement, [1, 2])
+        assert statement.sql() == before, "the caller's own statement was changed"
+        noted = {
+            name: str(value) for name, value in result.args.items() if not isinstance(value, exp.Expression | list)
+        }
+        made.append((result.sql(dialect="duckdb"), noted))
+    return made
+
+
+@contextmanager
+def _only_exact_sums() -> Iterator[None]:
+    from pipeline_assets.warehouse.emulator import _exact_sums
+
+    with _exact_sums():
+        yield
+
+
+def test_a_node_put_into_two_places_is_changed_in_both() -> None:
+    """In place the second would stay as it was, as a node knows one parent only."""
+
+    def doubled(node: Any) -> Any:
+        return exp.Tuple(expressions=[node, node]) if isinstance(node, exp.Column) else node
+
+    def renamed(node: Any) -> Any:
+        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+
+    made = _InPlace(sqlglot.parse_one("SELECT a")).transform(doubled).transform(renamed).expression
+    assert made.sql() == "SELECT (b, b)"
+
+
+def test_a_constant_that_was_put_in_stays_as_it_is() -> None:
+    constant = sqlglot.parse_one("SELECT a")
+
+    def replaced(node: Any) -> Any:
+        return constant if isinstance(node, exp.Select) and node is not constant else node
+
+    def renamed(node: Any) -> Any:
+        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+
+    made = _InPlace(sqlglot.parse_one("SELECT 1")).transform(replaced).transform(renamed).expression
+    assert (made.sql(), constant.sql()) == ("SELECT b", "SELECT a")
+
+
+def test_a_node_hung_into_two_places_without_being_replaced_is_noticed() -> None:
+    def hung(node: Any) -> Any:
+        if isinstance(node, exp.EQ):
+            node.set("expression", node.this)
+        return node
+
+    def renamed(node: Any) -> Any:
+        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+
+    made = _InPlace(sqlglot.parse_one("a = 1")).transform(hung).transform(renamed).expression
+    assert made.sql() == "b = b"
