@@ -101,7 +101,7 @@ def test_a_node_put_into_two_places_is_changed_in_both() -> None:
         return exp.Tuple(expressions=[node, node]) if isinstance(node, exp.Column) else node
 
     def renamed(node: Any) -> Any:
-        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+        return exp.column("b") if isinstance(node, exp.Column) and node.name == "a" else node
 
     made = _InPlace(sqlglot.parse_one("SELECT a")).transform(doubled).transform(renamed).expression
     assert made.sql() == "SELECT (b, b)"
@@ -114,7 +114,7 @@ def test_a_constant_that_was_put_in_stays_as_it_is() -> None:
         return constant if isinstance(node, exp.Select) and node is not constant else node
 
     def renamed(node: Any) -> Any:
-        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+        return exp.column("b") if isinstance(node, exp.Column) and node.name == "a" else node
 
     made = _InPlace(sqlglot.parse_one("SELECT 1")).transform(replaced).transform(renamed).expression
     assert (made.sql(), constant.sql()) == ("SELECT b", "SELECT a")
@@ -127,7 +127,7 @@ def test_a_node_hung_into_two_places_without_being_replaced_is_noticed() -> None
         return node
 
     def renamed(node: Any) -> Any:
-        return exp.to_identifier("b") if isinstance(node, exp.Identifier) else node
+        return exp.column("b") if isinstance(node, exp.Column) and node.name == "a" else node
 
     made = _InPlace(sqlglot.parse_one("a = 1")).transform(hung).transform(renamed).expression
     assert made.sql() == "b = b"
