@@ -99,13 +99,14 @@ class _InPlace:
 
 
 def _is_tangled(root: Any) -> bool:
-    """Whether a node of a tree thinks that it hangs elsewhere, as one does that was put into two places."""
-    waiting = [root]
+    """Whether a node of a tree stands in two places, or thinks that it hangs elsewhere."""
+    waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
         for child in node.iter_expressions():
-            if child.parent is not node:
+            if child.parent is not node or id(child) in seen:
                 return True
+            seen.add(id(child))
             waiting.append(child)
     return False
 
