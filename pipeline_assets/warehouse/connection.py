@@ -244,11 +244,12 @@ def open_through_resource(
         ConfigurationError: the resource refuses the options or the key; their values are not repeated.
         WarehouseError: the warehouse refuses the connection or cannot be reached.
     """
-    from dagster_snowflake import SnowflakeResource
     from pydantic import ValidationError
 
+    from pipeline_assets.warehouse.driver import snowflake_resource
+
     try:
-        manager = SnowflakeResource(**options).get_connection()  # type: ignore[arg-type]
+        manager = snowflake_resource()(**options).get_connection()  # type: ignore[arg-type]
     except ValidationError as error:
         fields = ", ".join(sorted({str(part) for problem in error.errors() for part in problem["loc"]}))
         raise ConfigurationError(f"The Snowflake connection is not configured: {fields}.") from None

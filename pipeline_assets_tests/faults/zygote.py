@@ -17,8 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import dagster_snowflake  # noqa: F401 - imported for the children
-import duckdb  # noqa: F401
+import duckdb  # noqa: F401 - imported for the children
 import fakesnow  # noqa: F401
 import obstore.store  # noqa: F401
 import pandas  # noqa: F401
@@ -29,10 +28,11 @@ import yaml  # noqa: F401
 
 from pipeline_assets.engine import duckdb_engine
 from pipeline_assets.lake import store
-from pipeline_assets.warehouse import connection, embedded
+from pipeline_assets.warehouse import connection, driver, embedded
 from pipeline_assets_tests.bookings_lake import BookingsLake
 from pipeline_assets_tests.orders_lake import OrdersLake
 
+driver.snowflake_resource()
 LAKES = {"bookings": BookingsLake, "orders": OrdersLake}
 WATCHED = [
     (store.LocalLake, "publish"),

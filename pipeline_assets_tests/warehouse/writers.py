@@ -12,10 +12,12 @@ import sys
 import time
 from pathlib import Path
 
-import dagster_snowflake  # noqa: F401
 import fakesnow  # noqa: F401
 
 from pipeline_assets.warehouse import EmbeddedWarehouse
+from pipeline_assets.warehouse.driver import snowflake_resource
+
+snowflake_resource()
 
 
 def count(warehouse: EmbeddedWarehouse, units: int) -> None:
