@@ -14,8 +14,10 @@ from types import ModuleType
 from typing import Any
 
 # What `dagster_snowflake.resources` imports at its top, as of 0.29.27, for Snowpark sessions and listings of objects.
-_LATER = ("snowflake.snowpark", "snowflake.core") + tuple(
-    f"snowflake.core.{name}" for name in ("database", "pipe", "schema", "stage", "table", "view")
+_LATER = (
+    "snowflake.snowpark",
+    "snowflake.core",
+    *(f"snowflake.core.{name}" for name in ("database", "pipe", "schema", "stage", "table", "view")),
 )
 _importing = threading.Lock()
 
