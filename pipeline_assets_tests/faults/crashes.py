@@ -22,6 +22,9 @@ from pipeline_assets_tests.pipeline_lake import PipelineLake
 
 # Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
 STATEMENTS = 13
+COMMIT = "run_statement COMMIT"
+DURABLE = {"publish", "move", "delete", "delete_prefix", COMMIT}
+STEPS = {"settle", "lay_out"}
 
 
 @dataclass
@@ -44,23 +47,24 @@ class Prepared:
 
 def memory(lake: PipelineLake) -> dict[str, list[tuple]]:
     """What the platform remembers, without ids and moments of runs."""
-    stages = lake.rows(
-        "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
-        "WHERE TABLE_SCHEMA = 'OPS' AND STARTSWITH(TABLE_NAME, 'STAGE_')"
-    )
-    return {
-        "ledger": lake.rows(
-            "SELECT URI, ETAG, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED "
-            "FROM OPS.FILE_LEDGER ORDER BY URI, ETAG"
-        ),
-        "quarantine": lake.rows(
-            "SELECT SOURCE_URI, LINE_NUMBER, REASON_CODE, RAW_RECORD, REPLAYED_AT IS NULL "
-            "FROM OPS.QUARANTINE ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER"
-        ),
-        "staging": [row for (table,) in stages for row in lake.rows(f"SELECT * FROM OPS.{table}")],
-        "batches": lake.rows("SELECT COUNT(*) FROM OPS.BATCHES"),
-        "catalog": lake.rows("SELECT TABLE_NAME, PARTITION_VALUE, FILES FROM OPS.LAKE_PARTITIONS ORDER BY 1, 2"),
-    }
+    with lake.platform.warehouse.look() as unit:
+        stages = unit.rows(
+            "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
+            "WHERE TABLE_SCHEMA = 'OPS' AND STARTSWITH(TABLE_NAME, 'STAGE_')"
+        )
+        return {
+            "ledger": unit.rows(
+                "SELECT URI, ETAG, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED "
+                "FROM OPS.FILE_LEDGER ORDER BY URI, ETAG"
+            ),
+            "quarantine": unit.rows(
+                "SELECT SOURCE_URI, LINE_NUMBER, REASON_CODE, RAW_RECORD, REPLAYED_AT IS NULL "
+                "FROM OPS.QUARANTINE ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER"
+            ),
+            "staging": [row for (table,) in stages for row in unit.rows(f"SELECT * FROM OPS.{table}")],
+            "batches": unit.rows("SELECT COUNT(*) FROM OPS.BATCHES"),
+            "catalog": unit.rows("SELECT TABLE_NAME, PARTITION_VALUE, FILES FROM OPS.LAKE_PARTITIONS ORDER BY 1, 2"),
+        }
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +107,30 @@ def test_the_batch_that_is_killed_does_everything(prepared: Prepared) -> None:
 
 
 def _worth_a_kill(trace: list[str]) -> list[tuple[int, str]]:
-    """Every durable boundary; of many alike, one after another, the first, the last and every third."""
+    """The kills that find something else on disk than the one before them would, and some that find work half done.
+
+    What outlives a process changes by `DURABLE` boundaries only, so a kill after each of them sees every state there
+    is; of many alike, one after another, the first, the last and every third. Besides: right before each COMMIT, every
+    so many-th statement inside a transaction, and each last step of the engine, with its scratch files on disk.
+    """
     chosen = []
     for number, name in enumerate(trace, 1):
-        if name.startswith("run_statement SELECT"):
-            continue  # nothing durable lies between a query and what follows it
-        ends = name.startswith(("run_statement BEGIN", "run_statement COMMIT", "run_statement ROLLBACK"))
-        if name.startswith("run_statement") and not ends:
-            if number % STATEMENTS == 0:
-                chosen.append((number, name))
-            continue
-        kind = name.split()[0]
-        alike = [entry.split()[0] == kind for entry in (trace[number - 2 : number - 1] + trace[number : number + 1])]
-        if ends or not all(alike) or len(alike) < 2 or number % 3 == 0:
+        before = trace[number - 2] if number > 1 else ""
+        after_a_series = before in DURABLE and (name != before or trace[number - 3] != before or number % 3 == 0)
+        within = name.startswith("run_statement") and not name.startswith("run_statement SELECT")
+        last_step = name in STEPS and trace[number : number + 1] != [name] and name not in trace[number:]
+        if after_a_series or name == COMMIT or (within and number % STATEMENTS == 0) or last_step:
             chosen.append((number, name))
     return chosen
+
+
+def test_every_state_on_disk_is_killed_at(prepared: Prepared) -> None:
+    """What is chosen to be killed at covers all kinds of boundaries, before and after."""
+    chosen = [number for number, _ in _worth_a_kill(prepared.trace)]
+    after = {prepared.trace[number - 2] for number in chosen}
+    assert DURABLE & set(prepared.trace) <= after | {prepared.trace[-1]}
+    assert {number for number, name in enumerate(prepared.trace, 1) if name == COMMIT} <= set(chosen)
+    assert STEPS & set(prepared.trace) <= {prepared.trace[number - 1] for number in chosen}
 
 
 @pytest.mark.slow
@@ -156,7 +169,7 @@ def _assert_finished(lake: PipelineLake, prepared: Prepared, name: str) -> None:
 def test_kill_at_a_random_moment_of_the_real_command(prepared: Prepared, tmp_path: Path, seed: int) -> None:
     """The console script as people start it, Dagster included."""
     lake = prepared.copy(tmp_path / "home")
-    moment = random.Random(f"{lake.name} {seed}").uniform(1.5, 6)
+    moment = random.Random(f"{lake.name} {seed}").uniform(1, 5)
     command = _start(lake)
     time.sleep(moment)  # the moment is the point, there is no condition to wait for
     command.kill()
