@@ -12,6 +12,20 @@ from pipeline_assets_tests.moto_aws import KEYS, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
 
 
+# The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
+LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; all others keep their order."""
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, start in enumerate(LONG) if path.startswith(start)), len(LONG))
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """The endpoint of AWS as moto plays it."""
