@@ -225,8 +225,7 @@ def doctor() -> None:
     with contextlib.suppress(PipelineError):  # why the secret cannot be read is among the findings
         settings = with_secret(settings)
     print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
-    found = examine_all(settings, list(_pipelines().values()))
-    raise SystemExit(1 if print_findings((each.what, each.passed, each.detail) for each in found) else 0)
+    raise SystemExit(1 if print_findings(examine_all(settings, list(_pipelines().values()))) else 0)
 
 
 @deploy_app.command("aws")

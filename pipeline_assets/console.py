@@ -7,7 +7,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline_assets.operations.diagnosis import Finding
 
 
 def plain(value: object) -> object:
@@ -52,13 +55,13 @@ def print_run(answer: dict[str, Any]) -> None:
             print(f"  {check['severity']}: {check['name']} on {check['asset']}")
 
 
-def print_findings(findings: Iterable[tuple[str, bool | None, str]]) -> int:
+def print_findings(findings: Iterable[Finding]) -> int:
     """A line each, as soon as it is known: some take seconds. Returns how many failed."""
     failed = 0
-    for what, passed, detail in findings:
-        mark = {True: "ok  ", False: "FAIL", None: "-   "}[passed]
-        print(f"{mark} {what}: {'not tried: ' if passed is None else ''}{detail}", flush=True)
-        failed += passed is False
+    for found in findings:
+        mark = "WARN" if found.warns else {True: "ok  ", False: "FAIL", None: "-   "}[found.passed]
+        print(f"{mark} {found.what}: {'not tried: ' if found.passed is None else ''}{found.detail}", flush=True)
+        failed += found.passed is False
     return failed
 
 

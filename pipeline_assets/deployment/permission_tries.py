@@ -5,11 +5,11 @@ very things that the settings name; what is missing (bucket, queue, topic, job, 
 what is forbidden, and found once: whatever needs it is then not tried.
 
 The surprising part is how a call can be harmless and still tell. AWS looks a thing up, or at what is asked of it, only
-for those who may ask, so calls go to keys, runs, tables and streams that are not there, and where the policy covers the
-real one alone they contradict themselves. AWS documents that order for no service; a call that it refuses for its shape
-before anything else (ValidationException) therefore counts as not tried. Three tries leave a trace: an empty object is
-written and deleted again, a key that never was gets a delete marker where versions are kept, and a message that waits
-in a queue counts one more of the receives after which it goes to the dead letters.
+for those who may ask, so calls go to keys, runs, tables, crawlers and streams that are not there, and where the policy
+covers the real one alone they contradict themselves. AWS documents that order for no service; a call that it refuses
+for its shape before anything else (ValidationException) therefore counts as not tried. Three tries leave a trace: an
+empty object is written and deleted again, a key that never was gets a delete marker where versions are kept, and a
+message that waits in a queue counts one more of the receives after which it goes to the dead letters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.deployment.permission_bench import MISSING, Bench, MissingError, elsewhere, identity
 from pipeline_assets.deployment.permissions import PERMISSIONS, Permission
 from pipeline_assets.errors import ConfigurationError, PipelineError
-from pipeline_assets.operations.diagnosis import Finding, NotTriedError, finding
+from pipeline_assets.lake.notifications import dead_letters
+from pipeline_assets.operations.diagnosis import Finding, NoticedError, NotTriedError, finding
 from pipeline_assets.settings import with_secret
 
 if TYPE_CHECKING:
@@ -235,30 +236,40 @@ def _on_no_table(operation: str, **arguments: object) -> Try:
 
 
 def _start_crawler(bench: Bench, row: Permission) -> str:
-    if not bench.settings.glue_crawler:
+    """One that is not there, of a name that the role covers: a start of the real one would be paid for."""
+    crawler, glue = bench.settings.glue_crawler, bench.client("glue")
+    if not crawler:
         raise NotTriedError("PIPELINE_GLUE_CRAWLER is not set: batches register partitions themselves")
-    raise NotTriedError("the crawler would start, and each start is paid for")
+    name = f"{crawler}-{bench.nobody}"
+    bench.ask(row, bench.arn("glue", f"crawler/{name}"), lambda: glue.start_crawler(Name=name), MISSING)
+    return f"{crawler}, by way of {crawler}-doctor-…, which is not there; whether {crawler} is was not asked"
 
 
 # --- queues, topic, streams, secret ------------------------------------------------------------------------
 
 
-def _on_queues(operation: str, *expected: str, **arguments: object) -> Try:
-    """One call on each queue."""
+def _on_queues(
+    call: Callable[[Any, str], Mapping[str, Any]],
+    *expected: str,
+    notice: Callable[[Mapping[str, Any]], str] = lambda given: "",
+) -> Try:
+    """One call on each queue, with a client and the queue's url; `notice` reads what it gave."""
 
     def ask(bench: Bench, row: Permission) -> str:
         if not bench.settings.queues:
             raise NotTriedError("PIPELINE_QUEUES is not set: no queue, zones are listed")
-        call, missing, wrong = getattr(bench.client("sqs"), operation), [], []
+        sqs = bench.client("sqs")
+        missing, wrong, noticed = [], [], []
         for pipeline, url in bench.settings.queues.items():
             where = bench.arn("sqs", url.rpartition("/")[2])
             try:
-                answer = bench.ask(row, where, lambda url=url: call(QueueUrl=url, **arguments), *expected, *_NO_QUEUE)
+                answer = bench.ask(row, where, lambda url=url: call(sqs, url), *expected, *_NO_QUEUE)
             except PipelineError as error:
                 wrong.append(error)
                 continue
             if answer.code in _NO_QUEUE:
                 missing.append(f"There is no queue {url} ({pipeline}).")
+            noticed.append(notice(answer.given))
         if missing and row.action == "sqs:ReceiveMessage":
             remedy = "`pipeline-assets deploy aws` makes it; or correct PIPELINE_QUEUES, where others list."
             wrong.append(MissingError(" ".join(missing), remedy=remedy))
@@ -266,9 +277,15 @@ def _on_queues(operation: str, *expected: str, **arguments: object) -> Try:
             raise _together(wrong)
         if len(missing) == len(bench.settings.queues):
             raise NotTriedError("there is no queue")
+        if any(noticed):
+            raise NoticedError(f"{', '.join(filter(None, noticed))}. What to do: docs/deploy.md, section 7.")
         return ", ".join(bench.settings.queues)
 
     return ask
+
+
+def _waiting(given: Mapping[str, Any]) -> str:
+    return f"{given['messages']} messages wait in {given['queue']}" if given.get("messages") else ""
 
 
 def _publish(bench: Bench, row: Permission) -> str:
@@ -333,11 +350,16 @@ TRIES: Mapping[tuple[str, str], Try] = {
     ("glue:StartCrawler", "crawler"): _start_crawler,
     ("sns:Publish", "alerts topic"): _publish,
     ("sqs:ReceiveMessage", "queues"): _on_queues(
-        "receive_message", MaxNumberOfMessages=1, VisibilityTimeout=0, WaitTimeSeconds=0
+        lambda sqs, url: sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=0, WaitTimeSeconds=0
+        )
     ),
     ("sqs:DeleteMessage", "queues"): _on_queues(
-        "delete_message", "ReceiptHandleIsInvalid", "InvalidParameterValue", ReceiptHandle="none"
+        lambda sqs, url: sqs.delete_message(QueueUrl=url, ReceiptHandle="none"),
+        "ReceiptHandleIsInvalid",
+        "InvalidParameterValue",
     ),
+    ("sqs:GetQueueAttributes", "queues"): _on_queues(dead_letters, notice=_waiting),
     ("firehose:PutRecordBatch", "delivery streams"): _deliver,
     ("secretsmanager:GetSecretValue", "secret"): _read_secret,
 }

@@ -48,7 +48,8 @@ PLACES: dict[str, tuple[str, ...]] = {
         f"{_CATALOG}:database/${{GlueDatabaseName}}",
         f"{_CATALOG}:table/${{GlueDatabaseName}}/*",
     ),
-    "crawler": (f"{_CATALOG}:crawler/${{AWS::StackName}}",),
+    # The second is a name that no crawler has: starting one cannot be tried on one that is there.
+    "crawler": (f"{_CATALOG}:crawler/${{AWS::StackName}}", f"{_CATALOG}:crawler/${{AWS::StackName}}-doctor-*"),
     "glue logs": (f"{_LOGS}/aws-glue/*",),
     "delivery logs": (f"{_LOGS}/aws/kinesisfirehose/${{AWS::StackName}}:*",),
     "secret": ("${PipelineSecret}",),
@@ -101,9 +102,8 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("glue:StartCrawler", "pipeline", "crawler", "starts the crawler, where one is set", _CATALOG_CODE),
     Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "operations/alerts.py"),
     Permission("sqs:ReceiveMessage", "pipeline", "queues", "hears of new objects", _NOTIFICATIONS),
-    Permission(
-        "sqs:DeleteMessage", "pipeline", "queues", "takes a message that was heard away", "lake/notifications.py"
-    ),
+    Permission("sqs:DeleteMessage", "pipeline", "queues", "takes a message that was heard away", _NOTIFICATIONS),
+    Permission("sqs:GetQueueAttributes", "pipeline", "queues", "counts dead letters", _NOTIFICATIONS),
     Permission("firehose:PutRecordBatch", "pipeline", "delivery streams", "delivers what the producer tails", "lake/"),
     Permission("secretsmanager:GetSecretValue", "pipeline", "secret", "reads keys and passwords", "secret.py"),
     Permission("s3:GetObject", "glue_job", "data objects", "reads landed objects", _PLACES),

@@ -17,6 +17,11 @@ def sub(text: str) -> dict[str, str]:
     return {"Fn::Sub": text}
 
 
+def bucket_arn(name: str) -> dict[str, str]:
+    """By its name and not by reference: what a bucket waits for may not wait for the bucket."""
+    return sub(f"arn:${{AWS::Partition}}:s3:::${{BucketPrefix}}{name}")
+
+
 def camel(name: str) -> str:
     """A logical id made of a name."""
     return "".join(part.capitalize() for part in re.split(r"[^a-z0-9]", name.lower()))

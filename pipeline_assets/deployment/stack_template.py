@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.deployment.permissions import ROLES
-from pipeline_assets.deployment.stack_roles import camel, role_resource, sub
+from pipeline_assets.deployment.stack_queues import queues
+from pipeline_assets.deployment.stack_roles import bucket_arn, camel, role_resource, sub
 from pipeline_assets.errors import ConfigurationError
 
 ARTIFACTS = "pipeline-artifacts"
@@ -23,8 +24,7 @@ COMPUTE_LOGS = "compute-logs"
 # What the script imports and Glue 5.0 does not have; a test holds the versions against constraints.txt.
 JOB_MODULES = ("duckdb==2.0.0", "dagster-pipes==1.13.27")
 STREAMS = ("customers", "orders")
-_RECEIVES = 5  # times that a message is taken before it goes to the dead-letter queue
-_FORTNIGHT = 14 * 24 * 3600  # seconds, the longest that SQS keeps a message
+_ALARMS = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${AWS::StackName}-*"
 
 _HEADER = """\
 # Made by `python -m pipeline_assets.deployment.stack_template` from infra/buckets.yaml and
@@ -70,7 +70,7 @@ def template(buckets: list[Bucket]) -> dict[str, Any]:
     for bucket in (*buckets, artifacts):
         resources |= _bucket(bucket)
     for pipeline in pipelines:
-        resources |= _queues(str(pipeline), [bucket for bucket in buckets if bucket.pipeline == pipeline])
+        resources |= queues(str(pipeline), [b.name for b in buckets if b.pipeline == pipeline and b.watched])
     resources |= _delivery_streams() | _glue() | _alerts_and_secret()
     for role in ROLES:
         resources |= role_resource(role, [bucket.name for bucket in buckets])
@@ -148,10 +148,6 @@ _CONDITIONS: dict[str, Any] = {
     "HasHostPrincipal": {"Fn::Not": [{"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]}]},
     "HasSnowflake": {"Fn::Not": [{"Fn::Equals": [{"Ref": "SnowflakePrincipalArn"}, ""]}]},
 }
-
-
-def _bucket_arn(name: str) -> dict[str, str]:
-    return sub(f"arn:${{AWS::Partition}}:s3:::${{BucketPrefix}}{name}")
 
 
 def _bucket(bucket: Bucket) -> dict[str, Any]:
@@ -244,50 +240,6 @@ def _lifecycle(bucket: Bucket) -> list[dict[str, Any]]:
     return rules
 
 
-def _queues(pipeline: str, buckets: list[Bucket]) -> dict[str, Any]:
-    queue = f"{camel(pipeline)}Queue"
-    common = {"MessageRetentionPeriod": _FORTNIGHT, "SqsManagedSseEnabled": True}
-    dead_letters = {"Fn::GetAtt": [f"{queue}DeadLetters", "Arn"]}
-    return {
-        f"{queue}DeadLetters": {
-            "Type": "AWS::SQS::Queue",
-            "Properties": {"QueueName": sub(f"${{AWS::StackName}}-{pipeline}-dead-letters"), **common},
-        },
-        queue: {
-            "Type": "AWS::SQS::Queue",
-            "Properties": {
-                "QueueName": sub(f"${{AWS::StackName}}-{pipeline}"),
-                "VisibilityTimeout": 300,
-                "ReceiveMessageWaitTimeSeconds": 5,
-                "RedrivePolicy": {"deadLetterTargetArn": dead_letters, "maxReceiveCount": _RECEIVES},
-                **common,
-            },
-        },
-        f"{queue}Policy": {
-            "Type": "AWS::SQS::QueuePolicy",
-            "Properties": {
-                "Queues": [{"Ref": queue}],
-                "PolicyDocument": {
-                    "Version": "2012-10-17",
-                    "Statement": [
-                        {
-                            "Sid": "OnlyItsBuckets",
-                            "Effect": "Allow",
-                            "Principal": {"Service": "s3.amazonaws.com"},
-                            "Action": "sqs:SendMessage",
-                            "Resource": {"Fn::GetAtt": [queue, "Arn"]},
-                            "Condition": {
-                                "ArnEquals": {"aws:SourceArn": [_bucket_arn(b.name) for b in buckets if b.watched]},
-                                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
-                            },
-                        }
-                    ],
-                },
-            },
-        },
-    }
-
-
 def _delivery_streams() -> dict[str, Any]:
     group = sub("/aws/kinesisfirehose/${AWS::StackName}")
     resources: dict[str, Any] = {
@@ -310,7 +262,7 @@ def _delivery_streams() -> dict[str, Any]:
                 "DeliveryStreamType": "DirectPut",
                 "DeliveryStreamEncryptionConfigurationInput": {"KeyType": "AWS_OWNED_CMK"},
                 "ExtendedS3DestinationConfiguration": {
-                    "BucketARN": _bucket_arn("commerce-stream"),
+                    "BucketARN": bucket_arn("commerce-stream"),
                     "RoleARN": {"Fn::GetAtt": ["FirehoseRole", "Arn"]},
                     "Prefix": f"firehose/{stream}/landing/{hour}",
                     "ErrorOutputPrefix": f"firehose/{stream}/errors/!{{firehose:error-output-type}}/{hour}",
@@ -387,7 +339,31 @@ def _alerts_and_secret() -> dict[str, Any]:
     return {
         "AlertsTopic": {
             "Type": "AWS::SNS::Topic",
+            # Not encrypted by KMS: with Amazon's own key CloudWatch could not publish, and no alert has personal data.
             "Properties": {"TopicName": sub("${AWS::StackName}-alerts")},
+        },
+        # In place of the policy that every topic has, which lets the whole account publish.
+        "AlertsTopicPolicy": {
+            "Type": "AWS::SNS::TopicPolicy",
+            "Properties": {
+                "Topics": [{"Ref": "AlertsTopic"}],
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [
+                        {
+                            "Sid": "AlarmsOfThisStack",
+                            "Effect": "Allow",
+                            "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                            "Action": "sns:Publish",
+                            "Resource": {"Ref": "AlertsTopic"},
+                            "Condition": {
+                                "ArnLike": {"aws:SourceArn": sub(_ALARMS)},
+                                "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}},
+                            },
+                        }
+                    ],
+                },
+            },
         },
         "AlertsByMail": {
             "Type": "AWS::SNS::Subscription",

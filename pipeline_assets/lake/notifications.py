@@ -163,6 +163,23 @@ class Heard:
     events: list[Event] = field(default_factory=list)
 
 
+def dead_letters(client: Any, url: str) -> dict[str, Any]:
+    """Where a queue moves what nobody could read, as `queue`, and how many `messages` wait there; empty without one.
+
+    Raises:
+        ClientError: as the client of SQS does.
+    """
+    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+    policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    if not policy:
+        return {}
+    # SQS has it in the same account and region, whoever made it.
+    queue = policy["deadLetterTargetArn"].rpartition(":")[2]
+    there = f"{url.rpartition('/')[0]}/{queue}"
+    counted = client.get_queue_attributes(QueueUrl=there, AttributeNames=["ApproximateNumberOfMessages"])
+    return {"queue": queue, "messages": int(counted["Attributes"]["ApproximateNumberOfMessages"])}
+
+
 class EventQueue:
     """The queue of one pipeline. `bucket_prefix` goes before every bucket name, as it does in the lake."""
 

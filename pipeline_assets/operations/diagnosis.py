@@ -23,15 +23,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finding:
-    """The outcome of one try; `passed` is None where nothing was tried, and `detail` says why."""
+    """The outcome of one try; `passed` is None where nothing was tried, and `detail` says why.
+
+    `warns` marks what works and shows something that people should see to.
+    """
 
     what: str
     passed: bool | None
     detail: str
+    warns: bool = False
 
 
 class NotTriedError(Exception):
     """Why something cannot be tried, or need not be."""
+
+
+class NoticedError(Exception):
+    """What was seen in passing, where nothing is missing, and what to do about it."""
 
 
 def finding(what: str, attempt: Callable[[], str]) -> Finding:
@@ -40,6 +48,8 @@ def finding(what: str, attempt: Callable[[], str]) -> Finding:
         return Finding(what, True, attempt())
     except NotTriedError as reason:
         return Finding(what, None, str(reason))
+    except NoticedError as notice:
+        return Finding(what, True, str(notice), warns=True)
     except (PipelineError, OSError) as error:
         return Finding(what, False, str(error))
 

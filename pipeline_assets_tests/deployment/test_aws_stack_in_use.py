@@ -118,6 +118,36 @@ def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: D
     assert landed.key in [event.key for event in bell.listen().events]
 
 
+def test_a_dead_letter_rings_the_alarm_and_the_alarm_tells_the_topic(stack: Deployed) -> None:
+    """The emulator measures no queue and takes a measurement for that of every queue: each alarm rings here."""
+    sqs, topic = stack.aws.client("sqs"), stack.environment["PIPELINE_ALERTS_TOPIC_ARN"]
+    dead = {url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"] if url.endswith("-dead-letters")}
+    inbox = sqs.create_queue(QueueName="on-call")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=inbox, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    sqs.set_queue_attributes(QueueUrl=inbox, Attributes={"Policy": policy})
+    subscription = stack.aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+    metric, told = "ApproximateNumberOfMessagesVisible", {}
+
+    def everybody_rang() -> bool:
+        for message in sqs.receive_message(QueueUrl=inbox, MaxNumberOfMessages=10).get("Messages", ()):
+            alarm = json.loads(json.loads(message["Body"])["Message"])
+            told[alarm["AlarmName"]] = alarm
+        return set(told) == dead
+
+    try:
+        cloudwatch = stack.aws.client("cloudwatch")
+        cloudwatch.put_metric_data(Namespace="AWS/SQS", MetricData=[{"MetricName": metric, "Value": 1}])
+        eventually(everybody_rang)
+    finally:
+        stack.aws.client("sns").unsubscribe(SubscriptionArn=subscription)
+        sqs.delete_queue(QueueUrl=inbox)
+    for name, alarm in told.items():
+        assert alarm["NewStateValue"] == "ALARM"
+        assert [dimension["Value"] for dimension in alarm["Trigger"]["Dimensions"]] == [name]
+
+
 class TestThePipelinesRole:
     """It may do what the pipelines do, and nothing beside it."""
 

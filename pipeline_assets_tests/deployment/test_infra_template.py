@@ -87,6 +87,32 @@ def test_a_queue_takes_messages_of_its_own_buckets_in_this_account_only() -> Non
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
+def test_every_dead_letter_queue_has_an_alarm_that_tells_the_topic() -> None:
+    queues = {name for name in MADE["Resources"] if name.endswith("QueueDeadLetters")}
+    redriven = {
+        queue["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]
+        for queue in MADE["Resources"].values()
+        if queue["Type"] == "AWS::SQS::Queue" and "RedrivePolicy" in queue["Properties"]
+    }
+    alarms = [found["Properties"] for found in MADE["Resources"].values() if found["Type"] == "AWS::CloudWatch::Alarm"]
+    watched = {alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0] for alarm in alarms}
+    assert queues == redriven == watched
+    assert len(queues) == len(alarms) == 5
+    for alarm in alarms:
+        assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+        assert alarm["AlarmActions"] == [{"Ref": "AlertsTopic"}]
+
+
+def test_of_services_only_the_alarms_of_this_stack_may_publish_alerts() -> None:
+    (statement,) = MADE["Resources"]["AlertsTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert (statement["Action"], statement["Resource"]) == ("sns:Publish", {"Ref": "AlertsTopic"})
+    assert statement["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"].endswith(":alarm:${AWS::StackName}-*")
+    # A key of KMS would have to let CloudWatch use it, which Amazon's own does not.
+    assert "KmsMasterKeyId" not in MADE["Resources"]["AlertsTopic"]["Properties"]
+
+
 def test_the_secret_has_no_value() -> None:
     assert not {"SecretString", "GenerateSecretString"} & set(MADE["Resources"]["PipelineSecret"]["Properties"])
 
@@ -108,7 +134,8 @@ def test_the_job_gets_the_versions_that_we_test_with() -> None:
 
 def test_a_sixth_pipeline_is_an_entry_of_the_list() -> None:
     made = template([*data_buckets(), Bucket("weather-landing", "weather", ("in/",))])
-    assert {"WeatherLandingBucket", "WeatherQueue", "WeatherQueueDeadLetters"} <= set(made["Resources"])
+    queues = {"WeatherQueue", "WeatherQueueDeadLetters", "WeatherQueueDeadLettersAlarm"}
+    assert {"WeatherLandingBucket", *queues} <= set(made["Resources"])
     assert "WeatherQueue" in made["Outputs"]
     assert "weather-landing" in json.dumps(made["Resources"]["PipelineRole"])
 
