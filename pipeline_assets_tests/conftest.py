@@ -11,7 +11,6 @@ from pipeline_assets_tests.bookings_lake import BookingsLake
 from pipeline_assets_tests.moto_aws import KEYS, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
 
-
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")
 
