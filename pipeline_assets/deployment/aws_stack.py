@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.aws import Aws, aws_errors
 from pipeline_assets.deployment import glue_artifacts
 from pipeline_assets.deployment.change_sets import Stack
-from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, STREAMS, data_buckets, infra_root
+from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, data_buckets, infra_root
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 
@@ -54,8 +54,10 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
             say(f"# dry run: nothing was changed in {settings.aws_region}")
         return
     glue_artifacts.upload(s3, bucket, files, keys)
-    for name, value in environment(settings, stack.outputs()).items():
+    outputs = stack.outputs()
+    for name, value in environment(settings, outputs).items():
         say(f"{name}={shlex.quote(value)}")
+    say(f"# the machines that run the pipelines take the role {outputs['PipelineRoleArn']}")
 
 
 def remove(settings: Settings, *, say: Say) -> None:
@@ -111,13 +113,12 @@ def parameters(settings: Settings) -> dict[str, str]:
 
 
 def environment(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
-    """What the machines of the platform need to know of the stack."""
+    """What the machines of the platform need to know of the stack: variables that something reads, and no others."""
     queues = {
         pipeline: outputs[f"{pipeline.capitalize()}Queue"]
         for pipeline in dict.fromkeys(bucket.pipeline for bucket in data_buckets() if bucket.watched)
         if pipeline in pipelines()  # the stack is ready for those to come, the platform is not
     }
-    streams = {stream: outputs[f"{stream.capitalize()}Stream"] for stream in STREAMS}
     found = {
         "PIPELINE_PROFILE": "aws",
         "PIPELINE_AWS_REGION": settings.aws_region,
@@ -128,11 +129,9 @@ def environment(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str
         "PIPELINE_GLUE_DATABASE": outputs["GlueDatabase"],
         "PIPELINE_GLUE_CRAWLER": outputs.get("Crawler", ""),
         "PIPELINE_QUEUES": json.dumps(queues),
-        "PIPELINE_DELIVERY_STREAMS": json.dumps(streams),
         "PIPELINE_ALERTS_TOPIC_ARN": outputs["AlertsTopicArn"],
         "PIPELINE_SECRET_ID": outputs["SecretId"],
         "PIPELINE_SNOWFLAKE_STORAGE_ROLE_ARN": outputs["SnowflakeRoleArn"],
-        "PIPELINE_ROLE_ARN": outputs["PipelineRoleArn"],
         "DAGSTER_COMPUTE_LOGS_BUCKET": outputs["ArtifactsBucket"],
         "DAGSTER_COMPUTE_LOGS_PREFIX": COMPUTE_LOGS,
     }

@@ -78,6 +78,11 @@ class MiniStack:
         """The plain file of an object."""
         return self.objects / ACCOUNT / bucket / key
 
+    def outputs(self, stack: str = "pipeline-assets") -> dict[str, str]:
+        """What a stack says of itself."""
+        (found,) = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        return {output["OutputKey"]: output["OutputValue"] for output in found["Outputs"]}
+
     def reset(self) -> None:
         """Forget everything; about a hundred times quicker than a new process."""
         request = urllib.request.Request(f"{self.url}/_ministack/reset", method="POST")

@@ -15,7 +15,7 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.deployment import aws_stack, change_sets, glue_artifacts
 from pipeline_assets.deployment.aws_stack import deploy, remove
 from pipeline_assets.deployment.change_sets import Stack
-from pipeline_assets.deployment.stack_template import ARTIFACTS, data_buckets
+from pipeline_assets.deployment.stack_template import ARTIFACTS, data_buckets, infra_root
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
@@ -77,7 +77,8 @@ ALL_BUCKETS = {f"acme-{name}" for name in (*(bucket.name for bucket in data_buck
 
 class TestDeploying:
     def test_it_makes_everything_and_prints_the_environment(self, aws: MiniStack, settings: Settings) -> None:
-        found = printed_environment(deployed(settings))
+        said = deployed(settings)
+        found, role = printed_environment(said), aws.outputs()["PipelineRoleArn"]
         assert stack_of(aws)["StackStatus"] == "CREATE_COMPLETE"
         assert buckets_of(aws) == ALL_BUCKETS
         queues = json.loads(found["PIPELINE_QUEUES"])
@@ -90,7 +91,8 @@ class TestDeploying:
         assert (job["Command"]["Name"], job["GlueVersion"]) == ("glueetl", "5.0")
         assert aws.client("glue").get_database(Name=found["PIPELINE_GLUE_DATABASE"])
         assert aws.client("sns").get_topic_attributes(TopicArn=found["PIPELINE_ALERTS_TOPIC_ARN"])
-        assert aws.client("iam").get_role(RoleName=found["PIPELINE_ROLE_ARN"].rpartition("/")[2])
+        assert aws.client("iam").get_role(RoleName=role.rpartition("/")[2])
+        assert said[-1] == f"# the machines that run the pipelines take the role {role}"
         assert aws.client("secretsmanager").describe_secret(SecretId=found["PIPELINE_SECRET_ID"])
         block = aws.client("s3").get_public_access_block(Bucket="acme-lz-snowflake")["PublicAccessBlockConfiguration"]
         assert set(block.values()) == {True}
@@ -98,8 +100,13 @@ class TestDeploying:
     def test_what_it_prints_is_read_by_a_shell_and_by_the_settings(
         self, aws: MiniStack, settings: Settings, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, value in printed_environment(deployed(settings)).items():
+        printed = printed_environment(deployed(settings))
+        for name, value in printed.items():
             monkeypatch.setenv(name, value)
+        ours = {name.removeprefix("PIPELINE_").lower() for name in printed if name.startswith("PIPELINE_")}
+        assert ours <= set(Settings.model_fields)
+        instance = (infra_root() / "dagster.yaml").read_text(encoding="utf-8")
+        assert [name for name in printed if not name.startswith("PIPELINE_") and name not in instance] == []
         monkeypatch.setenv("PIPELINE_AWS_ENDPOINT_URL", aws.url)  # the secret that they name is read there
         again = load_settings()
         assert (again.profile, again.glue_job, again.artifacts_bucket) == (

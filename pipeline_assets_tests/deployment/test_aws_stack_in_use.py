@@ -37,6 +37,11 @@ class Deployed:
     aws: MiniStack
     environment: dict[str, str]
 
+    @property
+    def role_arn(self) -> str:
+        """The role of the pipelines."""
+        return self.aws.outputs()["PipelineRoleArn"]
+
     def bell(self, pipeline: str) -> EventQueue:
         url = self.aws.client("sqs").get_queue_url(QueueName=f"pipeline-assets-{pipeline}")["QueueUrl"]
         return EventQueue(Aws(REGION, self.aws.url), url, PREFIX)
@@ -44,9 +49,7 @@ class Deployed:
     def credentials(self) -> dict[str, str]:
         """Those of the pipelines' role."""
         sts = self.aws.client("sts")
-        return sts.assume_role(RoleArn=self.environment["PIPELINE_ROLE_ARN"], RoleSessionName="pipelines")[
-            "Credentials"
-        ]
+        return sts.assume_role(RoleArn=self.role_arn, RoleSessionName="pipelines")["Credentials"]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def stack() -> Iterator[Deployed]:
         # The emulator asks for an action that AWS does not have; there, sqs:DeleteMessage covers batches.
         allow = {"Effect": "Allow", "Action": "sqs:DeleteMessageBatch", "Resource": "*"}
         aws.client("iam").put_role_policy(
-            RoleName=deployed.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2],
+            RoleName=deployed.role_arn.rpartition("/")[2],
             PolicyName="emulator",
             PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [allow]}),
         )
@@ -105,7 +108,7 @@ def test_an_object_in_a_watched_prefix_rings_the_bell_of_its_pipeline_only(as_pi
 
 @pytest.mark.parametrize("stream", ["customers", "orders"])
 def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: Deployed, stream: str) -> None:
-    name = json.loads(as_pipelines.environment["PIPELINE_DELIVERY_STREAMS"])[stream]
+    name = as_pipelines.aws.outputs()[f"{stream.capitalize()}Stream"]
     firehose = Aws(REGION, as_pipelines.aws.url).client("firehose")
     before = datetime.now(UTC)
     answer = firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": b"1|a\n"}])
@@ -189,7 +192,7 @@ class TestThePipelinesRole:
     def test_a_permission_that_is_taken_away_is_missed_and_named(
         self, stack: Deployed, as_pipelines: Deployed, tmp_path: Path
     ) -> None:
-        iam, role = stack.aws.client("iam"), stack.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2]
+        iam, role = stack.aws.client("iam"), stack.role_arn.rpartition("/")[2]
         document = iam.get_role_policy(RoleName=role, PolicyName="needed")["PolicyDocument"]
         less = json.loads(json.dumps(document))
         for statement in less["Statement"]:
@@ -235,7 +238,7 @@ class TestThePipelinesRole:
 def test_whoever_may_not_deploy_is_told_which_permission_is_missing_and_where(
     stack: Deployed, as_pipelines: Deployed, may: list[str], misses: str
 ) -> None:
-    iam, role = stack.aws.client("iam"), stack.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2]
+    iam, role = stack.aws.client("iam"), stack.role_arn.rpartition("/")[2]
     allow = {"Effect": "Allow", "Action": [f"cloudformation:{name}" for name in may], "Resource": "*"}
     if may:
         document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})

@@ -39,10 +39,11 @@ class Deployed:
     aws: MiniStack
     environment: dict[str, str]
     policy: dict[str, Any]
+    role_arn: str
 
     @property
     def role(self) -> str:
-        return self.environment["PIPELINE_ROLE_ARN"].rpartition("/")[2]
+        return self.role_arn.rpartition("/")[2]
 
     def settings(self, **changes: object) -> Settings:
         given = {"aws_endpoint_url": self.aws.url, "s3_endpoint_url": self.aws.url, **self.of_the_stack()}
@@ -96,7 +97,7 @@ def stack() -> Iterator[Deployed]:
                 aws.client("glue").create_table(
                     DatabaseName=environment["PIPELINE_GLUE_DATABASE"], TableInput={"Name": table.contract.name}
                 )
-        role = environment["PIPELINE_ROLE_ARN"]
+        role = aws.outputs()["PipelineRoleArn"]
         found = aws.client("iam").get_role_policy(RoleName=role.rpartition("/")[2], PolicyName="needed")
         secret = aws.client("secretsmanager").describe_secret(SecretId=environment["PIPELINE_SECRET_ID"])["ARN"]
         keys = aws.client("sts").assume_role(RoleArn=role, RoleSessionName="pipelines")["Credentials"]
@@ -108,7 +109,7 @@ def stack() -> Iterator[Deployed]:
         policy = policy.replace(":crawler/", ":table/")  # what the emulator takes the name of a crawler for
         for url in json.loads(environment["PIPELINE_QUEUES"]).values():  # S3 rings itself when it is told of a queue
             aws.client("sqs").purge_queue(QueueUrl=url)
-        deployed = Deployed(aws, environment, json.loads(policy))
+        deployed = Deployed(aws, environment, json.loads(policy), role)
         deployed.put(deployed.policy)
         yield deployed
 
@@ -232,7 +233,7 @@ def test_no_crawler_is_started(stack: Deployed) -> None:
     glue, name = stack.aws.client("glue"), stack.environment["PIPELINE_STACK_NAME"]
     glue.create_crawler(
         Name=name,
-        Role=stack.environment["PIPELINE_ROLE_ARN"],
+        Role=stack.role_arn,
         DatabaseName="x",
         Targets={"S3Targets": [{"Path": "s3://a/"}]},
     )
