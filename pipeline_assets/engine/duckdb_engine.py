@@ -84,7 +84,7 @@ class DuckDBSession:
         entry = self._inputs[name] = Input(name, contract, reader(self._connection, self._scratch))
         entry.reader.read(entry, list(files))
         self._reject(entry)
-        self._set_lists(entry)
+        self._set_lists(entry, files)
         self._show(entry)
 
     def _reject(self, entry: Input) -> None:
@@ -108,7 +108,12 @@ class DuckDBSession:
             entry.outcomes[index].quarantined = entry.outcomes[index].read
             entry.left_out.add(index)
 
-    def _set_lists(self, entry: Input) -> None:
+    def _set_lists(self, entry: Input, given: Sequence[SourceFile]) -> None:
+        # Readers put files into groups; what wins must not depend on that, nor differ from the other engines.
+        turns = {id(file): turn for turn, file in enumerate(sorted(given, key=lambda file: not file.waiting))}
+        self._connection.execute(
+            f"SET VARIABLE {entry.name}__turns = ?::INTEGER[]", [[turns[id(file)] for file in entry.files]]
+        )
         self._connection.execute(
             f"SET VARIABLE {entry.name}__uris = ?::VARCHAR[]", [[file.landed.uri for file in entry.files]]
         )
@@ -180,7 +185,7 @@ class DuckDBSession:
             f"SEMI JOIN (SELECT {key} FROM {entry.name} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
             # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
             f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY _SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, "
-            f"_IS_NEW DESC, _ID DESC) > 1",
+            f"_IS_NEW DESC, list_extract(getvariable('{entry.name}__turns'), _FILE + 1) DESC, _ID DESC) > 1",
         )
         for file, losers in self._connection.execute(
             f"SELECT _FILE, COUNT(*) FROM {entry.name}__aside WHERE _RULE IS NULL AND _FILE IS NOT NULL GROUP BY _FILE"

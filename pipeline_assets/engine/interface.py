@@ -166,7 +166,9 @@ class Session(Protocol):
     def settle(self, name: str) -> None:
         """Set rows with an unknown reference aside; of several versions of a key keep the newest.
 
-        Inputs that others refer to are settled first.
+        Newest by modification time, then uri; then new rows before known ones, and of new rows those of fresh files
+        before those that waited, then by their place in the list of files and in the file. Inputs that others refer to
+        are settled first.
         """
 
     def new_rows(self, name: str) -> int:

@@ -45,6 +45,14 @@ class Input:
                 if name in fact:
                     outcome[name] = fact[name]
 
+    @property
+    def has_bad(self) -> bool:
+        """Whether there is a bad record to tell of: of files that are left out, only those with too many have some."""
+        return any(
+            "too_many" in outcome or (outcome["quarantined"] > 0 and file not in self.left_out)
+            for file, outcome in self.outcomes.items()
+        )
+
     def elements(self, relation: str, kept: Sequence[str]) -> str:
         """One row per element of the lists: its texts, `_POSITION` from 1, `_RESCUED`, `_MISTYPED`, `kept`."""
         assert self.items is not None

@@ -23,21 +23,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine import parts, pieces, places, spark_tasks
+from pipeline_assets.engine import pieces, places, spark_tasks
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.plan import spark_type
 from pipeline_assets.engine.spark_input import WHOLE, Input
-from pipeline_assets.engine.spark_state import State
-from pipeline_assets.errors import ObjectChangedError
+from pipeline_assets.engine.spark_reading import Reading
+from pipeline_assets.engine.spark_state import State, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
 _IDENTITY = "_FILE, _PIECE, _RECORD"
-_BUNDLE_BYTES = 64 << 20  # landed bytes that one task reads, when they lie in many small files
-_BUNDLE_FILES = 200
+_FEW_BYTES = 4 << 20  # landed bytes that are read, validated and joined by one task sooner than by many
 _TOLD_AT_ONCE = 200_000  # records of a piece whose bad ones one task tells of
 _FOUND = "_FILE int, _PIECE int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
 # Beside dynamic settings that Glue or a cluster brings along, results must not depend on them.
@@ -65,7 +63,9 @@ class Job:
         self._scratch = scratch  # where tasks have their temporary files; the system's place when None
         self._policy = policy
         self._part_bytes = part_bytes
+        self._reading = Reading(spark, self._state, part_bytes, scratch)
         self._inputs: dict[str, Input] = {}
+        self._landed_bytes = 0
         for name, value in SETTINGS.items():
             spark.conf.set(name, value)
 
@@ -76,6 +76,11 @@ class Job:
             By `settle` and `write` steps: `inputs` (what became of each file) and `writes` (their files).
         """
         answer: dict[str, Any] = {"inputs": {}, "writes": {}}
+        self._landed_bytes += sum(
+            file["piece"]["size"] for step in steps if step["do"] == "read" for file in step["files"]
+        )
+        if self._landed_bytes > min(_FEW_BYTES, self._part_bytes):
+            self._state.expect_many()
         for number, step in enumerate(steps, 1):
             started = time.monotonic()
             match step["do"]:
@@ -105,115 +110,61 @@ class Job:
     def _read(self, step: Mapping[str, Any]) -> None:
         entry = Input(step)
         self._inputs[entry.name] = entry
-        first = self._take(entry, list(entry.pieces.values()), "first")
-        facts = self._facts(first)
+        first = self._blamed(entry, self._reading.take(entry, list(entry.pieces.values()), "first"))
+        facts, counts = self._looked_over(first)
         if irregular := {fact["file"] for fact in facts if fact.get("irregular")}:
             whole = [replace(entry.pieces[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
-            repeated = self._take(entry, whole, "again")
-            facts = [fact for fact in facts if fact["file"] not in irregular] + self._facts(repeated)
-            first = first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated)
+            repeated = self._blamed(entry, self._reading.take(entry, whole, "again"))
+            facts_again, counts_again = self._looked_over(repeated)
+            facts = [fact for fact in facts if fact["file"] not in irregular] + facts_again
+            counts |= counts_again
+            first = self._state.together(first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated))
         entry.note(facts)
-        first.where("_FACT IS NULL").createOrReplaceTempView(f"{entry.name}__rows")
-        if entry.items:
-            self._blame_records(entry)
-        self._reject(entry)
+        first.where("_FACT IS NULL").createOrReplaceTempView(entry.rows)
+        self._reject(entry, counts)
         self._show(entry)
 
-    def _take(self, entry: Input, whole: Sequence[Piece], name: str) -> DataFrame:
-        """Files as rows: typed columns, `_FAULT` (0 is malformed), and the facts. They are read once."""
-        where = self._state.place(entry.name, name)
-        if self._state.has(where):
-            return self._state.rows(where)
-        taken = self._parted(entry, whole)
-        entry.parts.update({(piece.file, piece.number): piece for piece in taken})
-        contract, schema, within = entry.contract, pieces.text_schema(entry.contract), self._scratch
+    def _looked_over(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
+        """The facts, and by file how many records there are and how many of them are bad."""
+        from pyspark.sql import functions as f
 
-        def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for piece in spark_tasks.pieces_in(batches):
-                with places.scratch_folder(within) as scratch:
-                    try:
-                        path, _ = spark_tasks.local(piece, contract.form, scratch)
-                    except ObjectChangedError:
-                        yield pieces.fact_row(piece, schema, changed=True)
-                        continue
-                    yield from pieces.read(contract, piece, path, scratch)
+        facts, counts = [], {}
+        counted = rows.groupBy("_FILE", "_FACT").agg(f.count("*"), f.count("_FAULT"))
+        for file, fact, records, bad in counted.collect():
+            if fact is None:
+                counts[file] = (records, bad)
+            else:
+                facts.append(json.loads(fact))
+        return facts, counts
 
-        texts = self._bundles(taken).mapInArrow(task, _spark_schema(schema))
-        texts.createOrReplaceTempView("RAW")
-        return self._state.rows(where, self._state.keep(self._spark.sql(entry.validate), where))
-
-    def _parted(self, entry: Input, whole: Sequence[Piece]) -> list[Piece]:
-        """Large files in parts, others as they are."""
-        form, within = entry.contract.form, self._scratch
-        large = [p for p in whole if p.size > 2 * self._part_bytes and not p.tolerant and not p.waiting]
-        if not large:
-            return list(whole)
-
-        def can_be_parted(piece: Piece) -> bool:
-            with places.scratch_folder(within) as scratch:
-                return parts.can_be_parted(form, piece, scratch)
-
-        context = self._spark.sparkContext
-        fit = context.parallelize(large, len(large)).map(can_be_parted).collect()
-        chosen = {piece.file: piece for piece, fits in zip(large, fit, strict=True) if fits}
-        cut = [
-            replace(piece, number=number, start=start, end=end)
-            for piece in chosen.values()
-            for number, (start, end) in enumerate(parts.ranges(piece.size, self._part_bytes))
-        ]
-        tallies = context.parallelize(cut, len(cut)).map(parts.tally).collect() if cut else []
-        found = [piece for piece in whole if piece.file not in chosen]
-        for file in chosen:
-            mine = [(piece, tally) for piece, tally in zip(cut, tallies, strict=True) if piece.file == file]
-            found += parts.placed([piece for piece, _ in mine], [tally for _, tally in mine], form)
-        return found
-
-    def _bundles(self, wanted: Sequence[Piece]) -> DataFrame:
-        """One row per piece, one partition per task."""
-        bundles: list[list[tuple[str]]] = []
-        room = files = 0
-        for piece in wanted:
-            size = (piece.end - piece.start) if piece.is_part else piece.size
-            if not bundles or size > room or files >= _BUNDLE_FILES:
-                bundles.append([])
-                room, files = _BUNDLE_BYTES, 0
-            bundles[-1].append((piece.dump(),))
-            room, files = room - size, files + 1
-        rdd = self._spark.sparkContext.parallelize(bundles, max(1, len(bundles))).flatMap(lambda bundle: bundle)
-        return self._spark.createDataFrame(rdd, "piece string")
-
-    def _facts(self, rows: DataFrame) -> list[dict[str, Any]]:
-        return [json.loads(row[0]) for row in rows.where("_FACT IS NOT NULL").select("_FACT").collect()]
-
-    def _blame_records(self, entry: Input) -> None:
+    def _blamed(self, entry: Input, rows: DataFrame) -> DataFrame:
         """The first bad element of a record's list makes the record bad."""
-        items = entry.step["items"]
-        self._spark.sql(entry.elements(f"{entry.name}__rows", ["_FILE", "_PIECE", "_RECORD"])).createOrReplaceTempView(
-            "RAW"
-        )
-        self._spark.sql(items["validate"]).createOrReplaceTempView(f"{entry.name}__elements")
+        if not entry.items:
+            return rows
+        items, name = entry.step["items"], entry.name
+        rows.createOrReplaceTempView(f"{name}__taken")
+        self._spark.sql(entry.elements(f"{name}__taken", ["_FILE", "_PIECE", "_RECORD"])).createOrReplaceTempView("RAW")
+        self._spark.sql(items["validate"]).createOrReplaceTempView(f"{name}__elements")
         blamed = self._spark.sql(
             f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
-            f"FROM {entry.name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
+            f"FROM {name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
         )
-        self._kept(blamed, entry, "items").createOrReplaceTempView(f"{entry.name}__blamed")
+        self._kept(blamed, entry, "items").createOrReplaceTempView(f"{name}__blamed")
         blamed = self._spark.sql(
             f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
             f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
-            f"FROM {entry.name}__rows AS r LEFT JOIN {entry.name}__blamed AS b "
+            f"FROM {name}__taken AS r LEFT JOIN {name}__blamed AS b "
             "ON b._FILE = r._FILE AND b._PIECE = r._PIECE AND b._RECORD = r._RECORD"
         )
-        entry.rows = f"{entry.name}__rows_blamed"
-        blamed.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT").createOrReplaceTempView(entry.rows)
+        return blamed.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
 
-    def _reject(self, entry: Input) -> None:
+    def _reject(self, entry: Input, counts: Mapping[int, tuple[int, int]]) -> None:
         """Count records and leave the rows of files out that are bad as a whole."""
-        counts = self._spark.sql(f"SELECT _FILE, COUNT(*), COUNT(_FAULT) FROM {entry.rows} GROUP BY _FILE").collect()
-        for file, rows, bad in counts:
+        for file, (records, bad) in counts.items():
             outcome = entry.outcomes[file]
             if "rejection" in outcome:
                 continue  # rows that were read before the file turned out to be unreadable
-            outcome["read"], outcome["quarantined"] = rows, bad
+            outcome["read"], outcome["quarantined"] = records, bad
         for file, outcome in entry.outcomes.items():
             waiting = entry.pieces[file].waiting
             if waiting and outcome["read"] != waiting:
@@ -232,27 +183,31 @@ class Job:
 
     def _show(self, entry: Input) -> None:
         """(Re)define the relations that SELECTs see."""
+        from pyspark.sql import functions as f
+
         name, contract = entry.name, entry.contract
         columns = ", ".join(contract.column_names)
         listed = ", _ITEMS, _ITEMS_RESCUED, _ITEMS_MISTYPED" if entry.items else ""
         nothing = ", NULL, NULL, NULL" if entry.items else ""
-        landed = [(file, uri, modified) for file, (uri, modified) in enumerate(entry.landed)]
-        self._spark.createDataFrame(landed, "_FILE int, _URI string, _AT string").createOrReplaceTempView(
-            f"{name}__landed"
+        uris, times = (texts(column) for column in zip(*entry.landed, strict=True)) if entry.landed else [texts([])] * 2
+        landed = self._spark.table(entry.rows).withColumns(
+            {
+                "_SOURCE_URI": f.element_at(uris, f.col("_FILE") + 1),
+                "_SOURCE_MODIFIED_AT": f.element_at(times.cast("array<timestamp_ntz>"), f.col("_FILE") + 1),
+            }
         )
-        without = f" AND r._FILE NOT IN ({_listed(entry.left_out)})" if entry.left_out else ""
+        landed.createOrReplaceTempView(f"{name}__landed")
+        without = f" AND _FILE NOT IN ({_listed(entry.left_out)})" if entry.left_out else ""
         rows = (
-            f"SELECT /*+ BROADCAST(l) */ {', '.join('r.' + column for column in contract.column_names)}, "
-            "l._URI AS _SOURCE_URI, CAST(l._AT AS TIMESTAMP_NTZ) AS _SOURCE_MODIFIED_AT, "
-            f"r._RESCUED, TRUE AS _IS_NEW, r._FILE, r._PIECE, r._RECORD{listed} FROM {entry.rows} AS r "
-            f"JOIN {name}__landed AS l ON l._FILE = r._FILE WHERE r._FAULT IS NULL{without}"
+            f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
+            f"_FILE, _PIECE, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{without}"
         )
         if entry.known:
             rows += (
                 f" UNION ALL SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, FALSE, "
                 f"CAST(NULL AS INT), CAST(NULL AS INT), MONOTONICALLY_INCREASING_ID(){nothing} FROM ({entry.known})"
             )
-        self._present(entry, self._spark.sql(rows))
+        self._present(entry, self._state.together(self._spark.sql(rows)))
 
     def _present(self, entry: Input, rows: DataFrame) -> None:
         name, hidden = entry.name, ["_FILE", "_PIECE", "_RECORD"]
@@ -282,7 +237,11 @@ class Job:
         rank = "1"
         if key:
             # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
-            newest = "_SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, _IS_NEW DESC, _FILE DESC, _PIECE DESC, _RECORD DESC"
+            waiting = _listed(file for file, piece in entry.pieces.items() if piece.waiting)
+            newest = (
+                f"_SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, _IS_NEW DESC, _FILE IN ({waiting}), _FILE DESC, "
+                "_PIECE DESC, _RECORD DESC"
+            )
             rank = f"ROW_NUMBER() OVER (PARTITION BY {key}, _RULE IS NULL ORDER BY {newest})"
         judged = self._spark.sql(
             f"SELECT *, {rank} AS _RANK FROM (SELECT b.*, {orphan} AS _RULE FROM {name}__all AS b {' '.join(joins)})"
@@ -297,7 +256,7 @@ class Job:
             outcome = entry.outcomes[file]
             outcome["quarantined"] += orphans
             outcome["superseded"], outcome["left"] = superseded, left
-        bad = self._state.keep(self._find_bad(entry), self._state.place(entry.name, "bad"))
+        bad = self._state.keep(self._find_bad(entry), self._state.place(name, "bad")) if entry.has_bad else []
         return {
             "outcomes": [entry.outcomes[file] for file in sorted(entry.outcomes)],
             "new_rows": sum(outcome.get("left", 0) for outcome in entry.outcomes.values()),
@@ -323,9 +282,10 @@ class Job:
                 f"(PARTITION BY _FILE ORDER BY _PIECE, _RECORD) AS _NUMBER FROM {entry.rows} "
                 f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
             )
+        self._state.together(self._spark.sql(found)).createOrReplaceTempView(f"{entry.name}__bad")
         wanted = self._spark.sql(
             "SELECT _FILE, _PIECE, COLLECT_LIST(NAMED_STRUCT('record', _RECORD, 'rule', _RULE, 'position', _POSITION)) "
-            f"AS _WANTED FROM ({found}) GROUP BY _FILE, _PIECE, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
+            f"AS _WANTED FROM {entry.name}__bad GROUP BY _FILE, _PIECE, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
         )
         contract, known, within = entry.contract, self._known_parts(entry), self._scratch
 
@@ -339,7 +299,7 @@ class Job:
     def _known_parts(self, entry: Input) -> dict[tuple[int, int], Piece]:
         """Every piece that was read; a job that took over what was read has to cut the files once more."""
         if all(number == WHOLE for _, number in entry.parts):
-            cut = self._parted(entry, list(entry.pieces.values()))
+            cut = self._reading.parted(entry, list(entry.pieces.values()))
             entry.parts.update({(piece.file, piece.number): piece for piece in cut})
         for file, piece in entry.pieces.items():
             entry.parts.setdefault((file, WHOLE), replace(piece, number=WHOLE, tolerant=True))
@@ -373,16 +333,11 @@ class Job:
 
     def _kept(self, rows: DataFrame, entry: Input, name: str) -> DataFrame:
         """The same rows, computed once."""
-        where = self._state.place(entry.name, name)
-        return self._state.rows(where, self._state.keep(rows, where))
+        return self._state.kept(rows, self._state.place(entry.name, name))
 
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(str(number) for number in sorted(numbers)) or "-1"
-
-
-def _spark_schema(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name} {spark_type(field.type)}" for field in schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +19,35 @@ from pipeline_assets.errors import ObjectChangedError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 _NOTE = "kept.json"
+_FEW_ROWS = 50_000  # of a table beside the landed files
+# What is in one partition is joined there; a broadcast would be a job of its own.
+_FOR_FEW_ROWS = {"spark.sql.autoBroadcastJoinThreshold": "-1", "spark.sql.shuffle.partitions": "1"}
 
 
 class State:
-    """What is kept below a folder, a path or s3://bucket/prefix."""
+    """What is kept below a folder, a path or s3://bucket/prefix.
+
+    While rows are `few` they are read back as one partition. Spark then has nothing to shuffle or broadcast, so that a
+    result costs one Spark job instead of one for each aggregation and join in it.
+    """
 
     def __init__(self, spark: SparkSession, folder: str) -> None:
         self._spark = spark
         self._folder = folder
+        self._few = True
+        self._usual = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
+        for name, value in _FOR_FEW_ROWS.items():
+            spark.conf.set(name, value)
+
+    def expect_many(self) -> None:
+        """Rows that are kept or read from now on have as many partitions as they come in."""
+        self._few = False
+        for name, value in self._usual.items():
+            self._spark.conf.set(name, value)
 
     def place(self, *names: str) -> str:
         """Where rows of some name are kept."""
@@ -50,28 +68,34 @@ class State:
         places.write_text(json.dumps(note), places.joined(where, _NOTE))
         return written
 
-    def has(self, where: str) -> bool:
-        """Whether an earlier attempt has kept these rows, and they are there still; a job on a disk has none."""
-        note = self._note(where) if places.is_s3(where) else None
-        return note is not None and all(map(places.exists, note["files"]))
+    def kept(self, rows: DataFrame, where: str) -> DataFrame:
+        """The same rows, computed once."""
+        return self._rows(where, self.keep(rows, where), rows.schema)
 
-    def rows(self, where: str, files: list[str] | None = None) -> DataFrame:
-        """Rows that were kept; `files` are those that `keep` returned, if it was this attempt that did."""
-        if not places.is_s3(where):
-            return self._spark.read.parquet(_escaped(where))
+    def found(self, where: str) -> DataFrame | None:
+        """Rows that an earlier attempt has kept, if they are there still; a job on a disk has none."""
+        note = self._note(where) if places.is_s3(where) else None
+        if note is None or not all(map(places.exists, note["files"])):
+            return None
         from pyspark.sql.types import StructType
 
-        note = self._note(where)
-        assert note is not None, f"{where} was not kept"
-        return self._read(files or note["files"], StructType.fromJson(json.loads(note["schema"])))
+        return self._rows(where, note["files"], StructType.fromJson(json.loads(note["schema"])))
 
     def table(self, where: str) -> DataFrame:
         """The rows of one Parquet file."""
-        if not places.is_s3(where):
-            return self._spark.read.parquet(_escaped(where))
+        import pyarrow.parquet as pq
+        from pyspark.sql.pandas.types import from_arrow_schema
+
         with places.scratch_folder() as scratch:
-            schema = _schema_of(str(places.fetch(where, scratch)))
-        return self._read([where], schema)
+            about = pq.ParquetFile(places.fetch(where, scratch))
+            if about.metadata.num_rows > _FEW_ROWS:
+                self.expect_many()
+            schema = from_arrow_schema(about.schema_arrow, prefer_timestamp_ntz=True)
+        return self._rows(where, [where], schema)
+
+    def together(self, rows: DataFrame) -> DataFrame:
+        """Rows in one partition, if they are few."""
+        return rows.coalesce(1) if self._few else rows
 
     def _note(self, where: str) -> dict[str, Any] | None:
         try:
@@ -79,17 +103,35 @@ class State:
         except ObjectChangedError:
             return None
 
-    def _read(self, files: list[str], schema: Any) -> DataFrame:
+    def _rows(self, where: str, files: list[str], schema: StructType) -> DataFrame:
+        """Rows of a known schema; Spark would start a job to look it up in the files."""
+        if not places.is_s3(where):
+            return self.together(self._spark.read.schema(schema).parquet(_escaped(where)))
+
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             import pyarrow.parquet as pq
 
             for batch in batches:
-                for where in batch.column("place").to_pylist():
+                for place in batch.column("place").to_pylist():
                     with places.scratch_folder() as scratch:
-                        yield from pq.ParquetFile(places.fetch(where, scratch)).iter_batches()
+                        yield from pq.ParquetFile(places.fetch(place, scratch)).iter_batches()
 
-        listed = self._spark.sparkContext.parallelize([(where,) for where in files], max(1, len(files)))
-        return self._spark.createDataFrame(listed, "place string").mapInArrow(task, schema)
+        return self.together(inline(self._spark, files, "place").mapInArrow(task, schema))
+
+
+def texts(values: Sequence[str]) -> Column:
+    """A list of texts as a constant of Spark's SQL, however many they are and whatever is in them."""
+    from pyspark.sql import functions as f
+
+    return f.from_json(f.lit(json.dumps(list(values))), "array<string>")
+
+
+def inline(spark: SparkSession, values: Sequence[str], name: str) -> DataFrame:
+    """One row for each of some texts, each row a partition; they travel in the plan, by no Spark job of their own."""
+    from pyspark.sql import functions as f
+
+    numbered = spark.range(0, len(values), 1, len(values))
+    return numbered.select(f.element_at(texts(values), f.col("id").cast("int") + 1).alias(name))
 
 
 def _escaped(path: str) -> str:
@@ -118,10 +160,3 @@ def _arrow_schema(rows: DataFrame) -> pa.Schema:
     from pyspark.sql.pandas.types import to_arrow_schema
 
     return to_arrow_schema(rows.schema)
-
-
-def _schema_of(path: str) -> Any:
-    import pyarrow.parquet as pq
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    return from_arrow_schema(pq.read_schema(path), prefer_timestamp_ntz=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 def pieces_in(batches: Iterator[pa.RecordBatch]) -> Iterator[Piece]:
     for batch in batches:
-        for text in batch.column("piece").to_pylist():
-            yield Piece.load(text)
+        for bundle in batch.column("pieces").to_pylist():
+            yield from map(Piece.load, json.loads(bundle))
 
 
 def local(piece: Piece, form: str, scratch: Path) -> tuple[Path, int]:

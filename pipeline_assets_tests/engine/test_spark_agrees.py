@@ -24,9 +24,9 @@ from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.engine.spark_engine import SparkEngine
-from pipeline_assets_tests.engine import test_flatten_agrees, test_records
+from pipeline_assets_tests.engine import test_flatten_agrees, test_records, test_versions
 from pipeline_assets_tests.engine.delivered import ORDERS, order, product, text
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
+from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed, on_engine
 from pipeline_assets_tests.engine.test_records import THINGS
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
 
@@ -220,6 +220,13 @@ def test_versions_references_known_and_waiting_records_are_settled_alike(tmp_pat
     assert found["JOINED"]
     (held_outcome,) = (outcome for outcome in found["visits: outcomes"] if outcome["waiting"])
     assert held_outcome["released"] == ("q1",)
+
+
+def test_equally_new_versions_are_decided_alike(tmp_path: Path) -> None:
+    with on_engine(SPARK):
+        test_versions.test_of_equally_new_versions_a_fresh_one_wins_then_the_one_listed_last_whatever_reads_them(
+            tmp_path
+        )
 
 
 def test_rejected_files_are_told_alike(tmp_path: Path) -> None:

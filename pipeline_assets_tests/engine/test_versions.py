@@ -68,6 +68,29 @@ def test_across_files_the_newer_object_wins_whatever_the_order(tmp_path: Path, t
     assert counts == {"b": (1, 1), "a": (1, 2), "c": (1, 0)}
 
 
+def test_of_equally_new_versions_a_fresh_one_wins_then_the_one_listed_last_whatever_reads_them(tmp_path: Path) -> None:
+    """An object overwritten within the second in which its first version was written, whose bad rows wait.
+
+    Files of several shapes, so that readers take them in another order than the one in which they are listed.
+    """
+    contents = {
+        "waited, other shape": "NAME,ID,NOTE\none,1,\none,2,\none,3,\n",
+        "fresh": f"{HEADER}\n3,two,\n",
+        "waited, irregular": f'{HEADER}\n1,three,5" disk\n2,three,\n',
+        "waited": "NAME,ID,NOTE\nfour,2,\n",
+    }
+    files = []
+    for number, (kind, content) in enumerate(contents.items()):
+        ids = [(f"q{number}-{line}", line) for line in range(2, content.count("\n") + 1)]
+        file = landed(tmp_path / str(number), content, days=2, waiting=ids if "waited" in kind else ())
+        files.append(replace(file, landed=replace(file.landed, uri="lake://bucket/raw/same", etag=str(number))))
+    for listed, expected in ((files, ["three", "four", "two"]), (files[::-1], ["one", "one", "two"])):
+        found, bad, outcomes = read(PEOPLE, *listed)
+
+        assert ([row[1] for row in found], bad) == (expected, [])
+        assert sum(outcome.superseded for outcome in outcomes) == 4
+
+
 def test_a_bad_row_supersedes_nothing(tmp_path: Path) -> None:
     found, _, (outcome,) = read(PEOPLE, landed(tmp_path / "x", f"{HEADER}\n1,good,\n1,{'x' * 201},\n"))
 
