@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SMALL_ZONE = 1000  # one page of a listing
 RECONCILE_EVERY = 20
 _MODULUS = 1 << 64
-_SUM = "SELECT count(*), sum(hash(path, trim(e_tag, '\"'), size)::HUGEINT), max(path) FROM batch WHERE path > ?"
+_SUM = "SELECT count(*), sum(hash(path, e_tag, size)::HUGEINT), max(path) FROM batch WHERE path > ?"
 
 
 @dataclass(frozen=True)

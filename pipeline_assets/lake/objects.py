@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+# SQL that names an object version of a dataset in 32 characters, alike for Snowflake and DuckDB. Only the uri may hold
+# blanks, so different versions are different texts; and 128 bits of MD5 do not meet by chance.
+FINGERPRINT = "MD5({dataset} || ' ' || {size} || ' ' || {etag} || ' ' || {uri})"
+
 
 @dataclass(frozen=True)
 class LandedObject:

@@ -115,8 +115,7 @@ class S3Lake(Lake):
             return ((landed, landed.key) for landed in super(S3Lake, self).list(bucket, prefix, last))
 
         for landed in self._to_the_end(pages, after):
-            # A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there.
-            if landed.size or self.head(landed.uri):
+            if not self._is_marker(landed):
                 yield landed
 
     def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
@@ -125,6 +124,16 @@ class S3Lake(Lake):
             return ((batch, batch["path"][-1].as_py()) for batch in batches if batch.num_rows)
 
         return self._to_the_end(pages, after)
+
+    def without_markers(self, objects: Sequence[LandedObject]) -> list[LandedObject]:
+        empty = [landed for landed in objects if not landed.size]
+        with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+            markers = set(compress(empty, pool.map(self._is_marker, empty)))
+        return [landed for landed in objects if landed not in markers]
+
+    def _is_marker(self, landed: LandedObject) -> bool:
+        """A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there."""
+        return not landed.size and self.head(landed.uri) is None
 
     def _to_the_end(self, pages: Callable[[str | None], Iterator[tuple[Any, str]]], after: str | None) -> Iterator[Any]:
         """Go on behind the last key when a page breaks off: S3 lists in the order of the keys."""

@@ -77,19 +77,28 @@ class Lake(ABC):
                     yield self._landed(bucket, meta)
 
     def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
-        """The same listing as Arrow batches of path, size and e_tag, for zones of a million objects.
+        """The same listing as Arrow batches of path, last_modified, size and e_tag, for zones of a million objects.
 
-        S3's folder markers are in it, as objects named like the folder.
+        Etags stand there as in `LandedObject`, without quotes. S3's folder markers are in it, as objects named like the
+        folder; `without_markers` knows them.
         """
         import obstore
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         with self.errors(f"listing {self.uri(bucket, prefix)}", bucket, "s3:ListBucket"):
             listing = obstore.list(
                 self.store(bucket), prefix or None, offset=after, chunk_size=PAGES_AT_A_TIME, return_arrow=True
             )
-            for batch in listing:
-                yield pa.record_batch(batch)
+            for page in listing:
+                batch = pa.record_batch(page)
+                etags = pc.ascii_trim(pc.coalesce(batch["e_tag"], batch["version"], ""), '"')
+                columns = [batch["path"], batch["last_modified"], batch["size"], etags]
+                yield pa.record_batch(columns, ["path", "last_modified", "size", "e_tag"])
+
+    def without_markers(self, objects: Sequence[LandedObject]) -> list[LandedObject]:
+        """Those of `objects` that are no folder markers; a store that has none returns all."""
+        return list(objects)
 
     def head(self, uri: str) -> LandedObject | None:
         """The version that lies there now, or None."""

@@ -1,44 +1,80 @@
-"""Landing zones: which objects belong to which dataset."""
+"""Landing zones: which objects belong to which dataset.
+
+A zone is asked in two ways, for one object and for a batch of a listing, and answers with one regular expression. That
+keeps to what Python's engine and Arrow's (RE2) read alike, so letters are spelled out in both cases.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.store import Lake
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_HIDDEN = r"(?:^|/)\."  # somewhere in a key
 
 
 @dataclass(frozen=True)
 class Zone:
     """A prefix of a bucket and the file names in it that belong to one dataset.
 
-    `pattern` is a shell pattern on the part of the key behind the prefix, matched without regard to case; a star does
-    not reach into folders, `**/` at its start stands for folders of any depth or none, and a bar between alternatives.
-    Names that begin with a dot are somebody's temporary files, or lie in such a folder, and belong to nothing;
-    neither do folder markers (keys that end with a slash).
+    `pattern` is matched with the part of the key behind the prefix, without regard to case: a star stands for any
+    characters and a question mark for one, neither reaches into folders, `**/` at the start stands for folders of any
+    depth or none, and a bar between alternatives. Names that begin with a dot are somebody's temporary files, or lie in
+    such a folder, and belong to nothing; neither do folder markers (keys that end with a slash).
+
+    Raises:
+        ConfigurationError: the pattern has brackets, which shells read in more ways than one.
     """
 
     bucket: str
     prefix: str
     pattern: str
 
+    def __post_init__(self) -> None:
+        if "[" in self.pattern:
+            raise ConfigurationError(
+                f"{self.pattern!r} is no pattern of a zone: it knows `*`, `?`, `**/` and `|` only."
+            )
+
     def __contains__(self, landed: LandedObject) -> bool:
-        if landed.bucket != self.bucket or not landed.key.startswith(self.prefix):
-            return False
-        name = landed.key[len(self.prefix) :]
-        hidden = name.startswith(".") or "/." in name or name.endswith("/") or not name
-        patterns = self.pattern.lower().split("|")
-        return not hidden and any(_matches(name.lower(), pattern) for pattern in patterns)
+        key = landed.key
+        matches = landed.bucket == self.bucket and re.fullmatch(self._keys, key) is not None
+        return matches and not (key.endswith("/") or re.search(_HIDDEN, key))
 
     def objects(self, lake: Lake) -> Iterator[LandedObject]:
         """What lies in the zone now, in no particular order."""
         return (landed for landed in lake.list(self.bucket, self.prefix) if landed in self)
 
+    def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of a batch of the bucket's listing that belong to the zone."""
+        import pyarrow.compute as pc
 
-def _matches(name: str, pattern: str) -> bool:
-    if pattern.startswith("**/"):
-        pattern = pattern.removeprefix("**/")
-        name = "/".join(name.split("/")[-1 - pattern.count("/") :])
-    return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)
+        keys = batch["path"]
+        matches = pc.match_substring_regex(keys, f"^(?:{self._keys})$")
+        nobodys = pc.or_(pc.ends_with(keys, "/"), pc.match_substring_regex(keys, _HIDDEN))
+        return batch.filter(pc.and_not(matches, nobodys))
+
+    @cached_property
+    def _keys(self) -> str:
+        """A regular expression for the whole key."""
+        return re.escape(self.prefix) + "(?:" + "|".join(map(_expression, self.pattern.split("|"))) + ")"
+
+
+def _expression(pattern: str) -> str:
+    """For example `(?:[^/]*/)*[^/]*\\.[jJ][sS][oO][nN]` for `**/*.json`."""
+    folders, pattern = ("(?:[^/]*/)*", pattern[3:]) if pattern.startswith("**/") else ("", pattern)
+    return folders + "".join({"*": "[^/]*", "?": "[^/]"}.get(character) or _letter(character) for character in pattern)
+
+
+def _letter(character: str) -> str:
+    cases = {case for case in (character, character.lower(), character.upper()) if len(case) == 1}
+    return re.escape(character) if len(cases) == 1 else f"[{''.join(sorted(cases))}]"

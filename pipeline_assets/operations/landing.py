@@ -29,13 +29,13 @@ from pathlib import Path
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, SourceFile
 from pipeline_assets.errors import ObjectChangedError, RowAccountingError
-from pipeline_assets.lake import LandedObject
+from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.operations.alerts import Alert
 from pipeline_assets.operations.pipeline import BatchReport, Dataset, Pipeline, Request
 from pipeline_assets.operations.platform import Platform
 from pipeline_assets.operations.work import CATALOG, HAND_OUT, RELEASE, REMOVE, STAGING, Work
-from pipeline_assets.warehouse import Unit, ledger
+from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.connection import tagged
 from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id, rejected_objects, waiting_records
@@ -96,7 +96,8 @@ def run_batch(platform: Platform, pipeline: Pipeline, run_id: str, request: Requ
 def _sweep(platform: Platform, pipeline: Pipeline) -> None:
     """Finish or undo what a killed run left in the lake and on the local disk."""
     shutil.rmtree(platform.scratch / pipeline.name, ignore_errors=True)
-    left = {o.key.removeprefix(STAGING).partition("/")[0] for o in platform.lake.list(pipeline.bucket, STAGING)}
+    staged = (o.key.removeprefix(STAGING).partition("/") for o in platform.lake.list(pipeline.bucket, STAGING))
+    left = {batch_id for batch_id, folder, _ in staged if folder}  # a file beside the batches is somebody else's
     if not left:
         return
     with platform.warehouse.look() as unit:
@@ -133,48 +134,42 @@ def _register(platform: Platform, pipeline: Pipeline, noted: LandedObject) -> No
 
 
 def _discover(platform: Platform, pipeline: Pipeline, request: Request) -> _Found:
-    """List the zones and ask the ledger; what lies there and is not known is new."""
-    listed = {dataset.name: list(dataset.zone.objects(platform.lake)) for dataset in pipeline.datasets}
-    with platform.warehouse.look() as unit:
-        planned_on = ledger.published_batches(unit, pipeline.name)
-        known = {d.name: ledger.known_objects(unit, pipeline.name, d.name) for d in pipeline.datasets}
-        retaken = rejected_objects(unit, pipeline.name, request.replay_ids) if request.replay else set()
-        new: dict[str, list[LandedObject]] = {}
-        for name, objects in listed.items():
-            new[name] = sorted(
-                (
-                    o
-                    for o in objects
-                    if request.reprocess or o.identity not in known[name] or (o.uri, o.etag) in retaken
-                ),
-                key=lambda o: o.version,
-            )
-        waiting = {d.name: _waiting(unit, pipeline, d, request, new) for d in pipeline.datasets}
-        rows = {
-            table: int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
-            for table in (target_table(contract).qualified for contract in pipeline.targets)
-        }
-    taken = sum(len(objects) for objects in new.values())
-    return _Found(new, sum(map(len, listed.values())) - taken, waiting, planned_on, rows)
+    """Ask the ledger and list the zones; what lies there and is not known is new.
+
+    The warehouse is let go of while the zones are listed, and asked again only for records that have to wait no longer.
+    """
+    zones = {dataset.name: dataset.zone for dataset in pipeline.datasets}
+    with _scratch(platform.scratch / pipeline.name / "discovery") as folder, KnownObjects(folder) as known:
+        with platform.warehouse.look() as unit:
+            planned_on = ledger.published_batches(unit, pipeline.name)
+            if not request.reprocess:
+                known.add(ledger.fingerprints(unit, pipeline.name))
+            retaken = rejected_objects(unit, pipeline.name, request.replay_ids) if request.replay else set()
+            rows = {
+                table: int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+                for table in (target_table(contract).qualified for contract in pipeline.targets)
+            }
+        arrived = known.arrivals(platform.lake, zones, retaken)
+    return _Found(arrived.new, arrived.known, _waiting(platform, pipeline, request, arrived.new), planned_on, rows)
 
 
 def _waiting(
-    unit: Unit,
-    pipeline: Pipeline,
-    dataset: Dataset,
-    request: Request,
-    new: Mapping[str, Sequence[LandedObject]],
-) -> list[WaitingRecord]:
+    platform: Platform, pipeline: Pipeline, request: Request, new: Mapping[str, Sequence[LandedObject]]
+) -> dict[str, list[WaitingRecord]]:
     """Quarantined records to read again: on a replay all, else those that miss a reference, with whatever is new."""
-    if request.replay:
-        codes = None
-    else:
+    waiting: dict[str, list[WaitingRecord]] = {dataset.name: [] for dataset in pipeline.datasets}
+    wanted: dict[str, list[str] | None] = {}
+    for dataset in pipeline.datasets:
         codes = sorted({column.reference.reason_code for column in dataset.contract.columns if column.reference})
-        if not codes or not any(new.values()):
-            return []
-    read_anyway = {(o.uri, o.etag) for o in new[dataset.name]}
-    records = waiting_records(unit, pipeline.name, dataset.name, codes, request.replay_ids)
-    return [record for record in records if (record.uri, record.etag) not in read_anyway]
+        if request.replay or (codes and any(new.values())):
+            wanted[dataset.name] = None if request.replay else codes
+    if wanted:
+        with platform.warehouse.look() as unit:
+            for name, codes in wanted.items():
+                read_anyway = {(o.uri, o.etag) for o in new[name]}
+                records = waiting_records(unit, pipeline.name, name, codes, request.replay_ids)
+                waiting[name] = [record for record in records if (record.uri, record.etag) not in read_anyway]
+    return waiting
 
 
 def _attempt(

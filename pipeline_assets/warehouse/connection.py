@@ -59,6 +59,18 @@ class Unit:
         row = self._cursor(sql, params).fetchone()
         return row[0] if row else None
 
+    def arrow(self, sql: str, params: Sequence[object] | None = None) -> Iterator[pa.Table]:
+        """The rows of a query as the driver gets them, for more of them than should become Python objects.
+
+        Types are the driver's choice and may differ between the tables of one query.
+
+        Raises:
+            WarehouseError: the warehouse refused it, or the connection was lost on the way.
+        """
+        cursor = self._cursor(sql, params)
+        with _refused(sql):
+            yield from cursor.fetch_arrow_batches()
+
     def described(self, sql: str) -> tuple[list[str], list[tuple]]:
         """Column names and rows of any statement."""
         cursor = self._cursor(sql, None)
@@ -196,9 +208,15 @@ def tagged(pipeline: str, run_id: str) -> Iterator[None]:
 
 def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
     """Run one statement and return its cursor; errors come back as ours, on one line."""
-    try:
+    with _refused(sql):
         cursor = connection.cursor()
         return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
+
+
+@contextmanager
+def _refused(sql: str) -> Iterator[None]:
+    try:
+        yield
     except PipelineError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What fakesnow 0.12, the emulator below the embedded warehouse, does wrong or slowly, mended while it is in use."""
+"""What fakesnow 0.12, the emulator below the embedded warehouse, lacks or does wrong or slowly, mended while in use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 @contextmanager
 def mended() -> Iterator[None]:
     """Have the emulator mended for as long as this is open."""
-    with _exact_sums(), _quoted_comments(), _one_copy():
+    with _exact_sums(), _quoted_comments(), _one_copy(), _arrow_batches():
         yield
 
 
@@ -74,6 +74,20 @@ def _one_copy() -> Iterator[None]:
         return theirs(self, _InPlace(expression.copy()), params).expression
 
     with mock.patch.object(FakeSnowflakeCursor, "_transform", ours):
+        yield
+
+
+@contextmanager
+def _arrow_batches() -> Iterator[None]:
+    """Give cursors `fetch_arrow_batches` as the driver has it: fakesnow 0.12.0 keeps each result as one Arrow table."""
+    from unittest import mock
+
+    from fakesnow.cursor import FakeSnowflakeCursor
+
+    def ours(self: FakeSnowflakeCursor) -> Iterator[Any]:
+        yield self._arrow_table
+
+    with mock.patch.object(FakeSnowflakeCursor, "fetch_arrow_batches", ours, create=True):
         yield
 
 

@@ -39,7 +39,7 @@ class ListedZone(Lake):
         size = 2 if len(keys) < 10 else 1000
         for start in range(0, len(keys), size):
             some = keys[start : start + size]
-            etags = [f'"{self.objects[key]}"' for key in some]
+            etags = [self.objects[key] for key in some]
             yield pa.record_batch({"path": some, "size": [1] * len(some), "e_tag": etags})
 
 

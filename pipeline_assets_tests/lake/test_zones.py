@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import LandedObject, LocalLake, Zone
 
 ZONE = Zone("bucket", "raw-data/", "customer_details*.csv*")
@@ -76,3 +81,50 @@ def test_objects_of_a_zone_are_those_that_belong(tmp_path: Path) -> None:
 def test_two_stars_stand_for_folders_of_any_depth(name: str, belongs: bool) -> None:
     zone = Zone("bucket", "incoming/", "**/*.json")
     assert (landed(f"incoming/{name}") in zone) is belongs
+
+
+def test_a_pattern_with_brackets_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no pattern"):
+        Zone("bucket", "in/", "[ab]*.csv")
+
+
+# Characters that regular expressions, cases and UTF-8 make something of.
+text = st.text(st.sampled_from("aA.b/\n é\u0130\u017f\u212akKsS+()^$|\\-#{}0"), max_size=8)
+patterns = st.lists(
+    st.sampled_from(["*", "?", "a", "K", "s", "é", ".", "/", "+", "(", "^", "$", "{0}", "\\", " "]), max_size=5
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(
+    st.sampled_from(["", "in/", "a.b+/"]),
+    st.sampled_from(["", "**/"]),
+    st.lists(patterns, min_size=1, max_size=2),
+    st.lists(text, min_size=1, max_size=8),
+)
+def test_one_object_and_a_batch_of_a_listing_are_asked_alike(
+    prefix: str, deep: str, patterns: list[list[str]], names: list[str]
+) -> None:
+    """Two engines read one regular expression; the shell's patterns are the model, where case is plain."""
+    zone = Zone("bucket", prefix, "|".join(deep + "".join(parts) for parts in patterns))
+    keys = [prefix + name for name in names] + names
+
+    selected = zone.select(pa.record_batch({"path": keys}))["path"].to_pylist()
+
+    assert selected == [key for key in keys if landed(key) in zone]
+    for key in keys:
+        plain = key.startswith(prefix) and key.isascii() and zone.pattern.isascii() and "//" not in key
+        if plain and not key.endswith("/") and not key.startswith("/"):
+            assert (key in selected) == _belongs(key[len(prefix) :], zone.pattern), key
+
+
+def _belongs(name: str, pattern: str) -> bool:
+    hidden = any(part.startswith(".") for part in name.split("/"))
+    return not hidden and any(_fits(name.lower(), one.lower()) for one in pattern.split("|"))
+
+
+def _fits(name: str, pattern: str) -> bool:
+    if pattern.startswith("**/"):
+        pattern = pattern.removeprefix("**/")
+        name = "/".join(name.split("/")[-1 - pattern.count("/") :])
+    return name.count("/") == pattern.count("/") and fnmatchcase(name, pattern)

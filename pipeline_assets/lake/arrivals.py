@@ -1,0 +1,160 @@
+"""Tell the objects of some zones that the ledger does not know, at little more than the cost of the listing.
+
+Known objects, of which there may be millions, never become Python objects. The ledger gives 32 characters for each, a
+fingerprint of dataset, uri, etag and size, computed in the warehouse; they are kept in DuckDB. The listing is not kept
+at all: it streams past them in Arrow batches, and only what is new is kept.
+
+The surprising thing is the order: the ledger is read before the zones are listed. What the other runs of a pipeline
+publish in between is noticed by `claim_publication`, in either order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from pipeline_assets.errors import LakeError
+from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
+from pipeline_assets.lake.store import Lake
+from pipeline_assets.lake.zones import Zone
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MEMORY = "200MB"  # of DuckDB, enough for 2 M known objects; beyond that it goes on in a folder
+_ROWS_AT_A_TIME = 10_000
+# NOT IN, unlike an anti join, always makes its table of what is known, however long DuckDB thinks that a listing is.
+_UNKNOWN = (
+    "SELECT dataset, uri, etag, size, modified FROM listed "
+    f"WHERE {FINGERPRINT.format(dataset='dataset', size='size', etag='etag', uri='uri')} NOT IN (FROM known)"
+)
+_AGAIN = " OR (uri, etag) IN (SELECT (uri, etag) FROM again)"
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """What is new in the zones, by dataset and oldest first, and how many objects in them are not."""
+
+    new: dict[str, list[LandedObject]]
+    known: int
+
+
+class KnownObjects:
+    """Fingerprints of the object versions that were taken; `folder` is for more of them than memory should hold."""
+
+    def __init__(self, folder: Path) -> None:
+        import duckdb
+
+        # One thread is as fast as the listing, and runs the listing's own code where signals and errors belong.
+        options = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
+        self._database = duckdb.connect(config=options)
+        self._database.execute("CREATE TABLE known (fingerprint VARCHAR)")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.close()
+
+    def add(self, fingerprints: Iterable[pa.Table]) -> None:
+        """Remember fingerprints, tables of one column, as long as they come."""
+        for some in fingerprints:
+            self._database.register("batch", some)
+            self._database.execute("INSERT INTO known SELECT * FROM batch")
+            self._database.unregister("batch")
+
+    def arrivals(self, lake: Lake, zones: Mapping[str, Zone], again: Collection[tuple[str, str]] = ()) -> Arrivals:
+        """List the zones, each prefix once, and tell what is not known or has its (uri, etag) in `again`.
+
+        Of a key that a store lists twice, as it was overwritten meanwhile, the newest version counts.
+
+        Raises:
+            LakeError: the store refused, or there is no room to compare.
+        """
+        listing = _Listing(lake, zones)
+        known = 0
+        new: dict[str, dict[str, LandedObject]] = {name: {} for name in zones}
+        for name, landed in self._unknown(listing, again):
+            known -= 1
+            before = new[name].get(landed.uri, landed)
+            new[name][landed.uri] = max(before, landed, key=lambda version: version.version)
+        known += listing.belonging
+        real = {name: lake.without_markers(list(objects.values())) for name, objects in new.items()}
+        return Arrivals({name: sorted(found, key=lambda o: o.version) for name, found in real.items()}, known)
+
+    def _unknown(self, listing: _Listing, again: Collection[tuple[str, str]]) -> Iterator[tuple[str, LandedObject]]:
+        import duckdb
+        import pyarrow as pa
+
+        database = self._database
+        database.register("listed", pa.RecordBatchReader.from_batches(listing.schema, listing.batches()))
+        if again:
+            uris, etags = zip(*again, strict=True)
+            database.register("again", pa.table({"uri": uris, "etag": etags}))
+        try:
+            result = database.execute(_UNKNOWN + (_AGAIN if again else ""))
+            while rows := result.fetchmany(_ROWS_AT_A_TIME):
+                for name, uri, etag, size, modified in rows:
+                    yield name, LandedObject(uri, etag, size, modified.replace(tzinfo=UTC))
+        except duckdb.Error as error:
+            if listing.failure:
+                raise listing.failure from None  # DuckDB keeps no more of it than its text
+            raise LakeError(
+                f"Failed comparing the listing with the ledger: {error}.", remedy="Free memory or disk and run again."
+            ) from error
+        finally:
+            database.unregister("listed")
+
+
+class _Listing:
+    """The objects of zones with the names of their datasets; an object of two zones comes twice."""
+
+    def __init__(self, lake: Lake, zones: Mapping[str, Zone]) -> None:
+        import pyarrow as pa
+
+        self.schema = pa.schema(
+            {
+                "dataset": pa.string(),
+                "uri": pa.string(),
+                "etag": pa.string(),
+                "size": pa.uint64(),
+                "modified": pa.timestamp("us"),
+            }
+        )
+        self.belonging = 0
+        self.failure: BaseException | None = None
+        self._lake = lake
+        self._places: dict[tuple[str, str], dict[str, Zone]] = defaultdict(dict)
+        for name, zone in zones.items():
+            self._places[zone.bucket, zone.prefix][name] = zone
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """To be read once; what goes wrong is kept in `failure`."""
+        try:
+            for (bucket, prefix), zones in self._places.items():
+                for batch in self._lake.batches(bucket, prefix):
+                    for name, zone in zones.items():
+                        mine = zone.select(batch)
+                        self.belonging += mine.num_rows
+                        yield self._shaped(name, bucket, mine)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _shaped(self, name: str, bucket: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        uris = pc.binary_join_element_wise(self._lake.uri(bucket, ""), batch["path"], "")
+        modified = batch["last_modified"].cast(pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+        columns = [pa.repeat(name, len(batch)), uris, batch["e_tag"], batch["size"], modified]
+        return pa.record_batch(columns, schema=self.schema)
