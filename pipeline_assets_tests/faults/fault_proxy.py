@@ -1,4 +1,4 @@
-"""An HTTP proxy on 127.0.0.1 that does to S3 (or Snowflake) what networks and busy services do.
+"""An HTTP proxy on 127.0.0.1 that does to S3 (or AWS, or Snowflake) what networks and busy services do.
 
 It stands between a client and a real server (moto, fakesnow) and asks a `rule` about every request; without a fault the
 request passes as it is. What stays out: any knowledge of what the client should do about it.
@@ -13,6 +13,7 @@ import base64
 import contextlib
 import hashlib
 import http.client
+import json
 import random
 import socket
 import struct
@@ -137,6 +138,28 @@ SLOW_DOWN = refuse(503, "SlowDown", "Please reduce your request rate.")
 EXPIRED = refuse(400, "ExpiredToken", "The provided token has expired.")
 
 
+def refuse_call(status: int, code: str, message: str = "told by the proxy") -> Fault:
+    """The answer of another service than S3, in the protocol that the call is in."""
+
+    def fault(handler: _Handler, call: Call) -> None:
+        headers = {name.lower(): value for name, value in call.headers.items()}
+        if "x-amz-target" in headers:
+            kind = headers["content-type"]
+            body = json.dumps({"__type": code, "message": message})
+        else:
+            kind = "text/xml"
+            body = f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+        handler.answer(Reply(status, [("Content-Type", kind)], body.encode()))
+
+    return fault
+
+
+def bad_gateway(handler: _Handler, call: Call) -> None:
+    """A load balancer answers in place of the service, and in nobody's protocol."""
+    html = b"<html>\n<body><h1>502 Bad Gateway</h1>\n</body></html>\n"
+    handler.answer(Reply(502, [("Content-Type", "text/html")], html))
+
+
 def reset(handler: _Handler, call: Call) -> None:
     """The connection breaks before the request has arrived."""
     handler.cut()
@@ -178,11 +201,22 @@ def damage_upload(handler: _Handler, call: Call) -> None:
 
 
 def slow(seconds: float) -> Fault:
-    """The answer comes late."""
+    """The request arrives late, and so the answer."""
 
     def fault(handler: _Handler, call: Call) -> None:
         time.sleep(seconds)
         handler.answer(handler.forward(call))
+
+    return fault
+
+
+def late(seconds: float) -> Fault:
+    """The request is served at once, and the answer comes late."""
+
+    def fault(handler: _Handler, call: Call) -> None:
+        reply = handler.forward(call)
+        time.sleep(seconds)
+        handler.answer(reply)
 
     return fault
 
