@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,20 +40,22 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+# No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 pytest.register_assert_rewrite("pipeline_assets_tests.faults.crashes")  # its tests are in no test file
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> BookingsLake:
-    """An empty home with the bookings pipeline."""
-    return BookingsLake.at(tmp_path / "home")
+    """A home with the bookings pipeline, its tables empty."""
+    return BookingsLake.with_tables(tmp_path / "home")
 
 
 @pytest.fixture
 def orders_lake(tmp_path: Path) -> OrdersLake:
-    """An empty home with the orders pipeline."""
-    return OrdersLake.at(tmp_path / "home")
+    """A home with the orders pipeline, its tables empty."""
+    return OrdersLake.with_tables(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
@@ -66,8 +69,6 @@ def shared_data() -> Path:
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's environment must not reach a test."""
-    import os
-
     for name in list(os.environ):
         if name.startswith(("PIPELINE_", "DAGSTER_HOME")):
             monkeypatch.delenv(name)

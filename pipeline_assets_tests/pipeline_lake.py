@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Self
 
 from pipeline_assets.operations.landing import run_batch
 from pipeline_assets.operations.pipeline import BatchReport, Pipeline, Request
 from pipeline_assets.operations.platform import Platform, build_platform
 from pipeline_assets.settings import load_settings, prepare_home
+from pipeline_assets.warehouse.schema import tables_for
 
 
 @dataclass
@@ -35,6 +38,12 @@ class PipelineLake:
         read = load_settings(home=home, **settings)
         prepare_home(read)
         return cls(home, build_platform(read))
+
+    @classmethod
+    def with_tables(cls, home: Path) -> Self:
+        """A home that has its empty tables; making them takes as long as a small run, so they are copied."""
+        shutil.copytree(_warehouse(cls), home / "warehouse")
+        return cls.at(home)
 
     @property
     def name(self) -> str:
@@ -81,3 +90,17 @@ class PipelineLake:
 
     def with_platform(self, **changes: object) -> Self:
         return replace(self, platform=replace(self.platform, **changes))
+
+
+@cache
+def _warehouse(kind: type[PipelineLake]) -> Path:
+    """The warehouse of a home of this process that has run nothing."""
+    lake = kind.at(Path(_homes().name) / kind.__name__)
+    lake.platform.warehouse.prepare(tables_for(kind.pipeline().targets))
+    return lake.home / "warehouse"
+
+
+@cache
+def _homes() -> TemporaryDirectory:
+    """Goes with the process."""
+    return TemporaryDirectory(prefix="prepared-")

@@ -29,7 +29,7 @@ class S3BookingsLake(BookingsLake):
     @classmethod
     def behind(cls, url: str, home: Path, client: Any, **options: float) -> Self:
         """A home whose platform reaches S3 at `url`; `options` are those of `S3Lake`."""
-        local = BookingsLake.at(home)
+        local = BookingsLake.with_tables(home)
         lake = S3Lake(region=REGION, endpoint_url=url, **{"patience": 20, "timeout": 10, **options})
         sound = local.platform.warehouse
         warehouse = EmbeddedWarehouse(sound.root, sound.database, 60, _Stage(client, home / "stage").url)

@@ -114,11 +114,11 @@ runs = st.builds(Run, reprocess=st.booleans(), replay=st.just(False)) | st.just(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(customers, bookings, bookings, runs), min_size=4, max_size=9))
 def test_any_interleaving_gives_the_tables_of_one_clean_run(events: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        lake, model = BookingsLake.at(Path(folder)), Model()
+        lake, model = BookingsLake.with_tables(Path(folder)), Model()
         for number, event in enumerate([*events, Run()]):
             if isinstance(event, Delivery):
                 # Late files: an object may be older than what was taken before it.

@@ -91,11 +91,11 @@ runs = st.builds(Run, reprocess=st.booleans()) | st.just(Run(replay=True))
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(deliveries, deliveries, runs), min_size=4, max_size=8))
 def test_any_interleaving_gives_the_tables_and_the_lake_of_one_clean_run(events: list) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        lake, model = OrdersLake.at(Path(folder)), Model()
+        lake, model = OrdersLake.with_tables(Path(folder)), Model()
         for number, event in enumerate([*events, Run()]):
             if isinstance(event, Delivery):
                 # Late files: an object may be older than what was taken before it.
