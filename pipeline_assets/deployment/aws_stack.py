@@ -28,6 +28,14 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 _BODY_LIMIT = 51_200  # bytes of a template that CloudFormation takes in a call
 _LONGEST_BUCKET = 63
+FORGET = "none"  # takes a learned value out of the stack again, as an empty variable counts as unset
+# Parameters that are kept where no setting says otherwise: their settings, and the template's defaults.
+_LEARNED = {
+    "AlertsEmail": ("alerts_email", ""),
+    "HostPrincipalArn": ("host_principal_arn", ""),
+    "SnowflakePrincipalArn": ("snowflake_storage_user_arn", ""),
+    "SnowflakeExternalId": ("snowflake_storage_external_id", "not-known-yet"),
+}
 
 
 def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
@@ -55,7 +63,7 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
         return
     glue_artifacts.upload(s3, bucket, files, keys)
     outputs = stack.outputs()
-    for name, value in environment(settings, outputs).items():
+    for name, value in environment(settings, outputs, stack.parameters()).items():
         say(f"{name}={shlex.quote(value)}")
     say(f"# the machines that run the pipelines take the role {outputs['PipelineRoleArn']}")
 
@@ -95,25 +103,30 @@ def template_body(prefix: str) -> str:
     return body
 
 
-def parameters(settings: Settings) -> dict[str, str]:
-    """The template's parameters as the settings say."""
+def parameters(settings: Settings) -> dict[str, str | None]:
+    """The template's parameters as the settings say; None leaves what the stack has, or takes the default.
+
+    What is learned once must survive a deployment from a shell that does not know it: Snowflake's user forgotten, the
+    role trusts nobody and every COPY is refused.
+    """
     plain = (settings.aws_endpoint_url or "").startswith("http://") or (settings.s3_endpoint_url or "").startswith(
         "http://"
     )
+    learned = {name: getattr(settings, setting) for name, (setting, _) in _LEARNED.items()}
     return {
         "BucketPrefix": settings.bucket_prefix,
         "GlueDatabaseName": settings.glue_database,
         "WithCrawler": "true" if settings.glue_crawler else "false",
-        "AlertsEmail": settings.alerts_email or "",
-        "HostPrincipalArn": settings.host_principal_arn or "",
-        "SnowflakePrincipalArn": settings.snowflake_storage_user_arn or "",
-        "SnowflakeExternalId": settings.snowflake_storage_external_id or "not-known-yet",
         "RequireTls": "false" if plain else "true",
+        **{name: _LEARNED[name][1] if value == FORGET else value for name, value in learned.items()},
     }
 
 
-def environment(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str]:
-    """What the machines of the platform need to know of the stack: variables that something reads, and no others."""
+def environment(settings: Settings, outputs: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """What the machines of the platform need to know of the stack: variables that something reads, and no others.
+
+    `given` are the stack's parameters: what was learned of Snowflake and of people is for the next deployment.
+    """
     queues = {
         pipeline: outputs[f"{pipeline.capitalize()}Queue"]
         for pipeline in dict.fromkeys(bucket.pipeline for bucket in data_buckets() if bucket.watched)
@@ -134,6 +147,11 @@ def environment(settings: Settings, outputs: Mapping[str, str]) -> dict[str, str
         "PIPELINE_SNOWFLAKE_STORAGE_ROLE_ARN": outputs["SnowflakeRoleArn"],
         "DAGSTER_COMPUTE_LOGS_BUCKET": outputs["ArtifactsBucket"],
         "DAGSTER_COMPUTE_LOGS_PREFIX": COMPUTE_LOGS,
+        **{
+            f"PIPELINE_{setting.upper()}": value
+            for name, (setting, default) in _LEARNED.items()
+            if (value := given.get(name, default)) != default
+        },
     }
     return {name: value for name, value in found.items() if value}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,8 +52,10 @@ class Stack:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def apply(self, template: str, parameters: Mapping[str, str], *, dry_run: bool) -> list[Change]:
+    def apply(self, template: str, parameters: Mapping[str, str | None], *, dry_run: bool) -> list[Change]:
         """Bring the stack to `template`; returns what changed, or would.
+
+        A parameter that is None keeps the value that the stack has, and is left to its default where it has none.
 
         Raises:
             ConfigurationError: a permission is missing, or the stack is in a state that a person has to end.
@@ -61,13 +63,14 @@ class Stack:
         """
         found = self._ready(dry_run)
         exists = found is not None and found["StackStatus"] != "REVIEW_IN_PROGRESS"
-        with self._planned(template, parameters, exists, validated=True) as (name, changes):
+        sent = _sent(parameters, _parameters(found) if found and exists else {})
+        with self._planned(template, sent, exists, validated=True) as (name, changes):
             adopts = any(change.action == "Import" for change in changes)
             if changes and not adopts and not dry_run:
                 self._execute(name)
         if adopts and not dry_run:
             # The check for names that are taken does not leave out those that are taken over.
-            with self._planned(template, parameters, exists, validated=False) as (name, changes):
+            with self._planned(template, sent, exists, validated=False) as (name, changes):
                 self._execute(name)
         return changes
 
@@ -75,6 +78,10 @@ class Stack:
         """What the stack says of itself."""
         found = self._find() or {}
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", ())}
+
+    def parameters(self) -> dict[str, str]:
+        """What the stack was given."""
+        return _parameters(self._find() or {})
 
     def delete(self) -> bool:
         """Delete the stack and wait; False when there is none. Resources with a policy to be retained stay."""
@@ -114,7 +121,7 @@ class Stack:
 
     @contextmanager
     def _planned(
-        self, template: str, parameters: Mapping[str, str], exists: bool, *, validated: bool
+        self, template: str, parameters: Sequence[Mapping[str, Any]], exists: bool, *, validated: bool
     ) -> Iterator[tuple[str, list[Change]]]:
         """A change set that is gone afterwards, and the empty stack that hangs on it too; its name and its changes."""
         name = f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%S}-{random.randrange(16**6):06x}"
@@ -125,7 +132,7 @@ class Stack:
                     ChangeSetName=name,
                     ChangeSetType="UPDATE" if exists else "CREATE",
                     TemplateBody=template,
-                    Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in parameters.items()],
+                    Parameters=parameters,
                     Capabilities=["CAPABILITY_IAM"],
                     # Buckets that outlived an earlier stack are taken over, with all they hold.
                     ImportExistingResources=True,
@@ -263,6 +270,21 @@ class Stack:
 def _under_way(found: Mapping[str, Any]) -> bool:
     state = found["StackStatus"]
     return state.endswith("_IN_PROGRESS") and state != "REVIEW_IN_PROGRESS"
+
+
+def _parameters(found: Mapping[str, Any]) -> dict[str, str]:
+    return {entry["ParameterKey"]: entry["ParameterValue"] for entry in found.get("Parameters", ())}
+
+
+def _sent(parameters: Mapping[str, str | None], had: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Parameters as a change set takes them. A previous value may be asked for only where there is one."""
+    return [
+        {"ParameterKey": name, "UsePreviousValue": True}
+        if value is None
+        else {"ParameterKey": name, "ParameterValue": value}
+        for name, value in parameters.items()
+        if value is not None or name in had
+    ]
 
 
 def _change(entry: Mapping[str, Any]) -> Change:

@@ -155,6 +155,30 @@ class TestDeploying:
         (subscribed,) = aws.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
         assert subscribed["Endpoint"] == "on-call@example.com"
 
+    def test_what_was_learned_survives_a_deployment_from_a_shell_that_does_not_know_it(self, aws: MiniStack) -> None:
+        """Without the user of the storage integration its role trusts nobody, and every COPY is refused."""
+        learned = {
+            "snowflake_storage_user_arn": "arn:aws:iam::999999999999:user/snowflake",
+            "snowflake_storage_external_id": "ACME_SFCRole=1_x=",
+            "host_principal_arn": "arn:aws:iam::000000000000:role/host",
+            "alerts_email": "on-call@example.com",
+        }
+        printed = printed_environment(deployed(configured(aws, **learned)))
+        assert {f"PIPELINE_{name.upper()}": value for name, value in learned.items()}.items() <= printed.items()
+        said = deployed(configured(aws))
+        assert said[0] == "# pipeline-assets: no change"
+        assert printed_environment(said) == printed
+        deployed(configured(aws, glue_crawler="pipeline-assets"))  # nor do they go with a change of something else
+        parameters = {p["ParameterKey"]: p["ParameterValue"] for p in stack_of(aws)["Parameters"]}
+        assert set(learned.values()) <= set(parameters.values())
+
+    def test_what_was_learned_is_forgotten_on_request(self, aws: MiniStack) -> None:
+        deployed(configured(aws, alerts_email="on-call@example.com"))
+        printed = printed_environment(deployed(configured(aws, alerts_email="none")))
+        assert "PIPELINE_ALERTS_EMAIL" not in printed
+        topic = printed["PIPELINE_ALERTS_TOPIC_ARN"]
+        assert aws.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"] == []
+
     def test_a_dry_run_says_what_would_change_and_leaves_nothing(self, aws: MiniStack, settings: Settings) -> None:
         said = deployed(settings, dry_run=True)
         assert "# add     OrdersSourceBucket AWS::S3::Bucket" in said
