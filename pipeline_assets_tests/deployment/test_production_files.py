@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -93,10 +94,30 @@ def test_the_programs_that_the_image_starts_are_installed() -> None:
     } <= installed
 
 
-def test_the_example_of_the_docs_starts_programs_that_exist_with_files_that_the_image_holds() -> None:
+def example_of_the_docs() -> dict[str, Any]:
     example = re.search(r"```yaml\n(.*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
     assert example
-    services = yaml.safe_load(example[1])["services"]
+    return yaml.safe_load(example[1])["services"]
+
+
+def test_each_volume_lies_on_a_folder_that_the_image_gives_to_its_user() -> None:
+    """On one that is not there a fresh volume is root's, and no run can write its scratch."""
+    user = next(re.search(r"--uid 10001 .* (\w+)$", line) for line in instructions("RUN") if "useradd" in line)
+    assert user
+    made = {
+        folder
+        for line in instructions("RUN")
+        if (found := re.fullmatch(rf"install -d -o {user[1]} -g {user[1]} (.+)", line))
+        for folder in found[1].split()
+    }
+    paths = [volume.split(":")[1] for found in example_of_the_docs().values() for volume in found.get("volumes", ())]
+    assert paths
+    assert set(paths) <= made
+    assert INSTRUCTIONS.index("USER 10001") > max(n for n, line in enumerate(INSTRUCTIONS) if "install -d" in line)
+
+
+def test_the_example_of_the_docs_starts_programs_that_exist_with_files_that_the_image_holds() -> None:
+    services = example_of_the_docs()
     assert list(services) == ["code", "daemon", "webserver"]
     installed = {entry.name for entry in entry_points(group="console_scripts")}
     for name in ("daemon", "webserver"):
