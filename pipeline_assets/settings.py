@@ -117,7 +117,9 @@ class Settings(BaseSettings):
     snowflake_port: int = Field(443, ge=1, le=65535, description="Port of that host.")
     snowflake_protocol: Literal["https", "http"] = Field("https", description="`http` is for emulators only.")
     snowflake_login_timeout: int = Field(60, ge=1, description="Seconds to wait for Snowflake to let us in.")
-    snowflake_network_timeout: int = Field(300, ge=1, description="Seconds to go on with a request without an answer.")
+    snowflake_network_timeout: int = Field(
+        300, ge=1, description="Seconds to repeat a request that gets no answer; statements may take longer."
+    )
     snowflake_load: Literal["copy", "snowpipe"] = Field(
         "copy", description="How staged files are loaded: by COPY on the warehouse, or by pipes."
     )

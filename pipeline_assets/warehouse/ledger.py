@@ -45,7 +45,9 @@ def register_pipeline(unit: Unit, pipeline: str) -> None:
 def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
     """Count one publication more, unless somebody published since `planned_on` batches.
 
-    The update makes a second publication of the pipeline wait for the end of this transaction, in Snowflake too.
+    The update makes a second publication of the pipeline wait for the end of this transaction. In Snowflake, where an
+    UPDATE locks what it writes for the whole (small) table, other pipelines' publications wait as well: they all go one
+    after another there.
     """
     return (
         unit.execute(

@@ -57,7 +57,7 @@ BATCHES = Table(
 PIPELINES = Table(
     "OPS",
     "PIPELINES",
-    "One row per pipeline; updating it makes its publications wait for each other.",
+    "One row per pipeline; updating it holds other publications back: the pipeline's, in Snowflake all.",
     (
         ("PIPELINE", "VARCHAR(64)", True, "Name of the pipeline."),
         ("PUBLISHED_BATCHES", "NUMBER(38,0)", True, "Batches published so far."),

@@ -24,8 +24,17 @@ if TYPE_CHECKING:
 
     from pipeline_assets.settings import Settings
 
-# Accounts have defaults of their own for these; moments are UTC without a zone everywhere in the platform.
-SESSION = {"TIMEZONE": "UTC", "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ"}
+# Accounts have defaults of their own for these.
+SESSION = {
+    # Moments are UTC without a zone everywhere in the platform, and texts of them are ISO.
+    "TIMEZONE": "UTC",
+    "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
+    "TIMESTAMP_INPUT_FORMAT": "AUTO",
+    # A worker that was killed leaves its transaction behind, and with it the lock on OPS.PIPELINES. Snowflake ends its
+    # statement five minutes after the connection was lost and then, five idle minutes later, the transaction.
+    "ABORT_DETACHED_QUERY": True,
+    "LOCK_TIMEOUT": 1800,  # seconds; well past these ten minutes, and not the default's twelve hours
+}
 
 
 class SnowflakeWarehouse(Warehouse):
@@ -39,7 +48,7 @@ class SnowflakeWarehouse(Warehouse):
 
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
-        connection = open_through_resource(self._options(), self._refused)
+        connection = _bounded(open_through_resource(self._options(), self._refused), self.settings)
         try:
             yield connection
         finally:
@@ -84,7 +93,7 @@ def connect_as_admin(settings: Settings) -> Iterator[Any]:
         options["authenticator"] = "externalbrowser"
     admin, begin = str(settings.snowflake_admin_user), "PIPELINE_SNOWFLAKE_ADMIN_"
     who = replace(sign_in(settings), user=admin, settings=begin)
-    connection = open_through_resource(options, lambda error: refused_sign_in(error, who))
+    connection = _bounded(open_through_resource(options, lambda error: refused_sign_in(error, who)), settings)
     try:
         yield connection
     finally:
@@ -104,7 +113,7 @@ def sign_in(settings: Settings) -> SignIn:
 
 
 def _reaching(settings: Settings) -> dict[str, object]:
-    """Where the account is, how long to try, and what every session is like."""
+    """Where the account is, how long to try signing in, and what every session is like."""
     arguments: dict[str, object] = {"session_parameters": SESSION | {"QUERY_TAG": query_tag.get()}}
     if settings.snowflake_host:
         arguments |= {
@@ -116,9 +125,24 @@ def _reaching(settings: Settings) -> dict[str, object]:
         "account": settings.snowflake_account,
         "autocommit": True,
         "login_timeout": settings.snowflake_login_timeout,
-        "network_timeout": settings.snowflake_network_timeout,
         "additional_snowflake_connection_args": arguments,
     }
+
+
+def _bounded(connection: Any, settings: Settings) -> Any:
+    """Bound each request of a connection and none of its statements.
+
+    The connector (4.8.1) has one `network_timeout` for both: it would cancel a statement that runs longer, although
+    Snowflake answers all the while. How long a statement may last is the warehouse's STATEMENT_TIMEOUT_IN_SECONDS to
+    say; a peer that is gone is noticed by the requests that ask how it is getting on.
+    """
+    fetch, most = connection.rest.fetch, settings.snowflake_network_timeout
+
+    def bounded(*given: Any, timeout: float | None = None, **named: Any) -> Any:
+        return fetch(*given, timeout=most if timeout is None else min(timeout, most), **named)
+
+    connection.rest.fetch = bounded
+    return connection
 
 
 def _key(key: SecretStr, password: SecretStr | None) -> dict[str, object]:

@@ -11,6 +11,7 @@ policies or pipes, and reads stages only from disk. Here
 - a stage on `s3://bucket/` reads `<folder>/bucket/`, or fetches from the endpoint;
 - pipes are played: insertFiles really runs the COPY, on a connection of its own, and insertReport tells of it.
   POST /test/pipes {"outcome": …} makes them fail. That is our idea of Snowpipe, not Snowflake's;
+- SELECT 'slow', n takes n seconds unless it is cancelled, which fakesnow's statements cannot be;
 - LIST succeeds on any stage, and the current role and warehouse are those that the last sign-in asked for.
 What nobody checks here is privileges: whoever is in may do everything.
 """
@@ -18,6 +19,7 @@ What nobody checks here is privileges: whoever is in may do everything.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import base64
 import contextlib
 import gzip
@@ -139,6 +141,7 @@ class Around:
 
         self.account, self.pipes, self.app = account, Pipes(account), app
         self.asked: dict[str, str] = {}  # at the last sign-in
+        self.cancelled: set[str] = set()
         shared_fs.nop_regexes = [_UNKNOWN_TO_FAKESNOW]
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
@@ -152,7 +155,7 @@ class Around:
         raw = await request.body()
         packed = request.headers.get("content-encoding") == "gzip"
         body = json.loads((gzip.decompress(raw) if packed else raw) or b"{}")
-        answer = self.answer(request, body)
+        answer = await self.slow(request, body) or self.answer(request, body)
         if answer is not None:
             await JSONResponse(answer[1], status_code=answer[0])(scope, receive, send)
             return
@@ -169,6 +172,19 @@ class Around:
             return {"type": "http.request", "body": raw, "more_body": False}
 
         await self.app(scope, again, send)
+
+    async def slow(self, request: Any, body: dict) -> tuple[int, dict] | None:
+        """Our answer to a slow statement that was cancelled meanwhile."""
+        if request.url.path == "/queries/v1/abort-request":
+            self.cancelled.add(body["requestId"])
+        elif found := re.fullmatch(r"SELECT 'slow', (\d+)", body.get("sqlText", "")):
+            until = time.monotonic() + int(found[1])
+            while time.monotonic() < until:
+                await asyncio.sleep(0.05)
+                if request.query_params["requestId"] in self.cancelled:
+                    said = "SQL execution canceled"
+                    return 200, {"data": {"sqlState": "57014"}, "code": "000604", "message": said, "success": False}
+        return None
 
     def answer(self, request: Any, body: dict) -> tuple[int, dict] | None:
         """Our own answer, or None for fakesnow's."""

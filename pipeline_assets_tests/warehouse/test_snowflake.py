@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -102,6 +104,7 @@ class Connection:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.rest = SimpleNamespace(fetch=None)
 
     def cursor(self) -> Connection:
         return self

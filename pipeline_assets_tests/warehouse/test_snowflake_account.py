@@ -16,6 +16,8 @@ import pytest
 from pipeline_assets.bookings.pipeline import BUCKET, LANDING
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets.warehouse.connection import run_statement
+from pipeline_assets.warehouse.snowflake import connect_as_admin
 from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
 
@@ -99,11 +101,30 @@ def test_every_session_is_in_utc_and_says_whose_it_is(account: TestAccount, clou
     cloud.run(run_id="run-42")
 
     sessions = account.sessions()
-    assert {(session["TIMEZONE"], session["TIMESTAMP_TYPE_MAPPING"]) for session in sessions[-3:]} == {
-        ("UTC", "TIMESTAMP_NTZ")
-    }
+    for session in sessions[-3:]:
+        assert (session["TIMEZONE"], session["TIMESTAMP_TYPE_MAPPING"]) == ("UTC", "TIMESTAMP_NTZ")
+        assert session["TIMESTAMP_INPUT_FORMAT"] == "AUTO"
     tags = [json.loads(session["QUERY_TAG"]) for session in sessions]
     assert {"platform": "pipeline_assets", "pipeline": "bookings", "run": "run-42"} in tags
+
+
+def test_every_session_frees_its_locks_when_its_worker_is_killed(account: TestAccount, tmp_path: Path) -> None:
+    """Snowflake needs ten minutes at most to end a transaction that nobody owns; whoever waits for it waits longer."""
+    with SnowflakeWarehouse(account.settings(tmp_path)).look():
+        session = account.sessions()[-1]
+
+    assert session["ABORT_DETACHED_QUERY"] is True
+    assert 600 < session["LOCK_TIMEOUT"] <= 3600
+
+
+def test_a_statement_may_take_longer_than_a_request_without_an_answer(account: TestAccount, tmp_path: Path) -> None:
+    """The connector cancels what runs longer than its `network_timeout` (000604), although Snowflake is well."""
+    settings = account.settings(tmp_path, snowflake_network_timeout=1)
+
+    with SnowflakeWarehouse(settings).look() as unit:
+        assert unit.rows("SELECT 'slow', 3") == [("slow", 3)]
+    with connect_as_admin(settings) as connection:
+        assert run_statement(connection, "SELECT 'slow', 3").fetchall() == [("slow", 3)]
 
 
 # --- sign-in -----------------------------------------------------------------------------------------------
