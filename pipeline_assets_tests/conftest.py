@@ -26,6 +26,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _services_of_aws_are_described_once() -> Iterator[None]:
+    """Every session of boto3 parses the descriptions of its services by itself, a fifth of a second for each client."""
+    import botocore.session
+    from botocore.loaders import Loader
+
+    loader = Loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda search_path: loader)
+        yield
+
+
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """The endpoint of AWS as moto plays it."""

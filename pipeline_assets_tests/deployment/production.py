@@ -1,4 +1,5 @@
-"""The platform as production runs it: webserver, daemon and code server, three processes, with infra/*.yaml as it is.
+"""The platform as production runs it: webserver, daemon and code server, three processes, with infra/*.yaml as it is,
+except for how often the daemon looks: most of a test would be waiting for its next look.
 
 PostgreSQL and the object store of the compute logs are real servers on this machine; the pipelines themselves work in
 the local profile, as what is tested here is the instance. Each process leads a group of its own, as each would be a
@@ -10,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,6 +27,8 @@ from pipeline_assets_tests.deployment.postgres import PostgresServer, dies_with_
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 PROGRAMS = Path(sys.executable).parent
 BUCKET, PREFIX = "compute-logs", "dagster"
+# Seconds between two looks in infra/dagster.yaml; here it is one.
+_LOOKS = {"dequeue_interval_seconds": 2, "user_code_failure_retry_delay": 10, "poll_interval_seconds": 10}
 
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
@@ -52,7 +54,11 @@ class Production:
         self.logs = home / "process-logs"
         self.logs.mkdir()
         self.dagster_home = home / "dagster"
-        shutil.copy(INFRA / "dagster.yaml", self.dagster_home)
+        instance = (INFRA / "dagster.yaml").read_text(encoding="utf-8")
+        for name, seconds in _LOOKS.items():
+            assert instance.count(f" {name}: {seconds}\n") == 1, name
+            instance = instance.replace(f" {name}: {seconds}\n", f" {name}: 1\n")
+        (self.dagster_home / "dagster.yaml").write_text(instance, encoding="utf-8")
         self.port, code_port = free_port(), free_port()
         self.environment = postgres.environment | {
             "PATH": os.environ["PATH"],
@@ -64,6 +70,7 @@ class Production:
             "DAGSTER_CODE_SERVER_PORT": str(code_port),
             "DAGSTER_COMPUTE_LOGS_BUCKET": BUCKET,
             "DAGSTER_COMPUTE_LOGS_PREFIX": PREFIX,
+            "DAGSTER_EVENT_LOG_CONSUMER_DAEMON_INTERVAL_SECONDS": "1",  # what retries crashed runs
             "AWS_DEFAULT_REGION": "eu-west-1",
             "AWS_ENDPOINT_URL_S3": s3_url,
             "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",

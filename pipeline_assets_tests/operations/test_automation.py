@@ -27,10 +27,14 @@ class Bell:
     def __init__(self, definitions: dg.Definitions, lake: BookingsLake) -> None:
         self.sensor = definitions.resolve_sensor_def("bookings_doorbell")
         self.definitions, self.lake, self.cursor = definitions, lake, None
+        self.instance = dg.DagsterInstance.ephemeral()  # else each look makes one, which takes longer than looking
 
     def look(self) -> list[str]:
         with dg.build_sensor_context(
-            cursor=self.cursor, resources={"platform": self.lake.platform}, definitions=self.definitions
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"platform": self.lake.platform},
+            definitions=self.definitions,
         ) as context:
             data = self.sensor.evaluate_tick(context)
         self.cursor = data.cursor

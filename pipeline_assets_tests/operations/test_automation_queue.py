@@ -73,12 +73,16 @@ class Bell:
         self.sensor = self.definitions.resolve_sensor_def("bookings_doorbell")
         self.lake = lake.with_platform(queues={"bookings": queue})
         self.cursor: str | None = None
+        self.instance = dg.DagsterInstance.ephemeral()  # else each tick makes one, which takes longer than the tick
         self.keys: set[str | None] = set()
 
     def tick(self, *, recorded: bool = True) -> list[str | None]:
         """The run keys of one tick; the daemon starts one run for each key. It may die before it `recorded` them."""
         with dg.build_sensor_context(
-            cursor=self.cursor, resources={"platform": self.lake.platform}, definitions=self.definitions
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"platform": self.lake.platform},
+            definitions=self.definitions,
         ) as context:
             data = self.sensor.evaluate_tick(context)
         if not recorded:
