@@ -92,7 +92,7 @@ class Lake(ABC):
             )
             for page in listing:
                 batch = pa.record_batch(page)
-                etags = pc.ascii_trim(pc.coalesce(batch["e_tag"], batch["version"], ""), '"')
+                etags = pc.ascii_trim(pc.fill_null(pc.coalesce(batch["e_tag"], batch["version"]), ""), '"')
                 columns = [batch["path"], batch["last_modified"], batch["size"], etags]
                 yield pa.record_batch(columns, ["path", "last_modified", "size", "e_tag"])
 

@@ -1,4 +1,4 @@
-"""Discovery: what a sensor's tick costs over a zone of a million known objects.
+"""Discovery: what a sensor's tick and a run cost over a zone of a million known objects.
 
 The listing comes from a server of its own (`listing_server`), a thousand keys a page as S3 gives them, so that what is
 measured is the client: obstore's listing in its two forms, and ours, which also hashes and compares every object.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -59,11 +60,48 @@ def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
     return after.count - cursor.count
 
 
-def ours_objects(inputs: Path, folder: Path, url: str) -> int:
-    """The listing of a run: an object of ours for every one that lies there."""
-    lake = _lake(url)
-    lake.head = lambda uri: lake  # type: ignore[assignment] - empty objects are asked for; this server has none
-    return len(list(lake.list(_BUCKET, PREFIX)))
+def fill_ledger(inputs: Path, folder: Path) -> None:
+    """An embedded warehouse that knows every object of the zone; `listing_server` says what they are like."""
+    from pipeline_assets.warehouse.schema import tables_for
+
+    warehouse = _platform(folder).warehouse
+    warehouse.prepare(tables_for([]))
+    with warehouse.connect() as connection:
+        connection._duck_conn.execute(
+            f"""INSERT INTO OPS.FILE_LEDGER
+            SELECT 'zone', 'sales', format('s3://{_BUCKET}/{PREFIX}2026/{{:06}}/part-{{:04}}.csv', page, n),
+                format('{{:08x}}0123456789abcdef00{{:06}}', n, page), n + 1, '2026-01-01', 'loaded', 1, 1, 0, 0,
+                'batch', 'run', '2026-01-01'
+            FROM (SELECT i // 1000 AS page, i % 1000 AS n FROM range({OBJECTS}) AS numbers (i))"""
+        )
+
+
+@contextmanager
+def taken_zone(folder: Path) -> Iterator[tuple]:
+    """A run of a pipeline over such a zone with ten objects more; its warehouse was open before."""
+    from pipeline_assets.lake import Zone
+    from pipeline_assets.operations.pipeline import Dataset, Pipeline
+    from pipeline_assets_tests.warehouse.shop import SALES
+
+    with zone(folder) as url:
+        urlopen(Request(f"{url}/{_BUCKET}", data=str(NEW).encode(), method="PUT")).close()
+        platform = replace(_platform(folder), lake=_lake(url))
+        with platform.warehouse.look() as unit:
+            unit.scalar("SELECT COUNT(*) FROM OPS.PIPELINES")
+        datasets = (Dataset(SALES, Zone(_BUCKET, PREFIX, "**/*.csv")),)
+        yield platform, Pipeline("zone", _BUCKET, datasets, (), transform=lambda work: None)
+
+
+def ours_run(inputs: Path, folder: Path, opened: tuple) -> int:
+    """What a run does before it reads: the ledger, the listing, the difference."""
+    from pipeline_assets.operations.landing import _discover
+    from pipeline_assets.operations.pipeline import Request as Asked
+
+    platform, pipeline = opened
+    found = _discover(platform, pipeline, Asked())
+    if found.known != OBJECTS:
+        raise RuntimeError(f"{found.known} objects were known")
+    return len(found.objects)
 
 
 def obstore_listing(inputs: Path, folder: Path, url: str, **options: object) -> int:
@@ -83,6 +121,15 @@ def obstore_listing(inputs: Path, folder: Path, url: str, **options: object) -> 
     )
 
 
+def _platform(folder: Path):
+    from pipeline_assets.operations.platform import build_platform
+    from pipeline_assets.settings import load_settings, prepare_home
+
+    settings = load_settings(home=folder / "taken")
+    prepare_home(settings)
+    return build_platform(settings)
+
+
 def _lake(url: str):
     from pipeline_assets.lake import S3Lake
 
@@ -96,14 +143,16 @@ def _pages(url: str) -> int:
 
 _OURS = ("pipeline_assets.lake", "obstore", "pyarrow", "duckdb", "boto3.session", "obstore.auth.boto3")
 
+_RUN = "A run over 1,000,000 known objects and 10 new ones"
+
 BENCHMARK = Benchmark(
     name="discovery",
     title="Discovery: a zone of a million objects",
     about="""The listing of 1,000,000 objects over HTTP, 1,000 a page, from a server in another process, which takes
     one of the cores. "Reconcile" lists everything and hashes key, etag and size of each object; a common tick lists
-    what sorts behind the highest key known and must read one page. The listing of a run keeps an object of ours for
-    every one, to be compared with the ledger. obstore's own listing is measured as the Python objects that it gives by
-    default, and as Arrow.""",
+    what sorts behind the highest key known and must read one page. obstore's own listing is measured as the Python
+    objects that it gives by default, and as Arrow. A run's discovery, in the second table, reads what is known from the
+    ledger of the embedded warehouse, lists everything and keeps what is new.""",
     contenders=(
         Contender("ours, reconcile", ours_whole, opens=zone, expected_rows=OBJECTS, imports=_OURS),
         Contender(
@@ -131,6 +180,25 @@ BENCHMARK = Benchmark(
             imports=_OURS,
             bar=Bar("seconds", 0.5),
         ),
-        Contender("ours, listing of a run", ours_objects, opens=zone, expected_rows=OBJECTS, imports=_OURS),
+        Contender(
+            "ours, a run's discovery, 10 new objects",
+            ours_run,
+            prepare=fill_ledger,
+            opens=taken_zone,
+            expected_rows=NEW,
+            imports=(*_OURS, "pipeline_assets.operations.landing", "dagster_snowflake", "fakesnow"),
+            bar=Bar("peak", 600),
+            table=_RUN,
+        ),
+        Contender(
+            "obstore's listing, Arrow",
+            obstore_listing,
+            opens=zone,
+            expected_rows=OBJECTS,
+            arguments={"chunk_size": 50_000, "return_arrow": True},
+            imports=("obstore", "arro3.core"),
+            bar=Bar("at_most", 1.5),
+            table=_RUN,
+        ),
     ),
 )

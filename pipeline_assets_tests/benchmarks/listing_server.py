@@ -22,15 +22,15 @@ PAGE = 1000
 PREFIX = "landing/"
 _ENTRY = (
     "<Contents><Key>landing/2026/@PAGE@/part-{n:04}.csv</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-    "<ETag>&quot;{n:08x}0123456789abcdef00@PAGE@&quot;</ETag><Size>{n}</Size><StorageClass>STANDARD</StorageClass>"
+    "<ETag>&quot;{n:08x}0123456789abcdef00@PAGE@&quot;</ETag><Size>{size}</Size><StorageClass>STANDARD</StorageClass>"
     "</Contents>"
 )
-_ENTRIES = [_ENTRY.format(n=n).encode() for n in range(PAGE)]
+_ENTRIES = [_ENTRY.format(n=n, size=n + 1).encode() for n in range(PAGE)]
 _WHOLE = b"".join(_ENTRIES)
 
 
 class Listing:
-    """Keys are numbered; number n lies on page n // 1000."""
+    """Keys are numbered; number n lies on page n // 1000. No object is empty, so none may be a folder marker."""
 
     def __init__(self, count: int) -> None:
         self.count = count
