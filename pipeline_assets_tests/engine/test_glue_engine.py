@@ -5,6 +5,7 @@ S3 is moto's, Glue is `glue_server`, which really runs the script that Glue woul
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.engine import Session, SourceFile
-from pipeline_assets.engine.glue_engine import GlueEngine
+from pipeline_assets.engine.glue_engine import _PLACE as PLACE
+from pipeline_assets.engine.glue_engine import GlueEngine, _OnGlue
 from pipeline_assets.engine.glue_job import GlueJob
 from pipeline_assets.errors import EngineError, ObjectChangedError
 from pipeline_assets.lake import S3Lake
@@ -62,7 +64,7 @@ def _nap() -> None:
     """The server's own process is busy with the job; a poll a second is what a test can bear."""
     import time
 
-    time.sleep(0.5)
+    time.sleep(0.2)
 
 
 @pytest.fixture
@@ -72,7 +74,7 @@ def stage(moto_url: str, aws_keys: None, tmp_path: Path, monkeypatch: pytest.Mon
         buckets_in(moto_url, BUCKET, ARTIFACTS) as client,
         glue_server(tmp_path, {"AWS_ENDPOINT_URL_S3": moto_url}) as server,
     ):
-        yield Stage(moto_url, client, server, part_bytes=2000)
+        yield Stage(moto_url, client, server, part_bytes=3000)
 
 
 def content(count: int) -> str:
@@ -142,6 +144,38 @@ def test_an_attempt_that_died_is_taken_up_where_it_was(stage: Stage, tmp_path: P
     assert len(stage.server.runs) == 1
 
 
+class Answers:
+    """A job that leaves one result, as often as it is run."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.plans: list[str] = []
+
+    def run(self, plan: str, answer: str) -> str:
+        self.plans.append(plan)
+        result = f"{plan}-result.parquet"
+        told = {"inputs": {}, "writes": {"result-1": {"files": [result]}}}
+        for where, body in ((result, b"PAR1"), (answer, json.dumps(told).encode())):
+            self.client.put_object(Bucket=ARTIFACTS, Key=where.split("/", 3)[3], Body=body)
+        return f"jr_{len(self.plans)}"
+
+
+def test_an_answer_whose_results_are_gone_is_not_taken(moto_url: str, aws_keys: None) -> None:
+    """The bucket's lifecycle takes objects by their age, one at a time."""
+    with buckets_in(moto_url, ARTIFACTS) as client:
+        job, lake = Answers(client), S3Lake(region=REGION, endpoint_url=moto_url)
+
+        def attempt() -> str:
+            runner = _OnGlue(job, lake, lambda: client, ARTIFACTS, USUAL, 1 << 20)
+            answer = runner.run([{"do": "write", "name": "result-1", "select": "SELECT 1", "where": f"{PLACE}/x"}])
+            return answer["writes"]["result-1"]["files"][0]
+
+        result = attempt()
+        assert (attempt(), len(job.plans)) == (result, 1)
+        client.delete_object(Bucket=ARTIFACTS, Key=result.split("/", 3)[3])
+        assert (attempt(), job.plans) == (result, [job.plans[0]] * 2)
+
+
 def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run(stage: Stage, tmp_path: Path) -> None:
     """It is noticed where its parts are cut, in a task; the batch goes on without it."""
     visits = stage.landed(landed(tmp_path / "v", content(300)))
@@ -149,8 +183,8 @@ def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run
 
     def attempt() -> None:
         with stage.engine.session(tmp_path / "scratch", USUAL) as session:
-            session.read("people", PEOPLE, [])
             session.read("visits", VISITS, [visits])
+            session.read("people", PEOPLE, [])
             session.settle("people")
             session.settle("visits")
             session.outcomes("visits")

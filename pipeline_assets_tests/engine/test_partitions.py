@@ -244,7 +244,7 @@ batches = st.lists(
 targets = st.sampled_from([1, 5_000, 7_800, 9_000, 12_000, 128 * MB])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(history=batches, target=targets, group=st.integers(1, 4), travelling=st.integers(1, 5), one_pass=st.booleans())
 @example([{"1": (TWO, 1)}, {"1": (ONE, 1), "2": (TWO, 1)}], 128 * MB, 4, 3, True)
 def test_after_any_batches_the_lake_holds_each_order_once_and_whole(

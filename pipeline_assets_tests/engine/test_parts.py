@@ -28,7 +28,7 @@ def parts_of(path: Path, form: str, size: int) -> list[Piece]:
     return placed(found, [tally(part) for part in found], form)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     lines=records, end=st.sampled_from(["\n", "\r\n"]), size=st.integers(1, 60), final=st.booleans(), bom=st.booleans()
 )
@@ -76,7 +76,7 @@ ORDER = text(order("x"))
 LINES = [ORDER, ORDER.replace('"x"', "7"), "broken", "", "[1", '"x"', "{}", "\ufeff" + ORDER, text(order(None)), "  "]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     lines=st.lists(st.sampled_from(LINES), max_size=8),
     size=st.integers(150, 900),

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import tracemalloc
 from decimal import Decimal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import delimited
-from pipeline_assets.engine.delimited import choose, locate, sniff, survey, tolerant_records
+from pipeline_assets.engine.delimited import choose, locate, sniff, survey, tolerant_records, unpacked
 from pipeline_assets.engine.reading import match_columns
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets_tests.engine.landed import landed, opened, rows, told
@@ -119,7 +120,7 @@ def files(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf", b"\r\n"])) + content
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(content=files(), chunk=st.sampled_from([1, 7, 64, 1 << 20]), compressed=st.booleans())
 @example(content=b"ID,TEXT,AMOUNT\na,b,1,\n", chunk=64, compressed=False)  # DuckDB drops an empty surplus field
 @example(content=b'ID,TEXT,AMOUNT\na, "b" ,1\n', chunk=64, compressed=False)  # … takes blanks around quotes away
@@ -322,29 +323,44 @@ def test_rescued_values_keep_their_case_quotes_and_blanks_and_lose_their_nulls(t
         assert session.outcomes("things")[0].unknown_columns == ("TIER", "NOTES")
 
 
+def test_a_gzip_that_expands_to_a_thousand_times_its_size_goes_to_the_disk_a_bit_at_a_time(tmp_path: Path) -> None:
+    packed, size = tmp_path / "x.csv.gz", 64 << 20
+    with gzip.open(packed, "wb", compresslevel=1) as file:
+        file.writelines(b"0" * (1 << 20) for _ in range(size >> 20))
+    tracemalloc.start()
+    try:
+        plain = unpacked(packed, tmp_path / "x.csv")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert plain.stat().st_size == size
+    assert peak < 8 << 20
+
+
 # --- large files ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path) -> None:
-    """FAULTS 7."""
-    good = "".join(f"{number},text {number},{number}.25\n" for number in range(1_000_000))
-    cut = good.index("\n777777,") + 1
-    for number, poison in enumerate(["777777x,a,twelve\n", "777777,a\n", '777777,"a,1\n']):
-        end = good.index("\n", cut) + 1
-        content = f"ID,TEXT,AMOUNT\n{good[:cut]}{poison}{good[end:]}".replace("ID,", "ID,", 1)
-        contract = Contract(
-            "things", "THINGS", "1", "shop", "", "", "", (Column("ID", "string", "VARCHAR"), *THINGS.columns[1:])
-        )
-        with opened() as session:
-            session.read("things", contract, [landed(tmp_path / f"{number}", content)])
+@pytest.mark.parametrize(
+    ("poison", "count"), [("777x,a,twelve\n", 1_000_000), ("777,a\n", 150_000), ('777,"a,1\n', 150_000)]
+)
+def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path, poison: str, count: int) -> None:
+    """FAULTS 7; of other kinds of poison fewer rows, but more than DuckDB has in a row group."""
+    good = [f"{number},text {number},{number}.25\n" for number in range(count)]
+    place = count * 3 // 4
+    good[place] = poison
+    contract = Contract(
+        "things", "THINGS", "1", "shop", "", "", "", (Column("ID", "string", "VARCHAR"), *THINGS.columns[1:])
+    )
+    with opened() as session:
+        session.read("things", contract, [landed(tmp_path / "x", f"ID,TEXT,AMOUNT\n{''.join(good)}")])
 
-            ((line, raw, _),) = told(session, "things")
-            assert (line, raw) == (777_779, poison.rstrip("\n"))
-            assert session.outcomes("things")[0].read == 1_000_000
-            counts = "SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS KEYS, SUM(AMOUNT) AS TOTAL FROM things"
-            total = Decimal(sum(range(1_000_000)) - 777_777) + Decimal("0.25") * 999_999
-            assert rows(session, counts) == [(999_999, 999_999, total)]
+        assert [bad[:2] for bad in told(session, "things")] == [(place + 2, poison.rstrip("\n"))]
+        assert session.outcomes("things")[0].read == count
+        counts = "SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS KEYS, SUM(AMOUNT) AS TOTAL FROM things"
+        total = Decimal(sum(range(count)) - place) + Decimal("0.25") * (count - 1)
+        assert rows(session, counts) == [(count - 1, count - 1, total)]
 
 
 @pytest.mark.slow
@@ -354,7 +370,7 @@ def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_me
 
     Here nearly all of the file is inside quotes and looks like records of the same width.
     """
-    fake = f"1,2,3{end}" * (900_000 // (5 + len(end)))
+    fake = f"1,{'2' * 96},3{end}" * 9_000
     with open(tmp_path / "big.csv", "w", newline="") as file:
         file.write(f"ID,TEXT,AMOUNT{end}")
         file.writelines(f'k{number},"{fake}",{number}{end}' for number in range(100))

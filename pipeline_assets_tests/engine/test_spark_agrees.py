@@ -8,7 +8,7 @@ last tests leave the process: a cluster of several, with files cut into parts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -17,11 +17,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
+from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile, spark_job
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
 from pipeline_assets.engine.spark_engine import SparkEngine
 from pipeline_assets_tests.engine import test_flatten_agrees, test_records, test_versions
@@ -33,7 +33,19 @@ from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, kno
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 DUCKDB, SPARK = DuckDBEngine(threads=2), SparkEngine(master="local[2]")
 # A failing example takes seconds, so it is shown as it was found.
-FEW = settings(max_examples=2, deadline=None, phases=[Phase.explicit, Phase.generate])
+ONCE = settings(
+    max_examples=1,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(params=["few", "many"])
+def rows_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows in one partition, as those of small files are, and in several."""
+    if request.param == "many":
+        monkeypatch.setattr(spark_job, "_FEW_BYTES", -1)
 
 
 def looked_at(session: Session, names: Sequence[str], selects: Mapping[str, str], folder: Path) -> dict[str, Any]:
@@ -104,17 +116,17 @@ def reading(
 # --- files ---------------------------------------------------------------------------------------------------
 
 
-@FEW
+@ONCE
 @given(contents=st.lists(test_records.files(), min_size=30, max_size=60), policy=st.sampled_from([NEVER, USUAL]))
-def test_any_delimited_files_are_read_alike(contents: list[bytes], policy: RejectPolicy) -> None:
+def test_any_delimited_files_are_read_alike(rows_in: None, contents: list[bytes], policy: RejectPolicy) -> None:
     with TemporaryDirectory() as folder:
         files = [landed(Path(folder) / f"{n}.csv", content, days=n % 3) for n, content in enumerate(contents)]
         compared(reading(THINGS, files), policy=policy)
 
 
-@FEW
+@ONCE
 @given(contents=st.lists(test_flatten_agrees.files(), min_size=15, max_size=30))
-def test_any_json_files_are_flattened_alike(contents: list[tuple[object, bytes]]) -> None:
+def test_any_json_files_are_flattened_alike(rows_in: None, contents: list[tuple[object, bytes]]) -> None:
     with TemporaryDirectory() as folder:
         files = [landed(Path(folder) / f"{n}.json", content, days=n % 3) for n, (_, content) in enumerate(contents)]
         selects = {"orders": "SELECT * FROM ORDERS", "lines": "SELECT * FROM ORDERS_PRODUCTS"}
@@ -192,7 +204,7 @@ def test_kinds_that_no_contract_of_ours_has_are_typed_alike(tmp_path: Path) -> N
 # --- versions, references, known rows --------------------------------------------------------------------------
 
 
-def test_versions_references_known_and_waiting_records_are_settled_alike(tmp_path: Path) -> None:
+def test_versions_references_known_and_waiting_records_are_settled_alike(rows_in: None, tmp_path: Path) -> None:
     people = [
         landed(tmp_path / "p0", f"{HEADER}\n1,Ada,\n1,Ada again,\n2,Bob,\n"),
         landed(tmp_path / "p1", f"{HEADER}\n1,Ada newest,\n3,Cy,\n", days=4),
@@ -222,11 +234,17 @@ def test_versions_references_known_and_waiting_records_are_settled_alike(tmp_pat
     assert held_outcome["released"] == ("q1",)
 
 
-def test_equally_new_versions_are_decided_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rule",
+    [
+        test_versions.test_of_equally_new_versions_a_fresh_one_wins_then_the_one_listed_last_whatever_reads_them,
+        test_versions.test_waiting_records_that_lack_a_column_that_is_required_by_now_keep_waiting,
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_a_rule_of_the_embedded_engine_holds(rule: Callable[[Path], None], tmp_path: Path) -> None:
     with on_engine(SPARK):
-        test_versions.test_of_equally_new_versions_a_fresh_one_wins_then_the_one_listed_last_whatever_reads_them(
-            tmp_path
-        )
+        rule(tmp_path)
 
 
 def test_rejected_files_are_told_alike(tmp_path: Path) -> None:
