@@ -176,8 +176,6 @@ def _one_line(error: Exception) -> str:
     lines = [line.strip(" :") for line in str(error).splitlines() if line.strip(" :")]
     ours = [line.partition(": ")[2] for line in lines if line.startswith("pipeline_assets.errors.")]
     # What a task's Python or its disk said is nearer to the cause than what Java made of it.
-    ours += [
-        line for line in lines if re.match(r"([A-Z]\w*Error\b|Python worker exited|java.io.IOException)", line)
-    ]
+    ours += [line for line in lines if re.match(r"([A-Z]\w*Error\b|Python worker exited|java.io.IOException)", line)]
     theirs = [line for line in lines if re.match(r"[\w.$]+(Exception|Error)\b", line)]
     return (ours or theirs or lines or [type(error).__name__])[0][:500]
