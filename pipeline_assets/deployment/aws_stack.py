@@ -1,6 +1,6 @@
 """`pipeline-assets deploy aws`: the CloudFormation stack in infra/, and the code of its Glue job.
 
-    plan -> change -> upload script and package -> print the environment
+    plan -> change -> settings of buckets -> upload script and package -> print the environment
 
 Lines that are no settings open with `#`, so the output as a whole is a file for the shell:
 `pipeline-assets deploy aws > aws.env`. Surprising is the template that is sent: bucket names stand in it as literals,
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.aws import Aws, aws_errors
-from pipeline_assets.deployment import glue_artifacts
-from pipeline_assets.deployment.change_sets import Stack
+from pipeline_assets.deployment import bucket_settings, glue_artifacts
+from pipeline_assets.deployment.change_sets import Change, Stack
 from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, data_buckets, infra_root
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
@@ -48,19 +48,30 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
     stack, s3 = _stack(settings, say), _s3(settings)
     _check_names(settings)
     bucket = settings.bucket_prefix + ARTIFACTS
-    changes = stack.apply(template_body(settings.bucket_prefix), parameters(settings), dry_run=dry_run)
+    body, given, client = template_body(settings.bucket_prefix), parameters(settings), s3.client("s3")
+
+    def adoptable(imports: Sequence[Change]) -> None:
+        if given["RequireTls"] == "true":  # only then the stack makes policies
+            bucket_settings.refuse_policies(client, bucket_names(body, imports))
+
+    changes = stack.apply(body, given, dry_run=dry_run, before_import=adoptable)
     for change in changes:
         say(f"# {change}")
+    corrections = bucket_settings.corrections(client, body, stack=settings.stack_name, queues=stack.arn("sqs"))
+    for correction in corrections:
+        say(f"# {correction}")
     files = glue_artifacts.job_files()
     keys = glue_artifacts.outdated(s3, bucket, files)
     for key in keys:
         say(f"# upload  s3://{bucket}/{key}")
-    if not changes and not keys:
+    if not changes and not corrections and not keys:
         say(f"# {settings.stack_name}: no change")
     if dry_run:
-        if changes or keys:
+        if changes or corrections or keys:
             say(f"# dry run: nothing was changed in {settings.aws_region}")
         return
+    for correction in corrections:
+        correction.put(client)
     glue_artifacts.upload(s3, bucket, files, keys)
     outputs = stack.outputs()
     for name, value in environment(settings, outputs, stack.parameters()).items():
@@ -101,6 +112,13 @@ def template_body(prefix: str) -> str:
     if len(body) > _BODY_LIMIT:
         raise ConfigurationError(f"infra/template.yaml is longer than the {_BODY_LIMIT:,} bytes that a call takes.")
     return body
+
+
+def bucket_names(body: str, changes: Sequence[Change]) -> list[str]:
+    """The names of the buckets that the changes are about."""
+    resources = json.loads(body)["Resources"]
+    ids = [change.logical_id for change in changes if change.resource_type == "AWS::S3::Bucket"]
+    return [resources[logical_id]["Properties"]["BucketName"] for logical_id in ids]
 
 
 def parameters(settings: Settings) -> dict[str, str | None]:

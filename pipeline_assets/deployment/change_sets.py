@@ -24,7 +24,16 @@ _WITHOUT_CHANGES = ("didn't contain changes", "No updates are to be performed")
 # States of a stack that a change set cannot get out of.
 _DEAD_AT_BIRTH = {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"}
 _STUCK = {"UPDATE_ROLLBACK_FAILED", "DELETE_FAILED"}
+_BUCKET = "AWS::S3::Bucket"  # of what a template here may make, the one type that is taken over
 _SETTLED_WELL = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"}
+
+
+class _RefusedEarlyError(DeploymentError):
+    """CloudFormation looked before it planned, and found fault with resources: `ids`, `of` types."""
+
+    def __init__(self, message: str, *, remedy: str, of: set[str], ids: set[str]) -> None:
+        super().__init__(message, remedy=remedy)
+        self.of, self.ids = of, ids
 
 
 @dataclass(frozen=True)
@@ -52,10 +61,18 @@ class Stack:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def apply(self, template: str, parameters: Mapping[str, str | None], *, dry_run: bool) -> list[Change]:
+    def apply(
+        self,
+        template: str,
+        parameters: Mapping[str, str | None],
+        *,
+        dry_run: bool,
+        before_import: Callable[[Sequence[Change]], None] = lambda imports: None,
+    ) -> list[Change]:
         """Bring the stack to `template`; returns what changed, or would.
 
         A parameter that is None keeps the value that the stack has, and is left to its default where it has none.
+        `before_import` hears of what would be taken over, and may refuse.
 
         Raises:
             ConfigurationError: a permission is missing, or the stack is in a state that a person has to end.
@@ -64,13 +81,24 @@ class Stack:
         found = self._ready(dry_run)
         exists = found is not None and found["StackStatus"] != "REVIEW_IN_PROGRESS"
         sent = _sent(parameters, _parameters(found) if found and exists else {})
-        with self._planned(template, sent, exists, validated=True) as (name, changes):
-            adopts = any(change.action == "Import" for change in changes)
-            if changes and not adopts and not dry_run:
-                self._execute(name)
-        if adopts and not dry_run:
-            # The check for names that are taken does not leave out those that are taken over.
-            with self._planned(template, sent, exists, validated=False) as (name, changes):
+        taken: _RefusedEarlyError | None = None
+        try:
+            with self._planned(template, sent, exists, validated=True) as (name, changes):
+                if not _imports(changes):
+                    if changes and not dry_run:
+                        self._execute(name)
+                    return changes
+        except _RefusedEarlyError as error:
+            if error.of - {_BUCKET}:
+                raise
+            taken = error
+        # The check for names that are taken does not leave out those that are taken over.
+        with self._planned(template, sent, exists, validated=False) as (name, changes):
+            imports = _imports(changes)
+            if taken and not taken.ids <= {change.logical_id for change in imports}:
+                raise taken
+            before_import(imports)
+            if not dry_run:
                 self._execute(name)
         return changes
 
@@ -78,6 +106,11 @@ class Stack:
         """What the stack says of itself."""
         found = self._find() or {}
         return {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", ())}
+
+    def arn(self, service: str) -> str:
+        """How ARNs of a service begin where the stack is; without an account as long as it is not there."""
+        parts = (self._find() or {}).get("StackId", f"arn:aws:cloudformation:{self.aws.region}:").split(":")
+        return ":".join([*parts[:2], service, *parts[3:5]])
 
     def parameters(self) -> dict[str, str]:
         """What the stack was given."""
@@ -156,6 +189,9 @@ class Stack:
             if state == "FAILED":
                 if any(text in reason for text in _WITHOUT_CHANGES):
                     return []
+                if "EarlyValidation" in reason:
+                    # The reason names the check only; asked for once the change set is gone, nothing is known of it.
+                    raise self._refused_early(self._validation_events(ChangeSetName=name, StackName=self.name), reason)
                 raise DeploymentError(f"CloudFormation refused the changes to {self.name}: {reason}")
             pause = self._pause(pause, deadline, f"planning the changes ({state})")
         found = list(answer["Changes"])
@@ -185,6 +221,7 @@ class Stack:
         if found and found["StackStatus"] == "REVIEW_IN_PROGRESS":
             with self._asking("cloudformation:DeleteStack", "cleaning up"):
                 self._client.delete_stack(StackName=self.name)
+            self._wait(found["StackId"])  # the next plan may follow at once
 
     def _settled(self) -> dict[str, Any] | None:
         """The stack once nothing is under way: another deployment, or one that was interrupted, is waited for."""
@@ -245,14 +282,27 @@ class Stack:
 
     def _refused_before(self, stack_id: str) -> list[str]:
         """What CloudFormation found wrong before it touched a resource; the events of the stack only point there."""
+        return [_invalid(event) for event in self._validation_events(StackName=stack_id)]
+
+    def _refused_early(self, events: Sequence[Mapping[str, Any]], reason: str) -> _RefusedEarlyError:
+        said = "; ".join(_invalid(event) for event in events) or reason.rstrip(".")
+        return _RefusedEarlyError(
+            f"CloudFormation refused the changes to {self.name}: {said}.",
+            remedy="Clear that and run again; nothing was changed.",
+            of={event.get("ResourceType", "") for event in events} or {""},
+            ids={event.get("LogicalResourceId", "") for event in events},
+        )
+
+    def _validation_events(self, **where: str) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
         with self._asking("cloudformation:DescribeEvents", "asking why", expected=("ValidationError",)):
-            events = self._client.describe_events(StackName=stack_id)["OperationEvents"]
-            return [
-                _reason(event["LogicalResourceId"], event["ResourceType"], event["ValidationStatusReason"])
-                for event in events
-                if event.get("ValidationStatusReason")
-            ]
-        return []
+            for page in self._client.get_paginator("describe_events").paginate(**where):
+                events += page["OperationEvents"]
+        return [
+            event
+            for event in events
+            if event.get("ValidationStatusReason") and event.get("ValidationFailureMode") != "WARN"
+        ]
 
     def _asking(self, action: str, doing: str, expected: tuple[str, ...] = ()) -> Any:
         return aws_errors(
@@ -290,6 +340,14 @@ def _sent(parameters: Mapping[str, str | None], had: Mapping[str, str]) -> list[
 def _change(entry: Mapping[str, Any]) -> Change:
     replaced = entry.get("Replacement") == "True"
     return Change(entry["Action"], entry["LogicalResourceId"], entry["ResourceType"], replaced)
+
+
+def _imports(changes: Sequence[Change]) -> list[Change]:
+    return [change for change in changes if change.action == "Import"]
+
+
+def _invalid(event: Mapping[str, Any]) -> str:
+    return _reason(event.get("LogicalResourceId", ""), event.get("ResourceType", ""), event["ValidationStatusReason"])
 
 
 def _reason(logical_id: str, resource_type: str, said: str) -> str:
