@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -9,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets.contracts.ddl import stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
-from pipeline_assets.warehouse.publication import Publication, publish
+from pipeline_assets.warehouse.publication import Load, Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
 from pipeline_assets_tests.warehouse.lost import LossyWarehouse
-from pipeline_assets_tests.warehouse.shop import BUCKET, NOON, Batch
+from pipeline_assets_tests.warehouse.shop import BUCKET, NOON, SALES, Batch
 
 STATE = {
     "SALES": "SELECT SALE_ID, SHOP, AMOUNT, _BATCH_ID FROM SHOP.SALES ORDER BY SALE_ID",
@@ -72,6 +74,28 @@ def test_a_batch_writes_everything_at_once(warehouse: EmbeddedWarehouse, batch: 
         assert unit.rows("SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER") == [("lake://b/b1", "1", 10)]
         assert ledger.is_published(unit, "b1")
         assert not ledger.is_published(unit, "b2")
+
+
+def test_what_came_as_json_and_is_none_is_published_as_text(
+    warehouse: EmbeddedWarehouse, batch: Callable[..., Batch]
+) -> None:
+    """One such record would otherwise fail its batch in every run, as the next run takes the same objects."""
+    given = [None, '{"a": 1}', "null", '{"a": 1', "plain", '"text"']
+    rows = [{"SALE_ID": str(n), "SHOP": "north", "_RESCUED": text} for n, text in enumerate(given)]
+    staging = batch("b1")
+    publication = staging.publication()
+    load = Load(SALES, staging.stage(stage_table(SALES), rows))
+
+    published = publish(warehouse, replace(publication, loads=[load]), NOON)
+
+    with warehouse.look() as unit:
+        found = [row[0] for row in unit.rows("SELECT _RESCUED FROM SHOP.SALES ORDER BY SALE_ID")]
+    assert [text and json.loads(text) for text in found] == [None, {"a": 1}, None, '{"a": 1', "plain", "text"]
+    assert (found[0], found[2]) == (None, "null"), "nothing was rescued, and a null was"
+    # Snowflake's own refusals, of a key that an object has twice, the emulator does not have.
+    (merge,) = (sql for sql in published.statements if sql.startswith("INSERT INTO SHOP.SALES"))
+    assert "TRY_PARSE_JSON(_RESCUED, 'd')" in merge
+    assert "PARSE_JSON(" not in merge.replace("TRY_PARSE_JSON(", "")
 
 
 @pytest.mark.usefixtures("first")
