@@ -76,6 +76,8 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
     outputs = stack.outputs()
     for name, value in environment(settings, outputs, stack.parameters()).items():
         say(f"{name}={shlex.quote(value)}")
+    if "InstanceProfile" in outputs:
+        say(f"# a machine of EC2 gets the instance profile {outputs['InstanceProfile']}")
     say(f"# the machines that run the pipelines take the role {outputs['PipelineRoleArn']}")
 
 

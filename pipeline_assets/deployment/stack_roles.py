@@ -88,3 +88,12 @@ _TRUST: dict[Role, dict[str, Any]] = {
         "Condition": {"StringEquals": {"sts:ExternalId": {"Ref": "SnowflakeExternalId"}}},
     },
 }
+
+# A machine of EC2 takes no role but by one of these.
+INSTANCE_PROFILE: dict[str, Any] = {
+    "PipelineInstanceProfile": {
+        "Type": "AWS::IAM::InstanceProfile",
+        "Condition": "IsTakenByMachines",
+        "Properties": {"Roles": [{"Ref": "PipelineRole"}]},
+    }
+}

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline_assets.deployment.permissions import ROLES
 from pipeline_assets.deployment.stack_queues import queues
-from pipeline_assets.deployment.stack_roles import bucket_arn, camel, role_resource, sub
+from pipeline_assets.deployment.stack_roles import INSTANCE_PROFILE, bucket_arn, camel, role_resource, sub
 from pipeline_assets.errors import ConfigurationError
 
 ARTIFACTS = "pipeline-artifacts"
@@ -74,6 +74,7 @@ def template(buckets: list[Bucket]) -> dict[str, Any]:
     resources |= _delivery_streams() | _glue() | _alerts_and_secret()
     for role in ROLES:
         resources |= role_resource(role, [bucket.name for bucket in buckets])
+    resources |= INSTANCE_PROFILE
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Buckets, queues, streams, Spark job, catalog, alerts and roles of pipeline_assets.",
@@ -146,6 +147,8 @@ _CONDITIONS: dict[str, Any] = {
     "HasCrawler": {"Fn::Equals": [{"Ref": "WithCrawler"}, "true"]},
     "HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]},
     "HasHostPrincipal": {"Fn::Not": [{"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]}]},
+    # EC2 itself may take the role only as long as nobody else is named.
+    "IsTakenByMachines": {"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]},
     "HasSnowflake": {"Fn::Not": [{"Fn::Equals": [{"Ref": "SnowflakePrincipalArn"}, ""]}]},
 }
 
@@ -396,6 +399,7 @@ def _outputs(pipelines: list[str]) -> dict[str, Any]:
         "AlertsTopicArn": {"Value": {"Ref": "AlertsTopic"}},
         "SecretId": {"Value": {"Ref": "PipelineSecret"}},
         "PipelineRoleArn": {"Value": {"Fn::GetAtt": ["PipelineRole", "Arn"]}},
+        "InstanceProfile": {"Condition": "IsTakenByMachines", "Value": {"Ref": "PipelineInstanceProfile"}},
         "SnowflakeRoleArn": {"Value": {"Fn::GetAtt": ["SnowflakeRole", "Arn"]}},
     }
     for stream in STREAMS:

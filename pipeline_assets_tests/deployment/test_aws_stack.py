@@ -93,6 +93,10 @@ class TestDeploying:
         assert aws.client("sns").get_topic_attributes(TopicArn=found["PIPELINE_ALERTS_TOPIC_ARN"])
         assert aws.client("iam").get_role(RoleName=role.rpartition("/")[2])
         assert said[-1] == f"# the machines that run the pipelines take the role {role}"
+        # The emulator says the ARN where AWS says the name.
+        profile = said[-2].removeprefix("# a machine of EC2 gets the instance profile ").rpartition("/")[2]
+        (taken,) = aws.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+        assert taken["Arn"] == role
         assert aws.client("secretsmanager").describe_secret(SecretId=found["PIPELINE_SECRET_ID"])
         block = aws.client("s3").get_public_access_block(Bucket="acme-lz-snowflake")["PublicAccessBlockConfiguration"]
         assert set(block.values()) == {True}
@@ -163,7 +167,9 @@ class TestDeploying:
             "host_principal_arn": "arn:aws:iam::000000000000:role/host",
             "alerts_email": "on-call@example.com",
         }
-        printed = printed_environment(deployed(configured(aws, **learned)))
+        said = deployed(configured(aws, **learned))
+        printed = printed_environment(said)
+        assert "instance profile" not in "".join(said)  # of a role that EC2 may not take
         assert {f"PIPELINE_{name.upper()}": value for name, value in learned.items()}.items() <= printed.items()
         said = deployed(configured(aws))
         assert said[0] == "# pipeline-assets: no change"
