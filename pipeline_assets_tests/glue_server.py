@@ -72,7 +72,7 @@ class GlueServer:
     calls: list[str] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)  # operation: error code
     lose: list[str] = field(default_factory=list)  # operations that are done, and their answer lost, once each
-    logs: dict[str, list[str]] = field(default_factory=dict)
+    logs: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # by the group's last word and the stream
     forward: str | None = None
 
     def answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -129,11 +129,17 @@ class GlueServer:
             done.append({"JobRunId": run_id})
         return {"SuccessfulSubmissions": done, "Errors": failed}
 
+    def _DescribeLogStreams(self, asked: dict[str, Any]) -> dict[str, Any]:
+        group, prefix = asked["logGroupName"].rpartition("/")[2], asked["logStreamNamePrefix"]
+        streams = {stream for kind, stream in self.logs if kind == group}
+        streams |= {run.id for run in self.runs.values() if run.log and group == "output"}
+        return {"logStreams": [{"logStreamName": name} for name in sorted(streams) if name.startswith(prefix)]}
+
     def _GetLogEvents(self, asked: dict[str, Any]) -> dict[str, Any]:
-        stream = asked["logStreamName"]
-        run = self.runs.get(stream)
-        lines = self.logs.get(stream) or (run.lines() if run else [])
-        if not lines or asked["logGroupName"] != "/aws-glue/jobs/error":
+        group, stream = asked["logGroupName"].rpartition("/")[2], asked["logStreamName"]
+        run = self.runs.get(stream) if group == "output" else None
+        lines = self.logs.get((group, stream)) or (run.lines() if run else [])
+        if not lines:
             raise LookupError("ResourceNotFoundException")
         return {"events": [{"message": line, "timestamp": 0} for line in lines[-asked.get("limit", 100) :]]}
 
@@ -165,7 +171,7 @@ def glue_server(
         http.server_close()
 
 
-_OURS = ("StartJobRun", "GetJobRun", "GetJobRuns", "BatchStopJobRun", "GetLogEvents")
+_OURS = ("StartJobRun", "GetJobRun", "GetJobRuns", "BatchStopJobRun", "DescribeLogStreams", "GetLogEvents")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -173,8 +173,16 @@ def _stop_run(bench: Bench, row: Permission) -> str:
     return bench.job
 
 
+def _find_log(bench: Bench, row: Permission) -> str:
+    group, logs = "/aws-glue/jobs/output", bench.client("logs")
+    where = bench.arn("logs", f"log-group:{group}") if bench.job else ""
+    find = {"logGroupName": group, "logStreamNamePrefix": bench.nobody, "limit": 1}
+    bench.ask(row, where, lambda: logs.describe_log_streams(**find), "ResourceNotFoundException")
+    return group
+
+
 def _read_log(bench: Bench, row: Permission) -> str:
-    group, logs = "/aws-glue/jobs/error", bench.client("logs")
+    group, logs = "/aws-glue/jobs/output", bench.client("logs")
     where = bench.arn("logs", f"log-group:{group}:*") if bench.job else ""
     read = {"logGroupName": group, "logStreamName": bench.nobody, "limit": 1}
     bench.ask(row, where, lambda: logs.get_log_events(**read), "ResourceNotFoundException")
@@ -336,6 +344,7 @@ TRIES: Mapping[tuple[str, str], Try] = {
     ("glue:GetJobRun", "glue job"): _get_run,
     ("glue:GetJobRuns", "glue job"): _get_runs,
     ("glue:BatchStopJobRun", "glue job"): _stop_run,
+    ("logs:DescribeLogStreams", "glue logs"): _find_log,
     ("logs:GetLogEvents", "glue logs"): _read_log,
     ("glue:GetTable", "lake catalog"): _get_table,
     ("glue:CreateDatabase", "lake catalog"): _create_database,

@@ -92,6 +92,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("glue:GetJobRun", "pipeline", "glue job", "waits for a run of it", _JOB),
     Permission("glue:GetJobRuns", "pipeline", "glue job", "finds the run of an attempt that died", _JOB),
     Permission("glue:BatchStopJobRun", "pipeline", "glue job", "stops a run that nobody waits for", _JOB),
+    Permission("logs:DescribeLogStreams", "pipeline", "glue logs", "finds the log of a failed run", _JOB),
     Permission("logs:GetLogEvents", "pipeline", "glue logs", "shows the end of a failed run's log", _JOB),
     Permission("glue:GetTable", "pipeline", "lake catalog", "compares a lake table with its contract", _CATALOG_CODE),
     Permission("glue:CreateDatabase", "pipeline", "lake catalog", "makes the database when it is gone", _CATALOG_CODE),

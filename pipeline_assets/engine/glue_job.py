@@ -31,8 +31,9 @@ _REMEDIES = {
     "EXPIRED": "It waited too long for capacity; run again.",
 }
 _POLL_SECONDS = (2.0, 20.0)  # first and longest pause between two looks
-_LOG_GROUPS = ("/aws-glue/jobs/error", "/aws-glue/jobs/output")
-_TAIL = 20  # lines of a failed run's log that are shown
+# What the job's Python says, its traceback too, goes to the first; Spark's own log to the second.
+_LOG_GROUPS = ("/aws-glue/jobs/output", "/aws-glue/jobs/error")
+_TAIL = 20  # lines of each log of a failed run that are shown
 _LOOK_BACK = 200  # runs among which one that is under way is looked for
 
 Listener = Callable[[], AbstractContextManager[Mapping[str, str]]]
@@ -94,10 +95,10 @@ class GlueJob:
             raise
 
     def link(self, run_id: str) -> str:
-        """Where the run's log is shown."""
+        """Where the run's logs are listed; their streams are not always named after the run alone."""
         group = quote(quote(_LOG_GROUPS[0], safe=""), safe="").replace("%", "$")
         home = f"https://{self.aws.region}.console.aws.amazon.com/cloudwatch/home?region={self.aws.region}"
-        return f"{home}#logsV2:log-groups/log-group/{group}/log-events/{run_id}"
+        return f"{home}#logsV2:log-groups/log-group/{group}$3FlogStreamNameFilter$3D{run_id}"
 
     def _under_way(self, client: Any, plan: str) -> str | None:
         looked = 0
@@ -196,19 +197,29 @@ class GlueJob:
         )
 
     def _tail(self, run_id: str) -> str:
-        """The end of the run's log; of a run that never started there is none."""
-        client, lines = self.aws.client("logs"), []
+        """The ends of the run's logs; of a run that never started there is none."""
+        lines: list[str] = []
         for group in _LOG_GROUPS:
             try:
-                with aws_errors(
-                    f"reading the log of {run_id}", "logs:GetLogEvents", expected=("ResourceNotFoundException",)
-                ):
-                    events = client.get_log_events(
-                        logGroupName=group, logStreamName=run_id, limit=_TAIL, startFromHead=False
-                    )["events"]
-                    lines += [event["message"].rstrip() for event in events]
+                found = self._end_of(group, run_id)
             except PipelineError as error:
-                lines.append(f"(the log in {group} cannot be read: {error})")
-            if lines:
-                break
-        return "\n".join(lines[-_TAIL:])
+                found = [f"(the log in {group} cannot be read: {error})"]
+            if found and lines:
+                lines.append(f"({group}:)")
+            lines += found
+        return "\n".join(lines)
+
+    def _end_of(self, group: str, run_id: str) -> list[str]:
+        client, missing, doing = self.aws.client("logs"), ("ResourceNotFoundException",), f"reading the log of {run_id}"
+        with aws_errors(doing, "logs:DescribeLogStreams", expected=missing):
+            named = client.describe_log_streams(logGroupName=group, logStreamNamePrefix=run_id)["logStreams"]
+            streams = [stream["logStreamName"] for stream in named]
+            # The driver's, where the job's main program runs; executors have streams of their own beside it.
+            stream = next((name for name in (run_id, f"{run_id}-driver") if name in streams), next(iter(streams), ""))
+            if stream:
+                with aws_errors(doing, "logs:GetLogEvents", expected=missing):
+                    events = client.get_log_events(
+                        logGroupName=group, logStreamName=stream, limit=_TAIL, startFromHead=False
+                    )["events"]
+                    return [event["message"].rstrip() for event in events]
+        return []

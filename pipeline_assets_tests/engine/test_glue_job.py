@@ -55,7 +55,7 @@ def test_there_are_ten_states() -> None:
 def test_every_end_but_success_is_told_with_message_log_and_link(server: GlueServer, state: str) -> None:
     """Dagster's client waits for ever on EXPIRED, and shows logs of runs that succeeded only."""
     server.dictated.append(["STARTING", "WAITING", "RUNNING", "STOPPING", state])
-    server.logs["jr_0"] = [f"line {number}" for number in range(30)] + ["MemoryError: no more"]
+    server.logs["output", "jr_0"] = [f"line {number}" for number in range(30)] + ["MemoryError: no more"]
 
     with pytest.raises(EngineError) as failed:
         job(server, Clock()).run("s3://b/plan", "s3://b/answer")
@@ -65,7 +65,22 @@ def test_every_end_but_success_is_told_with_message_log_and_link(server: GlueSer
     assert "MemoryError: no more" in said
     assert "line 11" in said
     assert "line 10\n" not in said
-    assert "#logsV2:log-groups/log-group/$252Faws-glue$252Fjobs$252Ferror/log-events/jr_0" in said
+    assert "#logsV2:log-groups/log-group/$252Faws-glue$252Fjobs$252Foutput$3FlogStreamNameFilter$3Djr_0" in said
+
+
+@pytest.mark.parametrize("stream", ["jr_0", "jr_0-driver"])
+def test_the_traceback_is_shown_before_the_log_of_spark(server: GlueServer, stream: str) -> None:
+    """Glue 5.0 writes what Python says to the output, and the noise of Spark to the error log."""
+    server.dictated.append(["FAILED"])
+    server.logs["output", stream] = ["Traceback (most recent call last):", "ValueError: the plan is empty"]
+    server.logs["output", "jr_0-1"] = ["an executor's"]
+    server.logs["error", stream] = ["26/01/01 INFO ShutdownHookManager: Deleting directory"]
+    server.logs["error", "jr_0_g-1a"] = ["another executor's"]
+    with pytest.raises(EngineError) as failed:
+        job(server, Clock()).run("p", "a")
+    said = str(failed.value)
+    assert said.index("ValueError: the plan is empty") < said.index("(/aws-glue/jobs/error:)\n26/01/01 INFO")
+    assert "executor's" not in said
 
 
 def test_a_stop_that_is_refused_hides_nothing(server: GlueServer, caplog: pytest.LogCaptureFixture) -> None:
@@ -166,10 +181,12 @@ def test_a_missing_permission_is_named(server: GlueServer, operation: str, actio
         job(server, Clock()).run("p", "a")
 
 
-def test_a_log_that_may_not_be_read_does_not_hide_the_failure(server: GlueServer) -> None:
+@pytest.mark.parametrize("operation", ["DescribeLogStreams", "GetLogEvents"])
+def test_a_log_that_may_not_be_read_does_not_hide_the_failure(server: GlueServer, operation: str) -> None:
     server.dictated.append(["FAILED"])
-    server.refuse["GetLogEvents"] = "AccessDeniedException"
-    with pytest.raises(EngineError, match=r"(?s)ended as FAILED: it failed.*logs:GetLogEvents is missing"):
+    server.logs["output", "jr_0"] = ["ValueError"]
+    server.refuse[operation] = "AccessDeniedException"
+    with pytest.raises(EngineError, match=rf"(?s)ended as FAILED: it failed.*logs:{operation} is missing"):
         job(server, Clock()).run("p", "a")
 
 
