@@ -40,7 +40,9 @@ DELETE_LIMIT = 1000  # keys that S3 takes in one DeleteObjects
 AT_ONCE = 8  # downloads; each keeps one chunk in memory
 HEADS_AT_ONCE = 32
 ATTEMPTS = 5  # of what obstore does not repeat itself
-SHA256 = "sha256"  # our own uploads carry it as metadata, whatever their etag is
+# Our own uploads carry it as metadata, whatever their etag is. A producer's `sha256` may have any form: base64, of what
+# was in the archive; held against it, an intact object would be damaged for ever.
+SHA256 = "pipeline-assets-sha256"
 _MD5 = re.compile("[0-9a-f]{32}")
 
 

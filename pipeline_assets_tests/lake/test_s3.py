@@ -100,6 +100,12 @@ def identity(lake: S3Lake, proxy: FaultProxy, key: str) -> tuple:
     return found.etag, found.size, found.modified
 
 
+def test_a_checksum_of_the_producers_own_is_not_taken_for_ours(lake: S3Lake, s3: Any, tmp_path: Path) -> None:
+    """It may be base64, or of the file before it was compressed."""
+    put(s3, "in/theirs", b"content", Metadata={"sha256": base64.b64encode(b"theirs").decode()})
+    assert lake.fetch(landed(lake, "in/theirs"), tmp_path).read_bytes() == b"content"
+
+
 def test_an_etag_that_is_no_md5_is_no_evidence_of_damage(
     lake: S3Lake, proxy: FaultProxy, s3: Any, tmp_path: Path
 ) -> None:
