@@ -79,7 +79,9 @@ def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = (), remed
             remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role.",
         ) from None
     except BotoCoreError as error:
-        raise LakeError(f"Failed {doing}: {error}.", remedy="The state is intact; run again.") from None
+        raise LakeError(
+            f"Failed {doing}: {str(error).rstrip('.')}.", remedy="The state is intact; run again."
+        ) from None
 
 
 def slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -64,6 +64,7 @@ def main() -> None:
     """Run the command line; our errors become one line and an exit code, anything else is a bug and shows."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("snowflake").setLevel(logging.ERROR)  # each attempt to connect, before our line says what failed
     try:
         app()
     except (KeyboardInterrupt, InterruptedRunError):

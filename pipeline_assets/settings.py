@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         None, description="Secret with a JSON object of variables for what is not set here; an output of the stack."
     )
     s3_endpoint_url: str | None = Field(None, description="S3-compatible endpoint; empty means AWS itself.")
-    aws_region: str = Field("eu-west-1", description="Region of the buckets.")
+    aws_region: str = Field("eu-west-1", pattern=r"^[a-z]+(-[a-z0-9]+)+$", description="Region of the buckets.")
     aws_endpoint_url: str | None = Field(
         None, description="Endpoint of AWS services other than S3; empty means AWS itself."
     )
@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     alerts_email: str | None = Field(None, description="Mail address that `deploy aws` subscribes to the alerts.")
     alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
     bucket_prefix: str = Field(
-        "", pattern=r"^[a-z0-9.-]*$", description="Put before every bucket name, as S3 names are global."
+        "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Put before every bucket name, as S3 names are global."
     )
     s3_patience: float = Field(
         120, gt=0, lt=300, description="Seconds to repeat a request for that S3 puts off (503 SlowDown)."

@@ -114,7 +114,9 @@ class Lease:
             try:
                 self._etag = obstore.put(self.lake.store(self.bucket), self.key, body, mode=mode)["e_tag"] or ""
                 return True
-            except (AlreadyExistsError, PreconditionError, FileNotFoundError):
+            except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
+                if "NoSuchBucket" in str(error):  # else it looks as if somebody held it, for all of the patience
+                    raise
                 # A write whose answer got lost is repeated, and meets itself.
                 etag, holder = self._look()
                 mine = holder.get("holder") == self._holder

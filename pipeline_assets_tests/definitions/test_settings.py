@@ -138,3 +138,15 @@ def test_every_knob_is_described() -> None:
     for name, _, description in described:
         assert name.startswith("PIPELINE_")
         assert description.endswith("."), name
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("AWS_REGION", "Not A Region!"), ("AWS_REGION", "EU-WEST-1"), ("BUCKET_PREFIX", ".-"), ("BUCKET_PREFIX", "A_")],
+)
+def test_what_cannot_be_a_region_or_begin_a_bucket_name_is_refused_before_aws_is_asked(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PIPELINE_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"PIPELINE_{name}: String should match"):
+        load_settings()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline_assets.errors import WarehouseBusyError
+from pipeline_assets.errors import ConfigurationError, WarehouseBusyError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.lake.lease import Lease
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
@@ -53,6 +53,13 @@ def test_one_at_a_time_however_many_want_it(lake: S3Lake) -> None:
         thread.join(30)
     assert (len(done), most) == (6, 1)
     assert lake.head(f"s3://{BUCKET}/{KEY}") is None
+
+
+def test_a_bucket_that_is_not_there_is_named_and_not_waited_for(s3: object, s3_url: str) -> None:
+    """It looked as if another machine held the lease, so a first run before `deploy aws` sat there for ten minutes."""
+    nowhere = S3Lake(region=REGION, endpoint_url=s3_url, bucket_prefix="nobodys-")
+    with pytest.raises(ConfigurationError, match=f"there is no bucket nobodys-{BUCKET}"):
+        lease(nowhere, "one")._acquire(30)
 
 
 def test_who_waits_too_long_is_told(lake: S3Lake) -> None:
