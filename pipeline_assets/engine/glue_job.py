@@ -34,6 +34,7 @@ _POLL_SECONDS = (2.0, 20.0)  # first and longest pause between two looks
 # What the job's Python says, its traceback too, goes to the first; Spark's own log to the second.
 _LOG_GROUPS = ("/aws-glue/jobs/output", "/aws-glue/jobs/error")
 _TAIL = 20  # lines of each log of a failed run that are shown
+_LINE = 1000  # characters of such a line; a plan of Spark on one has a hundred thousand
 _LOOK_BACK = 200  # runs among which one that is under way is looked for
 
 Listener = Callable[[], AbstractContextManager[Mapping[str, str]]]
@@ -221,5 +222,5 @@ class GlueJob:
                     events = client.get_log_events(
                         logGroupName=group, logStreamName=stream, limit=_TAIL, startFromHead=False
                     )["events"]
-                    return [event["message"].rstrip() for event in events]
+                    return [event["message"].rstrip()[:_LINE] for event in events]
         return []

@@ -74,6 +74,7 @@ def test_the_traceback_is_shown_before_the_log_of_spark(server: GlueServer, stre
     server.dictated.append(["FAILED"])
     server.logs["output", stream] = ["Traceback (most recent call last):", "ValueError: the plan is empty"]
     server.logs["output", "jr_0-1"] = ["an executor's"]
+    server.logs["output", stream].append("x" * 100_000)
     server.logs["error", stream] = ["26/01/01 INFO ShutdownHookManager: Deleting directory"]
     server.logs["error", "jr_0_g-1a"] = ["another executor's"]
     with pytest.raises(EngineError) as failed:
@@ -81,6 +82,7 @@ def test_the_traceback_is_shown_before_the_log_of_spark(server: GlueServer, stre
     said = str(failed.value)
     assert said.index("ValueError: the plan is empty") < said.index("(/aws-glue/jobs/error:)\n26/01/01 INFO")
     assert "executor's" not in said
+    assert len(said) < 2000
 
 
 def test_a_stop_that_is_refused_hides_nothing(server: GlueServer, caplog: pytest.LogCaptureFixture) -> None:

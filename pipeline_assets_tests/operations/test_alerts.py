@@ -12,7 +12,8 @@ import boto3
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.operations.alerts import SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
+from pipeline_assets.operations import alerts as module
+from pipeline_assets.operations.alerts import MESSAGE_LIMIT, SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
 from pipeline_assets_tests.moto_aws import moto_server
 
 REGION = "eu-west-1"
@@ -34,18 +35,27 @@ def written(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def test_the_topic_gets_a_subject_that_mail_can_carry_and_everything_as_json(url: str, tmp_path: Path) -> None:
+def topic_with_inbox(url: str) -> tuple[str, str]:
     sns = boto3.client("sns", endpoint_url=url, region_name=REGION)
     sqs = boto3.client("sqs", endpoint_url=url, region_name=REGION)
     topic = sns.create_topic(Name="alerts")["TopicArn"]
     queue = sqs.create_queue(QueueName="mail")["QueueUrl"]
     arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+    return topic, queue
+
+
+def received(url: str, queue: str) -> dict:
+    (message,) = boto3.client("sqs", endpoint_url=url, region_name=REGION).receive_message(QueueUrl=queue)["Messages"]
+    return json.loads(message["Body"])
+
+
+def test_the_topic_gets_a_subject_that_mail_can_carry_and_everything_as_json(url: str, tmp_path: Path) -> None:
+    topic, inbox = topic_with_inbox(url)
 
     AlertTopic(Aws(REGION, url), topic, AlertFile(tmp_path / "alerts.jsonl")).send(ALERT, AT)
 
-    (message,) = sqs.receive_message(QueueUrl=queue)["Messages"]
-    body = json.loads(message["Body"])
+    body = received(url, inbox)
     assert body["Subject"].startswith("[error] orders: lake://orders-source/incoming/Bestellung_f r_Z rich.json was")
     assert len(body["Subject"]) <= SUBJECT_LIMIT
     assert json.loads(body["Message"]) == written(tmp_path / "alerts.jsonl")[0]
@@ -60,3 +70,38 @@ def test_a_topic_that_refuses_does_not_undo_what_happened(
     AlertTopic(Aws(REGION, url), topic, AlertFile(tmp_path / "alerts.jsonl")).send(ALERT, AT)
     assert len(written(tmp_path / "alerts.jsonl")) == 1
     assert f"Failed sending an alert to {topic}" in caplog.text
+
+
+def test_an_alert_that_is_longer_than_sns_takes_is_cut_and_says_so(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The error of a failed Glue run has the end of its log, and a line of that may be a whole query plan."""
+    caplog.set_level(logging.ERROR)
+    topic, inbox = topic_with_inbox(url)
+    error = "\n".join(["it failed", *("ü" * 250_000 for _ in range(60))])
+    alert = Alert("error", "orders", "x" * 5000, {"run_id": "7", "error": error})
+    AlertTopic(Aws(REGION, url), topic, AlertFile(tmp_path / "alerts.jsonl")).send(alert, AT)
+
+    body = received(url, inbox)
+    message = json.loads(body["Message"])
+    assert len(body["Message"].encode()) <= MESSAGE_LIMIT
+    assert message["cut"].startswith("This is shortened")
+    assert message["facts"]["run_id"] == "7"
+    assert message["facts"]["error"].startswith("it failed\n" + "ü" * 1000 + "…\n")
+    assert len(body["Subject"]) == SUBJECT_LIMIT == 99
+    assert written(tmp_path / "alerts.jsonl")[0]["facts"]["error"] == error
+    assert not [record for record in caplog.records if "Failed sending" in record.message]
+
+
+def test_an_alert_that_sns_does_not_take_does_not_silence_the_topic(
+    url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.ERROR)
+    topic, inbox = topic_with_inbox(url)
+    alerts = AlertTopic(Aws(REGION, url), topic, AlertFile(tmp_path / "alerts.jsonl"))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_message", lambda entry: "x" * 300_000)
+        alerts.send(ALERT, AT)
+    assert f"Failed sending an alert to {topic}: InvalidParameter" in caplog.text
+    alerts.send(ALERT, AT)
+    assert json.loads(received(url, inbox)["Message"])["facts"] == {"code": "x"}
