@@ -2,7 +2,8 @@
 
 Each statement is run on its own and says for itself how it went: one that is refused stops only those that need it, so
 a single run shows everything that is missing. All of them may be run again. A dry run connects to nothing and reads no
-key; it cannot know which columns a table lacks, so those statements are the only ones that it does not show.
+key; it cannot know which columns a table lacks or has too narrow, so those statements are the only ones that it does
+not show.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.deployment.snowflake_plan import INTEGRATION, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.sqlfiles.parameters import Name
+from pipeline_assets.warehouse.columns import refuse_differences, shown_kind
 from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
@@ -47,6 +49,7 @@ def deploy(
     with connect_as_admin(settings) as connection:
         present = _columns(connection, settings, pipelines)
         _run(connection, list(steps(settings, pipelines, public_key=public_key, present=present)), settings, say)
+    refuse_differences(tables(settings, pipelines), present)
 
 
 def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
@@ -60,7 +63,7 @@ def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object
             role = step.role
             say(f"\nUSE ROLE {role};")
         say(f"-- {number}. {step.what}\n{step.sql};")
-    say("\n-- A column that a contract gains later is added by ALTER TABLE … ADD COLUMN when the plan is run.")
+    say("\n-- A column that a contract gains or widens later is added or widened by ALTER TABLE when the plan is run.")
     say(f"-- DESC INTEGRATION {INTEGRATION} then shows the user and external id that the AWS role must trust.")
 
 
@@ -120,12 +123,12 @@ def _public_key(settings: Settings) -> str:
     return b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
-def _columns(connection: Any, settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, set[str]]:
-    """The columns of each table of ours that exists; none of what has not been deployed yet.
+def _columns(connection: Any, settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, dict[str, str]]:
+    """The columns, with their types, of each table of ours that exists; none of what has not been deployed yet.
 
     By SHOW, as it needs no virtual warehouse: whoever deploys may have none.
     """
-    found: dict[str, set[str]] = {}
+    found: dict[str, dict[str, str]] = {}
     for schema in sorted({table.schema for table in tables(settings, pipelines)}):
         try:
             run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
@@ -137,7 +140,8 @@ def _columns(connection: Any, settings: Settings, pipelines: Sequence[Pipeline])
         names = [column[0] for column in cursor.description]
         for row in cursor.fetchall():
             shown = dict(zip(names, row, strict=True))
-            found.setdefault(f"{shown['schema_name']}.{shown['table_name']}", set()).add(shown["column_name"])
+            table = found.setdefault(f"{shown['schema_name']}.{shown['table_name']}", {})
+            table[shown["column_name"]] = shown_kind(shown["data_type"])
     return found
 
 

@@ -20,6 +20,7 @@ from pipeline_assets.lake import S3Lake
 from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets.warehouse.columns import Present, changes
 from pipeline_assets.warehouse.schema import tables_for
 from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
 
@@ -105,6 +106,7 @@ PLAN = (
     Entry("tag", "tag", OWNER, _IN_SCHEMA, ("schema",)),
     Entry("table", "tables", OWNER, _IN_SCHEMA, ("schema",)),
     Entry("table_column", "gained_columns", OWNER, _OF_TABLE, ("table",)),
+    Entry("table_column_type", "widened_columns", OWNER, _OF_TABLE, ("table",)),
     Entry("column_mask", "personal_columns", OWNER, f"{_OF_TABLE} and of the policy", ("table", "masking_policy")),
     Entry("column_tag", "personal_columns", OWNER, f"{_OF_TABLE} and of the tag", ("table", "tag")),
     # A new table is empty until a pipeline fills it, so nobody has read one without its masks.
@@ -125,13 +127,13 @@ def steps(
     pipelines: Sequence[Pipeline],
     *,
     public_key: str = PUBLIC_KEY,
-    present: Mapping[str, set[str]] | None = None,
+    present: Present | None = None,
 ) -> Iterator[Step]:
     """Every statement, in order.
 
     Args:
         public_key: of the service user; the default only says which one it is.
-        present: the columns of each table (`SCHEMA.TABLE`) that exist already, to find those that it lacks.
+        present: the tables that exist already, to find columns that they lack or have too narrow.
 
     Raises:
         ConfigurationError: a name in the settings is no name, or two buckets would share a stage.
@@ -154,7 +156,7 @@ def tables(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Table]:
 
 
 def facts(
-    settings: Settings, pipelines: Sequence[Pipeline], public_key: str, present: Mapping[str, set[str]]
+    settings: Settings, pipelines: Sequence[Pipeline], public_key: str, present: Present
 ) -> dict[str, list[Fact]]:
     """What each entry of the plan is applied to."""
     database = Name(settings.database)
@@ -185,6 +187,11 @@ def facts(
         "public_key": Text(public_key),
     }
     file_format = f"{settings.database}.OPS.LAKE_PARQUET"
+    changed = {
+        table.qualified: changes(table, present[table.qualified.partition(".")[2]])
+        for table in tables(settings, pipelines)
+        if table.qualified.partition(".")[2] in present
+    }
     return {
         "roles": [
             {"role": owner, "comment": Text("Owns the schemas and tables of the pipelines.")},
@@ -226,10 +233,14 @@ def facts(
             for table in tables(settings, pipelines)
         ],
         "gained_columns": [
-            {"table": Name(table.qualified), "column": Name(name), "type": Kind(kind)}
-            for table in tables(settings, pipelines)
-            for name, kind, *_ in table.columns
-            if name not in present.get(table.qualified.partition(".")[2], {name})
+            {"table": Name(table), "column": Name(name), "type": Kind(kind)}
+            for table, needed in changed.items()
+            for name, kind in needed.gained
+        ],
+        "widened_columns": [
+            {"table": Name(table), "column": Name(name), "type": Kind(kind)}
+            for table, needed in changed.items()
+            for name, kind in needed.widened
         ],
         "personal_columns": [
             {"table": Name(table), "column": Name(column), "tag": _tag(settings), "value": Text(PERSONAL)}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.sqlfiles import statement_kind
+from pipeline_assets.warehouse.columns import changes, kind_of, refuse_differences
 from pipeline_assets.warehouse.refusals import remedy_for
 
 if TYPE_CHECKING:
@@ -172,18 +173,20 @@ class Warehouse(ABC):
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create what is missing, add columns that a contract gained; never replace anything.
+        """Create what is missing, add columns that a contract gained, widen what it widened; never replace anything.
 
         Raises:
-            WarehouseError: a check failed; nothing is created over data.
+            WarehouseError: a table has a column that cannot become what the contract says; nothing was changed.
         """
         wanted = list(tables)
         with self.session() as session:
-            found: dict[str, set[str]] = {}
-            for schema, table, column in session.rows(
-                "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS"
+            found: dict[str, dict[str, str]] = {}
+            for schema, table, column, *kind in session.rows(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
+                "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
             ):
-                found.setdefault(f"{schema}.{table}", set()).add(column)
+                found.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
+            refuse_differences(wanted, found)
             present = {name.partition(".")[0] for name in found}
             for schema in sorted({table.schema for table in wanted} - present):
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
@@ -191,9 +194,11 @@ class Warehouse(ABC):
                 if table.qualified not in found:
                     session.execute(table.create())
                     continue
-                for name, kind, _, _ in table.columns:
-                    if name not in found[table.qualified]:
-                        session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {kind}")
+                needed = changes(table, found[table.qualified])
+                for name, kind in needed.gained:
+                    session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {kind}")
+                for name, kind in needed.widened:
+                    session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {kind}")
 
 
 @contextmanager

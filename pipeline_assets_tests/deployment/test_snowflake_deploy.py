@@ -40,7 +40,10 @@ def deployed(settings: Settings) -> list[str]:
 def made(settings: Settings) -> list[list[tuple]]:
     with SnowflakeWarehouse(settings).look() as unit:
         return [
-            unit.rows("SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, 2, 3"),
+            unit.rows(
+                "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, "
+                "NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, 2, 3"
+            ),
             [row[1:5] for row in unit.rows("SHOW STAGES IN DATABASE ANALYTICS")],
         ]
 
@@ -81,6 +84,42 @@ def test_a_column_that_a_table_lacks_is_added(account: TestAccount, tmp_path: Pa
     assert "ok   table column ANALYTICS.BOOKINGS.DAILY_SPEND CURRENCY_CODE" in deployed(settings)
 
     assert made(settings) == before
+
+
+@pytest.mark.usefixtures("first")
+def test_a_column_that_is_too_narrow_is_widened_once(account: TestAccount, tmp_path: Path) -> None:
+    settings = account.settings(tmp_path, snowflake_load="snowpipe")
+    before = made(settings)
+    narrower = "ALTER TABLE {} ALTER COLUMN {} SET DATA TYPE {}"
+    with SnowflakeWarehouse(settings).session() as session:
+        session.execute(narrower.format("OPS.PIPED_BOOKINGS_CUSTOMERS", "EMAIL", "VARCHAR(32)"))
+        session.execute(narrower.format("BOOKINGS.DAILY_SPEND", "AMOUNT_SPENT", "NUMBER(10,4)"))
+    assert made(settings) != before
+
+    widened = [said for said in deployed(settings) if "table column type" in said]
+
+    assert widened == [
+        "ok   table column type ANALYTICS.BOOKINGS.DAILY_SPEND AMOUNT_SPENT",
+        "ok   table column type ANALYTICS.OPS.PIPED_BOOKINGS_CUSTOMERS EMAIL",
+    ]
+    assert made(settings) == before
+    assert not [said for said in deployed(settings) if "table column type" in said]
+
+
+@pytest.mark.usefixtures("first")
+def test_a_column_of_another_type_is_named_after_everything_else_was_done(account: TestAccount, tmp_path: Path) -> None:
+    settings = account.settings(tmp_path, snowflake_load="snowpipe")
+    change = "ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE {}"
+    with SnowflakeWarehouse(settings).session() as session:
+        session.execute(change.format("NUMBER(38,2)"))
+    said: list[str] = []
+    try:
+        with pytest.raises(WarehouseError, match=r"DAILY_SPEND\.AMOUNT_SPENT is NUMBER\(38,2\) and not NUMBER"):
+            deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+        assert said[-1].endswith("the account is as the plan says.")
+    finally:
+        with SnowflakeWarehouse(settings).session() as session:
+            session.execute(change.format("NUMBER(38,4)"))
 
 
 @pytest.mark.usefixtures("first")

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.deployment.snowflake_objects import deploy
-from pipeline_assets.deployment.snowflake_plan import PLAN, Step, steps
+from pipeline_assets.deployment.snowflake_plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.operations.pipeline import Pipeline
@@ -235,13 +235,32 @@ def with_columns(*columns: Column) -> Pipeline:
 
 def test_a_column_that_a_contract_gained_is_added_and_others_are_left_alone() -> None:
     pipeline = with_columns(Column("ID", "string", "VARCHAR(8)"), Column("NEW", "date", "DATE"))
-    present = {
-        "STAFF.PEOPLE": {"ID", "LOST", "_BATCH_ID", "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_LOADED_AT", "_RESCUED"}
-    }
+    columns = ("ID", "LOST", "_BATCH_ID", "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_LOADED_AT", "_RESCUED")
+    present = {"STAFF.PEOPLE": dict.fromkeys(columns, "")}
 
-    found = of(list(steps(settings(), [pipeline], present=present)), "table_column")
+    found = of(list(steps(settings(), [pipeline], present=present)), "table_column", "table_column_type")
 
     assert found == ["ALTER TABLE ANALYTICS.STAFF.PEOPLE ADD COLUMN IF NOT EXISTS NEW DATE"]
+
+
+def test_a_type_that_a_contract_widened_is_widened_wherever_its_rows_go() -> None:
+    pipeline = with_columns(Column("NAME", "string", "VARCHAR(400)"), Column("PAY", "number", "NUMBER(24,4)"))
+    wanted = {table.qualified: table.columns for table in tables(settings(), [pipeline])}
+    present = {
+        name.removeprefix("ANALYTICS."): {column: kind for column, kind, *_ in columns}
+        | {"NAME": "VARCHAR(200)", "PAY": "NUMBER(18,4)"}
+        for name, columns in wanted.items()
+        if name.endswith("PEOPLE")
+    }
+
+    found = list(steps(settings(), [pipeline], present=present))
+
+    assert of(found, "table_column") == []
+    assert sorted(of(found, "table_column_type")) == [
+        f"ALTER TABLE ANALYTICS.{table} ALTER COLUMN {column} SET DATA TYPE {kind}"
+        for table in ("OPS.PIPED_STAFF_PEOPLE", "OPS.STAGE_STAFF_PEOPLE", "STAFF.PEOPLE")
+        for column, kind in (("NAME", "VARCHAR(400)"), ("PAY", "NUMBER(24,4)"))
+    ]
 
 
 def test_pipes_are_made_only_for_those_who_load_by_pipes() -> None:
