@@ -23,7 +23,22 @@ _NO_CREDENTIALS = {
     "InvalidClientTokenId",
     "UnrecognizedClientException",
     "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "InvalidAccessKeyId",
+    "InvalidToken",
 }
+_WRONG_TIME = {"RequestExpired", "RequestTimeTooSkewed"}
+# Errors of botocore, by name as not every version has them all: credentials are set up, and give none until a person
+# has signed in again or mended them.
+UNUSABLE_CREDENTIALS = {
+    "SSOTokenLoadError",
+    "UnauthorizedSSOTokenError",
+    "TokenRetrievalError",
+    "CredentialRetrievalError",
+    "PartialCredentialsError",
+    "LoginRefreshRequired",
+}
+RENEW = "Sign in again (`aws sso login`), or mend the profile, role or variables that the credentials come from."
 ATTEMPTS = 8  # with exponential backoff and jitter between them: about half a minute
 
 
@@ -79,6 +94,10 @@ def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = (), remed
             remedy="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role.",
         ) from None
     except BotoCoreError as error:
+        if type(error).__name__ in UNUSABLE_CREDENTIALS:
+            raise ConfigurationError(
+                f"Failed {doing}: there are no usable AWS credentials: {str(error).rstrip('.')}.", remedy=RENEW
+            ) from None
         raise LakeError(
             f"Failed {doing}: {str(error).rstrip('.')}.", remedy="The state is intact; run again."
         ) from None
@@ -100,5 +119,10 @@ def _refused(doing: str, action: str, code: str, error: ClientError, remedy: str
     if code in _NO_CREDENTIALS:
         return ConfigurationError(
             f"Failed {doing}: AWS does not accept the credentials ({code}).", remedy="Renew them and run again."
+        )
+    if code in _WRONG_TIME:
+        return ConfigurationError(
+            f"Failed {doing}: AWS finds the request's time wrong ({code}).",
+            remedy="Set this machine's clock by a time server and run again.",
         )
     return LakeError(f"Failed {doing}: {code}: {message}", remedy="The state is intact; run again.")

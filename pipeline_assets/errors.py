@@ -23,6 +23,16 @@ class ConfigurationError(PipelineError):
     """A setting or an argument is wrong; nothing was started (exit code 2)."""
 
 
+class ArchivedObjectError(ConfigurationError):
+    """An object lies in a storage class that is not read until somebody has it restored."""
+
+    def __init__(self, doing: str) -> None:
+        super().__init__(
+            f"Failed {doing}: it is archived (InvalidObjectState).",
+            remedy="Restore it (`aws s3api restore-object`, hours in Glacier) and run again, or move it away.",
+        )
+
+
 class ContractError(ConfigurationError):
     """A data contract cannot be read or asks for something the platform cannot keep."""
 

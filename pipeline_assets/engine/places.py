@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.errors import LakeError, ObjectChangedError
+from pipeline_assets.errors import ArchivedObjectError, LakeError, ObjectChangedError
 
 _BLOCK = 8 * 1024 * 1024
 
@@ -42,6 +42,7 @@ def fetch(where: str, folder: Path, etag: str = "") -> Path:
 
     Raises:
         ObjectChangedError: the object is another version by now, or gone.
+        ArchivedObjectError: it is not read until somebody restores it.
         LakeError: fewer bytes arrived than the object has.
     """
     if not is_s3(where):
@@ -126,6 +127,8 @@ def _get(where: str, etag: str, part: str = "") -> Any:
     except ClientError as error:
         if error.response["Error"]["Code"] in ("PreconditionFailed", "412", "NoSuchKey", "404"):
             raise ObjectChangedError(where) from None
+        if error.response["Error"]["Code"] == "InvalidObjectState":
+            raise ArchivedObjectError(f"reading {where}") from None
         raise
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 
-from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.aws import RENEW, UNUSABLE_CREDENTIALS
+from pipeline_assets.errors import ArchivedObjectError, ConfigurationError, PipelineError
 
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired")
 _UNKNOWN = ("InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "InvalidSecurity")
@@ -35,6 +36,13 @@ def refused(doing: str, bucket: str, action: str, region: str, error: Exception,
             f"{failed}there is no bucket {bucket} (NoSuchBucket).",
             remedy="Create it (`pipeline-assets deploy aws`), or mend PIPELINE_BUCKET_PREFIX.",
         )
+    if "InvalidObjectState" in said:
+        return ArchivedObjectError(doing)  # a 403 that no permission clears
+    if provider := re.search(r"credential provider: (\w+): (.*)", said):
+        # obstore calls whatever goes wrong there "unauthenticated", a lost connection too.
+        if provider[1] not in UNUSABLE_CREDENTIALS:
+            return None
+        return ConfigurationError(f"{failed}there are no usable AWS credentials: {provider[2]}.", remedy=RENEW)
     if any(word in said for word in _EXPIRED):
         return ConfigurationError(
             f"{failed}the AWS credentials have expired (ExpiredToken).",

@@ -166,6 +166,10 @@ def refusing() -> Iterator[tuple[str, list[str]]]:
     [
         ("AccessDeniedException", "the permission glue:GetTable is missing. Grant glue:GetTable"),
         ("ExpiredTokenException", "AWS does not accept the credentials"),
+        ("InvalidAccessKeyId", "AWS does not accept the credentials"),
+        ("InvalidToken", "AWS does not accept the credentials"),
+        ("RequestExpired", "Set this machine's clock"),
+        ("RequestTimeTooSkewed", "Set this machine's clock"),
     ],
 )
 def test_what_is_missing_is_named_with_the_remedy(

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from pipeline_assets.aws import Aws
+from pipeline_assets.engine import places
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
 from pipeline_assets.lake import LandedObject, S3Lake, s3
+from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.operations.platform import build_platform
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.faults import fault_proxy
@@ -225,6 +228,7 @@ REFUSALS = {
     "unknown key": (refuse(403, "InvalidAccessKeyId"), ["does not accept the credentials", "AWS_ACCESS_KEY_ID"]),
     "bad signature": (refuse(403, "SignatureDoesNotMatch"), ["does not accept the credentials"]),
     "clock": (refuse(403, "RequestTimeTooSkewed"), ["clock"]),
+    "archived": (refuse(403, "InvalidObjectState", "The operation is not valid"), ["archived", "restore-object"]),
 }
 
 
@@ -245,6 +249,48 @@ def test_a_refusal_names_the_object_and_the_remedy_on_one_line(
     assert "\n" not in text
     assert SECRET not in text
     assert len(proxy.calls) == 1, "what only a person can clear is not repeated"
+
+
+def test_an_archived_object_is_told_by_a_task_of_spark_as_well(
+    lake: S3Lake, proxy: FaultProxy, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(s3, "in/a", b"x")
+    proxy.reset(since(1, REFUSALS["archived"][0]))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    places._client.cache_clear()
+    try:
+        with pytest.raises(ConfigurationError, match=f"reading s3://{BUCKET}/in/a: it is archived.*restore-object"):
+            places.fetch(f"s3://{BUCKET}/in/a", tmp_path)
+    finally:
+        places._client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("profile", "told"),
+    [
+        ("sso_session = s\nsso_account_id = 1\nsso_role_name = r\n[sso-session s]\nsso_start_url = https://x\n"
+         "sso_region = eu-west-1", "aws sso login"),
+        ("aws_access_key_id = AKIAEXAMPLE", "credentials"),
+        ("credential_process = /bin/false", "credentials"),
+    ],
+)  # fmt: skip
+def test_credentials_that_a_person_has_to_renew_are_told_and_not_a_permission(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str, told: str
+) -> None:
+    (tmp_path / "config").write_text(f"[default]\n{profile}\n")
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for ask in (
+        lambda: list(S3Lake(region=REGION, endpoint_url="http://127.0.0.1:1", patience=1).list(BUCKET)),
+        lambda: EventQueue(Aws(REGION, "http://127.0.0.1:1"), "http://127.0.0.1:1/1/q", "").listen(),
+    ):
+        with pytest.raises(ConfigurationError, match=told) as refused:
+            ask()
+        assert "permission" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
