@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,11 @@ class GlueEngine:
         runner.clear()
 
     def s3_client(self) -> Any:
-        """A client of the store that has the artifacts bucket."""
+        """A client of the store that has the artifacts bucket; made once, as each takes a while and its connections."""
+        return self._client
+
+    @cached_property
+    def _client(self) -> Any:
         return self._s3.client("s3")
 
 

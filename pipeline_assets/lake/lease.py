@@ -13,12 +13,14 @@ from __future__ import annotations
 import json
 import logging
 import random
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pipeline_assets.errors import PipelineError, WarehouseBusyError
 from pipeline_assets.lake.store import Lake
@@ -26,6 +28,22 @@ from pipeline_assets.lake.store import Lake
 logger = logging.getLogger("pipeline_assets")
 TTL = 90.0  # seconds without a sign of life after which a holder counts as dead
 _POLL = 2.0
+
+
+def home_of(locks: Path) -> str:
+    """What this machine is called in a lease: its name, the folder of its locks, and an id that lies in there.
+
+    Containers share a host's name (network_mode: host) or are all called `code`, and have the same path; taken for one
+    another, one would take over the lease of another that lives.
+    """
+    from filelock import FileLock
+
+    path = locks / "home.id"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / "home.lock"):
+        if not path.exists():
+            path.write_text(uuid.uuid4().hex, encoding="utf-8")
+        return f"{socket.gethostname()}:{locks}:{path.read_text(encoding='utf-8')}"
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from pipeline_assets.engine.spark_engine import SparkEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
-from pipeline_assets.lake.lease import Lease
+from pipeline_assets.lake.lease import Lease, home_of
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.operations.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
@@ -73,8 +72,7 @@ class Platform:
             if not self.shared:
                 yield lambda: None
                 return
-            home = f"{socket.gethostname()}:{self.locks}"
-            with Lease(self.lake, bucket, f"locks/{pipeline}.json", home).held(self.patience) as lease:
+            with Lease(self.lake, bucket, f"locks/{pipeline}.json", home_of(self.locks)).held(self.patience) as lease:
                 yield lease.confirm
 
     @contextmanager

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from pipeline_assets.errors import ConfigurationError, WarehouseBusyError
 from pipeline_assets.lake import S3Lake
-from pipeline_assets.lake.lease import Lease
+from pipeline_assets.lake.lease import Lease, home_of
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
 
 KEY = "locks/bookings.json"
@@ -53,6 +56,16 @@ def test_one_at_a_time_however_many_want_it(lake: S3Lake) -> None:
         thread.join(30)
     assert (len(done), most) == (6, 1)
     assert lake.head(f"s3://{BUCKET}/{KEY}") is None
+
+
+def test_two_containers_of_one_name_and_path_are_two_homes(tmp_path: Path) -> None:
+    """Taken for one another, one would take over the lease of another that lives."""
+    locks = tmp_path / "locks"
+    with ThreadPoolExecutor(8) as pool:
+        (first,) = set(pool.map(lambda _: home_of(locks), range(16)))
+    shutil.move(locks, tmp_path / "in the other container")
+    assert home_of(locks) != first
+    assert home_of(locks) == home_of(locks)
 
 
 def test_a_bucket_that_is_not_there_is_named_and_not_waited_for(s3: object, s3_url: str) -> None:
