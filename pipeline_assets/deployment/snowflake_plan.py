@@ -225,7 +225,7 @@ def facts(
             | {"integration": Name(INTEGRATION)}
             for stage, url in stages.items()
         ],
-        "file_format": [{"file_format": Name(file_format)}],
+        "file_format": [{"file_format": Name(file_format), "null_texts": Texts(())}],
         "policies": list(policies.values()),
         "tag": [{"tag": _tag(settings)}],
         "tables": [

@@ -30,6 +30,8 @@ _COMMITS_THERE = frozenset(
     | {"CALL", "EXECUTE"}  # what they run may hold any of these
 )
 _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
+# Text arrives as it is, whatever Snowflake's defaults are: untrimmed, and no text stands for NULL.
+FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
 # What Snowflake's query history shows beside each statement of a connection; see `tagged`.
 query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipeline_assets"}')
@@ -98,8 +100,7 @@ class Unit:
         for start in range(0, len(keys), COPY_FILES_LIMIT):
             files = ", ".join(literal(key) for key in keys[start : start + COPY_FILES_LIMIT])
             cursor = self._cursor(
-                f"COPY INTO {table} FROM @{stage} FILES = ({files}) "
-                "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE) MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
+                f"COPY INTO {table} FROM @{stage} FILES = ({files}) {FORMAT} MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
                 None,
             )
             names = [column[0].lower() for column in cursor.description]

@@ -14,8 +14,17 @@ if TYPE_CHECKING:
 
 
 def host(settings: Settings) -> str:
-    """Where the account answers."""
-    return settings.snowflake_host or f"{settings.snowflake_account}.snowflakecomputing.com"
+    """Where the account answers.
+
+    As the driver's `construct_hostname` has it, regions in China included; and with `-` for the `_` of an account's
+    name, which host names may not have and Snowflake takes for the same. Tokens keep the name as it is.
+    """
+    if settings.snowflake_host:
+        return settings.snowflake_host
+    account = str(settings.snowflake_account)
+    _, _, region = account.partition(".")
+    top = "cn" if region.lower().startswith("cn-") else "com"
+    return f"{account.replace('_', '-')}.snowflakecomputing.{top}"
 
 
 def load_private_key(key: SecretStr, password: SecretStr | None, whose: str = "") -> PrivateKeyTypes:

@@ -32,9 +32,11 @@ _DEPLOY = "`pipeline-assets deploy snowflake` makes it."
 _AT_SIGN_IN = (
     (
         r"390144|JWT token is invalid",
-        "Snowflake does not accept the key of user {user}.",
-        "{settings}PRIVATE_KEY must belong to the user's RSA_PUBLIC_KEY (DESC USER {user} shows its "
-        "fingerprint; ALTER USER {user} SET RSA_PUBLIC_KEY = … changes it), and this machine's clock must be right.",
+        # Of a user that does not exist Snowflake says the same: it does not tell strangers who exists.
+        "Snowflake does not accept the key of user {user}, or there is no such user in account {account}.",
+        "{settings}USER must be the user's login name, {settings}PRIVATE_KEY belong to its RSA_PUBLIC_KEY (DESC USER "
+        "{user} shows the fingerprint; ALTER USER {user} SET RSA_PUBLIC_KEY = … changes it), and this machine's clock "
+        "be right.",
     ),
     (
         r"390100|Incorrect username",

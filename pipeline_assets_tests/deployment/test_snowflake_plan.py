@@ -22,6 +22,7 @@ from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind
 from pipeline_assets.sqlfiles.parameters import Name, Text, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets.warehouse.connection import FORMAT
 
 SECRET = "-----BEGIN PRIVATE KEY-----not-to-be-shown"
 # What sqlglot 30 knows nothing of and keeps as text; sqlfluff parses all of it.
@@ -221,11 +222,13 @@ def test_a_policy_has_the_exact_type_of_its_columns() -> None:
 
 def test_masked_text_says_so_and_anything_else_is_null() -> None:
     salary = Column("SALARY", "number", "NUMBER(18,4)", classification="personal")
-    policies = of(list(steps(settings(), [with_columns(salary)])), "masking_policy")
+    found = list(steps(settings(), [with_columns(salary)]))
+    policies = of(found, "masking_policy")
 
     shown = {sql.split()[6].rpartition(".")[2]: sql.rpartition(" ELSE ")[2] for sql in policies}
     assert shown == {"MASK_NUMBER_18_4": "NULL END", "MASK_VARCHAR": "'•••' END", "MASK_VARIANT": "NULL END"}
-    assert all("IS_ROLE_IN_SESSION('PIPELINE_LOADER') THEN VAL" in sql for sql in policies)
+    assert all("WHEN VAL IS NULL OR CURRENT_ROLE() = 'PIPELINE_LOADER' THEN VAL" in sql for sql in policies)
+    assert "ROLE_IN_SESSION" not in " ".join(of(found, "masking_policy", "masking_policy_body")), "who inherits it"
 
 
 def with_columns(*columns: Column) -> Pipeline:
@@ -261,6 +264,20 @@ def test_a_type_that_a_contract_widened_is_widened_wherever_its_rows_go() -> Non
         for table in ("OPS.PIPED_STAFF_PEOPLE", "OPS.STAGE_STAFF_PEOPLE", "STAFF.PEOPLE")
         for column, kind in (("NAME", "VARCHAR(400)"), ("PAY", "NUMBER(24,4)"))
     ]
+
+
+def test_pipes_take_text_as_the_copy_of_the_pipelines_does(plan: Sequence[Step]) -> None:
+    """Snowflake's own defaults would make a NULL of some texts."""
+    (made,) = of(plan, "file_format")
+    by_copy = re.search(r"FILE_FORMAT = \((.*)\)$", FORMAT)
+
+    assert by_copy is not None
+    assert by_copy[1] in " ".join(made.split())
+    assert "TRIM_SPACE = FALSE NULL_IF = ()" in by_copy[1]
+
+
+def test_the_warehouse_is_of_the_generation_that_the_costs_are_counted_with(plan: Sequence[Step]) -> None:
+    assert "GENERATION = '1'" in of(plan, "warehouse")[0]
 
 
 def test_pipes_are_made_only_for_those_who_load_by_pipes() -> None:

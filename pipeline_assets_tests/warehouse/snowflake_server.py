@@ -72,7 +72,7 @@ class Account:
     def refuses(self, sign_in: dict[str, Any], asked: dict[str, str]) -> tuple[str, str] | None:
         """(number, message) of why a sign-in is refused."""
         user = str(sign_in.get("LOGIN_NAME", "")).upper()
-        if user not in self.keys:
+        if user not in self.keys and "TOKEN" not in sign_in:
             return "390100", "Incorrect username or password was specified."
         if not self.accepts(user, str(sign_in.get("TOKEN", ""))):
             return "390144", "JWT token is invalid. [0a1b2c3d]"

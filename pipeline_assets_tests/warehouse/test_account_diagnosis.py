@@ -44,7 +44,7 @@ def test_the_try_of_writing_is_rolled_back(account: TestAccount, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"snowflake_user": "NOBODY"}, "Snowflake knows no user NOBODY"),
+        ({"snowflake_user": "NOBODY"}, "key of user NOBODY, or there is no such user"),
         ({"snowflake_private_key": Key.new().private}, "does not accept the key of user LOADER"),
         ({"snowflake_role": "OTHER"}, "Role OTHER does not exist, or user LOADER does not have it"),
         ({"snowflake_warehouse": "OTHER"}, "Warehouse OTHER does not exist"),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from snowflake.connector.util_text import construct_hostname
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.settings import load_settings
 from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets.warehouse.keys import host
+from pipeline_assets.warehouse.snowpipe import Snowpipe
 
 PASSPHRASE = "right-passphrase"
 
@@ -83,7 +87,7 @@ def test_the_connection_gets_the_key_opened_and_the_session_it_needs(
     with pytest.raises(ConfigurationError) as error, warehouse(**given, private_key_password=PASSPHRASE).unit():
         pass
 
-    assert str(error.value).startswith("Snowflake does not accept the key of user LOADER.")
+    assert str(error.value).startswith("Snowflake does not accept the key of user LOADER, or there is no such user")
     assert "\n" not in str(error.value)
     assert PASSPHRASE not in str(error.value)
     assert {name: asked[name] for name in ("account", "user", "database", "warehouse", "role", "autocommit")} == {
@@ -97,6 +101,30 @@ def test_the_connection_gets_the_key_opened_and_the_session_it_needs(
     assert asked["private_key"] == key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+@pytest.mark.parametrize(
+    ("account", "expected"),
+    [
+        ("myorg-my_account", "myorg-my-account.snowflakecomputing.com"),
+        ("myorg-myaccount", "myorg-myaccount.snowflakecomputing.com"),
+        ("ab12345.eu-west-1", "ab12345.eu-west-1.snowflakecomputing.com"),
+        ("ab12345.cn-northwest-1", "ab12345.cn-northwest-1.snowflakecomputing.cn"),
+    ],
+)
+def test_pipes_are_asked_where_the_driver_connects(account: str, expected: str) -> None:
+    settings = load_settings(profile="aws", snowflake_account=account)
+
+    assert host(settings) == expected
+    assert Snowpipe.of(settings).endpoint.url == f"https://{expected}"
+    assert construct_hostname(None, account.replace("_", "-")) == expected
+
+
+def test_a_token_keeps_the_underscore_that_a_host_cannot_have(key: rsa.RSAPrivateKey) -> None:
+    given = {"snowflake_account": "myorg-my_account", "snowflake_user": "LOADER", "snowflake_private_key": pem(key)}
+    token = Snowpipe.of(load_settings(profile="aws", **given)).endpoint.token()
+
+    assert jwt.decode(token, key.public_key(), algorithms=["RS256"])["sub"] == "MYORG-MY_ACCOUNT.LOADER"
 
 
 class Connection:

@@ -145,7 +145,7 @@ def refused(account: TestAccount, home: Path, **wrong: object) -> PipelineError:
     ("setting", "value", "missing", "remedy"),
     [
         ("snowflake_private_key", Key.new().private, "does not accept the key of user LOADER", "SET RSA_PUBLIC_KEY"),
-        ("snowflake_user", "NOBODY", "knows no user NOBODY", "PIPELINE_SNOWFLAKE_USER"),
+        ("snowflake_user", "NOBODY", "or there is no such user in account acme-test", "PIPELINE_SNOWFLAKE_USER"),
         ("snowflake_role", "NO_ROLE", "Role NO_ROLE", "GRANT ROLE NO_ROLE TO USER LOADER"),
         ("snowflake_warehouse", "NO_WH", "Warehouse NO_WH", "GRANT USAGE ON WAREHOUSE NO_WH TO ROLE PIPELINE_LOADER"),
         ("database", "NO_DB", "Database NO_DB", "GRANT USAGE ON DATABASE NO_DB TO ROLE PIPELINE_LOADER"),
