@@ -1,7 +1,7 @@
 """What the loading role needs of a Snowflake account, tried; used by `pipeline-assets doctor` with the profile `aws`.
 
-Signing in, role, warehouse, database, the schemas, the stages and the right to write into OPS. What a refused sign-in
-was refused for is in its message; nothing further can be tried then.
+Signing in, role, warehouse, database, the schemas, the stages, the right to write into OPS, and each pipe where files
+are loaded by pipes. What a refused sign-in was refused for is in its message; nothing further can be tried then.
 
 The surprising part: the stages are listed at a place where nothing lies. That asks the storage integration, and so the
 role in AWS that it takes, whatever a bucket holds; LIST has no LIMIT.
@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pipeline_assets.contracts.ddl import Table, stage_table
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.operations.diagnosis import Finding, finding
 from pipeline_assets.warehouse.connection import Unit
 from pipeline_assets.warehouse.schema import OPS_TABLES
+from pipeline_assets.warehouse.snowpipe import Snowpipe, pipe_name, piped_table
 
 if TYPE_CHECKING:
     from pipeline_assets.operations.pipeline import Pipeline
@@ -49,7 +51,15 @@ def _tries(unit: Unit, warehouse: Warehouse, settings: Settings, pipelines: Sequ
     for bucket in dict.fromkeys(pipeline.bucket for pipeline in pipelines):
         stage = warehouse.stage(bucket)
         yield finding(f"stage {stage}", lambda stage=stage: _stage(unit, stage))
-    yield finding("writing into OPS", lambda: _insert(warehouse))
+    targets = [target for pipeline in pipelines for target in pipeline.targets]
+    staging = list(dict.fromkeys(stage_table(target) for target in targets))
+    pipes = warehouse.loading
+    if not isinstance(pipes, Snowpipe):
+        yield finding("writing into OPS", lambda: _insert(warehouse, OPS_TABLES))
+        return
+    yield finding("writing into OPS", lambda: _insert(warehouse, [*OPS_TABLES, *map(piped_table, staging)]))
+    for pipe in (f"{settings.database}.{pipe_name(table)}" for table in staging):
+        yield finding(f"pipe {pipe}", lambda pipe=pipe: _pipe(pipes, pipe))
 
 
 def _current(unit: Unit, what: str, wanted: str) -> str:
@@ -79,8 +89,13 @@ def _stage(unit: Unit, stage: str) -> str:
     return "answers, so Snowflake may read the bucket"
 
 
-def _insert(warehouse: Warehouse) -> str:
+def _pipe(pipes: Snowpipe, pipe: str) -> str:
+    pipes.report(pipe)
+    return "answers; that it may be told of files (OPERATE) no harmless call can tell"
+
+
+def _insert(warehouse: Warehouse, tables: Sequence[Table]) -> str:
     with warehouse.look() as unit:
-        for table in OPS_TABLES:
+        for table in tables:
             unit.execute(f"INSERT INTO {table.qualified} SELECT * FROM {table.qualified} WHERE FALSE")
-    return f"{len(OPS_TABLES)} tables take rows; none was left"
+    return f"{len(tables)} tables take rows; none was left"

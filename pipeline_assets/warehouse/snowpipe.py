@@ -134,11 +134,20 @@ class Snowpipe(Loading):
     def _look(self, pipe: str, key: str, marks: dict[str, str]) -> Mapping[str, Any] | None:
         """What the pipe's report says of a file, if anything; `marks` say from where to go on reading."""
         mark = {"beginMark": marks[pipe]} if pipe in marks else {}
-        report = self._call(pipe, "insertReport", query=mark)
+        report = self.report(pipe, mark)
         found = [entry for entry in report.get("files", []) if entry.get("path") == key]
         if not found and report.get("nextBeginMark"):
             marks[pipe] = report["nextBeginMark"]
         return found[-1] if found else None
+
+    def report(self, pipe: str, query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
+        """What a pipe says of the files that it was told of lately; changes nothing.
+
+        Raises:
+            ConfigurationError: there is no such pipe, or its report may not be read.
+            WarehouseError: it cannot be reached.
+        """
+        return self._call(pipe, "insertReport", query=query)
 
     def _call(
         self, pipe: str, what: str, body: object = None, query: Mapping[str, str] | None = None

@@ -41,6 +41,28 @@ def test_the_try_of_writing_is_rolled_back(account: TestAccount, tmp_path: Path)
     assert said[-1] == "ROLLBACK"
 
 
+def test_pipes_are_tried_where_files_are_loaded_by_them(account: TestAccount, tmp_path: Path) -> None:
+    before = len(account.statements())
+    found = findings(account, tmp_path, snowflake_load="snowpipe")
+    assert {what: f.detail for what, f in found.items() if not f.passed} == {}
+    pipes = [what for what in found if what.startswith("pipe ")]
+    assert pipes[-2:] == ["pipe ANALYTICS.OPS.LOAD_SHOP_SALES", "pipe ANALYTICS.OPS.LOAD_SHOP_TOTALS"]
+    writes = [sql for sql in account.statements()[before:] if sql.startswith("INSERT INTO OPS.PIPED_")]
+    assert len(writes) == len(pipes)
+    assert all("WHERE FALSE" in sql for sql in writes)
+
+
+def test_a_pipe_that_is_missing_is_named_and_hides_nothing(account: TestAccount, tmp_path: Path) -> None:
+    settings = account.settings(tmp_path, snowflake_load="snowpipe")
+    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), orders.pipeline()])
+    failed = {finding.what: finding.detail for finding in found if finding.passed is False}
+    pipes = {what for what in failed if what.startswith("pipe ")}
+    assert {"pipe ANALYTICS.OPS.LOAD_ORDERS_ORDER_LINES"} <= pipes
+    assert not [what for what in pipes if "BOOKINGS" in what]
+    assert "deploy snowflake" in failed["pipe ANALYTICS.OPS.LOAD_ORDERS_ORDER_LINES"]
+    assert "PIPED_ORDERS" in failed["writing into OPS"]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
