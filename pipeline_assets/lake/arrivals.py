@@ -55,7 +55,8 @@ class KnownObjects:
         # One thread is as fast as the listing, and runs the listing's own code where signals and errors belong.
         options = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
         self._database = duckdb.connect(config=options)
-        self._database.execute("CREATE TABLE known (fingerprint UHUGEINT)")
+        # A single NULL among them and nothing would ever be new.
+        self._database.execute("CREATE TABLE known (fingerprint UHUGEINT NOT NULL)")
 
     def __enter__(self) -> Self:
         return self
