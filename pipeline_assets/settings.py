@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     host_principal_arn: str | None = Field(
         None, description="Who may take the pipelines' role; empty means EC2, ECS and whom the account allows to."
     )
-    alerts_email: str | None = Field(None, description="Mail address that `deploy aws` subscribes to the alerts.")
+    alerts_email: str | None = Field(
+        None, description="Mail address that `deploy aws` subscribes to the alerts; kept once told, `none` ends that."
+    )
     alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
     bucket_prefix: str = Field(
         "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Put before every bucket name, as S3 names are global."

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.deployment import aws_stack
+from pipeline_assets.deployment import aws_stack, bucket_settings
 from pipeline_assets.deployment.change_sets import Stack
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.settings import Settings
@@ -116,6 +116,65 @@ def test_a_setting_that_somebody_changed_is_put_back_and_told(aws: MiniStack, se
     aws.client("s3").put_bucket_versioning(Bucket=OLD, VersioningConfiguration={"Status": "Suspended"})
     assert deployed(settings)[0] == f'# setting {OLD}: versioning, was {{"Status": "Suspended"}}'
     assert settings_of(aws, OLD)["versioning"] == "Enabled"
+
+
+GIVEN_BACK = {
+    "encryption": {
+        "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}, "BucketKeyEnabled": False}]
+    },
+    "lifecycle": {
+        "TransitionDefaultMinimumObjectSize": "all_storage_classes_128K",
+        "Rules": [
+            {"ID": "b", "Status": "Enabled", "Prefix": "staging/", "Expiration": {"Days": 7}},
+            {
+                "ID": "a",
+                "Status": "Enabled",
+                "Filter": {},
+                "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
+            },
+        ],
+    },
+    "notification": {
+        "QueueConfigurations": [
+            {
+                "Id": "ZTA1Mzg",
+                "QueueArn": "arn:aws:sqs:eu-west-1:1:pipeline-assets-orders",
+                "Events": ["s3:ObjectCreated:*"],
+                "Filter": {"Key": {"FilterRules": [{"Name": "Prefix", "Value": "incoming/"}]}},
+            }
+        ]
+    },
+}
+PROPERTIES = {
+    "BucketEncryption": {
+        "ServerSideEncryptionConfiguration": [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    },
+    "LifecycleConfiguration": {
+        "Rules": [
+            {"Id": "a", "Status": "Enabled", "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2}},
+            {"Id": "b", "Status": "Enabled", "Prefix": "staging/", "ExpirationInDays": 7},
+        ]
+    },
+    "NotificationConfiguration": {
+        "QueueConfigurations": [
+            {
+                "Event": "s3:ObjectCreated:*",
+                "Queue": "arn:aws:sqs:eu-west-1::pipeline-assets-orders",
+                "Filter": {"S3Key": {"Rules": [{"Name": "prefix", "Value": "incoming/"}]}},
+            }
+        ]
+    },
+}
+
+
+@pytest.mark.parametrize("name", GIVEN_BACK)
+def test_what_s3_gives_back_of_the_same_is_no_difference(name: str) -> None:
+    """The emulator gives back what it was given; S3 adds to it and writes it otherwise."""
+    (setting,) = [setting for setting in bucket_settings.SETTINGS if setting.name == name]
+    wanted, given_back = setting.wanted(PROPERTIES), GIVEN_BACK[name]
+    assert setting.form(wanted) == setting.form(given_back)
+    other = json.loads(json.dumps(given_back).replace("AES256", "aws:kms").replace("ing/", "ed/"))
+    assert setting.form(wanted) != setting.form(other)
 
 
 @pytest.mark.usefixtures("_with_policies")
