@@ -6,70 +6,26 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.deployment import aws_stack, change_sets, glue_artifacts
-from pipeline_assets.deployment.aws_stack import deploy, remove
+from pipeline_assets.deployment.aws_stack import remove
 from pipeline_assets.deployment.change_sets import Stack
 from pipeline_assets.deployment.stack_template import ARTIFACTS, data_buckets, infra_root
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.deployment.ministack import REGION, MiniStack
+from pipeline_assets_tests.deployment.stack import buckets_of, configured, deployed, occupy_job, stack_of
 
 pytestmark = pytest.mark.aws
-
-
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[MiniStack]:
-    with ministack() as running:
-        yield running
-
-
-@pytest.fixture
-def aws(emulator: MiniStack, monkeypatch: pytest.MonkeyPatch) -> MiniStack:
-    emulator.reset()
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    return emulator
-
-
-@pytest.fixture
-def settings(aws: MiniStack) -> Settings:
-    return configured(aws)
-
-
-def configured(aws: MiniStack, **more: object) -> Settings:
-    found = {"aws_endpoint_url": aws.url, "s3_endpoint_url": aws.url, "aws_region": REGION, "bucket_prefix": "acme-"}
-    return load_settings(**found | more)
-
-
-def deployed(settings: Settings, *, dry_run: bool = False) -> list[str]:
-    said: list[str] = []
-    deploy(settings, dry_run=dry_run, say=said.append)
-    return said
 
 
 def printed_environment(said: list[str]) -> dict[str, str]:
     lines = [shlex.split(line)[0] for line in said if not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
-
-
-def stack_of(aws: MiniStack) -> dict[str, Any]:
-    return aws.client("cloudformation").describe_stacks(StackName="pipeline-assets")["Stacks"][0]
-
-
-def buckets_of(aws: MiniStack) -> set[str]:
-    return {bucket["Name"] for bucket in aws.client("s3").list_buckets()["Buckets"]}
-
-
-def occupy_job(aws: MiniStack, name: str) -> None:
-    command = {"Name": "glueetl", "ScriptLocation": "s3://a/b.py"}
-    aws.client("glue").create_job(Name=name, Role="arn:aws:iam::000000000000:role/x", Command=command)
 
 
 ALL_BUCKETS = {f"acme-{name}" for name in (*(bucket.name for bucket in data_buckets()), ARTIFACTS)}

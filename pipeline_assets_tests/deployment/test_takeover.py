@@ -13,37 +13,23 @@ from pipeline_assets.deployment import aws_stack, bucket_settings
 from pipeline_assets.deployment.change_sets import Stack
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.settings import Settings
-from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack
-from pipeline_assets_tests.deployment.test_aws_stack import buckets_of, configured, deployed, occupy_job, stack_of
+from pipeline_assets_tests.deployment.ministack import REGION, MiniStack
+from pipeline_assets_tests.deployment.stack import buckets_of, deployed, occupy_job, stack_of
 
 pytestmark = pytest.mark.aws
 OLD = "acme-orders-source"
 
 
-@pytest.fixture(scope="module")
-def emulator() -> Iterator[MiniStack]:
-    with ministack() as running:
-        yield running
-
-
 @pytest.fixture
-def aws(emulator: MiniStack, monkeypatch: pytest.MonkeyPatch) -> MiniStack:
+def aws(aws: MiniStack) -> MiniStack:
     """With a bucket of an earlier system: nothing is set on it but a rule of its own."""
-    emulator.reset()
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-    s3 = emulator.client("s3")
+    s3 = aws.client("s3")
     s3.create_bucket(Bucket=OLD, CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.delete_public_access_block(Bucket=OLD)
     rule = {"ID": "theirs", "Status": "Enabled", "Filter": {"Prefix": "tmp/"}, "Expiration": {"Days": 3}}
     s3.put_bucket_lifecycle_configuration(Bucket=OLD, LifecycleConfiguration={"Rules": [rule]})
     s3.put_object(Bucket=OLD, Key="incoming/old.json", Body=b"[]")
-    return emulator
-
-
-@pytest.fixture
-def settings(aws: MiniStack) -> Settings:
-    return configured(aws)
+    return aws
 
 
 @pytest.fixture
