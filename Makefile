@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Processes that share the test files; most tests wait for one thing or another.
-WORKERS ?= 3
+WORKERS ?= 4
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .PHONY: help demo dev test test-aws lint bench clean
@@ -49,7 +49,7 @@ dev: .venv/.installed
 
 test: .venv/.installed-test .venv-ministack
 	@$(BIN)/python -m pipeline_assets_tests.servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-aws: .venv/.installed-test .venv-ministack
 	$(BIN)/python -m pytest -m aws $(PYTEST_ARGS)
