@@ -49,7 +49,7 @@ dev: .venv/.installed
 
 test: .venv/.installed-test .venv-ministack
 	@$(BIN)/python -m pipeline_assets_tests.servers
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-aws: .venv/.installed-test .venv-ministack
 	$(BIN)/python -m pytest -m aws $(PYTEST_ARGS)

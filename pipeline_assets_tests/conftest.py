@@ -14,23 +14,28 @@ from pipeline_assets_tests.orders_lake import OrdersLake
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")
-# They start Spark in the process of the tests; side by side, each would start and warm a Java of its own.
-ON_SPARK = ("scenarios/test_engines_agree.py", "engine/test_spark_agrees.py", "engine/test_spark_engine.py")
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files, others keep their order; a file stays in one process, those on Spark in the same."""
-
-    def path(item: pytest.Item) -> str:
-        return item.path.relative_to(Path(__file__).parent).as_posix()
+    """Begin with the long files; all others keep their order."""
 
     def rank(item: pytest.Item) -> int:
-        return next((number for number, start in enumerate(LONG) if path(item).startswith(start)), len(LONG))
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((number for number, start in enumerate(LONG) if path.startswith(start)), len(LONG))
 
     items.sort(key=rank)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("spark" if path(item) in ON_SPARK else path(item)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _services_of_aws_are_described_once() -> Iterator[None]:
+    """Every session of boto3 parses the descriptions of its services by itself, a fifth of a second for each client."""
+    import botocore.session
+    from botocore.loaders import Loader
+
+    loader = Loader()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", lambda search_path: loader)
+        yield
 
 
 @pytest.fixture(scope="session")
