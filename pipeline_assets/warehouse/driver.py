@@ -1,6 +1,6 @@
 """`dagster_snowflake`'s resource, imported without what no pipeline uses.
 
-Its module imports Snowpark and Snowflake's management API: four seconds that every command and every run worker would
+Its module imports Snowpark and Snowflake's management API: two seconds that every command and every run worker would
 pay for methods that nothing here calls. While it is imported, stand-ins take their place; whoever calls such a method
 all the same gets the real thing, imported then.
 """
