@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline_assets.errors import ContractError
 
@@ -59,11 +59,48 @@ _PHYSICAL = {
 
 @dataclass(frozen=True)
 class Reference:
-    """A value that must exist in another dataset; rows without it wait in quarantine as `reason_code`."""
+    """A value that names a row of another dataset by its key.
+
+    A row whose parent is not known waits in quarantine as `reason_code` (`meaning` says what that is), or is loaded
+    where `on_missing` is `load` and written again when the parent comes.
+    """
 
     dataset: str
     column: str
     reason_code: str
+    meaning: str = ""
+    on_missing: Literal["quarantine", "load"] = "quarantine"
+
+
+@dataclass(frozen=True)
+class QualityRule:
+    """A SELECT over tables of the warehouse whose only value is compared: ODCS `type: sql`.
+
+    `operator` is ODCS's (`mustBe`, `mustBeGreaterThan`, …), `failing_rows` a SELECT of the rows that break the rule.
+    """
+
+    name: str
+    description: str
+    query: str
+    operator: str
+    expected: float | tuple[float, float]
+    severity: Literal["warning", "error"] = "error"
+    failing_rows: str = ""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How delimited files are written, as far as their producer has to say it.
+
+    `delimiter` of None is found out from the file. `escape` is what a quote inside quotes is written with: a second
+    quote, or a backslash. `null_text` is a text that stands for no value, besides the empty one.
+    """
+
+    header: bool = True
+    delimiter: str | None = None
+    escape: Literal['"', "\\"] = '"'
+    encoding: str = "utf-8"
+    null_text: str | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +156,8 @@ class Contract:
     form: str = "table"
     items: Contract | None = None
     path: tuple[str, ...] = ()
+    dialect: Dialect = Dialect()
+    quality: tuple[QualityRule, ...] = ()
 
     @cached_property
     def key(self) -> tuple[str, ...]:

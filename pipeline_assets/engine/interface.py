@@ -56,6 +56,10 @@ class RejectPolicy:
 class SourceFile:
     """A landed object as a local file.
 
+    `landed` is its identity, what the ledger knows and what orders versions; `place` is where its bytes lie, if that is
+    another object (a copy in another zone, a member of an archive). Files of one `unit` are accepted together: when one
+    is rejected, all are.
+
     `waiting` is set when the file holds records released from quarantine: the id and original line number of
     each record, in order. Such a file is never rejected and its bad records stay where they are.
     """
@@ -63,6 +67,8 @@ class SourceFile:
     path: Path | None
     landed: LandedObject
     waiting: tuple[tuple[str, int | None], ...] = ()
+    place: LandedObject | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True)

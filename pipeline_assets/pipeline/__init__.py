@@ -1,0 +1,29 @@
+"""What a pipeline is, and what follows from it.
+
+`value` is what a pipeline declares. `resolve` reads its contracts and SELECTs and derives the rest, `selects` reads and
+rewrites SELECTs, `fetch` and `marts` write the statements over published rows. Nothing here runs a statement.
+"""
+
+from pipeline_assets.pipeline.value import (
+    Bucket,
+    CsvExport,
+    DeliveryStream,
+    LakeTable,
+    LandedFiles,
+    Mart,
+    Pipeline,
+    Step,
+    Table,
+)
+
+__all__ = [
+    "Bucket",
+    "CsvExport",
+    "DeliveryStream",
+    "LakeTable",
+    "LandedFiles",
+    "Mart",
+    "Pipeline",
+    "Step",
+    "Table",
+]

@@ -1,0 +1,278 @@
+"""Read a SELECT of sql/: what it reads, where each column comes from; and rewrite what it reads.
+
+sqlglot is imported where it is used, so that loading the code location stays cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from sqlglot import exp
+    from sqlglot.lineage import Node
+    from sqlglot.optimizer.scope import Scope
+
+DIALECT = "snowflake"
+PROVENANCE = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
+
+
+@dataclass(frozen=True, eq=False)
+class Select:
+    """One SELECT over relations.
+
+    Args:
+        name: what errors call it, `sql/bookings/daily_spend.sql`.
+        text: the statement.
+        schema: upper-case relation, as the statement may name it, to its columns.
+    """
+
+    name: str
+    text: str
+    schema: Mapping[str, Sequence[str]] = field(repr=False)
+
+    @cached_property
+    def relations(self) -> tuple[str, ...]:
+        """The relations it reads, in the order of their first appearance, as `schema` spells them.
+
+        Raises:
+            ConfigurationError: one is unknown, or landed files and tables of the warehouse are mixed.
+        """
+        found = list(dict.fromkeys(_name_of(table) for table in _tables(self._tree)))
+        if unknown := [name for name in found if name not in self.schema]:
+            raise ConfigurationError(
+                f"{self.name} reads {', '.join(unknown)}, which this pipeline does not have.",
+                remedy=f"It has {', '.join(self.schema)}; a table of the warehouse is named with its schema.",
+            )
+        if len({"." in name for name in found}) > 1:
+            raise ConfigurationError(
+                f"{self.name} reads landed files and tables of the warehouse at once: {', '.join(found)}.",
+                remedy="A table is made from landed files, a mart from tables.",
+            )
+        return tuple(found)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that it yields."""
+        return tuple(name.upper() for name in self._tree.named_selects)
+
+    def sources_of(self, column: str) -> list[tuple[str, str]]:
+        """Sorted (relation, column) pairs that a column is made of; a constant has none."""
+        found = set()
+        for node in self._lineage[column].walk():
+            if leaf := self._leaf(node):
+                found.add(leaf)
+        return sorted(found)
+
+    def copy_of(self, column: str) -> tuple[str, str] | None:
+        """The (relation, column) that a column repeats unchanged, or None where it is an expression."""
+        from sqlglot import exp
+
+        node = self._lineage[column]
+        while not (leaf := self._leaf(node)):
+            if not isinstance(node.expression.unalias(), exp.Column) or len(node.downstream) != 1:
+                return None
+            (node,) = node.downstream
+        return leaf
+
+    @cached_property
+    def columns_read(self) -> frozenset[tuple[str, str]]:
+        """Every (relation, column) that it names anywhere, conditions included."""
+        found = set()
+        for scope in self._scope.traverse():
+            for column in scope.columns:
+                source = scope.sources.get(column.table)
+                if name := _relation_of(source):
+                    found.add((name, column.name.upper()))
+        return frozenset(found)
+
+    def joined_on(self, child: tuple[str, str], parent: tuple[str, str]) -> bool:
+        """Whether a condition sets a column of one relation equal to a column of another."""
+        from sqlglot import exp
+
+        for scope in self._scope.traverse():
+            for equal in scope.find_all(exp.EQ):
+                sides = {
+                    (_relation_of(scope.sources.get(side.table)), side.name.upper())
+                    for side in (equal.left, equal.right)
+                    if isinstance(side, exp.Column)
+                }
+                if sides == {child, parent}:
+                    return True
+        return False
+
+    @cached_property
+    def grouping(self) -> frozenset[str] | None:
+        """The columns that every row is grouped or partitioned by; None where rows stand for themselves."""
+        from sqlglot import exp
+
+        tree = self._scope.expression
+        if not isinstance(tree, exp.Select):
+            return frozenset()
+        by_text = {select.unalias().sql(): select.alias_or_name.upper() for select in tree.selects}
+        named = set(by_text.values())
+
+        def outputs(keys: Sequence[Any]) -> set[str]:
+            found = {by_text[key.sql()] for key in keys if key.sql() in by_text}
+            return found | {key.name.upper() for key in keys if isinstance(key, exp.Column) and not key.table} & named
+
+        limits: list[set[str]] = []
+        if group := tree.args.get("group"):
+            limits.append(outputs(group.expressions))
+        elif any(select.find(exp.AggFunc) and not select.find(exp.Window) for select in tree.selects):
+            limits.append(set())
+        for window in tree.find_all(exp.Window):
+            limits.append(outputs(window.args.get("partition_by") or []))
+        if tree.args.get("distinct") or tree.args.get("limit"):
+            limits.append(set())
+        return frozenset(set.intersection(*limits)) if limits else None
+
+    # --- rewriting -----------------------------------------------------------------------------------------
+
+    def reading(self, instead: Mapping[str, str]) -> str:
+        """The statement with some relations replaced by others, each `SELECT …` or the name of a relation."""
+        return _replaced(self._tree.copy(), instead).sql(dialect=DIALECT)
+
+    def values_of(self, columns: Sequence[str], instead: Mapping[str, str]) -> str:
+        """SELECT DISTINCT some of its columns, over replaced relations, before groups are filtered."""
+        from sqlglot import exp
+
+        tree = self._tree.copy()
+        if isinstance(tree, exp.Select):
+            for clause in ("having", "qualify", "order", "limit", "offset"):
+                tree.set(clause, None)
+        replaced = _replaced(tree, instead).sql(dialect=DIALECT)
+        return f"SELECT DISTINCT {', '.join(columns)} FROM ({replaced}) AS TOUCHED"
+
+    def with_columns_of(self, relation: str, names: Sequence[str], instead: Mapping[str, str]) -> str | None:
+        """The statement with columns of a relation that it reads added to every row, by their own names.
+
+        None where a row of the result is not a row of the relation.
+        """
+        from sqlglot import exp
+
+        tree = self._tree.copy()
+        if not isinstance(tree, exp.Select) or any(tree.args.get(clause) for clause in ("group", "distinct")):
+            return None
+        from_ = tree.args.get("from_") or tree.args.get("from")
+        direct = [from_.this, *(join.this for join in tree.args.get("joins") or [])] if from_ else []
+        alias = next(
+            (t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None
+        )
+        if alias is None or any(select.find(exp.AggFunc) for select in tree.selects):
+            return None
+        missing = [name for name in names if name not in self.columns]
+        for name in missing:
+            tree = tree.select(exp.column(name, table=alias), copy=False)
+        return _replaced(tree, instead).sql(dialect=DIALECT)
+
+    def times_read(self, relation: str) -> int:
+        """How often it names a relation."""
+        return sum(_name_of(table) == relation for table in _tables(self._tree))
+
+    # --- parsed once ---------------------------------------------------------------------------------------
+
+    @cached_property
+    def _tree(self) -> exp.Query:
+        from sqlglot import exp, parse_one
+        from sqlglot.errors import SqlglotError
+
+        try:
+            tree = parse_one(self.text, read=DIALECT)
+        except SqlglotError as error:
+            raise ConfigurationError(f"{self.name} is not Snowflake SQL: {str(error).splitlines()[0]}") from None
+        if not isinstance(tree, exp.Query):
+            raise ConfigurationError(f"{self.name} is not a SELECT.")
+        if any(isinstance(select, exp.Star) or select.is_star for select in tree.selects):
+            raise ConfigurationError(f"{self.name} selects *.", remedy="Name its columns, so that they can be traced.")
+        return tree
+
+    @cached_property
+    def _scope(self) -> Scope:
+        from sqlglot.errors import SqlglotError
+        from sqlglot.optimizer.qualify import qualify
+        from sqlglot.optimizer.scope import build_scope
+
+        try:
+            tree = qualify(self._tree.copy(), schema=self._nested_schema, dialect=DIALECT, identify=False)
+            scope = build_scope(tree)
+        except SqlglotError as error:
+            raise ConfigurationError(f"{self.name}: {str(error).splitlines()[0]}") from None
+        assert scope is not None
+        return scope
+
+    @cached_property
+    def _nested_schema(self) -> dict[str, Any]:
+        """`schema` as sqlglot takes it; relations of the other kind would have another depth."""
+        nested: dict[str, Any] = {}
+        depth = max((name.count(".") for name in self.relations), default=0)
+        for relation, columns in self.schema.items():
+            if relation.count(".") != depth:
+                continue
+            level = nested
+            *parents, name = relation.split(".")
+            for parent in parents:
+                level = level.setdefault(parent, {})
+            level[name] = dict.fromkeys(columns, "TEXT")
+        return nested
+
+    @cached_property
+    def _lineage(self) -> dict[str, Node]:
+        from sqlglot.lineage import lineage
+
+        tree = self._scope.expression
+        nodes = lineage(None, tree, self._nested_schema, dialect=DIALECT, scope=self._scope, trim_selects=False)
+        return {name.upper(): node for name, node in nodes.items()}  # type: ignore[union-attr]
+
+    def _leaf(self, node: Node) -> tuple[str, str] | None:
+        from sqlglot import exp
+
+        if not isinstance(node.expression, exp.Table):
+            return None
+        name = _name_of(node.expression)
+        return (name, node.name.rpartition(".")[2].upper()) if name in self.schema else None
+
+
+def _tables(tree: exp.Expression) -> Iterator[exp.Table]:
+    """The relations of a statement that are no common table expressions of it, in the order of the text."""
+    from sqlglot import exp
+
+    defined = {cte.alias.upper() for cte in tree.find_all(exp.CTE)}
+    for table in tree.find_all(exp.Table, bfs=False):
+        if "." in _name_of(table) or _name_of(table) not in defined:
+            yield table
+
+
+def _name_of(table: exp.Table) -> str:
+    return ".".join(part.name.upper() for part in table.parts)
+
+
+def _relation_of(source: object) -> str | None:
+    from sqlglot import exp
+
+    return _name_of(source) if isinstance(source, exp.Table) else None
+
+
+def _replaced(tree: Any, instead: Mapping[str, str]) -> Any:
+    from sqlglot import exp, parse_one
+
+    for table in list(_tables(tree)):
+        name = _name_of(table)
+        if name not in instead:
+            continue
+        alias = table.alias or table.name
+        new = instead[name]
+        if new.upper().startswith("SELECT"):
+            replacement: Any = exp.Subquery(
+                this=parse_one(new, read=DIALECT), alias=exp.TableAlias(this=exp.to_identifier(alias))
+            )
+        else:
+            replacement = exp.to_table(new, dialect=DIALECT).as_(alias, table=True)
+        if joins := table.args.get("joins"):
+            replacement.set("joins", joins)
+        table.replace(replacement)
+    return tree
