@@ -26,8 +26,9 @@ from pipeline_assets.errors import ConfigurationError, InterruptedRunError, Pipe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipeline_assets.operations.pipeline import Pipeline, Request
-    from pipeline_assets.operations.platform import Platform
+    from pipeline_assets.batch.platform import Platform
+    from pipeline_assets.batch.report import Request
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 app = typer.Typer(
@@ -90,13 +91,16 @@ def run(
 ) -> None:
     """Process everything that has landed, up to the marts, as one Dagster run."""
     _known(pipeline)
-    if extract:
-        raise ConfigurationError(f"{pipeline} has no source to extract from.", remedy="Leave --extract out.")
-    from pipeline_assets.operations.pipeline import Request
+    from pipeline_assets.batch.report import Request
+    from pipeline_assets.batch.run import refuse_without_extraction
 
+    if extract:
+        refuse_without_extraction(_pipelines()[pipeline])
     settings = _settings()
     _platform(settings).engine.pick(0, engine and engine.value)  # one that is not set up is a mistake, no failed run
-    answer = _run(settings, pipeline, Request(reprocess=reprocess, engine=engine and engine.value), verbose)
+    answer = _run(
+        settings, pipeline, Request(reprocess=reprocess, engine=engine and engine.value, extract=extract), verbose
+    )
     if as_json:
         print(json.dumps(answer))
     else:
@@ -161,7 +165,7 @@ def demo(
 
     from rich.console import Console
 
-    from pipeline_assets.operations.pipeline import Request
+    from pipeline_assets.batch.report import Request
 
     console = Console(stderr=True)
     settings = _settings()
@@ -182,7 +186,7 @@ def demo(
 @app.command()
 def dev(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = None) -> None:
     """Open Dagster's UI on the same home as the demo."""
-    from pipeline_assets.operations.execution import prepare_dagster_home
+    from pipeline_assets.orchestration.execution import prepare_dagster_home
     from pipeline_assets.settings import PROJECT_ROOT
 
     settings = _settings()
@@ -320,7 +324,7 @@ def quarantine_replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Validate quarantined records and rejected objects again and load those that now pass, once."""
-    from pipeline_assets.operations.pipeline import Request
+    from pipeline_assets.batch.report import Request
     from pipeline_assets.warehouse.quarantine import unknown_ids
 
     _known(pipeline)
@@ -343,7 +347,7 @@ def _known(pipeline: str) -> None:
         raise ConfigurationError(f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(_pipelines())}.")
 
 
-def _pipelines() -> dict[str, Pipeline]:
+def _pipelines() -> dict[str, ResolvedPipeline]:
     from pipeline_assets.pipelines import pipelines
 
     return pipelines()
@@ -351,7 +355,7 @@ def _pipelines() -> dict[str, Pipeline]:
 
 def _landing(pipeline: str) -> str:
     """The bucket in which a pipeline's files land."""
-    return _pipelines()[pipeline].datasets[0].zone.bucket
+    return _pipelines()[pipeline].sources[0].zone.bucket
 
 
 def _settings() -> Settings:
@@ -363,14 +367,14 @@ def _settings() -> Settings:
 
 
 def _platform(settings: Settings) -> Platform:
-    from pipeline_assets.operations.platform import build_platform
+    from pipeline_assets.batch.platform import build_platform
 
     return build_platform(settings)
 
 
 def _run(settings: Settings, pipeline: str, request: Request, verbose: bool) -> dict[str, Any]:
     from pipeline_assets.definitions import build_definitions
-    from pipeline_assets.operations.execution import run_pipeline
+    from pipeline_assets.orchestration.execution import run_pipeline
 
     return run_pipeline(build_definitions(settings), settings.dagster_home, pipeline, request, verbose=verbose)
 

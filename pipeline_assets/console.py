@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.diagnosis import Finding
+    from pipeline_assets.doctor.installation import Finding
 
 
 def plain(value: object) -> object:

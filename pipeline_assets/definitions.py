@@ -10,27 +10,29 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.bookings import automation as bookings
+from pipeline_assets.batch.platform import build_platform
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.operations.platform import build_platform
-from pipeline_assets.orders import automation as orders
+from pipeline_assets.orchestration.automation import pipeline_definitions
+from pipeline_assets.pipelines import pipelines
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
-PIPELINES = {"bookings": bookings.build, "orders": orders.build}
 
-
-def build_definitions(settings: Settings) -> dg.Definitions:
-    """The whole code location for one installation.
+def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] | None = None) -> dg.Definitions:
+    """The whole code location for one installation; `built` are other pipelines than those of the registry.
 
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
-    if unknown := sorted(set(settings.queues) - set(PIPELINES)):
+    built = pipelines() if built is None else built
+    if unknown := sorted(set(settings.queues) - set(built)):
         raise ConfigurationError(
             f"PIPELINE_QUEUES names no pipeline of ours: {', '.join(unknown)}.",
-            remedy=f"There are {', '.join(PIPELINES)}.",
+            remedy=f"There are {', '.join(built)}.",
         )
     platform = build_platform(settings)
     resources = {
@@ -41,7 +43,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         "engine": platform.engine,
         "alerts": platform.alerts,
     }
-    return dg.Definitions.merge(*(build(settings) for build in PIPELINES.values()), dg.Definitions(resources=resources))
+    return dg.Definitions.merge(
+        *(pipeline_definitions(pipeline, settings) for pipeline in built.values()), dg.Definitions(resources=resources)
+    )
 
 
 @dg.definitions

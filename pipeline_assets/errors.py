@@ -95,5 +95,9 @@ class RowAccountingError(WarehouseError):
     """Rows read, loaded, superseded and quarantined do not add up; nothing was published."""
 
 
+class LostRowsError(PipelineError):
+    """A SELECT yields fewer or more rows than the records that it was given; nothing was published."""
+
+
 class DeploymentError(PipelineError):
     """What `deploy` wanted could not be made; it was rolled back or goes on without us, as the message says."""

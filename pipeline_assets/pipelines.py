@@ -1,18 +1,31 @@
-"""The list of the pipelines, for everything that goes through all of them without Dagster.
-
-`definitions` has the same list as Dagster sees it; a test holds the two together.
-"""
+"""The registry: every pipeline, listed once. Whatever goes through all of them goes through this list."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from pipeline_assets.bookings import pipeline as bookings
-from pipeline_assets.operations.pipeline import Pipeline
-from pipeline_assets.orders import pipeline as orders
+from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets.commerce.pipeline import COMMERCE
+from pipeline_assets.movies.pipeline import MOVIES
+from pipeline_assets.orders.pipeline import ORDERS
+from pipeline_assets.pipeline import Pipeline
+from pipeline_assets.pipeline.resolve import ResolvedPipeline, resolve
+from pipeline_assets.reviews.pipeline import REVIEWS
+
+PIPELINES: tuple[Pipeline, ...] = (
+    BOOKINGS,
+    MOVIES,
+    COMMERCE,
+    ORDERS,
+    REVIEWS,
+)
 
 
 @cache
-def pipelines() -> dict[str, Pipeline]:
-    """Every pipeline by its name."""
-    return {found.name: found for found in (bookings.pipeline(), orders.pipeline())}
+def pipelines() -> dict[str, ResolvedPipeline]:
+    """Every pipeline that is built, by its name; one without sources is only its buckets so far.
+
+    Raises:
+        ConfigurationError: a value, a contract or a SELECT is wrong.
+    """
+    return {value.name: resolve(value) for value in PIPELINES if value.sources}

@@ -5,8 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pipeline_assets.bookings.pipeline import BUCKET, LANDING, pipeline
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets.contracts import Contract
+from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
+
+BUCKET = "customer-booking-data-pipeline"
+LANDING = "raw-data/"
 
 CUSTOMER_HEADER = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL,PHONE_NUMBER,ADDRESS,COUNTRY_CODE,SEGMENT_ID"
 BOOKING_HEADER = "BOOKING_ID,CUSTOMER_ID,BOOKING_DATE,BOOKING_TIME,DESTINATION_TYPE,AMOUNT_SPENT,CURRENCY_CODE,STATUS"
@@ -21,6 +26,14 @@ TABLES = {
     "DAILY_SPEND": "SELECT BOOKING_DATE, DESTINATION_TYPE, CURRENCY_CODE, BOOKINGS, AMOUNT_SPENT "
     "FROM BOOKINGS.DAILY_SPEND ORDER BY BOOKING_DATE, DESTINATION_TYPE, CURRENCY_CODE",
 }
+
+
+def pipeline() -> ResolvedPipeline:
+    return pipelines()["bookings"]
+
+
+def contract(name: str) -> Contract:
+    return contract_of(pipeline(), name)
 
 
 def customer(customer_id: object, first: str = "Ada", last: str = "Lovelace") -> str:

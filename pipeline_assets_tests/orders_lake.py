@@ -10,8 +10,29 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from pipeline_assets.orders.pipeline import LAKE, LANDING, SOURCE, contract, pipeline
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets.contracts import Contract
+from pipeline_assets.lake import LakeTable
+from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
+
+SOURCE = "orders-source"
+LAKE = "orders-staging"
+LANDING = "incoming/"
+
+
+def pipeline() -> ResolvedPipeline:
+    return pipelines()["orders"]
+
+
+def contract(name: str) -> Contract:
+    return contract_of(pipeline(), name)
+
+
+def lake_table() -> LakeTable:
+    (table,) = pipeline().lake_tables
+    return table
+
 
 LINE_COLUMNS = ", ".join(contract("order_lines").column_names)
 TABLES = {

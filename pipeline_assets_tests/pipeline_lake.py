@@ -12,11 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Self
 
-from pipeline_assets.operations.landing import run_batch
-from pipeline_assets.operations.pipeline import BatchReport, Pipeline, Request
-from pipeline_assets.operations.platform import Platform, build_platform
+from pipeline_assets.batch.platform import Platform, build_platform
+from pipeline_assets.batch.report import BatchReport, Request
+from pipeline_assets.batch.run import run_batch, tables_for
+from pipeline_assets.contracts import Contract
+from pipeline_assets.pipeline.resolve import ResolvedPipeline as Pipeline
 from pipeline_assets.settings import load_settings, prepare_home
-from pipeline_assets.warehouse.schema import tables_for
 
 
 @dataclass
@@ -92,11 +93,16 @@ class PipelineLake:
         return replace(self, platform=replace(self.platform, **changes))
 
 
+def contract_of(pipeline: Pipeline, name: str) -> Contract:
+    """A contract of a pipeline by its name."""
+    return next(contract for contract in pipeline.contracts if contract.name == name)
+
+
 @cache
 def _warehouse(kind: type[PipelineLake]) -> Path:
     """The warehouse of a home of this process that has run nothing."""
     lake = kind.at(Path(_homes().name) / kind.__name__)
-    lake.platform.warehouse.prepare(tables_for(kind.pipeline().targets))
+    lake.platform.warehouse.prepare(tables_for(kind.pipeline()))
     return lake.home / "warehouse"
 
 

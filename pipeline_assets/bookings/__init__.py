@@ -1,4 +1,1 @@
-"""Customer bookings joined with customers: `raw-data/` to `processed-data/` and the BOOKINGS tables.
-
-`pipeline` says what one batch does, `assets` shows it to Dagster, `checks` what must hold, `automation` when it runs.
-"""
+"""Customer bookings joined with their customers: landed CSV files to the BOOKINGS tables and a CSV for others."""

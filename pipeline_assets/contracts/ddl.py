@@ -6,7 +6,7 @@ checks with a better message.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_assets.contracts.model import Contract
 
@@ -57,8 +57,19 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
+
+
+def published_table(contract: Contract, write: str = "upsert") -> Table:
+    """The table that analysts query, for a write mode: rows that are appended are known by their object, not a key."""
+    table = target_table(contract)
+    if write != "append":
+        return table
+    return replace(table, columns=(*table.columns, SOURCE_ETAG), key=())
+
+
 def target_table(contract: Contract) -> Table:
-    """The table that analysts query."""
+    """The table that analysts query, with a row per key."""
     columns = [(c.name, c.physical_type, c.required, c.description) for c in contract.columns]
     columns += [(name, kind, False, comment) for name, (kind, comment) in PROVENANCE.items()]
     return Table(
@@ -70,10 +81,11 @@ def target_table(contract: Contract) -> Table:
     )
 
 
-def stage_table(contract: Contract) -> Table:
+def stage_table(contract: Contract, write: str = "upsert") -> Table:
     """Where COPY puts the rows of one batch until the same transaction has merged them."""
     columns = [(c.name, c.physical_type, False, "") for c in contract.columns]
     columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
     columns += [("_RESCUED", "VARCHAR", False, "")]
+    columns += [SOURCE_ETAG] if write == "append" else []
     name = f"STAGE_{contract.domain.upper()}_{contract.table}"
     return Table("OPS", name, f"Rows of one batch on their way to {contract.table}.", tuple(columns))

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 from pipeline_assets.aws import Aws, aws_errors
 from pipeline_assets.deployment.permissions import Permission
 from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, data_buckets
+from pipeline_assets.doctor.installation import Finding, NotTriedError
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
-from pipeline_assets.operations.diagnosis import Finding, NotTriedError
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 _ATTEMPTS, _SECONDS = 2, 10.0
@@ -45,7 +45,7 @@ class Bench:
     """
 
     settings: Settings
-    pipelines: Sequence[Pipeline]
+    pipelines: Sequence[ResolvedPipeline]
     principal: str = "the pipelines' role"
     partition: str = "aws"
     account: str = ""

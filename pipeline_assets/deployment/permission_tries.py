@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.deployment.permission_bench import MISSING, Bench, MissingError, elsewhere, identity
 from pipeline_assets.deployment.permissions import PERMISSIONS, Permission
+from pipeline_assets.doctor.installation import Finding, NoticedError, NotTriedError, finding
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake.notifications import dead_letters
-from pipeline_assets.operations.diagnosis import Finding, NoticedError, NotTriedError, finding
 from pipeline_assets.settings import with_secret
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.batch.report import Pipeline
     from pipeline_assets.settings import Settings
 
 _NO_RUN = "jr_" + "0" * 64

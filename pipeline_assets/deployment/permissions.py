@@ -101,7 +101,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("glue:BatchCreatePartition", "pipeline", "lake catalog", "registers partitions", _CATALOG_CODE),
     Permission("glue:DeletePartition", "pipeline", "lake catalog", "removes empty partitions", _CATALOG_CODE),
     Permission("glue:StartCrawler", "pipeline", "crawler", "starts the crawler, where one is set", _CATALOG_CODE),
-    Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "operations/alerts.py"),
+    Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "batch/alerts.py"),
     Permission("sqs:ReceiveMessage", "pipeline", "queues", "hears of new objects", _NOTIFICATIONS),
     Permission("sqs:DeleteMessage", "pipeline", "queues", "takes a message that was heard away", _NOTIFICATIONS),
     Permission("sqs:GetQueueAttributes", "pipeline", "queues", "counts dead letters", _NOTIFICATIONS),

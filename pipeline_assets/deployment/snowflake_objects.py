@@ -20,7 +20,7 @@ from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 _SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN")
@@ -29,7 +29,7 @@ _NEEDED = ("snowflake_user", "snowflake_private_key", "snowflake_storage_role_ar
 
 
 def deploy(
-    settings: Settings, pipelines: Sequence[Pipeline], *, dry_run: bool, say: Callable[[str], object] = print
+    settings: Settings, pipelines: Sequence[ResolvedPipeline], *, dry_run: bool, say: Callable[[str], object] = print
 ) -> None:
     """Make what the `aws` profile needs of Snowflake.
 
@@ -123,7 +123,7 @@ def _public_key(settings: Settings) -> str:
     return b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
-def _columns(connection: Any, settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, dict[str, str]]:
+def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, dict[str, str]]:
     """The columns, with their types, of each table of ours that exists; none of what has not been deployed yet.
 
     By SHOW, as it needs no virtual warehouse: whoever deploys may have none.

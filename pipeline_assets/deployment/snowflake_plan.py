@@ -21,11 +21,11 @@ from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.columns import Present, changes
-from pipeline_assets.warehouse.schema import tables_for
+from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 ACCOUNTADMIN, SECURITYADMIN = "ACCOUNTADMIN", "SECURITYADMIN"
@@ -124,7 +124,7 @@ PLAN = (
 
 def steps(
     settings: Settings,
-    pipelines: Sequence[Pipeline],
+    pipelines: Sequence[ResolvedPipeline],
     *,
     public_key: str = PUBLIC_KEY,
     present: Present | None = None,
@@ -145,18 +145,17 @@ def steps(
             yield Step(entry, _subject(entry, fact), Name(role).sql(), _statement(entry, fact))
 
 
-def tables(settings: Settings, pipelines: Sequence[Pipeline]) -> list[Table]:
+def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Table]:
     """Every table, within its database, as the contracts say."""
-    contracts = [contract for pipeline in pipelines for contract in pipeline.targets]
-    found = tables_for(contracts)
+    found = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.staging_tables)]
     if settings.snowflake_load == "snowpipe":
-        found += [piped_table(stage_table(contract)) for contract in contracts]
+        found += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
     within = (replace(table, schema=f"{settings.database}.{table.schema}") for table in found)
     return list({table.qualified: table for table in within}.values())
 
 
 def facts(
-    settings: Settings, pipelines: Sequence[Pipeline], public_key: str, present: Present
+    settings: Settings, pipelines: Sequence[ResolvedPipeline], public_key: str, present: Present
 ) -> dict[str, list[Fact]]:
     """What each entry of the plan is applied to."""
     database = Name(settings.database)
@@ -249,14 +248,14 @@ def facts(
         ],
         "pipes": [
             {
-                "pipe": Name(f"{settings.database}.{pipe_name(stage_table(contract))}"),
-                "table": Name(f"{settings.database}.{piped_table(stage_table(contract)).qualified}"),
+                "pipe": Name(f"{settings.database}.{pipe_name(stage)}"),
+                "table": Name(f"{settings.database}.{piped_table(stage).qualified}"),
                 "stage": Name(f"{settings.database}.{_stage(settings, pipeline.bucket)}"),
                 "file_format_name": Text(file_format),
                 "role": loader,
             }
             for pipeline in pipelines
-            for contract in pipeline.targets
+            for stage in pipeline.load_stages
             if settings.snowflake_load == "snowpipe"
         ],
         "user": [user],
@@ -295,7 +294,7 @@ def _stage(settings: Settings, bucket: str) -> str:
     return SnowflakeWarehouse(settings).stage(bucket)
 
 
-def _stages(settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, str]:
+def _stages(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, str]:
     """Stage to url, for the buckets that pipelines stage in; the landing buckets are no concern of Snowflake's."""
     lake = S3Lake(
         region=settings.aws_region, endpoint_url=settings.s3_endpoint_url, bucket_prefix=settings.bucket_prefix
@@ -312,7 +311,7 @@ def _tag(settings: Settings) -> Name:
     return Name(f"{settings.database}.OPS.CLASSIFICATION")
 
 
-def _personal(settings: Settings, pipelines: Sequence[Pipeline]) -> list[tuple[str, str, str]]:
+def _personal(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[tuple[str, str, str]]:
     """(table, column, type) of personal data: what contracts call so, and what may hold anything.
 
     Staging tables too: what somebody grants on them by mistake shows nothing either.
@@ -335,7 +334,7 @@ def _tables_of(contract: Contract) -> tuple[Table, ...]:
     return target_table(contract), stage, piped_table(stage)
 
 
-def _policies(settings: Settings, pipelines: Sequence[Pipeline]) -> dict[str, Fact]:
+def _policies(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, Fact]:
     """A masking policy for each type of personal column: text shows a mask, everything else NULL."""
     found: dict[str, Fact] = {}
     for kind in sorted({kind for *_, kind in _personal(settings, pipelines)}):

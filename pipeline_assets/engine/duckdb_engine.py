@@ -283,6 +283,9 @@ class DuckDBSession:
         folder: Path,
         target_bytes: int,
     ) -> LakeLayout:
+        for relation in ("LAKE_ROWS", "LAKE_REPLACED"):
+            made = f"SELECT * FROM {relation}_{contract.table}"
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS {made}")
         return lay_out(self._connection, contract, existing, folder, target_bytes)
 
     def outcomes(self, name: str) -> list[FileOutcome]:

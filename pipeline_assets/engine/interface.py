@@ -193,9 +193,9 @@ class Session(Protocol):
         folder: Path,
         target_bytes: int,
     ) -> LakeLayout:
-        """Write the relation LAKE_ROWS (the contract's columns) into files of a lake table, by partition.
+        """Write the relation LAKE_ROWS_<TABLE> (the contract's columns) into files of a lake table, by partition.
 
-        LAKE_REPLACED (the column that keeps rows together, the partition) names everything that this batch writes or
+        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names everything that this batch writes or
         takes away, with each partition where it lies or shall lie; `existing` gives the files of those partitions.
         Rows of a known key go back to the file where it was, others to a small file or a new one.
         """

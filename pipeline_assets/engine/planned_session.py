@@ -31,7 +31,7 @@ from pipeline_assets.sqlfiles import transpile
 if TYPE_CHECKING:
     import duckdb
 
-_LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")
+_LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # of a table: with its name behind
 _IDENTITY = ("_FILE", "_PIECE", "_RECORD")
 
 
@@ -131,7 +131,7 @@ class PlannedSession:
 
     def view(self, name: str, select: str) -> None:
         self._steps.append({"do": "view", "name": name, "select": transpile(select, "spark")})
-        if name in _LAKE_RELATIONS:
+        if name.startswith(_LAKE_RELATIONS):
             self._lake[name] = self._add_write(select)
 
     def settle(self, name: str) -> None:
@@ -188,7 +188,7 @@ class PlannedSession:
     ) -> LakeLayout:
         with self._host() as connection:
             for relation in _LAKE_RELATIONS:
-                found = self._result(self._lake[relation])
+                found = self._result(self._lake[f"{relation}_{contract.table}"])
                 connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {found}")
             return lay_out(connection, contract, existing, folder, target_bytes)
 

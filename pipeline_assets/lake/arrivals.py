@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Self
 from pipeline_assets.errors import LakeError
 from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
 from pipeline_assets.lake.store import Lake
-from pipeline_assets.lake.zones import Zone
+from pipeline_assets.lake.zones import Zone, hidden
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MEMORY = "200MB"  # of DuckDB, enough for 3 M known objects; beyond that it goes on in a folder
 _ROWS_AT_A_TIME = 10_000
+_EXAMPLES = 3  # of objects that match no pattern
 _NUMBER = "CAST('0x' || {fingerprint} AS UHUGEINT)"  # half the memory of the text
 _FINGERPRINT = FINGERPRINT.format(dataset="dataset", size="size", etag="etag", uri="uri")
 # NOT IN, unlike an anti join, always makes its table of what is known, however long DuckDB thinks that a listing is.
@@ -40,10 +41,15 @@ _AGAIN = " OR (uri, etag) IN (SELECT (uri, etag) FROM again)"
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What is new in the zones, by dataset and oldest first, and how many objects in them are not."""
+    """What is new in the zones, by dataset and oldest first, and how many objects in them are not.
+
+    `unmatched` names a few of the objects below the prefixes of the zones that belong to none of them.
+    """
 
     new: dict[str, list[LandedObject]]
     known: int
+    unmatched: tuple[str, ...] = ()
+    unmatched_count: int = 0
 
 
 class KnownObjects:
@@ -90,7 +96,8 @@ class KnownObjects:
             new[name][landed.uri] = max(before, landed, key=lambda version: version.version)
         known += listing.belonging
         real = {name: lake.without_markers(list(objects.values())) for name, objects in new.items()}
-        return Arrivals({name: sorted(found, key=lambda o: o.version) for name, found in real.items()}, known)
+        found = {name: sorted(objects, key=lambda o: o.version) for name, objects in real.items()}
+        return Arrivals(found, known, tuple(sorted(listing.unmatched)), listing.unmatched_count)
 
     def _unknown(self, listing: _Listing, again: Collection[tuple[str, str]]) -> Iterator[tuple[str, LandedObject]]:
         import duckdb
@@ -132,6 +139,8 @@ class _Listing:
             }
         )
         self.belonging = 0
+        self.unmatched: list[str] = []
+        self.unmatched_count = 0
         self.failure: BaseException | None = None
         self._lake = lake
         self._places: dict[tuple[str, str], dict[str, Zone]] = defaultdict(dict)
@@ -140,18 +149,30 @@ class _Listing:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """To be read once; what goes wrong is kept in `failure`."""
+        import pyarrow.compute as pc
+
         try:
             for (bucket, prefix), zones in self._places.items():
                 for batch in self._lake.batches(bucket, prefix):
+                    rest = pc.or_(hidden(batch), pc.equal(batch["size"], 0))  # S3 lists folder markers as empty objects
                     for name, zone in zones.items():
-                        mine = zone.select(batch)
+                        mask = zone.mask(batch)
+                        rest = pc.or_(rest, mask)
+                        mine = batch.filter(mask)
                         self.belonging += mine.num_rows
                         yield self._shaped(name, bucket, mine)
+                    self._count_unmatched(batch.filter(pc.invert(rest)))
         except GeneratorExit:
             raise
         except BaseException as error:
             self.failure = error
             raise
+
+    def _count_unmatched(self, batch: pa.RecordBatch) -> None:
+        """Objects below the prefix of a zone that belong to none; they may be meant for one."""
+        self.unmatched_count += batch.num_rows
+        if len(self.unmatched) < _EXAMPLES:
+            self.unmatched += batch["path"][: _EXAMPLES - len(self.unmatched)].to_pylist()
 
     def _shaped(self, name: str, bucket: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -29,12 +29,13 @@ _SUM = "SELECT count(*), sum(hash(path, e_tag, size)::HUGEINT), max(path) FROM b
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the last look saw. `looks` counts those since the last full listing."""
+    """What the last look saw. `looks` counts those since the last full listing, `changes` those that saw a change."""
 
     count: int = 0
     digest: int = 0
     highest: str = ""
     looks: int = 0
+    changes: int = 0
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
@@ -43,7 +44,7 @@ class Cursor:
             cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
             return cls()
-        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.looks))
+        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.looks, cursor.changes))
         return cursor if whole and isinstance(cursor.highest, str) else cls()
 
     def dump(self) -> str:
@@ -56,9 +57,11 @@ def look(lake: Lake, bucket: str, prefix: str, cursor: Cursor, *, whole: bool = 
     `looks` is 0 after a look at everything, which `whole` asks for.
     """
     if whole or cursor.count <= SMALL_ZONE or cursor.looks + 1 >= RECONCILE_EVERY:
-        return _advance(Cursor(), lake.batches(bucket, prefix))
-    seen = _advance(cursor, lake.batches(bucket, prefix, after=cursor.highest))
-    return Cursor(seen.count, seen.digest, seen.highest, cursor.looks + 1)
+        seen = _advance(Cursor(), lake.batches(bucket, prefix))
+    else:
+        seen = _advance(cursor, lake.batches(bucket, prefix, after=cursor.highest))
+        seen = replace(seen, looks=cursor.looks + 1)
+    return replace(seen, changes=cursor.changes + (seen.digest != cursor.digest))
 
 
 def _advance(cursor: Cursor, batches: Iterable[pa.RecordBatch]) -> Cursor:

@@ -56,17 +56,26 @@ class Zone:
 
     def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch of the bucket's listing that belong to the zone."""
+        return batch.filter(self.mask(batch))
+
+    def mask(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """For each row of a batch of the bucket's listing, whether it belongs to the zone."""
         import pyarrow.compute as pc
 
-        keys = batch["path"]
-        matches = pc.match_substring_regex(keys, f"^(?:{self._keys})$")
-        nobodys = pc.or_(pc.ends_with(keys, "/"), pc.match_substring_regex(keys, _HIDDEN))
-        return batch.filter(pc.and_not(matches, nobodys))
+        matches = pc.match_substring_regex(batch["path"], f"^(?:{self._keys})$")
+        return pc.and_not(matches, hidden(batch))
 
     @cached_property
     def _keys(self) -> str:
         """A regular expression for the whole key."""
         return re.escape(self.prefix) + "(?:" + "|".join(map(_expression, self.pattern.split("|"))) + ")"
+
+
+def hidden(batch: pa.RecordBatch) -> pa.BooleanArray:
+    """For each row of a batch of a listing, whether it is a temporary file or a folder marker, no landed object."""
+    import pyarrow.compute as pc
+
+    return pc.or_(pc.ends_with(batch["path"], "/"), pc.match_substring_regex(batch["path"], _HIDDEN))
 
 
 def _expression(pattern: str) -> str:

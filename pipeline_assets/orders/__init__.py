@@ -1,4 +1,1 @@
-"""Nested JSON orders: `incoming/` to a Parquet lake table and the ORDERS tables.
-
-`pipeline` says what one batch does, `assets` shows it to Dagster, `checks` what must hold, `automation` when it runs.
-"""
+"""Nested JSON orders: landed files to the ORDERS tables and a Parquet table of the lake."""

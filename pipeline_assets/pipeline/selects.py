@@ -106,6 +106,17 @@ class Select:
         return False
 
     @cached_property
+    def keeps_every_row(self) -> bool:
+        """Whether it yields a row for each row of the one relation that it reads, as it has no clause that could not."""
+        from sqlglot import exp
+
+        tree = self._tree
+        clauses = ("joins", "where", "group", "having", "qualify", "distinct", "limit", "offset", "laterals")
+        if not isinstance(tree, exp.Select) or len(list(tree.find_all(exp.Query))) > 1:
+            return False
+        return not any(tree.args.get(clause) for clause in clauses) and not tree.find(exp.AggFunc, exp.Explode)
+
+    @cached_property
     def grouping(self) -> frozenset[str] | None:
         """The columns that every row is grouped or partitioned by; None where rows stand for themselves."""
         from sqlglot import exp
@@ -143,10 +154,11 @@ class Select:
 
         tree = self._tree.copy()
         if isinstance(tree, exp.Select):
-            for clause in ("having", "qualify", "order", "limit", "offset"):
+            for clause in ("having", "qualify", "order", "limit", "offset", "group"):
                 tree.set(clause, None)
-        replaced = _replaced(tree, instead).sql(dialect=DIALECT)
-        return f"SELECT DISTINCT {', '.join(columns)} FROM ({replaced}) AS TOUCHED"
+            tree.set("expressions", [select for select in tree.selects if select.alias_or_name.upper() in columns])
+            return _replaced(tree.distinct(), instead).sql(dialect=DIALECT)
+        return f"SELECT DISTINCT {', '.join(columns)} FROM ({_replaced(tree, instead).sql(dialect=DIALECT)}) AS TOUCHED"
 
     def with_columns_of(self, relation: str, names: Sequence[str], instead: Mapping[str, str]) -> str | None:
         """The statement with columns of a relation that it reads added to every row, by their own names.
@@ -160,9 +172,7 @@ class Select:
             return None
         from_ = tree.args.get("from_") or tree.args.get("from")
         direct = [from_.this, *(join.this for join in tree.args.get("joins") or [])] if from_ else []
-        alias = next(
-            (t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None
-        )
+        alias = next((t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None)
         if alias is None or any(select.find(exp.AggFunc) for select in tree.selects):
             return None
         missing = [name for name in names if name not in self.columns]
@@ -170,9 +180,17 @@ class Select:
             tree = tree.select(exp.column(name, table=alias), copy=False)
         return _replaced(tree, instead).sql(dialect=DIALECT)
 
-    def times_read(self, relation: str) -> int:
-        """How often it names a relation."""
-        return sum(_name_of(table) == relation for table in _tables(self._tree))
+    def starts_from(self, relation: str) -> bool:
+        """Whether every row belongs to one row of a relation that is read once, so that it can be narrowed to those."""
+        from sqlglot import exp
+
+        tree = self._tree
+        from_ = tree.args.get("from_") or tree.args.get("from") if isinstance(tree, exp.Select) else None
+        first = from_.this if from_ else None
+        if not isinstance(first, exp.Table) or _name_of(first) != relation:
+            return False
+        outer = any(str(join.args.get("side") or "").upper() in ("RIGHT", "FULL") for join in tree.find_all(exp.Join))
+        return not outer and sum(_name_of(table) == relation for table in _tables(tree)) == 1
 
     # --- parsed once ---------------------------------------------------------------------------------------
 

@@ -54,19 +54,27 @@ def load_sql(name: str) -> SqlFile:
     Raises:
         ConfigurationError: there is no such file, or it does not open with its grain or with what it makes.
     """
-    path = sql_root() / f"{name}.sql"
+    folder, _, file = name.rpartition("/")
+    return load_sql_in(sql_root() / folder, file, f"sql/{folder}")
+
+
+def load_sql_in(folder: Path, name: str, shown: str) -> SqlFile:
+    """Read `<name>.sql` of a folder that errors call `shown`; see `load_sql`."""
+    where = f"{shown}/{name}.sql"
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = (folder / f"{name}.sql").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise ConfigurationError(f"sql/{name}.sql does not exist.") from None
+        raise ConfigurationError(f"{where} does not exist.") from None
     comment: list[str] = []
     for line in text.splitlines():
         if not line.startswith("--"):
             break
         comment.append(line.removeprefix("--").strip())
-    opening = MAKES if name.startswith(PLATFORM) else GRAIN
+    opening = MAKES if f"{where}/".startswith(f"sql/{PLATFORM}") else GRAIN
     grain = " ".join(comment)
     if not grain.startswith(opening):
         what = "what it makes" if opening == MAKES else "its grain"
-        raise ConfigurationError(f"sql/{name}.sql does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
-    return SqlFile(name, grain.removeprefix(opening).strip(), text.rstrip(";"))
+        raise ConfigurationError(f"{where} does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
+    return SqlFile(
+        where.removeprefix("sql/").removesuffix(".sql"), grain.removeprefix(opening).strip(), text.rstrip(";")
+    )

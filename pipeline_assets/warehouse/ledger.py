@@ -59,6 +59,11 @@ def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
     )
 
 
+def watermark(unit: Unit, pipeline: str, name: str) -> str | None:
+    """The state that a pipeline published last under a name."""
+    return unit.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
+
+
 def totals(unit: Unit, pipelines: Sequence[str]) -> list[tuple]:
     """(pipeline, objects loaded, objects rejected, rows read, loaded, superseded, quarantined, last load)."""
     marks = ", ".join(["%s"] * len(pipelines))

@@ -11,7 +11,7 @@ what it was when the batch was planned; the later of two publications finds anot
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -45,28 +45,36 @@ class StagedFile:
 
 @dataclass(frozen=True)
 class Load:
-    """Rows to merge into a contract's table by its key.
+    """Rows to write into a contract's table.
 
-    With `part_of` they are parts of the rows of another load, whose key is among their columns: all parts of a
-    staged row are replaced together, so that parts it no longer has go away.
+    `upsert` replaces the rows of every record in `replaced_by`, a staging table whose columns are named second in `on`,
+    beside those of the table: a record that yields no row any more loses those that it had. `append` replaces the rows
+    of every object of `dataset` that the batch took. `full_refresh` replaces all rows, unless there are none to write.
     """
 
     contract: Contract
     file: StagedFile
-    part_of: Contract | None = None
+    write: str = "upsert"
+    replaced_by: str = ""
+    on: tuple[tuple[str, str], ...] = ()
+    dataset: str = ""
+
+    @property
+    def stage(self) -> Table:
+        return stage_table(self.contract, self.write)
 
 
 @dataclass(frozen=True)
 class Mart:
-    """A table derived from others: `outdated` deletes what a batch makes wrong, `select` gives what is then missing.
-
-    `outdated` runs when the batch is staged and not merged yet, so it sees the old rows and the new ones.
-    """
+    """A table made from others, and the statements that refresh it (`pipeline_assets.pipeline.marts.MartRefresh`)."""
 
     contract: Contract
-    outdated: str
-    select: str
     source: str
+    missing: str
+    digest: str
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ class Publication:
     ledger: StagedFile
     quarantine: StagedFile
     released: StagedFile
+    watermarks: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -106,7 +115,7 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
     """
     published = Published()
     with tagged(publication.pipeline, publication.run_id):
-        files = [(stage_table(load.contract), load.file.key, load.file.rows) for load in publication.loads]
+        files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads]
         warehouse.loading.ahead(warehouse.database, files)
         try:
             with warehouse.unit([publication.bucket]) as unit:
@@ -139,20 +148,51 @@ def _claim(unit: Unit, publication: Publication, at: datetime) -> None:
 
 def _publish(unit: Unit, warehouse: Warehouse, publication: Publication, published: Published, at: datetime) -> None:
     stage = warehouse.stage(publication.bucket)
+    for table, file in (
+        (STAGE_FILE_LEDGER, publication.ledger),
+        (STAGE_QUARANTINE, publication.quarantine),
+        (STAGE_RELEASED, publication.released),
+    ):
+        _fill(unit, _BY_COPY, stage, table, file)
     for load in publication.loads:
-        _fill(unit, warehouse.loading, stage, stage_table(load.contract), load.file)
-    for mart in publication.marts:
-        unit.execute(mart.outdated)
+        _fill(unit, warehouse.loading, stage, load.stage, load.file)
+    _remake_changed(unit, publication.marts)
+    for mart in reversed(publication.marts):
+        _run(unit, mart.before)
     for load in publication.loads:
-        _merge(unit, load, publication.batch_id, at)
+        _replace(unit, load)
+    for load in publication.loads:
+        _insert(unit, load, publication.batch_id, at)
+    for mart in reversed(publication.marts):
+        _run(unit, mart.after)
     for mart in publication.marts:
+        _run(unit, mart.late)
         _complete(unit, mart, publication.batch_id, at)
-    _remember(unit, stage, publication, at)
-    for load in publication.loads:
-        unit.execute(f"DELETE FROM {stage_table(load.contract).qualified}")
+    _remember(unit, publication, at)
+    for table in [load.stage for load in publication.loads] + [STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED]:
+        unit.execute(f"DELETE FROM {table.qualified}")
     for contract in [load.contract for load in publication.loads] + [mart.contract for mart in publication.marts]:
         table = target_table(contract).qualified
         published.table_rows[table] = int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+
+
+def _run(unit: Unit, statements: Sequence[str]) -> None:
+    for statement in statements:
+        unit.execute(statement)
+
+
+def _remake_changed(unit: Unit, marts: Sequence[Mart]) -> None:
+    """Empty the marts that another SELECT has made, so that all of their rows are missing; and note the new one."""
+    if not marts:
+        return
+    known = dict(unit.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
+    for mart in marts:
+        name = target_table(mart.contract).qualified
+        if known.get(name) == mart.digest:
+            continue
+        unit.execute(f"DELETE FROM {name}")
+        unit.execute("DELETE FROM OPS.MARTS WHERE TABLE_NAME = %s", (name,))
+        unit.execute("INSERT INTO OPS.MARTS (TABLE_NAME, SELECT_DIGEST) VALUES (%s, %s)", (name, mart.digest))
 
 
 def _fill(unit: Unit, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
@@ -168,21 +208,34 @@ def _fill(unit: Unit, loading: Loading, stage: str, table: Table, file: StagedFi
         )
 
 
-def _merge(unit: Unit, load: Load, batch_id: str, at: datetime) -> None:
-    """Replace the rows whose key is staged; the engine has already decided which version is the newest."""
-    contract = load.contract
-    target, stage = target_table(contract).qualified, stage_table(contract).qualified
-    key = ", ".join(contract.key)
-    twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {stage} GROUP BY {key} HAVING COUNT(*) > 1)"))
+def _replace(unit: Unit, load: Load) -> None:
+    """Delete what the staged rows replace; the engine has already decided which version is the newest."""
+    target = target_table(load.contract).qualified
+    if load.write == "append":
+        unit.execute(
+            f"DELETE FROM {target} USING OPS.STAGE_FILE_LEDGER AS S WHERE S.DATASET = %s "
+            f"AND {load.contract.table}._SOURCE_URI = S.URI AND {load.contract.table}._SOURCE_ETAG = S.ETAG",
+            (load.dataset,),
+        )
+        return
+    if load.write == "full_refresh":
+        if load.file.rows:
+            unit.execute(f"DELETE FROM {target}")
+        return
+    key, staged = ", ".join(load.contract.key), load.stage.qualified
+    twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1)"))
     if twice:
-        raise RowAccountingError(f"{stage}: {twice} keys are staged more than once; nothing was published.")
-    whole = load.part_of or contract
-    same = " AND ".join(f"{contract.table}.{name} = S.{name}" for name in whole.key)
-    unit.execute(f"DELETE FROM {target} USING {stage_table(whole).qualified} AS S WHERE {same}")
-    columns = ", ".join(contract.column_names)
+        raise RowAccountingError(f"{staged}: {twice} keys are staged more than once; nothing was published.")
+    same = " AND ".join(f"{load.contract.table}.{mine} = S.{theirs}" for mine, theirs in load.on)
+    unit.execute(f"DELETE FROM {target} USING {load.replaced_by} AS S WHERE {same}")
+
+
+def _insert(unit: Unit, load: Load, batch_id: str, at: datetime) -> None:
+    target = target_table(load.contract).qualified
+    columns = ", ".join((*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else [])))
     unit.execute(
         f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {stage}",
+        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {load.stage.qualified}",
         (batch_id, at),
     )
 
@@ -191,19 +244,13 @@ def _complete(unit: Unit, mart: Mart, batch_id: str, at: datetime) -> None:
     columns = ", ".join(mart.contract.column_names)
     unit.execute(
         f"INSERT INTO {target_table(mart.contract).qualified} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {columns}, %s, %s, %s FROM ({mart.select})",
+        f"SELECT {columns}, %s, %s, %s FROM ({mart.missing}) AS MISSING",
         (mart.source, batch_id, at),
     )
 
 
-def _remember(unit: Unit, stage: str, publication: Publication, at: datetime) -> None:
+def _remember(unit: Unit, publication: Publication, at: datetime) -> None:
     """Ledger and quarantine; an object taken again replaces what was remembered of it."""
-    for table, file in (
-        (STAGE_FILE_LEDGER, publication.ledger),
-        (STAGE_QUARANTINE, publication.quarantine),
-        (STAGE_RELEASED, publication.released),
-    ):
-        _fill(unit, _BY_COPY, stage, table, file)
     same = "{0}.PIPELINE = S.PIPELINE AND {0}.DATASET = S.DATASET"
     unit.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
@@ -233,5 +280,9 @@ def _remember(unit: Unit, stage: str, publication: Publication, at: datetime) ->
         "WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID AND QUARANTINE.REPLAYED_AT IS NULL",
         (at, publication.run_id),
     )
-    for table in (STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED):
-        unit.execute(f"DELETE FROM {table.qualified}")
+    for name, value in publication.watermarks.items():
+        unit.execute("DELETE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (publication.pipeline, name))
+        unit.execute(
+            "INSERT INTO OPS.WATERMARKS (PIPELINE, NAME, VALUE, BATCH_ID, MOVED_AT) VALUES (%s, %s, %s, %s, %s)",
+            (publication.pipeline, name, value, publication.batch_id, at),
+        )

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import Table, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table
 
 _LEDGER = (
     ("PIPELINE", "VARCHAR(64)", True, "Pipeline that took the object."),
@@ -76,11 +73,26 @@ LAKE_PARTITIONS = Table(
         ("REGISTERED_AT", "TIMESTAMP_NTZ(6)", True, "When the partition was last written, UTC."),
     ),
 )
-STAGE_KEYS = Table(
+MARTS = Table(
     "OPS",
-    "STAGE_KEYS",
-    "Keys of one batch, to look published rows up by.",
-    (("KEY_NAME", "VARCHAR(64)", False, "Which key."), ("KEY_VALUE", "VARCHAR", False, "Its value.")),
+    "MARTS",
+    "One row per mart: which SELECT made its rows.",
+    (
+        ("TABLE_NAME", "VARCHAR(200)", True, "The mart, with its schema."),
+        ("SELECT_DIGEST", "VARCHAR(64)", True, "Digest of the SELECT; another one makes all rows anew."),
+    ),
+)
+WATERMARKS = Table(
+    "OPS",
+    "WATERMARKS",
+    "One row per state that a pipeline keeps between its batches; it moves with the batch that earned it.",
+    (
+        ("PIPELINE", "VARCHAR(64)", True, "Pipeline that keeps it."),
+        ("NAME", "VARCHAR(200)", True, "What it is the state of."),
+        ("VALUE", "VARCHAR", True, "The state, as the pipeline writes it."),
+        ("BATCH_ID", "VARCHAR(64)", True, "Batch that moved it."),
+        ("MOVED_AT", "TIMESTAMP_NTZ(6)", True, "When it was moved, UTC."),
+    ),
 )
 STAGE_RELEASED = Table(
     "OPS",
@@ -104,13 +116,9 @@ OPS_TABLES = (
     BATCHES,
     PIPELINES,
     LAKE_PARTITIONS,
-    STAGE_KEYS,
+    MARTS,
+    WATERMARKS,
     STAGE_RELEASED,
     STAGE_FILE_LEDGER,
     STAGE_QUARANTINE,
 )
-
-
-def tables_for(targets: Iterable[Contract]) -> list[Table]:
-    """Everything that must exist before a batch that publishes to `targets`."""
-    return [*OPS_TABLES, *(make(contract) for contract in targets for make in (target_table, stage_table))]

@@ -79,8 +79,8 @@ def fill_ledger(inputs: Path, folder: Path) -> None:
 @contextmanager
 def taken_zone(folder: Path) -> Iterator[tuple]:
     """A run of a pipeline over such a zone with ten objects more; its warehouse was open before."""
+    from pipeline_assets.batch.report import Dataset, Pipeline
     from pipeline_assets.lake import Zone
-    from pipeline_assets.operations.pipeline import Dataset, Pipeline
     from pipeline_assets_tests.warehouse.shop import SALES
 
     with zone(folder) as url:
@@ -94,8 +94,8 @@ def taken_zone(folder: Path) -> Iterator[tuple]:
 
 def ours_run(inputs: Path, folder: Path, opened: tuple) -> int:
     """What a run does before it reads: the ledger, the listing, the difference."""
-    from pipeline_assets.operations.landing import _discover
-    from pipeline_assets.operations.pipeline import Request as Asked
+    from pipeline_assets.batch.report import Request as Asked
+    from pipeline_assets.batch.run import _discover
 
     platform, pipeline = opened
     found = _discover(platform, pipeline, Asked())
@@ -122,7 +122,7 @@ def obstore_listing(inputs: Path, folder: Path, url: str, **options: object) -> 
 
 
 def _platform(folder: Path):
-    from pipeline_assets.operations.platform import build_platform
+    from pipeline_assets.batch.platform import build_platform
     from pipeline_assets.settings import load_settings, prepare_home
 
     settings = load_settings(home=folder / "taken")
@@ -186,7 +186,7 @@ BENCHMARK = Benchmark(
             prepare=fill_ledger,
             opens=taken_zone,
             expected_rows=NEW,
-            imports=(*_OURS, "pipeline_assets.operations.landing", "dagster_snowflake", "fakesnow"),
+            imports=(*_OURS, "pipeline_assets.batch.run", "dagster_snowflake", "fakesnow"),
             bar=Bar("peak", 600),
             table=_RUN,
         ),

@@ -46,8 +46,8 @@ def land(home: Path, pipeline: str, *paths: Path) -> None:
 
 def whole_run(home: Path, pipeline: str, table: str) -> int:
     """One batch of a pipeline in a home, with its embedded warehouse; returns the rows staged for a table."""
-    from pipeline_assets.operations.landing import run_batch
-    from pipeline_assets.operations.platform import build_platform
+    from pipeline_assets.batch.platform import build_platform
+    from pipeline_assets.batch.run import run_batch
     from pipeline_assets.settings import load_settings, prepare_home
 
     settings = load_settings(home=home)

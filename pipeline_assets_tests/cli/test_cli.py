@@ -63,7 +63,7 @@ def test_run_json_is_one_object_with_the_documented_fields(lake: BookingsLake, c
 def test_the_run_is_recorded_in_the_instance_with_its_metadata(loaded: BookingsLake) -> None:
     import dagster as dg
 
-    from pipeline_assets.operations.execution import dagster_instance
+    from pipeline_assets.orchestration.execution import dagster_instance
 
     with dagster_instance(loaded.home / "dagster") as instance:
         (run,) = instance.get_runs()
@@ -252,7 +252,7 @@ def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str,
 def test_a_malformed_contract_stops_before_anything_starts(
     lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline_assets.bookings import pipeline as bookings
+    from pipeline_assets_tests import bookings_lake as bookings
 
     def broken(name: str) -> object:
         path = lake.home / f"{name}.yaml"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline_assets.bookings.pipeline import contract
 from pipeline_assets.contracts.masking import MASK, mask_row
+from pipeline_assets_tests.bookings_lake import contract
 
 
 def masked(**values: object) -> dict[str, object]:

@@ -10,11 +10,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.bookings import pipeline as bookings
 from pipeline_assets.contracts import Contract
 from pipeline_assets.definitions import PIPELINES, build_definitions
-from pipeline_assets.orders import pipeline as orders
 from pipeline_assets.settings import PROJECT_ROOT, load_settings
+from pipeline_assets_tests import bookings_lake as bookings
+from pipeline_assets_tests import orders_lake as orders
 
 
 @pytest.fixture(scope="module")

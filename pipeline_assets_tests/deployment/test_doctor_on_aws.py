@@ -21,8 +21,8 @@ from pipeline_assets.deployment.aws_stack import deploy
 from pipeline_assets.deployment.permission_bench import Bench
 from pipeline_assets.deployment.permission_tries import TRIES, examine_permissions
 from pipeline_assets.deployment.permissions import PERMISSIONS, Permission
+from pipeline_assets.doctor.installation import Finding
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.operations.diagnosis import Finding
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline_assets.bookings.pipeline import BUCKET, LANDING
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
 
 REGION = "eu-west-1"
 SOURCE_ROWS = 9

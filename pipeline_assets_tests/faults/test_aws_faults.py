@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.bookings.pipeline import BUCKET, LANDING
 from pipeline_assets.errors import (
     ConfigurationError,
     LakeError,
@@ -21,7 +20,7 @@ from pipeline_assets.errors import (
     PublicationConflictError,
     WarehouseError,
 )
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking
+from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking
 from pipeline_assets_tests.faults import fault_proxy
 from pipeline_assets_tests.faults.fault_proxy import EXPIRED, SLOW_DOWN, Call, Fault, FaultProxy, first, share, since
 from pipeline_assets_tests.faults.s3_lake import SOURCE_ROWS, S3BookingsLake, land

@@ -24,15 +24,14 @@ import botocore.endpoint
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.bookings.pipeline import LANDING
+from pipeline_assets.batch.alerts import QUIET, Alert, AlertFile, AlertTopic
 from pipeline_assets.engine.glue_job import GlueJob
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 from pipeline_assets.lake import notifications
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
-from pipeline_assets.operations.alerts import QUIET, Alert, AlertFile, AlertTopic
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import LANDING, BookingsLake, booking, customer
 from pipeline_assets_tests.faults.fault_proxy import (
     Call,
     Fault,

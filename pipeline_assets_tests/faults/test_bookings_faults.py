@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pipeline_assets.operations import landing
+from pipeline_assets.operations.work import Work
 
+from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.operations import landing
-from pipeline_assets.operations.pipeline import BatchReport, Request
-from pipeline_assets.operations.work import Work
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, CUSTOMER_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
@@ -178,8 +178,8 @@ def _with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
     """The same home after somebody added a date format to the bookings contract."""
     from dataclasses import replace
 
-    from pipeline_assets.bookings.pipeline import pipeline
     from pipeline_assets.contracts import model
+    from pipeline_assets_tests.bookings_lake import pipeline
 
     model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
     before = pipeline()

@@ -17,15 +17,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from pipeline_assets.operations.work import Work
 
 from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.operations.work import Work
-from pipeline_assets.orders.pipeline import pipeline
 from pipeline_assets_tests.faults.conftest import ROOT
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.orders_lake import OrdersLake, order, pipeline, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from pipeline_assets.aws import Aws
+from pipeline_assets.batch.platform import build_platform
 from pipeline_assets.engine import places
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
 from pipeline_assets.lake import LandedObject, S3Lake, s3
 from pipeline_assets.lake.notifications import EventQueue
-from pipeline_assets.operations.platform import build_platform
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.faults import fault_proxy
 from pipeline_assets_tests.faults.fault_proxy import Call, FaultProxy, first, refuse, since

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import boto3
 import pytest
+from pipeline_assets.operations import alerts as module
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.operations import alerts as module
-from pipeline_assets.operations.alerts import MESSAGE_LIMIT, SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
+from pipeline_assets.batch.alerts import MESSAGE_LIMIT, SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
 from pipeline_assets_tests.moto_aws import moto_server
 
 REGION = "eu-west-1"

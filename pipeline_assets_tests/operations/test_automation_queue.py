@@ -13,13 +13,12 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.bookings.pipeline import BUCKET, LANDING
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.lake import discovery, notifications
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import booking, customer
+from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, booking, customer
 from pipeline_assets_tests.faults.fault_proxy import SLOW_DOWN, FaultProxy, since
 from pipeline_assets_tests.faults.s3_lake import REGION, S3BookingsLake
 from pipeline_assets_tests.moto_aws import buckets_in

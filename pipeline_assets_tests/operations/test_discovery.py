@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pipeline_assets.operations.landing import STAGING
+from pipeline_assets.batch.run import STAGING
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 

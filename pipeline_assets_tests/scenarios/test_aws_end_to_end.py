@@ -22,11 +22,11 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.deployment import aws_stack, snowflake_objects
-from pipeline_assets.operations.execution import dagster_instance, run_pipeline
-from pipeline_assets.operations.pipeline import Request
-from pipeline_assets.operations.platform import build_platform
+from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.samples import write_samples
 from pipeline_assets.settings import Settings, load_settings, prepare_home

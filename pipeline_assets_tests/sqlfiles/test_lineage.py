@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline_assets.bookings.pipeline import contract
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.sqlfiles import column_sources, load_sql
+from pipeline_assets_tests.bookings_lake import contract
 
 INPUTS = {
     "BOOKINGS": (*contract("bookings").column_names, *INPUT_COLUMNS),

@@ -11,13 +11,13 @@ from unittest import mock
 import boto3
 import pytest
 
-from pipeline_assets.bookings import pipeline as bookings
 from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.operations.pipeline import Pipeline
+from pipeline_assets.pipeline.resolve import ResolvedPipeline as Pipeline
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.schema import tables_for
+from pipeline_assets_tests import bookings_lake as bookings
 from pipeline_assets_tests.moto_aws import moto_server
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
 from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, SALES, TOTALS

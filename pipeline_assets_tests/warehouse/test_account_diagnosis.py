@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.bookings import pipeline as bookings
-from pipeline_assets.operations.account_diagnosis import examine_account
-from pipeline_assets.operations.diagnosis import Finding
-from pipeline_assets.orders import pipeline as orders
+from pipeline_assets.doctor.account import examine_account
+from pipeline_assets.doctor.installation import Finding
 from pipeline_assets.warehouse import SnowflakeWarehouse
+from pipeline_assets_tests import bookings_lake as bookings
+from pipeline_assets_tests import orders_lake as orders
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
 from pipeline_assets_tests.warehouse.conftest import shop
 

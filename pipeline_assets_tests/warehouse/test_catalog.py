@@ -10,10 +10,9 @@ import pytest
 
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets.orders.pipeline import lake_table
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.schema import tables_for
-from pipeline_assets_tests.orders_lake import OrdersLake
+from pipeline_assets_tests.orders_lake import OrdersLake, lake_table
 
 TABLE = lake_table()
 

@@ -16,9 +16,8 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 
-from pipeline_assets.bookings.pipeline import BUCKET
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets_tests.bookings_lake import booking, customer
+from pipeline_assets_tests.bookings_lake import BUCKET, booking, customer
 from pipeline_assets_tests.faults.fault_proxy import Call, Fault, FaultProxy, lose_reply, reset
 from pipeline_assets_tests.warehouse.account import TestAccount
 from pipeline_assets_tests.warehouse.test_snowflake_account import CLEAN, CloudBookings

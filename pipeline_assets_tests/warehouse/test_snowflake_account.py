@@ -13,12 +13,11 @@ from typing import Any
 import boto3
 import pytest
 
-from pipeline_assets.bookings.pipeline import BUCKET, LANDING
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.snowflake import connect_as_admin
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
 
 CLEAN = (

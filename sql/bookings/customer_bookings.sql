@@ -1,4 +1,4 @@
--- Grain: one row per booking that this batch brings or whose customer it changes, joined with that customer.
+-- Grain: one row per booking, joined with its customer.
 SELECT
     BOOKINGS.BOOKING_ID,
     BOOKINGS.CUSTOMER_ID,
@@ -14,10 +14,6 @@ SELECT
     BOOKINGS.DESTINATION_TYPE,
     BOOKINGS.AMOUNT_SPENT,
     BOOKINGS.CURRENCY_CODE,
-    BOOKINGS.STATUS,
-    BOOKINGS._SOURCE_URI,
-    BOOKINGS._SOURCE_MODIFIED_AT,
-    BOOKINGS._RESCUED
+    BOOKINGS.STATUS
 FROM BOOKINGS
 INNER JOIN CUSTOMERS ON BOOKINGS.CUSTOMER_ID = CUSTOMERS.CUSTOMER_ID
-WHERE BOOKINGS._IS_NEW OR CUSTOMERS._IS_NEW

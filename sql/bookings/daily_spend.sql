@@ -1,4 +1,4 @@
--- Grain: one row per booking date, destination type and currency, for the dates that DAILY_SPEND lacks.
+-- Grain: one row per booking date, destination type and currency.
 SELECT
     BOOKED.BOOKING_DATE,
     BOOKED.DESTINATION_TYPE,
@@ -6,10 +6,4 @@ SELECT
     COUNT(*) AS BOOKINGS,
     SUM(BOOKED.AMOUNT_SPENT) AS AMOUNT_SPENT
 FROM BOOKINGS.CUSTOMER_BOOKINGS AS BOOKED
-WHERE
-    NOT EXISTS (
-        SELECT 1
-        FROM BOOKINGS.DAILY_SPEND AS SPENT
-        WHERE SPENT.BOOKING_DATE = BOOKED.BOOKING_DATE
-    )
 GROUP BY BOOKED.BOOKING_DATE, BOOKED.DESTINATION_TYPE, BOOKED.CURRENCY_CODE

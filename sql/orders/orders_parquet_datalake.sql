@@ -1,4 +1,4 @@
--- Grain: one row per product of an order that this batch brings, with the types of the lake's files.
+-- Grain: one row per product of an order, with the types of the lake's files.
 SELECT
     ORDERS_PRODUCTS.ORDER_ID,
     ORDERS_PRODUCTS.ORDERED_AT AS ORDER_DATE,
@@ -14,4 +14,3 @@ SELECT
     ORDERS_PRODUCTS.QUANTITY,
     ORDERS_PRODUCTS.ORDER_DATE AS DT
 FROM ORDERS_PRODUCTS
-WHERE ORDERS_PRODUCTS._IS_NEW

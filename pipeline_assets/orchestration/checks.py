@@ -7,19 +7,47 @@ find what somebody changed by hand. None blocks: a batch that must not be seen i
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
-from pipeline_assets.operations.pipeline import Pipeline
-from pipeline_assets.operations.platform import Platform
+from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.pipeline.resolve import ResolvedPipeline
 from pipeline_assets.warehouse import Unit
 
+LISTED = 50  # rows that a check shows
+_OPERATORS = {
+    "mustBe": operator.eq,
+    "mustNotBe": operator.ne,
+    "mustBeGreaterThan": operator.gt,
+    "mustBeGreaterOrEqualTo": operator.ge,
+    "mustBeLessThan": operator.lt,
+    "mustBeLessOrEqualTo": operator.le,
+}
 
-def check_specs(pipeline: Pipeline) -> list[dg.AssetCheckSpec]:
-    """The checks that every pipeline has."""
+
+def pipeline_checks(pipeline: ResolvedPipeline) -> dg.AssetChecksDefinition:
+    """The checks of a pipeline: those that every pipeline has, and the quality rules of its contracts."""
+
+    def checks(platform):  # type: ignore[no-untyped-def]
+        yield from run_checks(pipeline, platform)
+
+    # Dagster reads annotations when it decorates, so they must not be postponed ones.
+    checks.__annotations__ = {
+        "platform": dg.ResourceParam[Platform],
+        "return": Iterator[dg.AssetCheckResult],
+    }
+    return dg.multi_asset_check(name=f"{pipeline.name}_checks", specs=check_specs(pipeline))(checks)
+
+
+def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
+    """What is checked of a pipeline."""
     specs = [
         dg.AssetCheckSpec(
             "unique_key",
@@ -46,10 +74,15 @@ def check_specs(pipeline: Pipeline) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec("quarantine", asset=main, description="No record waits in quarantine."),
         dg.AssetCheckSpec("rejected_objects", asset=main, description="No object was rejected whole."),
     ]
+    specs += [
+        dg.AssetCheckSpec(rule.name, asset=[pipeline.name, contract.name], description=rule.description)
+        for contract in pipeline.targets
+        for rule in contract.quality
+    ]
     return specs
 
 
-def run_checks(pipeline: Pipeline, platform: Platform) -> Iterator[dg.AssetCheckResult]:
+def run_checks(pipeline: ResolvedPipeline, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Evaluate `check_specs` against the warehouse, in one transaction."""
     main = [pipeline.name, pipeline.targets[0].name]
     with platform.warehouse.look() as unit:
@@ -60,9 +93,12 @@ def run_checks(pipeline: Pipeline, platform: Platform) -> Iterator[dg.AssetCheck
         yield _row_accounting(unit, pipeline.name, main)
         yield _quarantine(unit, pipeline.name, main, platform.policy.share)
         yield _rejected(unit, pipeline.name, main)
+        for contract in pipeline.targets:
+            for rule in contract.quality:
+                yield _quality(unit, pipeline, contract, rule)
 
 
-def _unique_key(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetCheckResult:
+def _unique_key(unit: Unit, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
     key = ", ".join(contract.key)
     table = target_table(contract).qualified
     twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)"))
@@ -74,7 +110,7 @@ def _unique_key(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetC
     )
 
 
-def _unknown_columns(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetCheckResult:
+def _unknown_columns(unit: Unit, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
     rows = unit.rows(
         f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, "
         "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
@@ -142,6 +178,43 @@ def _rejected(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckR
         description=_listed("", [f"{uri}: {code}" for uri, code in rows]),
         metadata={"objects": dg.MetadataValue.json(json.loads(json.dumps(rows)))},
     )
+
+
+def _quality(unit: Unit, pipeline: ResolvedPipeline, contract: Contract, rule: QualityRule) -> dg.AssetCheckResult:
+    """A rule of a contract: the value of its query, and the first rows that break it where the contract lists them."""
+    value = unit.scalar(rule.query) or 0
+    passed = holds(rule, value)
+    rows: list[dict[str, object]] = []
+    if rule.failing_rows and not passed:
+        columns, found = unit.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
+        rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in found]
+    shown = ", ".join(str(next(iter(row.values()))) for row in rows)
+    return dg.AssetCheckResult(
+        asset_key=[pipeline.name, contract.name],
+        check_name=rule.name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN if rule.severity == "warning" else dg.AssetCheckSeverity.ERROR,
+        description=f"{plain_value(value)} found: {shown}" if shown else None,
+        metadata={
+            "found": float(value) if isinstance(value, Decimal) else value,
+            "expected": f"{rule.operator} {rule.expected}",
+            "query": dg.MetadataValue.md(f"```sql\n{rule.query}\n```"),
+            **({"rows": dg.MetadataValue.json(rows)} if rows else {}),
+        },
+    )
+
+
+def holds(rule: QualityRule, value: Any) -> bool:
+    """Whether the value of a rule's query is what the contract asks for."""
+    if isinstance(rule.expected, tuple):
+        low, high = rule.expected
+        return (low <= value <= high) == (rule.operator == "mustBeBetween")
+    return _OPERATORS[rule.operator](value, rule.expected)
+
+
+def plain_value(value: object) -> object:
+    """A value for JSON: decimals stay exact."""
+    return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
 def _listed(opening: str, items: Sequence[str]) -> str | None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.operations.pipeline import Pipeline
-from pipeline_assets.operations.platform import Platform, build_platform
+from pipeline_assets.pipeline.resolve import ResolvedPipeline
 from pipeline_assets.settings import PROJECT_ROOT, prepare_home
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile
 
@@ -54,7 +54,7 @@ def finding(what: str, attempt: Callable[[], str]) -> Finding:
         return Finding(what, False, str(error))
 
 
-def examine(settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+def examine(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[Finding]:
     """Try everything; one failure does not hide the next."""
     platform = build_platform(settings)
     tries: list[tuple[str, Callable[[], str]]] = [
@@ -100,6 +100,6 @@ def _warehouse(platform: Platform) -> str:
     return f"{platform.warehouse.database} answers"
 
 
-def _lake(platform: Platform, pipelines: Sequence[Pipeline]) -> str:
-    buckets = sorted({dataset.zone.bucket for pipeline in pipelines for dataset in pipeline.datasets})
+def _lake(platform: Platform, pipelines: Sequence[ResolvedPipeline]) -> str:
+    buckets = sorted({source.zone.bucket for pipeline in pipelines for source in pipeline.sources})
     return ", ".join(f"{sum(1 for _ in platform.lake.list(bucket))} objects in {bucket}" for bucket in buckets)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.aws import Aws
+from pipeline_assets.batch.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.engine.duckdb_engine import DuckDBEngine
@@ -22,7 +23,6 @@ from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.lease import Lease, home_of
 from pipeline_assets.lake.notifications import EventQueue
-from pipeline_assets.operations.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import dagster as dg
 from pipeline_assets.engine.glue_job import listened_to
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.platform import Platform
+    from pipeline_assets.batch.platform import Platform
 
 _INTERVAL = 5.0  # seconds between two looks for messages
 

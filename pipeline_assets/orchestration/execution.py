@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import ConfigurationError, InterruptedRunError
-from pipeline_assets.operations.pipeline import Request
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
@@ -73,7 +73,7 @@ def run_pipeline(
     started = time.monotonic()
     job = definitions.resolve_job_def(pipeline)
     op_config = {"reprocess": request.reprocess, "replay": request.replay, "replay_ids": request.replay_ids}
-    op_config["engine"] = request.engine
+    op_config |= {"engine": request.engine, "extract": request.extract}
     config = {
         "ops": {
             f"{pipeline}_batch": {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
@@ -125,6 +125,8 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     }
     if "rows_released_from_quarantine" in counts and request.replay:
         answer["released"] = count("rows_released_from_quarantine")
+    if notes := counts.get("notes"):
+        answer["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
     if not result.success:
         answer["error"] = _error(result)
     return answer

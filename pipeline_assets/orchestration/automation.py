@@ -9,16 +9,19 @@ announced. Where a pipeline has a queue of S3's events, the sensor looks when so
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.discovery import Cursor, look
 from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest
-from pipeline_assets.operations.alerts import Alert
-from pipeline_assets.operations.platform import Platform
+from pipeline_assets.orchestration.assets import pipeline_assets
+from pipeline_assets.orchestration.checks import pipeline_checks
+from pipeline_assets.pipeline.resolve import ResolvedPipeline
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
@@ -26,28 +29,26 @@ if TYPE_CHECKING:
 logger = logging.getLogger("pipeline_assets")
 
 
-def pipeline_definitions(
-    name: str,
-    *,
-    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition],
-    checks: dg.AssetChecksDefinition,
-    description: str,
-    landing: tuple[str, Sequence[str]],
-    settings: Settings,
-) -> dg.Definitions:
-    """Everything of one pipeline: its assets and checks, one job over them, a doorbell and a backstop.
-
-    `landing` is a bucket and the prefixes in it that the doorbell watches.
-    """
-    job = pipeline_job(name, checks, description)
-    bucket, prefixes = landing
+def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.Definitions:
+    """Everything of one pipeline: its assets and checks, one job over them, a sensor and a schedule."""
+    checks = pipeline_checks(pipeline)
+    job = pipeline_job(pipeline.name, checks, describe(pipeline))
+    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
     return dg.Definitions(
-        assets=assets,
+        assets=pipeline_assets(pipeline, settings.freshness_hours),
         asset_checks=[checks],
         jobs=[job],
-        sensors=[doorbell(name, bucket, prefixes, job, settings.sensor_interval)],
-        schedules=[backstop(name, job, settings.schedule)],
+        sensors=[doorbell(pipeline.name, zones, job, settings.sensor_interval)],
+        schedules=[backstop(pipeline.name, job, settings.schedule)],
     )
+
+
+def describe(pipeline: ResolvedPipeline) -> str:
+    """What a run of a pipeline does, in one sentence."""
+    if pipeline.value.description:
+        return pipeline.value.description
+    landing = " and ".join(dict.fromkeys(source.zone.prefix or source.zone.bucket for source in pipeline.sources))
+    return f"Take what landed in {landing} up to {', '.join(contract.table for contract in pipeline.targets)}."
 
 
 def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) -> dg.UnresolvedAssetJobDefinition:
@@ -63,20 +64,20 @@ def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) 
 
 
 def doorbell(
-    name: str, bucket: str, prefixes: Iterable[str], job: dg.UnresolvedAssetJobDefinition, interval: int
+    name: str, zones: Sequence[tuple[str, str]], job: dg.UnresolvedAssetJobDefinition, interval: int
 ) -> dg.SensorDefinition:
-    """A sensor that asks for one run when anything in the zones is new, changed or gone.
+    """A sensor that asks for one run when anything in the zones (bucket, prefix) is new, changed or gone.
 
-    The run key is the digest of what lies there, so the same state rings once however often it is looked at.
+    The run key counts the changes and names the state that is new, so a tick that is evaluated again asks for the same
+    run, and a state that returns asks for another.
     """
-    zones = sorted(set(prefixes))
 
     @dg.sensor(
         name=f"{name}_doorbell",
         job=job,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Rings when something lands in {', '.join(f'{bucket}/{zone}' for zone in zones)}.",
+        description=f"Rings when something lands in {', '.join('/'.join(zone) for zone in zones)}.",
         required_resource_keys={"platform"},
     )
     def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -90,16 +91,17 @@ def doorbell(
             listening = Listening.load(lines[len(zones)])
             heard = _hear(queue, listening)
             whole, kept = listening.is_listing_due, [listening.after(heard.name if heard else "").dump()]
-            news = queue.landed_in(bucket, zones, heard) if heard else []
+            news = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], heard)] if heard else []
             if heard and not news and not whole:
                 cursor = "\n".join([*(entry.dump() for entry in before), *kept])
                 return dg.SensorResult(skip_reason=f"No news in {heard.messages} messages.", cursor=cursor)
         after = [
-            look(platform.lake, bucket, zone, entry, whole=whole) for zone, entry in zip(zones, before, strict=True)
+            look(platform.lake, bucket, prefix, entry, whole=whole)
+            for (bucket, prefix), entry in zip(zones, before, strict=True)
         ]
         cursor = "\n".join([*(entry.dump() for entry in after), *kept])
         if [entry.digest for entry in after] != [entry.digest for entry in before]:
-            run_key = "-".join(f"{entry.digest:x}" for entry in after)
+            run_key = "-".join(f"{entry.changes}.{entry.digest:x}" for entry in after)
         elif news and any(entry.looks for entry in after):
             # Not all of the zone was listed, so a key that sorts early may have been heard of and not seen.
             run_key = f"heard-{digest(news)}"

@@ -13,14 +13,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts.ddl import Table, stage_table
+from pipeline_assets.doctor.installation import Finding, finding
 from pipeline_assets.errors import ConfigurationError, PipelineError
-from pipeline_assets.operations.diagnosis import Finding, finding
 from pipeline_assets.warehouse.connection import Unit
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets.warehouse.snowpipe import Snowpipe, pipe_name, piped_table
 
 if TYPE_CHECKING:
-    from pipeline_assets.operations.pipeline import Pipeline
+    from pipeline_assets.pipeline.resolve import ResolvedPipeline
     from pipeline_assets.settings import Settings
     from pipeline_assets.warehouse import Warehouse
 
@@ -28,7 +28,9 @@ _DEPLOY = "`pipeline-assets deploy snowflake` makes and grants it."
 _NOWHERE = "staging/doctor-lists-nothing/"
 
 
-def examine_account(warehouse: Warehouse, settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+def examine_account(
+    warehouse: Warehouse, settings: Settings, pipelines: Sequence[ResolvedPipeline]
+) -> Iterator[Finding]:
     """One finding for each thing; nothing is written that is not rolled back."""
     try:
         with warehouse.session() as unit:
@@ -39,7 +41,9 @@ def examine_account(warehouse: Warehouse, settings: Settings, pipelines: Sequenc
         yield Finding("role, warehouse, database, schemas, stages", None, "nothing can be tried without signing in")
 
 
-def _tries(unit: Unit, warehouse: Warehouse, settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+def _tries(
+    unit: Unit, warehouse: Warehouse, settings: Settings, pipelines: Sequence[ResolvedPipeline]
+) -> Iterator[Finding]:
     for what, wanted in (
         ("role", settings.snowflake_role),
         ("warehouse", settings.snowflake_warehouse),

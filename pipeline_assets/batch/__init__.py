@@ -1,0 +1,4 @@
+"""One run of one pipeline: recover, extract, discover, process, stage, publish, promote, report.
+
+`run` is the order of these phases, each other module one or two of them. Nothing here knows a pipeline's name or Dagster.
+"""

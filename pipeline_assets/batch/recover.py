@@ -1,0 +1,44 @@
+"""Before anything else: finish or undo what a killed run left in the lake and on the local disk.
+
+What lies in the pipeline's staging prefix is the only trace that a killed run can leave. A published batch's files are
+promoted, any other's are deleted. What has no batch's name there is not ours, and stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import uuid
+from dataclasses import replace
+
+from pipeline_assets.batch.context import BatchContext, scratch_of, staging_of
+from pipeline_assets.batch.promote import promote
+from pipeline_assets.warehouse import ledger
+
+logger = logging.getLogger("pipeline_assets")
+_BATCH_ID = re.compile(r"[0-9a-f]{12}")
+
+
+def new_batch_id() -> str:
+    """A name that no other batch has."""
+    return uuid.uuid4().hex[:12]
+
+
+def recover(context: BatchContext) -> None:
+    """Finish or undo every interrupted batch of the pipeline."""
+    platform, pipeline = context.platform, context.pipeline
+    shutil.rmtree(scratch_of(platform, pipeline), ignore_errors=True)
+    prefix = staging_of(pipeline)
+    folders = (o.key.removeprefix(prefix).partition("/") for o in platform.lake.list(pipeline.bucket, prefix))
+    left = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
+    if not left:
+        return
+    with platform.warehouse.look() as unit:
+        published = {batch_id: ledger.is_published(unit, batch_id) for batch_id in left}
+    for batch_id, was_published in published.items():
+        logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
+        if was_published:
+            promote(replace(context, batch_id=batch_id, watermarks={}))
+        else:
+            platform.lake.delete_prefix(pipeline.bucket, f"{prefix}{batch_id}/")

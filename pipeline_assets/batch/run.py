@@ -1,0 +1,277 @@
+"""The order of one batch: from landed objects to published tables.
+
+    recover -> extract -> discover -> arrive -> read and validate -> fetch published -> references and versions
+      -> transform -> stage -> publish -> promote
+
+All results are first staged in the lake below `staging/<pipeline>/<batch>/`, the tables among them are published in one
+warehouse transaction, and the files that readers look for are promoted after it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.discover import Discovery, discover, notes_on
+from pipeline_assets.batch.outputs import Outputs
+from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.promote import promote
+from pipeline_assets.batch.recover import new_batch_id, recover
+from pipeline_assets.batch.report import BatchReport, Request
+from pipeline_assets.contracts.ddl import Table, target_table
+from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
+from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
+from pipeline_assets.lake import LandedObject
+from pipeline_assets.lake.objects import as_utc_naive
+from pipeline_assets.pipeline.resolve import ResolvedPipeline, Source
+from pipeline_assets.warehouse import ledger
+from pipeline_assets.warehouse.connection import tagged
+from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish
+from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id
+from pipeline_assets.warehouse.schema import OPS_TABLES, STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
+
+logger = logging.getLogger("pipeline_assets")
+
+
+def tables_for(pipeline: ResolvedPipeline) -> list[Table]:
+    """Everything that must exist in the warehouse before a batch of a pipeline."""
+    return [*OPS_TABLES, *pipeline.staging_tables]
+
+
+def run_batch(
+    platform: Platform, pipeline: ResolvedPipeline, run_id: str, request: Request | None = None
+) -> BatchReport:
+    """Take everything that landed for a pipeline up to its marts, as one batch.
+
+    Raises:
+        PipelineError: the state is as before; the next run finishes the job.
+    """
+    request = request or Request()
+    if request.extract:
+        refuse_without_extraction(pipeline)
+    platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
+    with platform.exclusive(pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
+        platform.warehouse.prepare(tables_for(pipeline))
+        with platform.warehouse.unit() as unit:
+            ledger.register_pipeline(unit, pipeline.name)
+        context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)
+        recover(context)
+        _run_steps(context, "extract" if request.extract else "")
+        _run_steps(context, "arrive")
+        found = discover(context)
+        report = BatchReport(new=len(found.objects), known=found.known, table_rows=found.published_rows)
+        report.notes = notes_on(context, found)
+        changed: set[str] = set()
+        while (remaining := found.without(changed)) or context.watermarks:
+            try:
+                _process(context, remaining, report, confirm_lease)
+                break
+            except ObjectChangedError as overwritten:
+                logger.warning("%s", overwritten)
+                changed.add(overwritten.uri)
+        report.requeued = sorted(changed)
+        return report
+
+
+def refuse_without_extraction(pipeline: ResolvedPipeline) -> None:
+    """Refuse to extract where nothing does.
+
+    Raises:
+        ConfigurationError: the pipeline has no source to extract from.
+    """
+    if not any(step.phase == "extract" for step in pipeline.value.steps):
+        raise ConfigurationError(f"{pipeline.name} has no source to extract from.", remedy="Leave --extract out.")
+
+
+def _run_steps(context: BatchContext, phase: str) -> None:
+    for step in context.pipeline.value.steps:
+        if step.phase == phase:
+            step.run(context)
+
+
+def _process(context: BatchContext, found: Discovery, report: BatchReport, confirm_lease: Callable[[], None]) -> None:
+    """Read, transform, stage, publish and promote what was found."""
+    platform, pipeline = context.platform, context.pipeline
+    with context.scratch(context.batch_id) as folder:
+        try:
+            engine = platform.engine.pick(sum(landed.size for landed in found.objects), context.request.engine)
+            report.engine = engine.name
+            with engine.session(folder, platform.policy) as session:
+                for source in pipeline.sources:
+                    files = list(_source_files(context, found, source, folder, fetch=engine.fetches))
+                    session.read(source.name, source.contract, files)
+                outputs = Outputs(context, session, folder, found.published_rows)
+                outputs.make()
+                outcomes = {source.name: session.outcomes(source.name) for source in pipeline.sources}
+                waited_as = {r.quarantine_id: r.code for records in found.waiting.values() for r in records}
+                staged = _stage_records(context, session, outputs, outcomes, waited_as)
+            for landed in platform.lake.changed(found.objects):
+                raise ObjectChangedError(landed.uri)
+            outputs.send_staged()
+            confirm_lease()
+            publication = Publication(
+                pipeline=pipeline.name,
+                batch_id=context.batch_id,
+                run_id=context.run_id,
+                bucket=pipeline.bucket,
+                planned_on=found.planned_on,
+                loads=outputs.loads,
+                marts=outputs.marts,
+                watermarks=context.watermarks,
+                **staged,
+            )
+            published = publish(platform.warehouse, publication, platform.clock())
+        except ObjectChangedError:
+            # Any other failure leaves the staging prefix to the next run, which looks up whether the batch was
+            # published after all.
+            platform.lake.delete_prefix(pipeline.bucket, context.staging)
+            raise
+    promoted = set(promote(context))
+    uris = {e.declared.name: platform.lake.uri(pipeline.bucket, outputs.export_key(e)) for e in pipeline.exports}
+    report.exported = {name: uri for name, uri in uris.items() if uri in promoted}
+    _fill_report(report, context, outputs, published, found, outcomes)
+    _alert(context, outcomes)
+
+
+def _source_files(
+    context: BatchContext, found: Discovery, source: Source, folder: Path, *, fetch: bool = True
+) -> Iterator[SourceFile]:
+    """The new objects of a source, and files made of the quarantined records that are read again."""
+    objects = found.new[source.name]
+    paths = context.platform.lake.fetch_all(objects, folder) if fetch else [None] * len(objects)
+    for landed, path in zip(objects, paths, strict=True):
+        yield SourceFile(path, landed)
+    by_object: dict[tuple, list[WaitingRecord]] = defaultdict(list)
+    for record in found.waiting[source.name]:
+        by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)
+    for number, ((uri, etag, modified, columns), records) in enumerate(by_object.items()):
+        path = folder / f"waiting-{source.name}-{number}.csv"
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(columns)
+            file.write(header.getvalue())
+            file.writelines(record.raw + "\n" for record in records)
+        landed = LandedObject(uri, etag, 0, modified.replace(tzinfo=UTC))
+        yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
+
+
+def _stage_records(
+    context: BatchContext,
+    session: Session,
+    outputs: Outputs,
+    outcomes: Mapping[str, Sequence[FileOutcome]],
+    waited_as: Mapping[str, str],
+) -> dict[str, StagedFile]:
+    """Stage ledger rows, quarantined records, and the ids of released ones.
+
+    Raises:
+        RowAccountingError: the rows of an object do not add up.
+    """
+    pipeline, run_id, at = context.pipeline, context.run_id, context.platform.clock()
+    landed = [(name, outcome) for name, found in outcomes.items() for outcome in found if not outcome.waiting]
+    for name, outcome in landed:
+        if outcome.read != outcome.loaded + outcome.superseded + outcome.quarantined:
+            raise RowAccountingError(f"{name}: the rows of {outcome.landed.uri} do not add up; nothing was published.")
+    ledger_rows = (
+        (
+            pipeline.name,
+            name,
+            outcome.landed.uri,
+            outcome.landed.etag,
+            outcome.landed.size,
+            as_utc_naive(outcome.landed.modified),
+            "rejected" if outcome.rejection else "loaded",
+            outcome.read,
+            outcome.loaded,
+            outcome.superseded,
+            outcome.quarantined,
+            context.batch_id,
+            run_id,
+            at,
+        )
+        for name, outcome in landed
+    )
+    bad = (
+        _quarantine_row(pipeline.name, name, record, run_id, at)
+        for name in outcomes
+        for record in session.bad_records(name)
+        # A record that waited and is bad for another reason by now replaces its entry.
+        if record.quarantine_id is None or waited_as[record.quarantine_id] != record.code
+    )
+    released = ((key,) for found in outcomes.values() for outcome in found for key in outcome.released)
+    return {
+        "ledger": outputs.stage_rows("ledger", STAGE_FILE_LEDGER, ledger_rows),
+        "quarantine": outputs.stage_rows("quarantine", STAGE_QUARANTINE, bad),
+        "released": outputs.stage_rows("released", STAGE_RELEASED, released),
+    }
+
+
+def _quarantine_row(pipeline: str, dataset: str, record: BadRecord, run_id: str, at: datetime) -> tuple:
+    landed = record.landed
+    return (
+        record.quarantine_id or quarantine_id(pipeline, dataset, landed.uri, landed.etag, record.line, record.code),
+        pipeline,
+        dataset,
+        landed.uri,
+        landed.etag,
+        record.line,
+        record.code,
+        record.reason,
+        record.raw,
+        run_id,
+        at,
+        None,
+        None,
+        as_utc_naive(landed.modified),
+        json.dumps(record.columns),
+    )
+
+
+def _fill_report(
+    report: BatchReport,
+    context: BatchContext,
+    outputs: Outputs,
+    published: Published,
+    found: Discovery,
+    outcomes: Mapping[str, Sequence[FileOutcome]],
+) -> None:
+    landed = [outcome for result in outcomes.values() for outcome in result if not outcome.waiting]
+    report.batch_id = context.batch_id
+    report.rejected = sum(outcome.rejection is not None for outcome in landed)
+    report.loaded = len(landed) - report.rejected
+    for name in report.rows:
+        report.rows[name] = sum(getattr(outcome, name) for outcome in landed)
+    report.released = sum(len(outcome.released) for result in outcomes.values() for outcome in result)
+    report.bytes_read = sum(o.size for o in found.objects)
+    report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in outputs.loads}
+    report.table_rows = published.table_rows
+    report.lake_files = outputs.lake_files
+    report.statements = outputs.statements + published.statements
+    for outcome in landed:
+        if outcome.unknown_columns:
+            report.unknown_columns[outcome.landed.uri] = list(outcome.unknown_columns)
+        if outcome.missing_columns and not outcome.rejection:
+            report.missing_columns[outcome.landed.uri] = list(outcome.missing_columns)
+
+
+def _alert(context: BatchContext, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
+    platform, pipeline = context.platform, context.pipeline
+    for name, result in outcomes.items():
+        for outcome in result:
+            if outcome.rejection is not None:
+                facts = {
+                    "dataset": name,
+                    "object": outcome.landed.uri,
+                    "code": outcome.rejection.code,
+                    "remedy": "pipeline-assets quarantine list shows the reason",
+                }
+                subject = f"{outcome.landed.uri} was rejected whole ({outcome.rejection.code})"
+                platform.alerts.send(Alert("error", pipeline.name, subject, facts), platform.clock())

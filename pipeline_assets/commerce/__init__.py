@@ -1,0 +1,1 @@
+"""Streamed customers and orders; so far only their bucket and delivery streams."""

@@ -1,0 +1,1 @@
+"""Movie archives; so far only their buckets."""

@@ -1,0 +1,115 @@
+"""Which rows of a mart a batch makes anew, as statements around its SELECT.
+
+Outdated are the values of its `refresh_by` columns that touched rows of its tables give: published rows before the
+batch is written, and new rows after it. Missing is every row whose values the mart does not have, so that a mart that
+was added later fills itself. Values are compared as NULL-safe: a group without a category is a group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from pipeline_assets.pipeline.fetch import staged_table
+from pipeline_assets.pipeline.resolve import FileTable, MartTable, ResolvedPipeline
+
+
+@dataclass(frozen=True)
+class MartRefresh:
+    """The statements that refresh one mart, in the order in which they run.
+
+    `before` runs while the batch is staged and not written yet. `after` runs when the tables are written, `late` when
+    the marts that this one is made from are, then `missing` gives the rows to insert. A mart whose SELECT, known by its `digest`, is
+    another than the last time is emptied first, so that all of its rows are missing.
+    """
+
+    mart: MartTable
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    late: tuple[str, ...]
+    missing: str
+    digest: str
+
+
+def refreshes(pipeline: ResolvedPipeline) -> list[MartRefresh]:
+    """How each mart of a pipeline is refreshed; marts that others are made from come first."""
+    return [_refresh(pipeline, mart) for mart in pipeline.marts]
+
+
+def _refresh(pipeline: ResolvedPipeline, mart: MartTable) -> MartRefresh:
+    digest = blake2b("\n".join((mart.select.text, *mart.contract.column_names)).encode(), digest_size=16).hexdigest()
+    if mart.declared.refresh == "full":
+        empty = (f"DELETE FROM {mart.qualified}",)
+        return MartRefresh(mart, (), (), empty, mart.select.reading({}), digest)
+    delete = tuple(_delete(mart, outdated) for outdated in _outdated(pipeline, mart))
+    over_marts = any(relation == other.qualified for other in pipeline.marts for relation in mart.select.relations)
+    return MartRefresh(mart, delete, delete, delete if over_marts else (), _missing(mart), digest)
+
+
+def _outdated(pipeline: ResolvedPipeline, mart: MartTable) -> list[str]:
+    """For each table that a mart reads, SELECT the values of its refresh columns that touched rows of it give."""
+    columns = mart.declared.refresh_columns
+    return [
+        mart.select.values_of(columns, {relation: touched} if touched else {})
+        for relation in mart.select.relations
+        for touched in [_touched_rows(pipeline, relation)]
+    ]
+
+
+def _touched_rows(pipeline: ResolvedPipeline, relation: str) -> str | None:
+    """SELECT the rows of a table that a batch touches; None where it touches all of them."""
+    for table in pipeline.tables:
+        if table.qualified == relation:
+            return _touched_rows_of_table(pipeline, table)
+    other = next(mart for mart in pipeline.marts if mart.qualified == relation)
+    if other.declared.refresh == "full":
+        return None
+    same = _same("M", "O", other.declared.refresh_columns)
+    outdated = " UNION ".join(_outdated(pipeline, other))
+    return f"SELECT M.* FROM {relation} AS M WHERE EXISTS (SELECT 1 FROM ({outdated}) AS O WHERE {same})"
+
+
+def _touched_rows_of_table(pipeline: ResolvedPipeline, table: FileTable) -> str | None:
+    if table.write == "full_refresh":
+        return None
+    if table.write == "append":
+        objects = f"SELECT URI, ETAG FROM OPS.STAGE_FILE_LEDGER WHERE DATASET = '{table.grain.name}'"
+        return f"SELECT T.* FROM {table.qualified} AS T WHERE (T._SOURCE_URI, T._SOURCE_ETAG) IN ({objects})"
+    staged, keys = staged_table(pipeline, table.grain)
+    mine = ", ".join(f"T.{name}" for name in table.record_key)
+    row = mine if len(keys) == 1 else f"({mine})"
+    return f"SELECT T.* FROM {table.qualified} AS T WHERE {row} IN (SELECT {', '.join(keys)} FROM {staged})"
+
+
+def _delete(mart: MartTable, outdated: str) -> str:
+    same = _same(mart.contract.table, "OUTDATED", mart.declared.refresh_columns)
+    return f"DELETE FROM {mart.qualified} USING ({outdated}) AS OUTDATED WHERE {same}"
+
+
+def _missing(mart: MartTable) -> str:
+    """SELECT the rows of a mart that it lacks.
+
+    Where all refresh columns come from one table unchanged, only its rows with such values are read; the SELECT would
+    be made for all rows otherwise.
+    """
+    columns = mart.declared.refresh_columns
+    copies = [mart.select.copy_of(name) for name in columns]
+    relations = {copy[0] for copy in copies if copy}
+    relation = next(iter(relations), "")
+    if len(relations) == 1 and all(copies) and mart.select.starts_from(relation):
+        same = " AND ".join(
+            f"EQUAL_NULL(HAS.{name}, T.{copy[1]})" for name, copy in zip(columns, copies, strict=True) if copy
+        )
+        lacking = (
+            f"SELECT T.* FROM {relation} AS T WHERE NOT EXISTS (SELECT 1 FROM {mart.qualified} AS HAS WHERE {same})"
+        )
+        return mart.select.reading({relation: lacking})
+    same = _same("HAS", "MADE", columns)
+    return (
+        f"SELECT MADE.* FROM ({mart.select.reading({})}) AS MADE "
+        f"WHERE NOT EXISTS (SELECT 1 FROM {mart.qualified} AS HAS WHERE {same})"
+    )
+
+
+def _same(one: str, other: str, columns: tuple[str, ...]) -> str:
+    return " AND ".join(f"EQUAL_NULL({one}.{name}, {other}.{name})" for name in columns)

@@ -1,0 +1,665 @@
+"""Derive what a batch and its surroundings need from a pipeline's value, its contracts and its SELECTs.
+
+The rules are those of docs/design.md: touched keys, published sources, parents and children. Every mistake that would
+give wrong tables is an error here, before anything runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+from pipeline_assets import lake
+from pipeline_assets.contracts import Contract, load_contract
+from pipeline_assets.contracts.ddl import PROVENANCE, published_table, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table as WarehouseTable
+from pipeline_assets.errors import ConfigurationError, ContractError
+from pipeline_assets.pipeline.selects import Select
+from pipeline_assets.pipeline.value import CsvExport, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.sqlfiles import load_sql_in, sql_root
+
+RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+_PACKAGE = Path(__file__).resolve().parents[1]
+_SAFE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Landed files of one shape, and how they relate to the other sources of their pipeline.
+
+    `parents` are (column of this source, parent): what contracts call a relationship. `joined_parents` are those that
+    a SELECT over this source joins, so that their change changes its rows.
+    """
+
+    declared: LandedFiles
+    contract: Contract
+    zone: lake.Zone
+    parents: tuple[tuple[str, Source], ...]
+
+    @property
+    def name(self) -> str:
+        return self.contract.name
+
+    @property
+    def relation(self) -> str:
+        """What SELECTs call its records."""
+        return self.contract.name.upper()
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether published rows are fetched by something that a batch brings of it."""
+        return bool(self.contract.key or self.parents)
+
+    @property
+    def items(self) -> Contract | None:
+        return self.contract.items
+
+    @property
+    def items_relation(self) -> str | None:
+        """What SELECTs call the elements of the list in its records."""
+        return self.items.name.upper() if self.items else None
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        return (self.relation, self.items_relation) if self.items_relation else (self.relation,)
+
+
+@dataclass(frozen=True, eq=False)
+class FileTable:
+    """A table of the warehouse or of the lake that a SELECT makes from landed files.
+
+    `grain` is the source whose records or list elements its rows are, `record_key` the columns that repeat the key of
+    that record. `of_items` says that a row is an element of the record's list.
+    """
+
+    declared: Table | LakeTable
+    contract: Contract
+    select: Select
+    grain: Source
+    of_items: bool
+    record_key: tuple[str, ...]
+
+    @property
+    def write(self) -> str:
+        return self.declared.write if isinstance(self.declared, Table) else "upsert"
+
+    @property
+    def filtered(self) -> bool:
+        return isinstance(self.declared, Table) and self.declared.filtered
+
+    @property
+    def qualified(self) -> str:
+        return target_table(self.contract).qualified
+
+    @property
+    def grain_relation(self) -> str:
+        return str(self.grain.items_relation) if self.of_items else self.grain.relation
+
+
+@dataclass(frozen=True, eq=False)
+class MartTable:
+    """A table of the warehouse that a SELECT makes from tables."""
+
+    declared: Mart
+    contract: Contract
+    select: Select
+
+    @property
+    def qualified(self) -> str:
+        return target_table(self.contract).qualified
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """Where the newest version of a source's records is published, and under which of its columns."""
+
+    table: FileTable
+    columns: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """A CSV with rows of a table."""
+
+    declared: CsvExport
+    table: FileTable
+
+
+@dataclass(frozen=True, eq=False)
+class ResolvedPipeline:
+    """A pipeline with everything that follows from its value. `sources` come parents first, `marts` dependents last."""
+
+    value: Pipeline
+    sources: tuple[Source, ...]
+    tables: tuple[FileTable, ...]
+    marts: tuple[MartTable, ...]
+    lake_outputs: tuple[FileTable, ...]
+    exports: tuple[Export, ...]
+    published: Mapping[str, Published]
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+    @property
+    def bucket(self) -> str:
+        return self.value.bucket
+
+    @property
+    def streams(self) -> Sequence[DeliveryStream]:
+        return self.value.streams
+
+    @cached_property
+    def targets(self) -> tuple[Contract, ...]:
+        """The contracts of its tables in the warehouse, in the order in which the value lists them."""
+        by_name = {table.contract.name: table.contract for table in (*self.tables, *self.marts)}
+        return tuple(by_name[declared.name] for declared in self.value.tables)
+
+    @cached_property
+    def lake_tables(self) -> tuple[lake.LakeTable, ...]:
+        return tuple(
+            lake.LakeTable(
+                table.contract,
+                table.declared.bucket or self.bucket,
+                (table.declared.prefix or table.contract.name).rstrip("/") + "/",
+                table.declared.file_prefix or self.name,
+            )
+            for table in self.lake_outputs
+            if isinstance(table.declared, LakeTable)
+        )
+
+    @cached_property
+    def contracts(self) -> tuple[Contract, ...]:
+        """Every contract of the pipeline, once."""
+        found = [source.contract for source in self.sources]
+        found += [*self.targets, *(table.contract for table in self.lake_outputs)]
+        return tuple({contract.name: contract for contract in found}.values())
+
+    @cached_property
+    def staging_tables(self) -> tuple[WarehouseTable, ...]:
+        """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
+        made = [published_table(table.contract, table.write) for table in self.tables]
+        made += self.load_stages
+        made += [target_table(mart.contract) for mart in self.marts]
+        return (*made, *(key_table(self, source) for source in self.sources if source.has_keys))
+
+    @cached_property
+    def load_stages(self) -> list[WarehouseTable]:
+        """Where the rows of a batch wait, for each table that it loads."""
+        return [stage_table(table.contract, table.write) for table in self.tables]
+
+    def children(self, parent: Source) -> list[tuple[str, Source]]:
+        """(column, source) that refer to a source."""
+        return [(column, child) for child in self.sources for column, found in child.parents if found is parent]
+
+    def joined_parents(self, source: Source) -> list[tuple[str, Source]]:
+        """The parents that SELECTs over a source join, so that their change writes its published rows again."""
+        read = {
+            relation
+            for table in (*self.tables, *self.lake_outputs)
+            if table.grain is source and table.write == "upsert"
+            for relation in table.select.relations
+        }
+        wanted = set()
+        for column, parent in source.parents:
+            if read & {relation for ancestor in _lineage_of(parent) for relation in ancestor.relations}:
+                wanted.add(column)
+        return [(column, parent) for column, parent in source.parents if column in wanted]
+
+    def readers(self, source: Source) -> list[FileTable]:
+        """The tables whose SELECTs read a source."""
+        return [t for t in (*self.tables, *self.lake_outputs) if set(source.relations) & set(t.select.relations)]
+
+
+def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
+    """The staging table of the keys, and references, that a batch brings of a source."""
+    contract = source.contract
+    names = dict.fromkeys((*contract.key, *(column for column, _ in source.parents)))
+    columns = tuple((name, contract.column(name).physical_type, False, "") for name in names)
+    name = f"KEYS_{pipeline.name.upper()}_{source.relation}"
+    return WarehouseTable("OPS", name, f"Keys of {source.name} in one batch, to fetch published rows by.", columns)
+
+
+@cache
+def resolve(value: Pipeline) -> ResolvedPipeline:
+    """Everything that follows from a pipeline's value.
+
+    Raises:
+        ContractError: a contract is wrong or asks for what cannot be kept.
+        ConfigurationError: the value or a SELECT is wrong; the message names it.
+    """
+    where = f"The pipeline {value.name!r}"
+    if not _SAFE_NAME.fullmatch(value.name):
+        raise ConfigurationError(f"{where} has no usable name.", remedy="Use small letters, digits and _.")
+    _refuse_twins(where, [*value.sources], "source")
+    _refuse_twins(where, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
+    sources = _sources(value)
+    file_schema = _file_schema(sources)
+    tables = tuple(_file_table(value, t, sources, file_schema) for t in value.tables if isinstance(t, Table))
+    lake_outputs = tuple(_file_table(value, t, sources, file_schema) for t in value.lake_tables)
+    exports = tuple(_export(value, export, tables) for export in value.exports)
+    marts = _marts(value, tables)
+    published = {s.name: p for s in sources if (p := _published(value, s, tables, lake_outputs))}
+    found = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
+    for source in sources:
+        _require_complete(found, source)
+    for table in (*tables, *lake_outputs):
+        _require_relationships(found, table)
+    for table in lake_outputs:
+        _require_partition(found, table)
+    return found
+
+
+# --- sources -------------------------------------------------------------------------------------------------
+
+
+def _sources(value: Pipeline) -> tuple[Source, ...]:
+    declared = {source.name: source for source in value.sources}
+    contracts = {name: _contract(value, name) for name in declared}
+    made: dict[str, Source] = {}
+
+    def make(name: str, path: tuple[str, ...]) -> Source:
+        if name in path:
+            raise ContractError(f"{' -> '.join((*path, name))}: contracts refer to each other in a circle.")
+        if name not in made:
+            contract = contracts[name]
+            parents = []
+            for column in contract.columns:
+                if column.reference is None:
+                    continue
+                parent = column.reference.dataset
+                if parent not in declared:
+                    raise ContractError(
+                        f"{name}.{column.name} refers to {parent}, which is no source of {value.name}.",
+                        remedy=f"Its sources are {', '.join(declared)}.",
+                    )
+                if contracts[parent].key != (column.reference.column,):
+                    raise ContractError(
+                        f"{name}.{column.name} refers to {parent}.{column.reference.column}, which is not its key.",
+                        remedy=f"The key of {parent} is {', '.join(contracts[parent].key) or 'none'}.",
+                    )
+                parents.append((column.name, make(parent, (*path, name))))
+            made[name] = _source(value, declared[name], contract, tuple(parents))
+        return made[name]
+
+    for name in declared:
+        make(name, ())
+    return tuple(made.values())  # a parent is made before its children
+
+
+def _source(
+    value: Pipeline, declared: LandedFiles, contract: Contract, parents: tuple[tuple[str, Source], ...]
+) -> Source:
+    if contract.form not in ("csv", "json", "table"):
+        raise ContractError(f"{contract.name}: landed files are csv or json, not {contract.form}.")
+    if declared.version and declared.version not in contract.column_names:
+        raise ConfigurationError(
+            f"{value.name}: {contract.name} has no column {declared.version} to order versions by."
+        )
+    prefix, pattern = split_pattern(declared.pattern)
+    return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern), parents)
+
+
+def split_pattern(pattern: str) -> tuple[str, str]:
+    """The prefix that all alternatives of a pattern share, and the pattern behind it, packed forms included.
+
+    Raises:
+        ConfigurationError: the alternatives have no folder in common, or there is no pattern.
+    """
+    alternatives = pattern.split("|")
+    prefixes = {re.split(r"[*?]", alternative, maxsplit=1)[0].rpartition("/")[0] for alternative in alternatives}
+    if len(prefixes) > 1 or not all(alternatives):
+        raise ConfigurationError(
+            f"{pattern!r}: the alternatives lie in {' and '.join(sorted(prefixes)) or 'no folder'}.",
+            remedy="Give them one folder, or make them two sources.",
+        )
+    prefix = prefixes.pop()
+    prefix = f"{prefix}/" if prefix else ""
+    names = [alternative.removeprefix(prefix) for alternative in alternatives]
+    packed = [f"{name}.gz" for name in names if not name.lower().endswith(".gz") and f"{name}.gz" not in names]
+    return prefix, "|".join((*names, *packed))
+
+
+def _file_schema(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
+    schema: dict[str, tuple[str, ...]] = {}
+    for source in sources:
+        schema[source.relation] = (*source.contract.column_names, *RECORD_COLUMNS)
+        if source.items and source.items_relation:
+            columns = (*source.items.column_names, *source.contract.column_names, *RECORD_COLUMNS, "_POSITION")
+            schema[source.items_relation] = columns
+    return schema
+
+
+# --- tables --------------------------------------------------------------------------------------------------
+
+
+def _file_table(
+    value: Pipeline, declared: Table | LakeTable, sources: Sequence[Source], schema: Mapping[str, Sequence[str]]
+) -> FileTable:
+    contract = _contract(value, declared.name)
+    expected = "parquet" if isinstance(declared, LakeTable) else "table"
+    same_source = next((source for source in sources if source.name == declared.name), None)
+    if contract.form != expected and not same_source:
+        raise ContractError(
+            f"{contract.name}: physicalType is {contract.form}, and the pipeline makes it as {expected}."
+        )
+    select = _select(value, declared.name, contract, same_source, schema)
+    by_relation = {relation: source for source in sources for relation in source.relations}
+    if foreign := [relation for relation in select.relations if relation not in by_relation]:
+        raise ConfigurationError(
+            f"{select.name} reads {', '.join(foreign)}.", remedy="A table is made from landed files; make it a Mart."
+        )
+    _refuse_missing_columns(select, contract)
+    key = _key_of(declared, contract)
+    copies = {name: select.copy_of(name) for name in contract.column_names}
+    relations = {copy[0] for name in key if (copy := copies[name])} or set(select.relations[:1])
+    grains = {by_relation[relation] for relation in relations}
+    if len(grains) != 1 or any(copies[name] is None for name in key):
+        made = ", ".join(f"{name} is {'.'.join(c) if (c := copies[name]) else 'an expression'}" for name in key)
+        raise ConfigurationError(
+            f"{select.name}: the key of {contract.name} has to repeat columns of one source, but {made}.",
+            remedy="Select the key columns as they are.",
+        )
+    (grain,) = grains
+    of_items = grain.items_relation in relations or (not key and select.relations[0] == grain.items_relation)
+    record_key = _record_key(select, contract, grain, copies, declared)
+    table = FileTable(declared, contract, select, grain, of_items, record_key)
+    _require_write_mode(value, table)
+    return table
+
+
+def _key_of(declared: Table | LakeTable, contract: Contract) -> tuple[str, ...]:
+    if isinstance(declared, LakeTable):
+        return tuple(column.name for column in contract.columns if column.keep_together)
+    return contract.key
+
+
+def _record_key(
+    select: Select,
+    contract: Contract,
+    grain: Source,
+    copies: Mapping[str, tuple[str, str] | None],
+    declared: Table | LakeTable,
+) -> tuple[str, ...]:
+    """The columns of a table that repeat the key of the record that a row comes from, in the order of that key."""
+    if isinstance(declared, Table) and declared.write != "upsert":
+        return ()
+    found = []
+    for name in grain.contract.key:
+        holders = [c for c, copy in copies.items() if copy in {(relation, name) for relation in grain.relations}]
+        if not holders:
+            raise ConfigurationError(
+                f"{select.name}: {contract.name} lacks {name}, the key of {grain.name}, so its rows cannot be replaced.",
+                remedy=f"Select {grain.relation}.{name} and add it to the contract.",
+            )
+        found.append(next((c for c in holders if c in contract.key), holders[0]))
+    return tuple(found)
+
+
+def _require_write_mode(value: Pipeline, table: FileTable) -> None:
+    contract, select, grain = table.contract, table.select, table.grain
+    if isinstance(table.declared, LakeTable):
+        if len(grain.contract.key) != 1 or len(_key_of(table.declared, contract)) != 1:
+            raise ContractError(
+                f"{contract.name}: one column has to keep rows together (keepTogether), the key of {grain.name}."
+            )
+        return
+    if table.write == "upsert":
+        if not contract.key or not grain.contract.key:
+            raise ContractError(
+                f"{contract.name if not contract.key else grain.name}: a table with write mode upsert needs a key.",
+                remedy="Mark the key columns with primaryKey, or use append or full_refresh.",
+            )
+        if not table.of_items and set(contract.key) != set(table.record_key):
+            raise ConfigurationError(
+                f"{select.name}: the key of {contract.name} is {', '.join(contract.key)}, and one row of "
+                f"{grain.name} is known by {', '.join(table.record_key)}.",
+                remedy="The key of a table is the key of the source that its rows come from.",
+            )
+        return
+    if len(select.relations) != 1 or table.of_items or select.grouping is not None:
+        raise ConfigurationError(
+            f"{select.name}: a table with write mode {table.write} is made from the records of one source alone."
+        )
+    others = {t.write for t in value.tables if isinstance(t, Table)} - {table.write}
+    if (
+        table.write == "full_refresh"
+        and "upsert" in others
+        and any(t.name == grain.name for t in value.tables if isinstance(t, Table) and t.write == "upsert")
+    ):
+        raise ConfigurationError(f"{value.name}: {grain.name} cannot be upserted and refreshed as a whole at once.")
+
+
+def _select(
+    value: Pipeline,
+    name: str,
+    contract: Contract,
+    source: Source | None,
+    schema: Mapping[str, Sequence[str]],
+) -> Select:
+    folder = sql_folder(value)
+    file = folder / f"{name}.sql"
+    if file.exists() or source is None:
+        return Select(f"sql/{value.name}/{name}.sql", load_sql_in(folder, name, f"sql/{value.name}").statement, schema)
+    columns = ",\n    ".join(f"{source.relation}.{column}" for column in contract.column_names)
+    return Select(f"the dataset {name}", f"SELECT\n    {columns}\nFROM {source.relation}", schema)
+
+
+def _refuse_missing_columns(select: Select, contract: Contract) -> None:
+    missing = [name for name in contract.column_names if name not in select.columns]
+    unknown = [name for name in select.columns if name not in contract.column_names]
+    if missing or unknown:
+        lacks = f"does not select {', '.join(missing)}" if missing else ""
+        more = f"selects {', '.join(unknown)}" if unknown else ""
+        raise ConfigurationError(
+            f"{select.name} {' and '.join(filter(None, (lacks, more)))}; its contract {contract.name} says otherwise.",
+            remedy="Change the SELECT or the contract.",
+        )
+
+
+def _export(value: Pipeline, declared: CsvExport, tables: Sequence[FileTable]) -> Export:
+    table = next((table for table in tables if table.contract.name == declared.of), None)
+    if table is None or table.write != "upsert" or table.of_items:
+        raise ConfigurationError(
+            f"{value.name}: the export {declared.name} is of {declared.of!r}, which is no table with a row per record.",
+            remedy=f"It has {', '.join(t.contract.name for t in tables if t.write == 'upsert')}.",
+        )
+    try:
+        named = declared.key.format(batch_id="B", started_at="T")
+    except (KeyError, IndexError, ValueError):
+        named = ""
+    if not named or "{batch_id}" not in declared.key:
+        raise ConfigurationError(
+            f"{value.name}: the key {declared.key!r} of the export {declared.name} would not be its own.",
+            remedy="Write {batch_id} into it; {started_at} is known as well.",
+        )
+    return Export(declared, table)
+
+
+# --- marts ---------------------------------------------------------------------------------------------------
+
+
+def _marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
+    declared = {mart.name: mart for mart in value.tables if isinstance(mart, Mart)}
+    contracts = {name: _contract(value, name) for name in declared}
+    schema = {t.qualified: (*t.contract.column_names, *PROVENANCE) for t in tables}
+    schema |= {target_table(c).qualified: (*c.column_names, *PROVENANCE) for c in contracts.values()}
+    by_qualified = {target_table(contract).qualified: name for name, contract in contracts.items()}
+    made: dict[str, MartTable] = {}
+
+    def make(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ConfigurationError(f"{' -> '.join((*path, name))}: marts are made from each other in a circle.")
+        if name in made:
+            return
+        select = _select(value, name, contracts[name], None, schema)
+        if any("." not in relation for relation in select.relations):
+            raise ConfigurationError(f"{select.name} reads landed files.", remedy="Make it a Table, or name tables.")
+        for relation in select.relations:
+            if relation in by_qualified:
+                make(by_qualified[relation], (*path, name))
+        _refuse_missing_columns(select, contracts[name])
+        _require_refresh(declared[name], select)
+        made[name] = MartTable(declared[name], contracts[name], select)
+
+    for name in declared:
+        make(name, ())
+    return tuple(made.values())
+
+
+def _require_refresh(mart: Mart, select: Select) -> None:
+    columns = mart.refresh_columns
+    if mart.refresh == "full":
+        if columns:
+            raise ConfigurationError(f"{select.name}: the mart {mart.name} has refresh_by and refresh='full'.")
+        return
+    grouping = select.grouping
+    choice = select.columns if grouping is None else sorted(grouping)
+    if not columns:
+        raise ConfigurationError(
+            f"{select.name}: the mart {mart.name} does not say which of its rows a batch makes anew.",
+            remedy=f"Set refresh_by to some of {', '.join(choice)}; or refresh='full'."
+            if choice
+            else "refresh='full'.",
+        )
+    if wrong := [name for name in columns if name not in choice]:
+        raise ConfigurationError(
+            f"{select.name}: refresh_by of {mart.name} names {', '.join(wrong)}, which its rows are not grouped by.",
+            remedy=f"Use {' or '.join(choice)}, or refresh='full'." if choice else "Use refresh='full'.",
+        )
+
+
+# --- rules between sources and tables ------------------------------------------------------------------------
+
+
+def _published(
+    value: Pipeline, source: Source, tables: Sequence[FileTable], lake_outputs: Sequence[FileTable]
+) -> Published | None:
+    """Where the newest version of each record is published; None where no table keeps versions of it."""
+    keyed = [
+        t for t in (*tables, *lake_outputs) if t.write == "upsert" and set(source.relations) & set(t.select.relations)
+    ]
+    if not keyed:
+        return None
+    found = []
+    for table in tables:
+        if table.grain is source and table.write == "upsert" and not (table.of_items or table.filtered):
+            copies = {name: table.select.copy_of(name) for name in table.contract.column_names}
+            columns = {copy[1]: name for name, copy in copies.items() if copy and copy[0] == source.relation}
+            columns |= dict(zip(source.contract.key, table.record_key, strict=True))
+            found.append(Published(table, columns))
+    if not found:
+        raise ConfigurationError(
+            f"{value.name}: no table keeps the newest version of each record of {source.name}, so an old file would "
+            "overwrite newer rows.",
+            remedy=f"Add a table with one row per {', '.join(source.contract.key)} that is not filtered, "
+            f"for example Table({source.name!r}).",
+        )
+    best = max(found, key=lambda p: (p.table.contract.name == source.name, len(p.columns)))
+    if source.declared.version and source.declared.version not in best.columns:
+        raise ConfigurationError(
+            f"{best.table.select.name}: {source.declared.version} orders the versions of {source.name} and is not "
+            f"published in {best.table.contract.name}.",
+            remedy="Select it as it is.",
+        )
+    return best
+
+
+def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:
+    """Published rows that are written again, or joined, need every column that SELECTs read of them."""
+    published = pipeline.published.get(source.name)
+    parents = pipeline.joined_parents(source)
+    if published is None or not (parents or pipeline.children(source)):
+        return
+    for table in pipeline.readers(source):
+        if parents and source.items_relation in table.select.relations:
+            raise ConfigurationError(
+                f"{table.select.name} reads the list of {source.name}, whose rows are written again when "
+                f"{parents[0][1].name} changes; published rows have no list.",
+                remedy="Keep the parent out of the SELECT, or give the list a table of its own.",
+            )
+        available = {*published.columns, *RECORD_COLUMNS}
+        lost = sorted({c for relation, c in table.select.columns_read if relation == source.relation} - available)
+        if lost:
+            raise ConfigurationError(
+                f"{table.select.name} reads {', '.join(f'{source.relation}.{name}' for name in lost)}, which "
+                f"{published.table.contract.name} does not publish, so rows written again would lose them.",
+                remedy=f"Select them as they are in {published.table.select.name}.",
+            )
+
+
+def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None:
+    """A SELECT joins its grain source with its list and with parents, on the columns that contracts name."""
+    by_relation = {relation: source for source in pipeline.sources for relation in source.relations}
+    read = {by_relation[relation] for relation in table.select.relations}
+    related = set(_lineage_of(table.grain))
+    for other in read - {table.grain}:
+        on = [
+            ((relation, column), (other.relation, other.contract.key[0]))
+            for child in read & related
+            for column, parent in child.parents
+            if parent is other
+            for relation in child.relations
+        ]
+        if other not in related or not any(table.select.joined_on(child, parent) for child, parent in on):
+            raise ConfigurationError(
+                f"{table.select.name} joins {table.grain.name} with {other.name} without a relationship between them.",
+                remedy=f"Declare it in the contract {table.grain.name} (relationships: [{{to: {other.name}.…}}]) and "
+                "join on that column.",
+            )
+
+
+def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
+    """The partition of a row in the lake has to be published, to find the files that an older version lies in."""
+    source = table.grain
+    copy = table.select.copy_of(partition_column(table.contract))
+    published = pipeline.published[source.name]
+    if copy is None or copy[0] not in source.relations or copy[1] not in published.columns:
+        raise ConfigurationError(
+            f"{table.select.name}: {partition_column(table.contract)} decides the folder of a row and is not a column "
+            f"of {source.name} that {published.table.contract.name} publishes.",
+            remedy=f"Select a column of {source.name} as it is, here and in {published.table.select.name}.",
+        )
+
+
+def partition_column(contract: Contract) -> str:
+    """The column of a lake table that names the folder of a row."""
+    found = [column.name for column in contract.columns if column.partition]
+    if len(found) != 1:
+        raise ContractError(f"{contract.name}: one column has to be partitioned, not {len(found)}.")
+    return found[0]
+
+
+def _lineage_of(source: Source) -> list[Source]:
+    """A source and all that it refers to, directly or not."""
+    return [source, *(ancestor for _, parent in source.parents for ancestor in _lineage_of(parent))]
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+def _contract(value: Pipeline, name: str) -> Contract:
+    folder = (value.folder or _PACKAGE / value.name) / "contracts"
+    contract = load_contract(folder / f"{name}.yaml")
+    if contract.name != name or contract.domain != value.name:
+        raise ContractError(
+            f"{name}.yaml: name and domain are {contract.name} and {contract.domain}.",
+            remedy=f"Set them to {name} and {value.name}: the file and the pipeline.",
+        )
+    return contract
+
+
+def sql_folder(value: Pipeline) -> Path:
+    """Where the SELECTs of a pipeline lie."""
+    return value.folder / "sql" if value.folder else sql_root() / value.name
+
+
+def _refuse_twins(where: str, declared: Sequence[object], what: str) -> None:
+    names = [str(getattr(entry, "name", "")) for entry in declared]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(f"{where} lists {', '.join(twice)} twice.", remedy=f"One {what} has one name.")
+    if wrong := [name for name in names if not _SAFE_NAME.fullmatch(name)]:
+        raise ConfigurationError(f"{where}: {', '.join(wrong)}: not a name.", remedy="Use small letters, digits and _.")

@@ -1,0 +1,1 @@
+"""Incremental loads from MySQL; so far only their bucket."""
