@@ -4,7 +4,7 @@ A booking joins the newest version of its customer. One whose customer is not kn
 `orphan_booking` (the contract's relationship says so) and is read again when customers come.
 """
 
-from pipeline_assets.pipeline import Bucket, CsvExport, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Table
 
 BOOKINGS = Pipeline(
     "bookings",
@@ -25,5 +25,4 @@ BOOKINGS = Pipeline(
             key="processed-data/customer_bookings_{started_at}_{batch_id}.csv",
         ),
     ],
-    buckets=[Bucket("customer-booking-data-pipeline")],
 )

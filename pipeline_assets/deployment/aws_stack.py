@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.aws import Aws, aws_errors
 from pipeline_assets.deployment import bucket_settings, glue_artifacts
 from pipeline_assets.deployment.change_sets import Change, Stack
-from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, data_buckets, infra_root
+from pipeline_assets.deployment.inventory import data_buckets
+from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, template
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 
@@ -100,19 +101,15 @@ def remove(settings: Settings, *, say: Say) -> None:
 
 
 def template_body(prefix: str) -> str:
-    """infra/template.yaml as it is sent: compact, and with the names of the buckets in place of their formulas."""
-    import yaml
-
-    # libyaml reads it in a tenth of the time, where PyYAML was built with it.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    made: dict[str, Any] = yaml.load((infra_root() / "template.yaml").read_text(encoding="utf-8"), Loader=loader)
+    """The template as it is sent: compact, and with the names of the buckets in place of their formulas."""
+    made: dict[str, Any] = json.loads(json.dumps(template()))
     for resource in made["Resources"].values():
         if resource["Type"] == "AWS::S3::Bucket":
             formula = resource["Properties"]["BucketName"]["Fn::Sub"]
             resource["Properties"]["BucketName"] = formula.replace("${BucketPrefix}", prefix)
     body = json.dumps(made, separators=(",", ":"))
     if len(body) > _BODY_LIMIT:
-        raise ConfigurationError(f"infra/template.yaml is longer than the {_BODY_LIMIT:,} bytes that a call takes.")
+        raise ConfigurationError(f"The template is longer than the {_BODY_LIMIT:,} bytes that a call takes.")
     return body
 
 

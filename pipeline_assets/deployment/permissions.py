@@ -17,12 +17,13 @@ Role = Literal["pipeline", "glue_job", "crawler", "firehose", "snowflake"]
 ROLES: dict[Role, str] = {
     "pipeline": "The machines that run Dagster: daemon, code server and run workers",
     "glue_job": "The Spark job",
-    "crawler": "The crawler of the orders lake, where one is asked for",
-    "firehose": "The delivery streams of commerce",
+    "crawler": "The crawler of the lake tables, where one is asked for",
+    "firehose": "The delivery streams",
     "snowflake": "Snowflake's storage integration, which reads staged files",
 }
 
-# What an action is allowed on, as ARNs in CloudFormation's terms. `{bucket}` stands for every data bucket in turn.
+# What an action is allowed on, as ARNs in CloudFormation's terms. `{bucket}` and the other
+# names in braces stand for what the pipelines of the registry have, each in turn (`stack_template.template`).
 _BUCKET = "arn:${AWS::Partition}:s3:::${BucketPrefix}"
 _ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
 _ARTIFACTS = f"{_BUCKET}pipeline-artifacts"
@@ -35,10 +36,10 @@ PLACES: dict[str, tuple[str, ...]] = {
     "glue runs": (f"{_ARTIFACTS}/runs/*",),
     "glue script": (f"{_ARTIFACTS}/glue/*",),
     "compute logs": (f"{_ARTIFACTS}/compute-logs/*",),
-    "orders lake bucket": (f"{_BUCKET}orders-staging",),
-    "orders lake objects": (f"{_BUCKET}orders-staging/orders_parquet_datalake/*",),
-    "commerce bucket": (f"{_BUCKET}commerce-stream",),
-    "delivered objects": (f"{_BUCKET}commerce-stream/firehose/*",),
+    "lake buckets": (f"{_BUCKET}{{lake_bucket}}",),
+    "lake objects": (f"{_BUCKET}{{lake_prefix}}*",),
+    "delivery buckets": (f"{_BUCKET}{{stream_bucket}}",),
+    "delivered objects": (f"{_BUCKET}{{stream_prefix}}*",),
     "queues": (f"arn:${{AWS::Partition}}:sqs:{_ACCOUNT}:${{AWS::StackName}}-*",),
     "alerts topic": ("${AlertsTopic}",),
     "delivery streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-*",),
@@ -118,8 +119,8 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("logs:CreateLogGroup", "glue_job", "glue logs", "makes its log group", _GLUE),
     Permission("logs:CreateLogStream", "glue_job", "glue logs", "makes the log of a run", _GLUE),
     Permission("logs:PutLogEvents", "glue_job", "glue logs", "writes its log", _GLUE),
-    Permission("s3:ListBucket", "crawler", "orders lake bucket", "finds partitions", _GLUE),
-    Permission("s3:GetObject", "crawler", "orders lake objects", "reads the schema of Parquet files", _GLUE),
+    Permission("s3:ListBucket", "crawler", "lake buckets", "finds partitions", _GLUE),
+    Permission("s3:GetObject", "crawler", "lake objects", "reads the schema of Parquet files", _GLUE),
     Permission("glue:GetDatabase", "crawler", "lake catalog", "finds the database", _GLUE),
     Permission("glue:GetTable", "crawler", "lake catalog", "finds the table", _GLUE),
     Permission("glue:GetTables", "crawler", "lake catalog", "finds the tables", _GLUE),
@@ -132,9 +133,9 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("logs:CreateLogGroup", "crawler", "glue logs", "makes its log group", _GLUE),
     Permission("logs:CreateLogStream", "crawler", "glue logs", "makes its log", _GLUE),
     Permission("logs:PutLogEvents", "crawler", "glue logs", "writes its log", _GLUE),
-    Permission("s3:GetBucketLocation", "firehose", "commerce bucket", "finds the bucket", _FIREHOSE),
-    Permission("s3:ListBucket", "firehose", "commerce bucket", "checks the bucket", _FIREHOSE),
-    Permission("s3:ListBucketMultipartUploads", "firehose", "commerce bucket", "resumes uploads", _FIREHOSE),
+    Permission("s3:GetBucketLocation", "firehose", "delivery buckets", "finds the bucket", _FIREHOSE),
+    Permission("s3:ListBucket", "firehose", "delivery buckets", "checks the bucket", _FIREHOSE),
+    Permission("s3:ListBucketMultipartUploads", "firehose", "delivery buckets", "resumes uploads", _FIREHOSE),
     Permission("s3:AbortMultipartUpload", "firehose", "delivered objects", "drops failed uploads", _FIREHOSE),
     Permission("s3:GetObject", "firehose", "delivered objects", "checks what it delivered", _FIREHOSE),
     Permission("s3:PutObject", "firehose", "delivered objects", "delivers records", _FIREHOSE),

@@ -7,6 +7,7 @@ which user and external id will come. Until the next deployment it trusts nobody
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline_assets.deployment.permissions import PLACES, ROLES, Role, granted
@@ -27,18 +28,14 @@ def camel(name: str) -> str:
     return "".join(part.capitalize() for part in re.split(r"[^a-z0-9]", name.lower()))
 
 
-def role_resource(role: Role, buckets: list[str]) -> dict[str, Any]:
-    """The role as a resource of the template; `buckets` are the data buckets without prefix."""
+def role_resource(role: Role, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The role as a resource of the template; `names` are what stands for each `{place}` of an ARN, in turn."""
     statements = [
         {
             "Sid": camel(on.replace(" ", "-")),
             "Effect": "Allow",
             "Action": actions,
-            "Resource": [
-                sub(arn.replace("{bucket}", bucket))
-                for arn in PLACES[on]
-                for bucket in (buckets if "{bucket}" in arn else [""])
-            ],
+            "Resource": [sub(filled) for arn in PLACES[on] for filled in _filled(arn, names)],
         }
         for on, actions in granted(role).items()
     ]
@@ -56,6 +53,12 @@ def role_resource(role: Role, buckets: list[str]) -> dict[str, Any]:
     if role == "crawler":
         resource["Condition"] = "HasCrawler"
     return {name: resource}
+
+
+def _filled(arn: str, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """An ARN for each of the names that its place stands for."""
+    place = re.search(r"(?<!\$)\{(\w+)\}", arn)
+    return [arn.replace(place[0], name) for name in names[place[1]]] if place else [arn]
 
 
 _THIS_ACCOUNT = sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")

@@ -1,4 +1,4 @@
-"""Makes infra/template.yaml from infra/buckets.yaml and the table of permissions.
+"""Makes infra/template.yaml from the registry of pipelines and the table of permissions.
 
     python -m pipeline_assets.deployment.stack_template
 
@@ -9,41 +9,35 @@ bucket waits for its queue's policy, and the policy therefore names the bucket b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.deployment.inventory import (
+    StackBucket,
+    StackStream,
+    data_buckets,
+    delivery_streams,
+    lake_prefixes,
+)
 from pipeline_assets.deployment.permissions import ROLES
 from pipeline_assets.deployment.stack_queues import queues
 from pipeline_assets.deployment.stack_roles import INSTANCE_PROFILE, bucket_arn, camel, role_resource, sub
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipeline import Pipeline
+from pipeline_assets.pipelines import PIPELINES
 
 ARTIFACTS = "pipeline-artifacts"
 JOB_SCRIPT, JOB_PACKAGE = "glue/spark_job.py", "glue/pipeline_assets.zip"
 COMPUTE_LOGS = "compute-logs"
 # What the script imports and Glue 5.0 does not have; a test holds the versions against constraints.txt.
 JOB_MODULES = ("duckdb==2.0.0", "dagster-pipes==1.13.27")
-STREAMS = ("customers", "orders")
 _ALARMS = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${AWS::StackName}-*"
 
 _HEADER = """\
-# Made by `python -m pipeline_assets.deployment.stack_template` from infra/buckets.yaml and
-# pipeline_assets/deployment/permissions.py. Change those, not this file.
+# Made by `python -m pipeline_assets.deployment.stack_template` from the pipelines of
+# pipeline_assets/pipelines.py and pipeline_assets/deployment/permissions.py. Change those, not this file.
 """
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """An entry of infra/buckets.yaml."""
-
-    name: str
-    pipeline: str | None = None
-    watched: tuple[str, ...] = ()
-    archive_after_days: int | None = None
-
-    @property
-    def logical_id(self) -> str:
-        return f"{camel(self.name)}Bucket"
 
 
 def infra_root() -> Path:
@@ -54,26 +48,25 @@ def infra_root() -> Path:
     raise ConfigurationError("The folder infra/ is missing.", remedy="Reinstall the package or run from a checkout.")
 
 
-def data_buckets(folder: Path | None = None) -> list[Bucket]:
-    """The buckets of the pipelines, in the order of the list."""
-    import yaml
-
-    text = ((folder or infra_root()) / "buckets.yaml").read_text(encoding="utf-8")
-    return [Bucket(**{**entry, "watched": tuple(entry.get("watched", ()))}) for entry in yaml.safe_load(text)]
-
-
-def template(buckets: list[Bucket]) -> dict[str, Any]:
-    """The CloudFormation template."""
-    pipelines = list(dict.fromkeys(bucket.pipeline for bucket in buckets if bucket.watched))
-    artifacts = Bucket(ARTIFACTS)
+def template(pipelines: Sequence[Pipeline] = PIPELINES) -> dict[str, Any]:
+    """The CloudFormation template for some pipelines."""
+    buckets, streams = data_buckets(pipelines), delivery_streams(pipelines)
+    queued = list(dict.fromkeys(str(bucket.pipeline) for bucket in buckets if bucket.watched))
     resources: dict[str, Any] = {}
-    for bucket in (*buckets, artifacts):
+    for bucket in (*buckets, StackBucket(ARTIFACTS)):
         resources |= _bucket(bucket)
-    for pipeline in pipelines:
-        resources |= queues(str(pipeline), [b.name for b in buckets if b.pipeline == pipeline and b.watched])
-    resources |= _delivery_streams() | _glue() | _alerts_and_secret()
+    for pipeline in queued:
+        resources |= queues(pipeline, [b.name for b in buckets if b.pipeline == pipeline and b.watched])
+    resources |= _delivery_streams(streams) | _glue(lake_prefixes(pipelines)) | _alerts_and_secret()
+    places = {
+        "bucket": [bucket.name for bucket in buckets],
+        "lake_bucket": list(dict.fromkeys(bucket for bucket, _ in lake_prefixes(pipelines))),
+        "lake_prefix": [f"{bucket}/{prefix}" for bucket, prefix in lake_prefixes(pipelines)],
+        "stream_bucket": list(dict.fromkeys(stream.bucket for stream in streams)),
+        "stream_prefix": list(dict.fromkeys(f"{s.bucket}/{s.prefix.partition('/')[0]}/" for s in streams)),
+    }
     for role in ROLES:
-        resources |= role_resource(role, [bucket.name for bucket in buckets])
+        resources |= role_resource(role, places)
     resources |= INSTANCE_PROFILE
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -81,11 +74,11 @@ def template(buckets: list[Bucket]) -> dict[str, Any]:
         "Parameters": _PARAMETERS,
         "Conditions": _CONDITIONS,
         "Resources": resources,
-        "Outputs": _outputs([str(pipeline) for pipeline in pipelines]),
+        "Outputs": _outputs(queued, streams),
     }
 
 
-def rendered(folder: Path | None = None) -> str:
+def rendered(pipelines: Sequence[Pipeline] = PIPELINES) -> str:
     """The text of infra/template.yaml."""
     import yaml
 
@@ -93,7 +86,7 @@ def rendered(folder: Path | None = None) -> str:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    return _HEADER + yaml.dump(template(data_buckets(folder)), Dumper=Plain, sort_keys=False, width=116)
+    return _HEADER + yaml.dump(template(pipelines), Dumper=Plain, sort_keys=False, width=116)
 
 
 _PARAMETERS: dict[str, Any] = {
@@ -113,7 +106,7 @@ _PARAMETERS: dict[str, Any] = {
         "Type": "String",
         "Default": "false",
         "AllowedValues": ["true", "false"],
-        "Description": "Make a crawler of the orders lake; partitions are registered without one.",
+        "Description": "Make a crawler of the lake tables; partitions are registered without one.",
     },
     "AlertsEmail": {
         "Type": "String",
@@ -153,7 +146,7 @@ _CONDITIONS: dict[str, Any] = {
 }
 
 
-def _bucket(bucket: Bucket) -> dict[str, Any]:
+def _bucket(bucket: StackBucket) -> dict[str, Any]:
     properties: dict[str, Any] = {
         "BucketName": sub(f"${{BucketPrefix}}{bucket.name}"),
         "BucketEncryption": {
@@ -212,7 +205,7 @@ def _bucket(bucket: Bucket) -> dict[str, Any]:
     return {bucket.logical_id: resource, f"{bucket.logical_id}Policy": policy}
 
 
-def _lifecycle(bucket: Bucket) -> list[dict[str, Any]]:
+def _lifecycle(bucket: StackBucket) -> list[dict[str, Any]]:
     def expire(prefix: str, days: int) -> dict[str, Any]:
         name = f"expire-{prefix.rstrip('/')}"
         return {"Id": name, "Status": "Enabled", "Prefix": prefix, "ExpirationInDays": days}
@@ -243,7 +236,7 @@ def _lifecycle(bucket: Bucket) -> list[dict[str, Any]]:
     return rules
 
 
-def _delivery_streams() -> dict[str, Any]:
+def _delivery_streams(streams: Sequence[StackStream]) -> dict[str, Any]:
     group = sub("/aws/kinesisfirehose/${AWS::StackName}")
     resources: dict[str, Any] = {
         "DeliveryLogs": {
@@ -252,23 +245,23 @@ def _delivery_streams() -> dict[str, Any]:
         }
     }
     hour = "!{timestamp:yyyy/MM/dd/HH}/"
-    for stream in STREAMS:
-        logical_id = f"{camel(stream)}Stream"
+    for stream in streams:
+        logical_id = f"{camel(stream.name)}Stream"
         resources[f"{logical_id}Log"] = {
             "Type": "AWS::Logs::LogStream",
-            "Properties": {"LogGroupName": {"Ref": "DeliveryLogs"}, "LogStreamName": stream},
+            "Properties": {"LogGroupName": {"Ref": "DeliveryLogs"}, "LogStreamName": stream.name},
         }
         resources[logical_id] = {
             "Type": "AWS::KinesisFirehose::DeliveryStream",
             "Properties": {
-                "DeliveryStreamName": sub(f"${{AWS::StackName}}-{stream}"),
+                "DeliveryStreamName": sub(f"${{AWS::StackName}}-{stream.name}"),
                 "DeliveryStreamType": "DirectPut",
                 "DeliveryStreamEncryptionConfigurationInput": {"KeyType": "AWS_OWNED_CMK"},
                 "ExtendedS3DestinationConfiguration": {
-                    "BucketARN": bucket_arn("commerce-stream"),
+                    "BucketARN": bucket_arn(stream.bucket),
                     "RoleARN": {"Fn::GetAtt": ["FirehoseRole", "Arn"]},
-                    "Prefix": f"firehose/{stream}/landing/{hour}",
-                    "ErrorOutputPrefix": f"firehose/{stream}/errors/!{{firehose:error-output-type}}/{hour}",
+                    "Prefix": f"{stream.prefix}{hour}",
+                    "ErrorOutputPrefix": f"{stream.errors_prefix}!{{firehose:error-output-type}}/{hour}",
                     "BufferingHints": {"IntervalInSeconds": 300, "SizeInMBs": 64},
                     "CompressionFormat": "UNCOMPRESSED",
                     "CloudWatchLoggingOptions": {
@@ -278,13 +271,13 @@ def _delivery_streams() -> dict[str, Any]:
                     },
                 },
             },
-            "DependsOn": ["CommerceStreamBucket"],
+            "DependsOn": [StackBucket(stream.bucket).logical_id],
         }
     return resources
 
 
-def _glue() -> dict[str, Any]:
-    lake = sub("s3://${BucketPrefix}orders-staging/orders_parquet_datalake/")
+def _glue(prefixes: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    lake = [{"Path": sub(f"s3://${{BucketPrefix}}{bucket}/{prefix}")} for bucket, prefix in prefixes]
     return {
         "GlueDatabase": {
             "Type": "AWS::Glue::Database",
@@ -330,7 +323,7 @@ def _glue() -> dict[str, Any]:
                 "Name": {"Ref": "AWS::StackName"},
                 "Role": {"Fn::GetAtt": ["CrawlerRole", "Arn"]},
                 "DatabaseName": {"Ref": "GlueDatabase"},
-                "Targets": {"S3Targets": [{"Path": lake}]},
+                "Targets": {"S3Targets": lake},
                 "SchemaChangePolicy": {"UpdateBehavior": "LOG", "DeleteBehavior": "LOG"},
                 "RecrawlPolicy": {"RecrawlBehavior": "CRAWL_NEW_FOLDERS_ONLY"},
             },
@@ -390,7 +383,7 @@ def _alerts_and_secret() -> dict[str, Any]:
     }
 
 
-def _outputs(pipelines: list[str]) -> dict[str, Any]:
+def _outputs(pipelines: Sequence[str], streams: Sequence[StackStream]) -> dict[str, Any]:
     outputs: dict[str, Any] = {
         "ArtifactsBucket": {"Value": {"Ref": "PipelineArtifactsBucket"}},
         "GlueJob": {"Value": {"Ref": "GlueJob"}},
@@ -402,8 +395,8 @@ def _outputs(pipelines: list[str]) -> dict[str, Any]:
         "InstanceProfile": {"Condition": "IsTakenByMachines", "Value": {"Ref": "PipelineInstanceProfile"}},
         "SnowflakeRoleArn": {"Value": {"Fn::GetAtt": ["SnowflakeRole", "Arn"]}},
     }
-    for stream in STREAMS:
-        outputs[f"{camel(stream)}Stream"] = {"Value": {"Ref": f"{camel(stream)}Stream"}}
+    for stream in streams:
+        outputs[f"{camel(stream.name)}Stream"] = {"Value": {"Ref": f"{camel(stream.name)}Stream"}}
     for pipeline in pipelines:
         outputs[f"{camel(pipeline)}Queue"] = {"Value": {"Ref": f"{camel(pipeline)}Queue"}}
     return outputs

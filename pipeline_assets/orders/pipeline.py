@@ -5,7 +5,7 @@ leave the folder of another day. Lake files have the columns and types that thei
 line numbers are in the tables.
 """
 
-from pipeline_assets.pipeline import Bucket, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import LakeTable, LandedFiles, Mart, Pipeline, Table
 
 ORDERS = Pipeline(
     "orders",
@@ -19,5 +19,4 @@ ORDERS = Pipeline(
         Mart("daily_category_sales", refresh_by="ORDER_DATE"),
     ],
     lake_tables=[LakeTable("orders_parquet_datalake")],
-    buckets=[Bucket("orders-source"), Bucket("orders-staging")],
 )

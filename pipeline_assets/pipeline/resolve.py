@@ -164,7 +164,7 @@ class ResolvedPipeline:
             lake.LakeTable(
                 table.contract,
                 table.declared.bucket or self.bucket,
-                (table.declared.prefix or table.contract.name).rstrip("/") + "/",
+                lake_prefix(table.declared),
                 table.declared.file_prefix or self.name,
             )
             for table in self.lake_outputs
@@ -214,6 +214,11 @@ class ResolvedPipeline:
         return [t for t in (*self.tables, *self.lake_outputs) if set(source.relations) & set(t.select.relations)]
 
 
+def lake_prefix(table: LakeTable) -> str:
+    """The prefix that the files of a lake table lie under, with its slash."""
+    return (table.prefix or table.name).rstrip("/") + "/"
+
+
 def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
     """The staging table of the keys, and references, that a batch brings of a source."""
     contract = source.contract
@@ -250,6 +255,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
         _require_relationships(found, table)
     for table in lake_outputs:
         _require_partition(found, table)
+    _require_landing_apart(found)
     return found
 
 
@@ -313,11 +319,13 @@ def split_pattern(pattern: str) -> tuple[str, str]:
     prefixes = {re.split(r"[*?]", alternative, maxsplit=1)[0].rpartition("/")[0] for alternative in alternatives}
     if len(prefixes) > 1 or not all(alternatives):
         raise ConfigurationError(
-            f"{pattern!r}: the alternatives lie in {' and '.join(sorted(prefixes)) or 'no folder'}.",
+            f"{pattern!r}: the alternatives lie in {' and '.join(sorted(p or 'no folder' for p in prefixes))}.",
             remedy="Give them one folder, or make them two sources.",
         )
     prefix = prefixes.pop()
-    prefix = f"{prefix}/" if prefix else ""
+    if not prefix:
+        raise ConfigurationError(f"{pattern!r} has no folder.", remedy="Let files land in a folder of their own.")
+    prefix += "/"
     names = [alternative.removeprefix(prefix) for alternative in alternatives]
     packed = [f"{name}.gz" for name in names if not name.lower().endswith(".gz") and f"{name}.gz" not in names]
     return prefix, "|".join((*names, *packed))
@@ -623,6 +631,20 @@ def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
             f"of {source.name} that {published.table.contract.name} publishes.",
             remedy=f"Select a column of {source.name} as it is, here and in {published.table.select.name}.",
         )
+
+
+def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
+    """What a pipeline writes must not land in its own zones, where it would be taken for a delivery."""
+    written = [(pipeline.bucket, "staging/", "staging"), (pipeline.bucket, "locks/", "locks")]
+    written += [(pipeline.bucket, export.declared.key, export.declared.name) for export in pipeline.exports]
+    written += [(table.bucket, table.prefix, table.contract.name) for table in pipeline.lake_tables]
+    for source in pipeline.sources:
+        for bucket, key, name in written:
+            if source.zone.bucket == bucket and key.startswith(source.zone.prefix):
+                raise ConfigurationError(
+                    f"{pipeline.name} writes {name} to {bucket}/{key}, below the landing zone of {source.name}.",
+                    remedy="Let it land in a folder of its own, or write elsewhere.",
+                )
 
 
 def partition_column(contract: Contract) -> str:

@@ -13,7 +13,8 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.deployment import aws_stack, change_sets, glue_artifacts
 from pipeline_assets.deployment.aws_stack import remove
 from pipeline_assets.deployment.change_sets import Stack
-from pipeline_assets.deployment.stack_template import ARTIFACTS, data_buckets, infra_root
+from pipeline_assets.deployment.inventory import data_buckets
+from pipeline_assets.deployment.stack_template import ARTIFACTS, infra_root
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings

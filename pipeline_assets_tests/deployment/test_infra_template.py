@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import yaml
 
 from pipeline_assets.deployment.aws_stack import parameters, template_body
-from pipeline_assets.deployment.stack_template import (
-    ARTIFACTS,
-    JOB_MODULES,
-    Bucket,
-    data_buckets,
-    infra_root,
-    rendered,
-    template,
-)
+from pipeline_assets.deployment.inventory import data_buckets
+from pipeline_assets.deployment.stack_template import ARTIFACTS, JOB_MODULES, infra_root, rendered, template
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.pipelines import pipelines
+from pipeline_assets.pipeline import LandedFiles, Pipeline
+from pipeline_assets.pipelines import PIPELINES, pipelines
 from pipeline_assets.settings import PROJECT_ROOT, load_settings
 
 MADE = yaml.safe_load((infra_root() / "template.yaml").read_text(encoding="utf-8"))
+WEATHER = Pipeline("weather", bucket="weather-landing", sources=[LandedFiles("days", "in/*.csv")])
 BUCKETS = {name: found for name, found in MADE["Resources"].items() if found["Type"] == "AWS::S3::Bucket"}
 
 
@@ -30,10 +24,21 @@ def test_the_committed_template_is_the_one_that_is_made() -> None:
     assert (infra_root() / "template.yaml").read_text(encoding="utf-8") == rendered()
 
 
-def test_another_list_makes_another_template(tmp_path: Path) -> None:
-    text = (infra_root() / "buckets.yaml").read_text(encoding="utf-8")
-    (tmp_path / "buckets.yaml").write_text(text.replace("watched: [incoming/]", "watched: [inbound/]"))
-    assert rendered(tmp_path) != rendered()
+def test_another_registry_makes_another_template() -> None:
+    assert rendered([*PIPELINES, WEATHER]) != rendered()
+    assert rendered(PIPELINES[1:]) != rendered()
+
+
+def test_two_pipelines_do_not_share_a_bucket() -> None:
+    twin = Pipeline("twin", bucket="weather-landing", sources=[LandedFiles("days", "days/*.csv")])
+    with pytest.raises(ConfigurationError, match="weather and twin both have the bucket weather-landing"):
+        data_buckets([WEATHER, twin])
+
+
+def test_prefixes_within_watched_ones_are_watched_once() -> None:
+    sources = [LandedFiles("days", "in/*.csv"), LandedFiles("hours", "in/hours/*.csv"), LandedFiles("all", "in/*.tsv")]
+    (bucket,) = data_buckets([Pipeline("weather", bucket="weather-landing", sources=sources)])
+    assert bucket.watched == ("in/",)
 
 
 def test_cfn_lint_finds_nothing() -> None:
@@ -66,10 +71,10 @@ def test_every_bucket_that_a_pipeline_lists_or_writes_is_in_the_list() -> None:
         assert listed[pipeline.bucket].pipeline == pipeline.name
         for table in pipeline.lake_tables:
             assert listed[table.bucket].pipeline == pipeline.name
-        for dataset in pipeline.datasets:
-            bucket = listed[dataset.zone.bucket]
+        for source in pipeline.sources:
+            bucket = listed[source.zone.bucket]
             assert bucket.pipeline == pipeline.name
-            assert any(dataset.zone.prefix.startswith(prefix) for prefix in bucket.watched), dataset.name
+            assert any(source.zone.prefix.startswith(prefix) for prefix in bucket.watched), source.name
 
 
 def test_watched_prefixes_of_a_bucket_do_not_overlap() -> None:
@@ -132,8 +137,8 @@ def test_the_job_gets_the_versions_that_we_test_with() -> None:
     assert [module for module in JOB_MODULES if module not in pinned] == []
 
 
-def test_a_sixth_pipeline_is_an_entry_of_the_list() -> None:
-    made = template([*data_buckets(), Bucket("weather-landing", "weather", ("in/",))])
+def test_a_sixth_pipeline_is_an_entry_of_the_registry() -> None:
+    made = template([*PIPELINES, WEATHER])
     queues = {"WeatherQueue", "WeatherQueueDeadLetters", "WeatherQueueDeadLettersAlarm"}
     assert {"WeatherLandingBucket", *queues} <= set(made["Resources"])
     assert "WeatherQueue" in made["Outputs"]

@@ -1,0 +1,87 @@
+"""What the stack has to have for the pipelines of the registry: their buckets, delivery streams and lake tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline_assets.deployment.stack_roles import camel
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipeline import Pipeline
+from pipeline_assets.pipeline.resolve import lake_prefix, split_pattern
+from pipeline_assets.pipelines import PIPELINES
+
+
+@dataclass(frozen=True)
+class StackBucket:
+    """A bucket without PIPELINE_BUCKET_PREFIX; new objects below a `watched` prefix notify the pipeline's queue."""
+
+    name: str
+    pipeline: str | None = None
+    watched: tuple[str, ...] = ()
+    archive_after_days: int | None = None
+
+    @property
+    def logical_id(self) -> str:
+        return f"{camel(self.name)}Bucket"
+
+
+@dataclass(frozen=True)
+class StackStream:
+    """A delivery stream, the bucket that it delivers to, and the prefix of what it delivers."""
+
+    name: str
+    bucket: str
+    prefix: str
+
+    @property
+    def errors_prefix(self) -> str:
+        """Beside the landing zone, so that what cannot be delivered never looks like something that landed."""
+        return f"{self.prefix.rstrip('/').rpartition('/')[0]}/errors/"
+
+
+def data_buckets(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackBucket]:
+    """The buckets of the pipelines, in the order of the registry.
+
+    Raises:
+        ConfigurationError: two pipelines have one bucket with different needs.
+    """
+    found: dict[str, StackBucket] = {}
+    for pipeline in pipelines:
+        for bucket in _buckets_of(pipeline):
+            if bucket.name in found:
+                raise ConfigurationError(
+                    f"{found[bucket.name].pipeline} and {pipeline.name} both have the bucket {bucket.name}.",
+                    remedy="Give each its own: a bucket notifies one queue.",
+                )
+            found[bucket.name] = bucket
+    return list(found.values())
+
+
+def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
+    declared = {bucket.name: bucket for bucket in pipeline.buckets}
+    names = [*declared, *(source.bucket or pipeline.bucket for source in pipeline.sources), pipeline.bucket]
+    names += [table.bucket or pipeline.bucket for table in pipeline.lake_tables]
+    made = []
+    for name in dict.fromkeys(names):
+        watched = list(declared[name].watched) if name in declared else []
+        watched += [split_pattern(s.pattern)[0] for s in pipeline.sources if (s.bucket or pipeline.bucket) == name]
+        # S3 refuses two notifications whose prefixes overlap.
+        outer = sorted({p for p in watched if not any(p != other and p.startswith(other) for other in watched)})
+        days = declared[name].archive_after_days if name in declared else None
+        made.append(StackBucket(name, pipeline.name, tuple(outer), days))
+    return made
+
+
+def delivery_streams(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackStream]:
+    """The delivery streams of the pipelines."""
+    return [StackStream(s.name, pipeline.bucket, s.prefix) for pipeline in pipelines for s in pipeline.streams]
+
+
+def lake_prefixes(pipelines: Sequence[Pipeline] = PIPELINES) -> list[tuple[str, str]]:
+    """(bucket, prefix) of the lake tables of the pipelines."""
+    return [
+        (table.bucket or pipeline.bucket, lake_prefix(table))
+        for pipeline in pipelines
+        for table in pipeline.lake_tables
+    ]
