@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.batch.report import Request
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 app = typer.Typer(

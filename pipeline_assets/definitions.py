@@ -18,7 +18,7 @@ from pipeline_assets.pipelines import pipelines
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 

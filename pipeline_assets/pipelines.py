@@ -9,7 +9,8 @@ from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.movies.pipeline import MOVIES
 from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets.pipeline import Pipeline
-from pipeline_assets.pipeline.resolve import ResolvedPipeline, resolve
+from pipeline_assets.pipeline.resolve import resolve
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.reviews.pipeline import REVIEWS
 
 PIPELINES: tuple[Pipeline, ...] = (

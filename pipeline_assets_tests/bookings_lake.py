@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.lake import LakeTable
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
 

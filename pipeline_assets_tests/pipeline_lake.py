@@ -16,7 +16,7 @@ from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch, tables_for
 from pipeline_assets.contracts import Contract
-from pipeline_assets.pipeline.resolve import ResolvedPipeline as Pipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.settings import load_settings, prepare_home
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Request
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import ledger
 
 STAGING = "staging/"

@@ -26,7 +26,7 @@ from pipeline_assets.pipeline.fetch import (
     touched_condition,
 )
 from pipeline_assets.pipeline.marts import refreshes
-from pipeline_assets.pipeline.resolve import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
+from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
 from pipeline_assets.pipeline.selects import PROVENANCE
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 
@@ -199,7 +199,8 @@ class Outputs:
         keys = [(name, copy[1]) for name in table.contract.key if (copy := table.select.copy_of(name))]
         same = " AND ".join(f"MADE.{mine} = CAME.{theirs}" for mine, theirs in keys)
         relation = instead.get(table.grain_relation, table.grain_relation)
-        return f"SELECT {made}, {came} FROM ({table.select.reading(instead)}) AS MADE INNER JOIN {relation} AS CAME ON {same}"
+        rows = table.select.reading(instead)
+        return f"SELECT {made}, {came} FROM ({rows}) AS MADE INNER JOIN {relation} AS CAME ON {same}"
 
     # --- outputs -------------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.objects import as_utc_naive
-from pipeline_assets.pipeline.resolve import ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.connection import tagged
 from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish

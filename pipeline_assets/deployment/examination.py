@@ -9,7 +9,7 @@ from pipeline_assets.batch.platform import build_platform
 from pipeline_assets.doctor.installation import Finding, examine
 
 if TYPE_CHECKING:
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pipeline_assets.deployment.stack_roles import camel
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import Pipeline
-from pipeline_assets.pipeline.resolve import lake_prefix, split_pattern
+from pipeline_assets.pipeline.resolve import split_pattern
+from pipeline_assets.pipeline.resolved import lake_prefix
 from pipeline_assets.pipelines import PIPELINES
 
 

@@ -23,7 +23,7 @@ from pipeline_assets.doctor.installation import Finding, NotTriedError
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 
 if TYPE_CHECKING:
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 _ATTEMPTS, _SECONDS = 2, 10.0

@@ -20,7 +20,7 @@ from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
 
 if TYPE_CHECKING:
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 _SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN")

@@ -25,7 +25,7 @@ from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
 
 if TYPE_CHECKING:
-    from pipeline_assets.pipeline.resolve import ResolvedPipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 ACCOUNTADMIN, SECURITYADMIN = "ACCOUNTADMIN", "SECURITYADMIN"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.settings import PROJECT_ROOT, prepare_home
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile
 

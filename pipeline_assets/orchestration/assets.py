@@ -23,7 +23,7 @@ from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.pipes import reports_to
-from pipeline_assets.pipeline.resolve import Export, FileTable, MartTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import Export, FileTable, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
 PREVIEW_ROWS = 5

@@ -21,7 +21,7 @@ from pipeline_assets.lake.discovery import Cursor, look
 from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings

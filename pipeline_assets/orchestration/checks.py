@@ -18,7 +18,7 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
-from pipeline_assets.pipeline.resolve import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import Unit
 
 LISTED = 50  # rows that a check shows

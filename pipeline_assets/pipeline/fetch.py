@@ -8,7 +8,7 @@ The staged key tables (`resolve.key_table`) hold the keys and references that th
 from __future__ import annotations
 
 from pipeline_assets.contracts.ddl import stage_table
-from pipeline_assets.pipeline.resolve import FileTable, ResolvedPipeline, Source, key_table
+from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline, Source, key_table
 from pipeline_assets.pipeline.selects import PROVENANCE
 
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipeline_assets.pipeline.fetch import staged_table
-from pipeline_assets.pipeline.resolve import FileTable, MartTable, ResolvedPipeline
+from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline
 
 
 @dataclass(frozen=True)
 class MartRefresh:
     """The statements that refresh one mart, in the order in which they run.
 
-    `before` runs while the batch is staged and not written yet. `after` runs when the tables are written, `late` when
-    the marts that this one is made from are, then `missing` gives the rows to insert. A mart whose SELECT, known by its `digest`, is
-    another than the last time is emptied first, so that all of its rows are missing.
+    `before` runs while the batch is staged and not written yet, `after` when the tables are written, `late` when the
+    marts that this one is made from are; then `missing` gives the rows to insert. A mart whose SELECT, known by its
+    `digest`, is another than the last time is emptied first, so that all of its rows are missing.
     """
 
     mart: MartTable

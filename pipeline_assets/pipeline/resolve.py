@@ -1,231 +1,36 @@
 """Derive what a batch and its surroundings need from a pipeline's value, its contracts and its SELECTs.
 
 The rules are those of docs/design.md: touched keys, published sources, parents and children. Every mistake that would
-give wrong tables is an error here, before anything runs.
+give wrong tables is an error here or in `rules`, before anything runs.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 
 from pipeline_assets import lake
 from pipeline_assets.contracts import Contract, load_contract
-from pipeline_assets.contracts.ddl import PROVENANCE, published_table, stage_table, target_table
-from pipeline_assets.contracts.ddl import Table as WarehouseTable
+from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError, ContractError
+from pipeline_assets.pipeline.resolved import (
+    RECORD_COLUMNS,
+    Export,
+    FileTable,
+    MartTable,
+    Published,
+    ResolvedPipeline,
+    Source,
+)
+from pipeline_assets.pipeline.rules import require_rules
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import CsvExport, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
 from pipeline_assets.sqlfiles import load_sql_in, sql_root
 
-RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _SAFE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Landed files of one shape, and how they relate to the other sources of their pipeline.
-
-    `parents` are (column of this source, parent): what contracts call a relationship. `joined_parents` are those that
-    a SELECT over this source joins, so that their change changes its rows.
-    """
-
-    declared: LandedFiles
-    contract: Contract
-    zone: lake.Zone
-    parents: tuple[tuple[str, Source], ...]
-
-    @property
-    def name(self) -> str:
-        return self.contract.name
-
-    @property
-    def relation(self) -> str:
-        """What SELECTs call its records."""
-        return self.contract.name.upper()
-
-    @property
-    def has_keys(self) -> bool:
-        """Whether published rows are fetched by something that a batch brings of it."""
-        return bool(self.contract.key or self.parents)
-
-    @property
-    def items(self) -> Contract | None:
-        return self.contract.items
-
-    @property
-    def items_relation(self) -> str | None:
-        """What SELECTs call the elements of the list in its records."""
-        return self.items.name.upper() if self.items else None
-
-    @property
-    def relations(self) -> tuple[str, ...]:
-        return (self.relation, self.items_relation) if self.items_relation else (self.relation,)
-
-
-@dataclass(frozen=True, eq=False)
-class FileTable:
-    """A table of the warehouse or of the lake that a SELECT makes from landed files.
-
-    `grain` is the source whose records or list elements its rows are, `record_key` the columns that repeat the key of
-    that record. `of_items` says that a row is an element of the record's list.
-    """
-
-    declared: Table | LakeTable
-    contract: Contract
-    select: Select
-    grain: Source
-    of_items: bool
-    record_key: tuple[str, ...]
-
-    @property
-    def write(self) -> str:
-        return self.declared.write if isinstance(self.declared, Table) else "upsert"
-
-    @property
-    def filtered(self) -> bool:
-        return isinstance(self.declared, Table) and self.declared.filtered
-
-    @property
-    def qualified(self) -> str:
-        return target_table(self.contract).qualified
-
-    @property
-    def grain_relation(self) -> str:
-        return str(self.grain.items_relation) if self.of_items else self.grain.relation
-
-
-@dataclass(frozen=True, eq=False)
-class MartTable:
-    """A table of the warehouse that a SELECT makes from tables."""
-
-    declared: Mart
-    contract: Contract
-    select: Select
-
-    @property
-    def qualified(self) -> str:
-        return target_table(self.contract).qualified
-
-
-@dataclass(frozen=True, eq=False)
-class Published:
-    """Where the newest version of a source's records is published, and under which of its columns."""
-
-    table: FileTable
-    columns: Mapping[str, str]
-
-
-@dataclass(frozen=True, eq=False)
-class Export:
-    """A CSV with rows of a table."""
-
-    declared: CsvExport
-    table: FileTable
-
-
-@dataclass(frozen=True, eq=False)
-class ResolvedPipeline:
-    """A pipeline with everything that follows from its value. `sources` come parents first, `marts` dependents last."""
-
-    value: Pipeline
-    sources: tuple[Source, ...]
-    tables: tuple[FileTable, ...]
-    marts: tuple[MartTable, ...]
-    lake_outputs: tuple[FileTable, ...]
-    exports: tuple[Export, ...]
-    published: Mapping[str, Published]
-
-    @property
-    def name(self) -> str:
-        return self.value.name
-
-    @property
-    def bucket(self) -> str:
-        return self.value.bucket
-
-    @property
-    def streams(self) -> Sequence[DeliveryStream]:
-        return self.value.streams
-
-    @cached_property
-    def targets(self) -> tuple[Contract, ...]:
-        """The contracts of its tables in the warehouse, in the order in which the value lists them."""
-        by_name = {table.contract.name: table.contract for table in (*self.tables, *self.marts)}
-        return tuple(by_name[declared.name] for declared in self.value.tables)
-
-    @cached_property
-    def lake_tables(self) -> tuple[lake.LakeTable, ...]:
-        return tuple(
-            lake.LakeTable(
-                table.contract,
-                table.declared.bucket or self.bucket,
-                lake_prefix(table.declared),
-                table.declared.file_prefix or self.name,
-            )
-            for table in self.lake_outputs
-            if isinstance(table.declared, LakeTable)
-        )
-
-    @cached_property
-    def contracts(self) -> tuple[Contract, ...]:
-        """Every contract of the pipeline, once."""
-        found = [source.contract for source in self.sources]
-        found += [*self.targets, *(table.contract for table in self.lake_outputs)]
-        return tuple({contract.name: contract for contract in found}.values())
-
-    @cached_property
-    def staging_tables(self) -> tuple[WarehouseTable, ...]:
-        """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
-        made = [published_table(table.contract, table.write) for table in self.tables]
-        made += self.load_stages
-        made += [target_table(mart.contract) for mart in self.marts]
-        return (*made, *(key_table(self, source) for source in self.sources if source.has_keys))
-
-    @cached_property
-    def load_stages(self) -> list[WarehouseTable]:
-        """Where the rows of a batch wait, for each table that it loads."""
-        return [stage_table(table.contract, table.write) for table in self.tables]
-
-    def children(self, parent: Source) -> list[tuple[str, Source]]:
-        """(column, source) that refer to a source."""
-        return [(column, child) for child in self.sources for column, found in child.parents if found is parent]
-
-    def joined_parents(self, source: Source) -> list[tuple[str, Source]]:
-        """The parents that SELECTs over a source join, so that their change writes its published rows again."""
-        read = {
-            relation
-            for table in (*self.tables, *self.lake_outputs)
-            if table.grain is source and table.write == "upsert"
-            for relation in table.select.relations
-        }
-        wanted = set()
-        for column, parent in source.parents:
-            if read & {relation for ancestor in _lineage_of(parent) for relation in ancestor.relations}:
-                wanted.add(column)
-        return [(column, parent) for column, parent in source.parents if column in wanted]
-
-    def readers(self, source: Source) -> list[FileTable]:
-        """The tables whose SELECTs read a source."""
-        return [t for t in (*self.tables, *self.lake_outputs) if set(source.relations) & set(t.select.relations)]
-
-
-def lake_prefix(table: LakeTable) -> str:
-    """The prefix that the files of a lake table lie under, with its slash."""
-    return (table.prefix or table.name).rstrip("/") + "/"
-
-
-def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
-    """The staging table of the keys, and references, that a batch brings of a source."""
-    contract = source.contract
-    names = dict.fromkeys((*contract.key, *(column for column, _ in source.parents)))
-    columns = tuple((name, contract.column(name).physical_type, False, "") for name in names)
-    name = f"KEYS_{pipeline.name.upper()}_{source.relation}"
-    return WarehouseTable("OPS", name, f"Keys of {source.name} in one batch, to fetch published rows by.", columns)
 
 
 @cache
@@ -249,13 +54,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     marts = _marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, tables, lake_outputs))}
     found = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
-    for source in sources:
-        _require_complete(found, source)
-    for table in (*tables, *lake_outputs):
-        _require_relationships(found, table)
-    for table in lake_outputs:
-        _require_partition(found, table)
-    _require_landing_apart(found)
+    require_rules(found)
     return found
 
 
@@ -400,7 +199,7 @@ def _record_key(
         holders = [c for c, copy in copies.items() if copy in {(relation, name) for relation in grain.relations}]
         if not holders:
             raise ConfigurationError(
-                f"{select.name}: {contract.name} lacks {name}, the key of {grain.name}, so its rows cannot be replaced.",
+                f"{select.name}: {contract.name} lacks {name}, the key of {grain.name}, so rows cannot be replaced.",
                 remedy=f"Select {grain.relation}.{name} and add it to the contract.",
             )
         found.append(next((c for c in holders if c in contract.key), holders[0]))
@@ -540,7 +339,7 @@ def _require_refresh(mart: Mart, select: Select) -> None:
         )
 
 
-# --- rules between sources and tables ------------------------------------------------------------------------
+# --- where versions are kept ---------------------------------------------------------------------------------
 
 
 def _published(
@@ -574,90 +373,6 @@ def _published(
             remedy="Select it as it is.",
         )
     return best
-
-
-def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:
-    """Published rows that are written again, or joined, need every column that SELECTs read of them."""
-    published = pipeline.published.get(source.name)
-    parents = pipeline.joined_parents(source)
-    if published is None or not (parents or pipeline.children(source)):
-        return
-    for table in pipeline.readers(source):
-        if parents and source.items_relation in table.select.relations:
-            raise ConfigurationError(
-                f"{table.select.name} reads the list of {source.name}, whose rows are written again when "
-                f"{parents[0][1].name} changes; published rows have no list.",
-                remedy="Keep the parent out of the SELECT, or give the list a table of its own.",
-            )
-        available = {*published.columns, *RECORD_COLUMNS}
-        lost = sorted({c for relation, c in table.select.columns_read if relation == source.relation} - available)
-        if lost:
-            raise ConfigurationError(
-                f"{table.select.name} reads {', '.join(f'{source.relation}.{name}' for name in lost)}, which "
-                f"{published.table.contract.name} does not publish, so rows written again would lose them.",
-                remedy=f"Select them as they are in {published.table.select.name}.",
-            )
-
-
-def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None:
-    """A SELECT joins its grain source with its list and with parents, on the columns that contracts name."""
-    by_relation = {relation: source for source in pipeline.sources for relation in source.relations}
-    read = {by_relation[relation] for relation in table.select.relations}
-    related = set(_lineage_of(table.grain))
-    for other in read - {table.grain}:
-        on = [
-            ((relation, column), (other.relation, other.contract.key[0]))
-            for child in read & related
-            for column, parent in child.parents
-            if parent is other
-            for relation in child.relations
-        ]
-        if other not in related or not any(table.select.joined_on(child, parent) for child, parent in on):
-            raise ConfigurationError(
-                f"{table.select.name} joins {table.grain.name} with {other.name} without a relationship between them.",
-                remedy=f"Declare it in the contract {table.grain.name} (relationships: [{{to: {other.name}.…}}]) and "
-                "join on that column.",
-            )
-
-
-def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
-    """The partition of a row in the lake has to be published, to find the files that an older version lies in."""
-    source = table.grain
-    copy = table.select.copy_of(partition_column(table.contract))
-    published = pipeline.published[source.name]
-    if copy is None or copy[0] not in source.relations or copy[1] not in published.columns:
-        raise ConfigurationError(
-            f"{table.select.name}: {partition_column(table.contract)} decides the folder of a row and is not a column "
-            f"of {source.name} that {published.table.contract.name} publishes.",
-            remedy=f"Select a column of {source.name} as it is, here and in {published.table.select.name}.",
-        )
-
-
-def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
-    """What a pipeline writes must not land in its own zones, where it would be taken for a delivery."""
-    written = [(pipeline.bucket, "staging/", "staging"), (pipeline.bucket, "locks/", "locks")]
-    written += [(pipeline.bucket, export.declared.key, export.declared.name) for export in pipeline.exports]
-    written += [(table.bucket, table.prefix, table.contract.name) for table in pipeline.lake_tables]
-    for source in pipeline.sources:
-        for bucket, key, name in written:
-            if source.zone.bucket == bucket and key.startswith(source.zone.prefix):
-                raise ConfigurationError(
-                    f"{pipeline.name} writes {name} to {bucket}/{key}, below the landing zone of {source.name}.",
-                    remedy="Let it land in a folder of its own, or write elsewhere.",
-                )
-
-
-def partition_column(contract: Contract) -> str:
-    """The column of a lake table that names the folder of a row."""
-    found = [column.name for column in contract.columns if column.partition]
-    if len(found) != 1:
-        raise ContractError(f"{contract.name}: one column has to be partitioned, not {len(found)}.")
-    return found[0]
-
-
-def _lineage_of(source: Source) -> list[Source]:
-    """A source and all that it refers to, directly or not."""
-    return [source, *(ancestor for _, parent in source.parents for ancestor in _lineage_of(parent))]
 
 
 # --- files ---------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ class Select:
 
     @cached_property
     def keeps_every_row(self) -> bool:
-        """Whether it yields a row for each row of the one relation that it reads, as it has no clause that could not."""
+        """Whether it has no clause by which a row of the one relation that it reads could be lost or doubled."""
         from sqlglot import exp
 
         tree = self._tree

@@ -9,10 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from pipeline_assets.batch.context import BatchContext
+from typing import Any, Literal
 
 WriteMode = Literal["upsert", "append", "full_refresh"]
 Phase = Literal["extract", "arrive", "promote"]
@@ -96,7 +93,7 @@ class LakeTable:
 
 @dataclass(frozen=True)
 class Step:
-    """Something that only one pipeline does in a batch.
+    """Something that only one pipeline does in a batch: a function of its `batch.context.BatchContext`.
 
     `extract` runs before discovery when the run was asked to extract, `arrive` before discovery in every run, and
     `promote` after the commit. What it keeps for the next run it gives to `BatchContext.set_watermark`, which is
@@ -104,7 +101,7 @@ class Step:
     """
 
     phase: Phase
-    run: Callable[[BatchContext], None]
+    run: Callable[[Any], None]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.deployment.snowflake_plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
-from pipeline_assets.pipeline.resolve import ResolvedPipeline as Pipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.pipeline.resolve import ResolvedPipeline as Pipeline
+from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.schema import tables_for

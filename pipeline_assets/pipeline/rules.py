@@ -1,0 +1,99 @@
+"""What has to hold between the sources and the tables of a pipeline, so that no batch gives wrong tables."""
+
+from __future__ import annotations
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipeline.resolved import (
+    RECORD_COLUMNS,
+    FileTable,
+    ResolvedPipeline,
+    Source,
+    ancestry,
+    partition_column,
+)
+
+
+def require_rules(pipeline: ResolvedPipeline) -> None:
+    """Check a pipeline as a whole.
+
+    Raises:
+        ConfigurationError: something in it would give wrong tables.
+    """
+    for source in pipeline.sources:
+        _require_complete(pipeline, source)
+    for table in (*pipeline.tables, *pipeline.lake_outputs):
+        _require_relationships(pipeline, table)
+    for table in pipeline.lake_outputs:
+        _require_partition(pipeline, table)
+    _require_landing_apart(pipeline)
+
+
+def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:
+    """Published rows that are written again, or joined, need every column that SELECTs read of them."""
+    published = pipeline.published.get(source.name)
+    parents = pipeline.joined_parents(source)
+    if published is None or not (parents or pipeline.children(source)):
+        return
+    for table in pipeline.readers(source):
+        if parents and source.items_relation in table.select.relations:
+            raise ConfigurationError(
+                f"{table.select.name} reads the list of {source.name}, whose rows are written again when "
+                f"{parents[0][1].name} changes; published rows have no list.",
+                remedy="Keep the parent out of the SELECT, or give the list a table of its own.",
+            )
+        available = {*published.columns, *RECORD_COLUMNS}
+        lost = sorted({c for relation, c in table.select.columns_read if relation == source.relation} - available)
+        if lost:
+            raise ConfigurationError(
+                f"{table.select.name} reads {', '.join(f'{source.relation}.{name}' for name in lost)}, which "
+                f"{published.table.contract.name} does not publish, so rows written again would lose them.",
+                remedy=f"Select them as they are in {published.table.select.name}.",
+            )
+
+
+def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None:
+    """A SELECT joins its grain source with its list and with parents, on the columns that contracts name."""
+    by_relation = {relation: source for source in pipeline.sources for relation in source.relations}
+    read = {by_relation[relation] for relation in table.select.relations}
+    related = set(ancestry(table.grain))
+    for other in read - {table.grain}:
+        on = [
+            ((relation, column), (other.relation, other.contract.key[0]))
+            for child in read & related
+            for column, parent in child.parents
+            if parent is other
+            for relation in child.relations
+        ]
+        if other not in related or not any(table.select.joined_on(child, parent) for child, parent in on):
+            raise ConfigurationError(
+                f"{table.select.name} joins {table.grain.name} with {other.name} without a relationship between them.",
+                remedy=f"Declare it in the contract {table.grain.name} (relationships: [{{to: {other.name}.…}}]) and "
+                "join on that column.",
+            )
+
+
+def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
+    """The partition of a row in the lake has to be published, to find the files that an older version lies in."""
+    source = table.grain
+    copy = table.select.copy_of(partition_column(table.contract))
+    published = pipeline.published[source.name]
+    if copy is None or copy[0] not in source.relations or copy[1] not in published.columns:
+        raise ConfigurationError(
+            f"{table.select.name}: {partition_column(table.contract)} decides the folder of a row and is not a column "
+            f"of {source.name} that {published.table.contract.name} publishes.",
+            remedy=f"Select a column of {source.name} as it is, here and in {published.table.select.name}.",
+        )
+
+
+def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
+    """What a pipeline writes must not land in its own zones, where it would be taken for a delivery."""
+    written = [(pipeline.bucket, "staging/", "staging"), (pipeline.bucket, "locks/", "locks")]
+    written += [(pipeline.bucket, export.declared.key, export.declared.name) for export in pipeline.exports]
+    written += [(table.bucket, table.prefix, table.contract.name) for table in pipeline.lake_tables]
+    for source in pipeline.sources:
+        for bucket, key, name in written:
+            if source.zone.bucket == bucket and key.startswith(source.zone.prefix):
+                raise ConfigurationError(
+                    f"{pipeline.name} writes {name} to {bucket}/{key}, below the landing zone of {source.name}.",
+                    remedy="Let it land in a folder of its own, or write elsewhere.",
+                )
