@@ -195,8 +195,8 @@ class Session(Protocol):
     ) -> LakeLayout:
         """Write the relation LAKE_ROWS_<TABLE> (the contract's columns) into files of a lake table, by partition.
 
-        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names everything that this batch writes or
-        takes away, with each partition where it lies or shall lie; `existing` gives the files of those partitions.
+        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names everything that this batch
+        writes or takes away, with each partition where it lies or shall lie; `existing` gives the files of those.
         Rows of a known key go back to the file where it was, others to a small file or a new one.
         """
 

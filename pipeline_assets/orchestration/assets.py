@@ -145,7 +145,7 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         source_key(source, pipeline),
         group_name=pipeline,
-        description=f"{source.contract.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
+        description=f"{whole.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
         kinds={"s3", "json" if whole.form == "json" else "csv"},
         owners=[f"team:{whole.owner}"],
         tags=classification_tags(whole),
