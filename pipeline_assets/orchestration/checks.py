@@ -18,10 +18,12 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
-from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.pipeline.marts import differences
+from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline
 from pipeline_assets.warehouse import Unit
 
-LISTED = 50  # rows that a check shows
+LISTED = 50  # rows that break a rule
+EXAMPLES = 5  # groups of a mart
 _OPERATORS = {
     "mustBe": operator.eq,
     "mustNotBe": operator.ne,
@@ -75,6 +77,14 @@ def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec("rejected_objects", asset=main, description="No object was rejected whole."),
     ]
     specs += [
+        dg.AssetCheckSpec(
+            "reconciles",
+            asset=[pipeline.name, mart.contract.name],
+            description=f"Every row is what {' and '.join(mart.select.relations)} give.",
+        )
+        for mart in pipeline.marts
+    ]
+    specs += [
         dg.AssetCheckSpec(rule.name, asset=[pipeline.name, contract.name], description=rule.description)
         for contract in pipeline.targets
         for rule in contract.quality
@@ -93,6 +103,8 @@ def run_checks(pipeline: ResolvedPipeline, platform: Platform) -> Iterator[dg.As
         yield _row_accounting(unit, pipeline.name, main)
         yield _quarantine(unit, pipeline.name, main, platform.policy.share)
         yield _rejected(unit, pipeline.name, main)
+        for mart in pipeline.marts:
+            yield _reconciles(unit, pipeline, mart)
         for contract in pipeline.targets:
             for rule in contract.quality:
                 yield _quality(unit, pipeline, contract, rule)
@@ -177,6 +189,20 @@ def _rejected(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckR
         severity=dg.AssetCheckSeverity.ERROR,
         description=_listed("", [f"{uri}: {code}" for uri, code in rows]),
         metadata={"objects": dg.MetadataValue.json(json.loads(json.dumps(rows)))},
+    )
+
+
+def _reconciles(unit: Unit, pipeline: ResolvedPipeline, mart: MartTable) -> dg.AssetCheckResult:
+    sql = differences(mart)
+    differing = int(unit.scalar(f"SELECT COUNT(*) FROM ({sql}) AS DIFFERING"))
+    names, rows = unit.described(f"{sql} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
+    examples = [{name: plain_value(cell) for name, cell in zip(names, row, strict=True)} for row in rows]
+    return dg.AssetCheckResult(
+        asset_key=[pipeline.name, mart.contract.name],
+        check_name="reconciles",
+        passed=differing == 0,
+        description=f"{differing} groups differ." if differing else None,
+        metadata={"groups_that_differ": differing, "examples": dg.MetadataValue.json(examples)},
     )
 
 
