@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
-from pipeline_assets_tests.moto_aws import KEYS, moto_server
+from pipeline_assets_tests.moto_aws import KEYS, forget_everything, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
@@ -43,6 +43,13 @@ def moto_url() -> Iterator[str]:
     """The endpoint of AWS as moto plays it."""
     with moto_server() as url:
         yield url
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _every_file_finds_an_empty_account() -> Iterator[None]:
+    """Else a file passes or fails by what ran before it in the same process."""
+    yield
+    forget_everything()
 
 
 @pytest.fixture

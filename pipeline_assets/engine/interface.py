@@ -32,7 +32,8 @@ class RejectPolicy:
     minimum_rows: int = 20
 
     def rejects(self, rows: int, bad: int) -> bool:
-        return rows >= self.minimum_rows and bad > self.share * rows
+        # Divided, as 0.29 * 100 is 28.999999999999996.
+        return rows >= self.minimum_rows and bad > 0 and bad / rows > self.share
 
     def rejection(
         self, landed: LandedObject, rows: int, bad: int, difference: str | None, told: Iterable[BadRecord]

@@ -162,7 +162,7 @@ def _quarantine(unit: Unit, pipeline: str, asset: Sequence[str], share: float) -
     )
     read = int(unit.scalar("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)) or 0)
     waiting = sum(int(count) for count in reasons.values())
-    grave = read > 0 and waiting > share * read
+    grave = read > 0 and waiting / read > share
     return dg.AssetCheckResult(
         asset_key=list(asset),
         check_name="quarantine",

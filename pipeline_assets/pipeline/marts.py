@@ -118,7 +118,9 @@ def differences(mart: MartTable) -> str:
     """
     names = ", ".join(mart.contract.column_names)
     grouping = mart.select.grouping
-    groups = [name for name in mart.contract.column_names if grouping and name in grouping] or mart.contract.column_names
+    groups = [
+        name for name in mart.contract.column_names if grouping and name in grouping
+    ] or mart.contract.column_names
     return (
         f"SELECT DISTINCT {', '.join(groups)} FROM (SELECT {names} FROM ("
         f"SELECT {names}, 1 AS _EXPECTED, 0 AS _FOUND FROM ({mart.select.text}) AS EXPECTED "

@@ -62,7 +62,7 @@ def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
 
 def fill_ledger(inputs: Path, folder: Path) -> None:
     """An embedded warehouse that knows every object of the zone; `listing_server` says what they are like."""
-    from pipeline_assets.warehouse.schema import tables_for
+    from pipeline_assets.batch.run import tables_for
 
     warehouse = _platform(folder).warehouse
     warehouse.prepare(tables_for([]))

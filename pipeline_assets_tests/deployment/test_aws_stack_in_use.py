@@ -5,10 +5,12 @@ The emulator enforces permissions here, so an adapter that asks for what its rol
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import Alert, AlertFile, AlertTopic
 from pipeline_assets.deployment.aws_stack import deploy
+from pipeline_assets.deployment.permissions import PERMISSIONS
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
@@ -50,6 +53,22 @@ class Deployed:
         """Those of the pipelines' role."""
         sts = self.aws.client("sts")
         return sts.assume_role(RoleArn=self.role_arn, RoleSessionName="pipelines")["Credentials"]
+
+    @contextmanager
+    def without(self, action: str) -> Iterator[None]:
+        """The role without one of its permissions, wherever it has it."""
+        iam, role = self.aws.client("iam"), self.role_arn.rpartition("/")[2]
+        document = iam.get_role_policy(RoleName=role, PolicyName="needed")["PolicyDocument"]
+        less = json.loads(json.dumps(document))
+        for statement in less["Statement"]:
+            statement["Action"] = [name for name in statement["Action"] if name != action]
+        less["Statement"] = [statement for statement in less["Statement"] if statement["Action"]]
+        assert less != document
+        iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(less))
+        try:
+            yield
+        finally:
+            iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(document))
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +170,65 @@ def test_a_dead_letter_rings_the_alarm_and_the_alarm_tells_the_topic(stack: Depl
         assert [dimension["Value"] for dimension in alarm["Trigger"]["Dimensions"]] == [name]
 
 
+CATALOG = sorted(row.action for row in PERMISSIONS if row.role == "pipeline" and row.on == "lake catalog")
+Inbox = Callable[[], list[str]]
+
+
+@pytest.fixture
+def inbox(stack: Deployed) -> Iterator[Inbox]:
+    """The subjects of what the topic of the alerts sent since the last look."""
+    sqs, sns = stack.aws.client("sqs"), stack.aws.client("sns")
+    url = sqs.create_queue(QueueName="inbox")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+    sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+    topic = stack.environment["PIPELINE_ALERTS_TOPIC_ARN"]
+    subscription = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)["SubscriptionArn"]
+
+    def look() -> list[str]:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", ())
+        return [json.loads(message["Body"])["Subject"] for message in messages]
+
+    yield look
+    sns.unsubscribe(SubscriptionArn=subscription)
+    sqs.delete_queue(QueueUrl=url)
+
+
+def send_alert(stack: Deployed, folder: Path) -> None:
+    aws, arn = Aws(REGION, stack.aws.url), stack.environment["PIPELINE_ALERTS_TOPIC_ARN"]
+    topic = AlertTopic(aws, arn, AlertFile(folder / "alerts"))
+    topic.send(Alert("error", "orders", "rejected", {}), datetime(2024, 1, 10))  # noqa: DTZ001
+
+
+def registered_and_removed(stack: Deployed, folder: Path) -> Iterator[list[str]]:
+    """The partitions that the catalog has after a first batch, after a change of columns, and after the last file."""
+    database, table = stack.environment["PIPELINE_GLUE_DATABASE"], lake_table()
+    place = {"DatabaseName": database, "TableName": table.contract.name}
+    lake = S3Lake(region=REGION, endpoint_url=stack.aws.url, bucket_prefix=PREFIX)
+    catalog, root = GlueCatalog(lake, Aws(REGION, stack.aws.url), database), stack.aws.client("glue")
+
+    def registered() -> list[str]:
+        catalog.register(table, ["2024-01-10"])
+        return [partition["Values"][0] for partition in root.get_partitions(**place)["Partitions"]]
+
+    (folder / "file").write_bytes(b"PAR1")
+    uri = lake.publish(folder / "file", table.bucket, table.folder("2024-01-10") + "orders_1.parquet")
+    try:
+        yield registered()
+        made = root.get_table(DatabaseName=database, Name=table.contract.name)["Table"]
+        older = made["StorageDescriptor"] | {"Columns": made["StorageDescriptor"]["Columns"][:-1]}
+        kept = {name: made[name] for name in ("Name", "PartitionKeys", "TableType", "Parameters") if name in made}
+        root.update_table(DatabaseName=database, TableInput=kept | {"StorageDescriptor": older})
+        yield registered()
+        lake.delete([uri])
+        yield registered()
+    finally:
+        lake.delete([uri])
+        with contextlib.suppress(root.exceptions.EntityNotFoundException):
+            root.delete_table(DatabaseName=database, Name=table.contract.name)
+
+
 class TestThePipelinesRole:
     """It may do what the pipelines do, and nothing beside it."""
 
@@ -167,18 +245,32 @@ class TestThePipelinesRole:
             lake.delete([uri])
             assert lake.head(uri) is None  # and not: forbidden
 
-    def test_catalog_and_alerts(self, as_pipelines: Deployed, tmp_path: Path) -> None:
-        aws = Aws(REGION, as_pipelines.aws.url)
-        lake = S3Lake(region=REGION, endpoint_url=as_pipelines.aws.url, bucket_prefix=PREFIX)
-        source = tmp_path / "file"
-        source.write_bytes(b"PAR1")
-        table = lake_table()
-        uri = lake.publish(source, table.bucket, table.folder("2024-01-10") + "orders_1.parquet")
-        catalog = GlueCatalog(lake, aws, as_pipelines.environment["PIPELINE_GLUE_DATABASE"])
-        catalog.register(table, ["2024-01-10"])
-        lake.delete([uri])
-        topic = AlertTopic(aws, as_pipelines.environment["PIPELINE_ALERTS_TOPIC_ARN"], AlertFile(tmp_path / "alerts"))
-        topic.send(Alert("error", "orders", "rejected", {}), datetime(2024, 1, 10))  # noqa: DTZ001
+    def test_catalog_and_alerts(
+        self, as_pipelines: Deployed, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert list(registered_and_removed(as_pipelines, tmp_path)) == [["2024-01-10"], ["2024-01-10"], []]
+        send_alert(as_pipelines, tmp_path)
+        assert inbox() == ["[error] orders: rejected"]
+        assert "Failed sending" not in caplog.text
+
+    @pytest.mark.parametrize("action", CATALOG)
+    def test_each_permission_of_the_catalog_is_missed(
+        self, as_pipelines: Deployed, tmp_path: Path, action: str
+    ) -> None:
+        with (
+            as_pipelines.without(action),
+            pytest.raises(ConfigurationError, match=f"the permission {action} is missing"),
+        ):
+            list(registered_and_removed(as_pipelines, tmp_path))
+
+    def test_without_the_permission_to_publish_no_alert_comes_and_the_log_says_why(
+        self, as_pipelines: Deployed, inbox: Inbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """An alert that cannot be sent fails no run, so only the inbox and the log can tell."""
+        with as_pipelines.without("sns:Publish"):
+            send_alert(as_pipelines, tmp_path)
+        assert inbox() == []
+        assert "the permission sns:Publish is missing" in caplog.text
 
     def test_the_job(self, as_pipelines: Deployed) -> None:
         glue = Aws(REGION, as_pipelines.aws.url).client("glue")
@@ -192,20 +284,13 @@ class TestThePipelinesRole:
     def test_a_permission_that_is_taken_away_is_missed_and_named(
         self, stack: Deployed, as_pipelines: Deployed, tmp_path: Path
     ) -> None:
-        iam, role = stack.aws.client("iam"), stack.role_arn.rpartition("/")[2]
-        document = iam.get_role_policy(RoleName=role, PolicyName="needed")["PolicyDocument"]
-        less = json.loads(json.dumps(document))
-        for statement in less["Statement"]:
-            if "sqs:ReceiveMessage" in statement["Action"]:
-                statement["Action"].remove("sqs:ReceiveMessage")
         bell = stack.bell("reviews")
         bell.listen()
-        iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(less))
-        try:
-            with pytest.raises(PipelineError, match="the permission sqs:ReceiveMessage is missing"):
-                bell.listen()
-        finally:
-            iam.put_role_policy(RoleName=role, PolicyName="needed", PolicyDocument=json.dumps(document))
+        with (
+            stack.without("sqs:ReceiveMessage"),
+            pytest.raises(PipelineError, match="the permission sqs:ReceiveMessage is missing"),
+        ):
+            bell.listen()
 
     @pytest.mark.parametrize(
         ("service", "operation", "arguments"),

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import pipeline_assets
-from pipeline_assets.deployment.permissions import PERMISSIONS, PLACES, ROLES
+from pipeline_assets.deployment.permissions import PERMISSIONS, PLACES, ROLES, Permission
 from pipeline_assets.deployment.stack_template import infra_root
 
 PACKAGE = Path(pipeline_assets.__file__).parent
@@ -100,10 +100,21 @@ def modules() -> Iterator[tuple[str, str]]:
             yield name, path.read_text(encoding="utf-8")
 
 
+@cache
+def statements_of(role: str) -> dict[str, set[str]]:
+    """The actions of a role in the template, by the name of their statement."""
+    name = role.replace("_", " ").title().replace(" ", "")
+    (policy,) = _template()["Resources"][f"{name}Role"]["Properties"]["Policies"]
+    return {statement["Sid"]: set(statement["Action"]) for statement in policy["PolicyDocument"]["Statement"]}
+
+
+@cache
+def _template() -> dict:
+    return yaml.safe_load((infra_root() / "template.yaml").read_text(encoding="utf-8"))
+
+
 def granted_in_the_template(role: str) -> set[str]:
-    made = yaml.safe_load((infra_root() / "template.yaml").read_text(encoding="utf-8"))
-    (policy,) = made["Resources"][f"{role.replace('_', ' ').title().replace(' ', '')}Role"]["Properties"]["Policies"]
-    return {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
+    return set().union(*statements_of(role).values())
 
 
 USED = {name: actions for name, text in modules() if (actions := actions_of(text))}
@@ -148,6 +159,79 @@ def test_the_reading_finds_calls_that_nobody_granted() -> None:
     assert actions_of('s3.client("s3").get_paginator("list_object_versions")') == {"s3:ListObjectVersions"}
     with pytest.raises(KeyError):
         actions_of("obstore.sign(store, 'GET', a)")
+
+
+# The places that the calls of a module reach, and what the documentation of a service asks for there. That an action is
+# granted somewhere is not enough: reading the runs of the job does not let anybody read what has landed.
+REACHED = {
+    "lake/": {"s3": ("data buckets", "data objects"), "glue": ("lake catalog", "crawler"), "sqs": ("queues",)},
+    "engine/glue_engine.py": {"s3": ("artifacts bucket", "glue runs")},
+    "engine/glue_job.py": {"glue": ("glue job",), "logs": ("glue logs",)},
+    "engine/places.py": {"s3": ("data objects", "glue runs")},
+    "operations/": {"sns": ("alerts topic",)},
+    "secret.py": {"secretsmanager": ("secret",)},
+}
+S3_LOGS = {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
+LOGS = {"logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"}
+DOCUMENTED = {
+    ("pipeline", "compute logs"): S3_LOGS,
+    # obstore's multipart uploads clean up after themselves, wherever they are.
+    ("glue_job", "data buckets"): {"s3:ListBucket"},
+    ("glue_job", "artifacts bucket"): {"s3:ListBucket"},
+    ("glue_job", "glue runs"): {"s3:DeleteObject"},
+    ("glue_job", "glue script"): {"s3:GetObject"},
+    ("glue_job", "glue logs"): LOGS,
+    ("crawler", "orders lake bucket"): {"s3:ListBucket"},
+    ("crawler", "orders lake objects"): {"s3:GetObject"},
+    ("crawler", "lake catalog"): {
+        *("glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"),
+        *("glue:GetPartitions", "glue:BatchGetPartition", "glue:BatchCreatePartition", "glue:UpdatePartition"),
+    },
+    ("crawler", "glue logs"): LOGS,
+    ("firehose", "commerce bucket"): {"s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"},
+    ("firehose", "delivered objects"): {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
+    ("firehose", "delivery logs"): {"logs:PutLogEvents"},
+    ("snowflake", "data buckets"): {"s3:GetBucketLocation", "s3:ListBucket"},
+    ("snowflake", "data objects"): {"s3:GetObject", "s3:GetObjectVersion"},
+}
+
+
+def needed() -> set[tuple[str, str, str]]:
+    """(role, place, action) of each call in the code, and of what services are documented to need."""
+    found = {(role, on, action) for (role, on), actions in DOCUMENTED.items() for action in actions}
+    for module, actions in USED.items():
+        role = "glue_job" if module in OF_THE_JOB else "pipeline"
+        (reached,) = [places for start, places in REACHED.items() if module.startswith(start)]
+        for action in actions:
+            for on in reached[action.partition(":")[0]]:
+                found |= {(role, on, action)} if _fits(action, on) else set()
+    return found
+
+
+def _fits(action: str, on: str) -> bool:
+    """Buckets are listed, objects are not; a crawler is started and does nothing else."""
+    if action.startswith("s3:"):
+        return (action == "s3:ListBucket") == on.endswith(("bucket", "buckets"))
+    return (action == "glue:StartCrawler") == (on == "crawler")
+
+
+# Of the job's plans only small ones are written by the pipelines, and the job writes nothing into the lake.
+NOT_NEEDED = {
+    ("pipeline", "glue runs", "s3:AbortMultipartUpload"),
+    ("glue_job", "data objects", "s3:PutObject"),
+    ("glue_job", "data objects", "s3:AbortMultipartUpload"),
+}
+
+
+def test_each_place_that_is_reached_is_granted_and_no_other() -> None:
+    rows = {(row.role, row.on, row.action) for row in PERMISSIONS if row.action not in TO_COME}
+    assert needed() - NOT_NEEDED == rows
+
+
+@pytest.mark.parametrize("row", PERMISSIONS, ids=lambda row: f"{row.role}, {row.on}: {row.action}")
+def test_each_row_of_the_table_is_in_the_template_on_its_place(row: Permission) -> None:
+    sid = "".join(word.capitalize() for word in row.on.split())
+    assert row.action in statements_of(row.role)[sid]
 
 
 def test_each_row_says_where_and_what_for() -> None:

@@ -125,7 +125,7 @@ def test_a_column_of_another_type_is_named_after_everything_else_was_done(accoun
 @pytest.mark.usefixtures("first")
 def test_a_deployed_account_leaves_a_run_nothing_to_create(account: TestAccount, tmp_path: Path) -> None:
     """The loading role could not."""
-    from pipeline_assets.warehouse.schema import tables_for
+    from pipeline_assets.batch.run import tables_for
 
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = len(account.statements())

@@ -18,6 +18,7 @@ from pipeline_assets.errors import (
     LakeError,
     PipelineError,
     PublicationConflictError,
+    WarehouseBusyError,
     WarehouseError,
 )
 from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking
@@ -304,11 +305,90 @@ def test_row_19_a_run_on_another_machine_that_publishes_first_wins(
         reports.append(elsewhere.run())
         handler.answer(handler.forward(call))
 
-    proxy.reset(first(1, meanwhile, lambda call: is_upload(call) and call.key.endswith("/released.parquet")))
+    proxy.reset(first(1, meanwhile, is_last_upload))
     with pytest.raises(PublicationConflictError):
         lake.run()
 
     assert reports[0].loaded == 4
+    settled(lake)
+
+
+LEASE = "locks/bookings.json"
+OTHER = b'{"holder": "other", "home": "elsewhere"}'
+
+
+def is_last_upload(call: Call) -> bool:
+    return is_upload(call) and call.key.endswith("/released.parquet")
+
+
+@pytest.mark.parametrize("moment", [is_read, is_last_upload], ids=["while reading", "before publishing"])
+@pytest.mark.parametrize("lease", [OTHER, None], ids=["taken over", "gone"])
+def test_row_19_a_run_that_lost_its_lease_publishes_nothing_and_leaves_the_lease_alone(
+    home: Home, proxy: FaultProxy, client: Any, settled: Callable, moment: Callable, lease: bytes | None
+) -> None:
+    """The ledger would notice a publication of the other one, and not one that is still under way."""
+    lake = home(timeout=100).with_platform(shared=True)
+
+    def meanwhile(handler: Any, call: Call) -> None:
+        if lease:
+            client.put_object(Bucket=BUCKET, Key=LEASE, Body=lease)
+        else:
+            client.delete_object(Bucket=BUCKET, Key=LEASE)
+        handler.answer(handler.forward(call))
+
+    proxy.reset(first(1, meanwhile, moment))
+    with pytest.raises(WarehouseBusyError, match=f"took {LEASE} over"):
+        lake.run()
+
+    assert nothing_published(lake)
+    assert lake.keys("processed-data/") == []
+    assert lake.keys(LEASE) == ([LEASE] if lease else [])
+    if lease:
+        assert client.get_object(Bucket=BUCKET, Key=LEASE)["Body"].read() == lease
+        client.delete_object(Bucket=BUCKET, Key=LEASE)
+    settled(lake)
+    assert lake.keys(LEASE) == [], "who has finished lets go"
+
+
+def test_row_41_an_export_that_arrives_cut_short_is_copied_again_by_the_next_run(
+    home: Home, proxy: FaultProxy, client: Any, settled: Callable
+) -> None:
+    lake = home()
+
+    def cut_short(handler: Any, call: Call) -> None:
+        reply = handler.forward(call)
+        client.put_object(Bucket=BUCKET, Key=call.key, Body=b"BOOKING_ID")
+        handler.answer(reply)
+
+    proxy.reset(first(1, cut_short, lambda call: call.method == "PUT" and call.key.startswith("processed-data/")))
+    with pytest.raises(LakeError, match="bytes were written and 10 bytes found"):
+        lake.run()
+
+    settled(lake)
+    (key,) = lake.keys("processed-data/")
+    exported = client.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode().splitlines()
+    assert len(exported) == 1 + len(lake.tables()["CUSTOMER_BOOKINGS"])
+
+
+@pytest.mark.parametrize(
+    ("about", "faults"),
+    [(lambda call: not call.key, 1), (is_read, 4), (is_upload, 8)],
+    ids=["listing", "reading", "staging"],
+)
+def test_what_only_a_person_can_clear_ends_a_run_without_a_second_try(
+    home: Home, proxy: FaultProxy, settled: Callable, about: Callable, faults: int
+) -> None:
+    """Several objects are read or written at once, and each of them once."""
+    lake = home()
+    proxy.reset(lambda call: fault_proxy.refuse(403, "AccessDenied") if about(call) else None)
+
+    with pytest.raises(ConfigurationError, match="permission") as refused:
+        lake.run()
+
+    assert not refused.value.transient
+    asked = [(call.method, call.path) for call in proxy.calls if about(call)]
+    assert 1 <= len(asked) == len(set(asked)) <= faults
+    assert nothing_published(lake)
     settled(lake)
 
 
@@ -323,7 +403,7 @@ def test_rows_17_and_18_a_lost_connection_to_the_warehouse_is_looked_up_and_neve
     home: Home, settled: Callable, statement: str, arrives: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lake = home()
-    from pipeline_assets.operations import landing
+    from pipeline_assets.batch import run as landing
 
     publish = landing.publish
 

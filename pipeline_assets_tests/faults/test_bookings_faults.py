@@ -13,9 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pipeline_assets.operations import landing
 from pipeline_assets.operations.work import Work
 
+from pipeline_assets.batch import run as landing
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError

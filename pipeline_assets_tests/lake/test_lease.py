@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,3 +122,53 @@ def test_a_write_whose_answer_got_lost_is_known_as_ours(lake: S3Lake) -> None:
     mine._etag = ""  # as if the first answer had never come
     assert mine._write()
     mine.confirm()
+
+
+OTHER = b'{"holder": "other", "home": "elsewhere"}'
+
+
+def stored(s3: Any) -> bytes:
+    return s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read()
+
+
+@pytest.mark.parametrize("notices", [True, False])
+def test_who_lets_go_of_a_lease_that_another_one_took_leaves_it_alone(lake: S3Lake, s3: Any, notices: bool) -> None:
+    """Deleted, it would let a third one in beside the one that holds it."""
+    with lease(lake, "cut off").held(1) as cut_off:
+        s3.put_object(Bucket=BUCKET, Key=KEY, Body=OTHER)
+        if notices:
+            with pytest.raises(WarehouseBusyError):
+                cut_off.confirm()
+
+    assert stored(s3) == OTHER
+
+
+def test_who_did_not_get_the_lease_leaves_it_alone(lake: S3Lake, s3: Any) -> None:
+    s3.put_object(Bucket=BUCKET, Key=KEY, Body=OTHER)
+
+    with pytest.raises(WarehouseBusyError), lease(lake, "one").held(0.1):
+        pytest.fail("two at once")
+
+    assert stored(s3) == OTHER
+
+
+@pytest.mark.parametrize("then", [OTHER, None], ids=["taken over", "deleted"])
+def test_a_lease_that_was_lost_is_lost_for_good(lake: S3Lake, s3: Any, then: bytes | None) -> None:
+    """Somebody else may have worked meanwhile; that the place is free again by now proves nothing."""
+    with lease(lake, "cut off").held(1) as cut_off:
+        s3.put_object(Bucket=BUCKET, Key=KEY, Body=OTHER)
+        with pytest.raises(WarehouseBusyError):
+            cut_off.confirm()
+        s3.put_object(Bucket=BUCKET, Key=KEY, Body=then) if then else s3.delete_object(Bucket=BUCKET, Key=KEY)
+
+        with pytest.raises(WarehouseBusyError, match="over"):
+            cut_off.confirm()
+
+
+def test_a_lease_that_is_gone_is_not_ours(lake: S3Lake, s3: Any) -> None:
+    """Another one may have taken it over, worked, and let go of it since."""
+    with lease(lake, "cut off").held(1) as cut_off:
+        s3.delete_object(Bucket=BUCKET, Key=KEY)
+
+        with pytest.raises(WarehouseBusyError):
+            cut_off.confirm()

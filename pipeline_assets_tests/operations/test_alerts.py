@@ -10,11 +10,11 @@ from pathlib import Path
 
 import boto3
 import pytest
-from pipeline_assets.operations import alerts as module
 
 from pipeline_assets.aws import Aws
+from pipeline_assets.batch import alerts as module
 from pipeline_assets.batch.alerts import MESSAGE_LIMIT, SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
-from pipeline_assets_tests.moto_aws import moto_server
+from pipeline_assets_tests.moto_aws import forget_everything, moto_server
 
 REGION = "eu-west-1"
 AT = datetime(2026, 1, 1, 12)  # noqa: DTZ001 - moments are UTC without a zone here
@@ -29,6 +29,7 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-to-be-shown-anywhere")
     with moto_server() as url:
         yield url
+    forget_everything()
 
 
 def written(path: Path) -> list[dict]:

@@ -171,11 +171,10 @@ def test_what_a_retry_may_clear_is_tried_again_and_anything_else_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost connection clears by itself; a wrong contract does not, and trying again would only cost time."""
-    from pipeline_assets.operations import assets
-
     from pipeline_assets.batch.report import Request
     from pipeline_assets.definitions import build_definitions
     from pipeline_assets.errors import ContractError, LakeError
+    from pipeline_assets.orchestration import assets
     from pipeline_assets.orchestration.execution import run_pipeline
 
     settings = load_settings(home=tmp_path, retry_seconds=0.01)

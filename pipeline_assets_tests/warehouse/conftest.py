@@ -11,14 +11,14 @@ from unittest import mock
 import boto3
 import pytest
 
+from pipeline_assets.batch.run import tables_for
 from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
-from pipeline_assets.warehouse.schema import tables_for
 from pipeline_assets_tests import bookings_lake as bookings
-from pipeline_assets_tests.moto_aws import moto_server
+from pipeline_assets_tests.moto_aws import moto_process
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
 from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, SALES, TOTALS
 from pipeline_assets_tests.warehouse.snowflake_server import serving
@@ -63,7 +63,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestAccount]:
     admin, loader = Key.new(), Key.new()
     environment = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": "not-used"}
     with (
-        moto_server() as s3_url,
+        moto_process() as s3_url,
         mock.patch.dict(os.environ, environment),
         serving("--admin", f"ADMIN:{admin.public}", "--s3", s3_url) as port,
     ):

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.batch.run import tables_for
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.schema import tables_for
 from pipeline_assets_tests.orders_lake import OrdersLake, lake_table
 
 TABLE = lake_table()

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
+from pipeline_assets.batch.run import tables_for
 from pipeline_assets.contracts import Column
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.columns import Changes, changes, shown_kind
-from pipeline_assets.warehouse.schema import tables_for
 from pipeline_assets_tests.warehouse.shop import SALES
 
 
