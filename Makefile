@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 4
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help demo dev test test-aws lint bench clean
+.PHONY: help demo dev test test-aws lint bench mutate clean
 
 help:
 	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
@@ -14,6 +14,7 @@ help:
 	@echo "make test   the whole test suite; make test-aws runs what needs the AWS emulator alone"
 	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter"
 	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
+	@echo "make mutate a sample of small faults in code and SQL; fails when the tests notice less than 90 %"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=…"; exit 1; }
@@ -32,6 +33,11 @@ help:
 .venv/.installed-bench: .venv/.installed
 	@echo "Installing the benchmark extras …"
 	@$(INSTALL) --editable '.[bench]'
+	@touch $@
+
+.venv/.installed-mutate: .venv/.installed-test
+	@echo "Installing the mutation tool …"
+	@$(INSTALL) --editable '.[mutation]'
 	@touch $@
 
 demo: .venv/.installed
@@ -63,6 +69,12 @@ lint: .venv/.installed-test
 
 bench: .venv/.installed-bench
 	$(BIN)/python -m pipeline_assets_tests.benchmarks
+
+# Other faults: MUTATE_ARGS="--seed 2 --sample 80", one module: MUTATE_ARGS="--only engine/delimited".
+mutate: .venv/.installed-mutate .venv-ministack
+	@$(BIN)/python -m pipeline_assets_tests.servers
+	$(BIN)/python -m pytest pipeline_assets_tests/mutation
+	$(BIN)/python -m pipeline_assets_tests.mutation $(MUTATE_ARGS)
 
 clean:
 	rm -rf .venv .venv-ministack .pytest_cache .hypothesis .ruff_cache .import_linter_cache
