@@ -16,8 +16,10 @@ from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch, tables_for
 from pipeline_assets.contracts import Contract
+from pipeline_assets.pipeline import Pipeline as Declared
+from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
-from pipeline_assets.settings import load_settings, prepare_home
+from pipeline_assets.settings import PROJECT_ROOT, load_settings, prepare_home
 
 
 @dataclass
@@ -96,6 +98,17 @@ class PipelineLake:
 def contract_of(pipeline: Pipeline, name: str) -> Contract:
     """A contract of a pipeline by its name."""
     return next(contract for contract in pipeline.contracts if contract.name == name)
+
+
+def changed_pipeline(value: Declared, folder: Path, contract: str, edit: Callable[[str], str]) -> Pipeline:
+    """A pipeline after somebody edited one of its contracts; a copy of its files is in `folder`."""
+    shutil.copytree(PROJECT_ROOT / "pipeline_assets" / value.name / "contracts", folder / "contracts")
+    shutil.copytree(PROJECT_ROOT / "sql" / value.name, folder / "sql")
+    path = folder / "contracts" / f"{contract}.yaml"
+    before = path.read_text(encoding="utf-8")
+    path.write_text(edit(before), encoding="utf-8")
+    assert path.read_text(encoding="utf-8") != before
+    return resolve(replace(value, folder=folder))
 
 
 @cache

@@ -62,10 +62,10 @@ def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
 
 def fill_ledger(inputs: Path, folder: Path) -> None:
     """An embedded warehouse that knows every object of the zone; `listing_server` says what they are like."""
-    from pipeline_assets.batch.run import tables_for
+    from pipeline_assets.warehouse.schema import OPS_TABLES
 
     warehouse = _platform(folder).warehouse
-    warehouse.prepare(tables_for([]))
+    warehouse.prepare(OPS_TABLES)
     with warehouse.connect() as connection:
         connection._duck_conn.execute(
             f"""INSERT INTO OPS.FILE_LEDGER
@@ -79,8 +79,9 @@ def fill_ledger(inputs: Path, folder: Path) -> None:
 @contextmanager
 def taken_zone(folder: Path) -> Iterator[tuple]:
     """A run of a pipeline over such a zone with ten objects more; its warehouse was open before."""
-    from pipeline_assets.batch.report import Dataset, Pipeline
     from pipeline_assets.lake import Zone
+    from pipeline_assets.pipeline import LandedFiles, Pipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
     from pipeline_assets_tests.warehouse.shop import SALES
 
     with zone(folder) as url:
@@ -88,17 +89,19 @@ def taken_zone(folder: Path) -> Iterator[tuple]:
         platform = replace(_platform(folder), lake=_lake(url))
         with platform.warehouse.look() as unit:
             unit.scalar("SELECT COUNT(*) FROM OPS.PIPELINES")
-        datasets = (Dataset(SALES, Zone(_BUCKET, PREFIX, "**/*.csv")),)
-        yield platform, Pipeline("zone", _BUCKET, datasets, (), transform=lambda work: None)
+        landed = LandedFiles("sales", f"{PREFIX}**/*.csv")
+        source = Source(landed, SALES, Zone(_BUCKET, PREFIX, "**/*.csv"), ())
+        yield platform, ResolvedPipeline(Pipeline("zone", _BUCKET, [landed]), (source,), (), (), (), (), {})
 
 
 def ours_run(inputs: Path, folder: Path, opened: tuple) -> int:
     """What a run does before it reads: the ledger, the listing, the difference."""
+    from pipeline_assets.batch.context import BatchContext
+    from pipeline_assets.batch.discover import discover
     from pipeline_assets.batch.report import Request as Asked
-    from pipeline_assets.batch.run import _discover
 
     platform, pipeline = opened
-    found = _discover(platform, pipeline, Asked())
+    found = discover(BatchContext(platform, pipeline, "0" * 12, "run", platform.clock(), Asked()))
     if found.known != OBJECTS:
         raise RuntimeError(f"{found.known} objects were known")
     return len(found.objects)
@@ -186,7 +189,7 @@ BENCHMARK = Benchmark(
             prepare=fill_ledger,
             opens=taken_zone,
             expected_rows=NEW,
-            imports=(*_OURS, "pipeline_assets.batch.run", "dagster_snowflake", "fakesnow"),
+            imports=(*_OURS, "pipeline_assets.batch.discover", "dagster_snowflake", "fakesnow"),
             bar=Bar("peak", 600),
             table=_RUN,
         ),

@@ -8,11 +8,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pipeline_assets import cli
+from pipeline_assets import cli, pipelines
+from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets.contracts import load_contract
+from pipeline_assets.pipeline import resolve
 from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,14 +256,13 @@ def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str,
 def test_a_malformed_contract_stops_before_anything_starts(
     lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline_assets_tests import bookings_lake as bookings
+    def broken(path: Path) -> object:
+        malformed = lake.home / path.name
+        malformed.write_text("apiVersion: v3.1.0\nschema: [\n")
+        return load_contract(malformed)
 
-    def broken(name: str) -> object:
-        path = lake.home / f"{name}.yaml"
-        path.write_text("apiVersion: v3.1.0\nschema: [\n")
-        return bookings.load_contract(path)
-
-    monkeypatch.setattr(bookings, "contract", broken)
+    monkeypatch.setattr(resolve, "load_contract", broken)
+    monkeypatch.setattr(pipelines, "pipelines", lambda: {"bookings": resolve.resolve(replace(BOOKINGS))})
     code, _, err = command("run", "bookings")
     assert code == 2
     assert "customers.yaml, line" in err

@@ -131,7 +131,7 @@ def test_a_deployed_account_leaves_a_run_nothing_to_create(account: TestAccount,
     before = len(account.statements())
 
     for pipeline in pipelines().values():
-        SnowflakeWarehouse(settings).prepare(tables_for(pipeline.targets))
+        SnowflakeWarehouse(settings).prepare(tables_for(pipeline))
 
     assert {sql.split()[0] for sql in account.statements()[before:]} == {"SELECT"}
 

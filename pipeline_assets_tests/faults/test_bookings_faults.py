@@ -13,16 +13,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from pipeline_assets.operations.work import Work
 
-from pipeline_assets.batch import run as landing
-from pipeline_assets.batch.report import BatchReport, Request
+from pipeline_assets.batch.outputs import Outputs
+from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, CUSTOMER_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
+from pipeline_assets_tests.pipeline_lake import changed_pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,17 +66,17 @@ def test_row_19_a_plan_made_stale_by_another_machine_publishes_nothing(
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     other = BookingsLake.at(lake.home)
-    settle = Work.settle
+    make = Outputs.make
     reports = []
 
-    def meanwhile(work: Work, dataset: str) -> None:
-        settle(work, dataset)
-        if dataset == "bookings" and not reports:
-            monkeypatch.setattr(Work, "settle", settle)
+    def meanwhile(outputs: Outputs) -> None:
+        make(outputs)
+        if not reports:
+            monkeypatch.setattr(Outputs, "make", make)
             elsewhere = other.with_platform(locks=lake.home / "locks-of-another-machine", scratch=lake.home / "other")
             reports.append(elsewhere.run())
 
-    monkeypatch.setattr(Work, "settle", meanwhile)
+    monkeypatch.setattr(Outputs, "make", meanwhile)
     with pytest.raises(WarehouseError, match="published first"):
         lake.run()
     assert reports[0].loaded == 2
@@ -176,24 +177,13 @@ def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_
 
 def _with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
     """The same home after somebody added a date format to the bookings contract."""
-    from dataclasses import replace
-
-    from pipeline_assets.contracts import model
-    from pipeline_assets_tests.bookings_lake import pipeline
-
     model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
-    before = pipeline()
-    customers, bookings = before.datasets
-    columns = tuple(
-        replace(column, input_formats=(*column.input_formats, form)) if column.logical_type == "date" else column
-        for column in bookings.contract.columns
+    mended = changed_pipeline(
+        BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("YYYY-MM-DD]", f"YYYY-MM-DD, {form}]")
     )
-    mended = replace(bookings, contract=replace(bookings.contract, columns=columns))
 
     class Mended(BookingsLake):
-        def run(self, run_id: str = "mended", **request: object) -> BatchReport:
-            changed = replace(before, datasets=(customers, mended))
-            return landing.run_batch(self.platform, changed, run_id, Request(**request))  # type: ignore[arg-type]
+        pipeline = staticmethod(lambda: mended)
 
     return Mended(lake.home, lake.platform)
 

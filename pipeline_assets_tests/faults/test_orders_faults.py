@@ -11,20 +11,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from pipeline_assets.operations.work import Work
 
+from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
+from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets_tests.faults.conftest import ROOT
-from pipeline_assets_tests.orders_lake import OrdersLake, order, pipeline, product
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.pipeline_lake import changed_pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -65,17 +66,17 @@ def test_row_19_a_plan_made_stale_by_another_machine_publishes_nothing(
     """Neither tables nor lake: the loser's files never leave its staging prefix."""
     orders_lake.orders("", order(1, product("P1")))
     other = OrdersLake.at(orders_lake.home)
-    settle = Work.settle
+    make = Outputs.make
     reports = []
 
-    def meanwhile(work: Work, dataset: str) -> None:
-        settle(work, dataset)
+    def meanwhile(outputs: Outputs) -> None:
+        make(outputs)
         if not reports:
-            monkeypatch.setattr(Work, "settle", settle)
+            monkeypatch.setattr(Outputs, "make", make)
             locks, scratch = orders_lake.home / "locks-of-another-machine", orders_lake.home / "other"
             reports.append(other.with_platform(locks=locks, scratch=scratch).run())
 
-    monkeypatch.setattr(Work, "settle", meanwhile)
+    monkeypatch.setattr(Outputs, "make", meanwhile)
     with pytest.raises(WarehouseError, match="published first"):
         orders_lake.run()
     assert reports[0].loaded == 1
@@ -167,24 +168,20 @@ def test_row_7_one_poison_order_in_a_million_waits_alone_and_replay_completes_th
     assert (int(line), code, raw) == (poisoned + 1, "not_a_date", lines[poisoned])
     assert "10.01.2024" in reason
 
-    mended = _with_date_format("DD.MM.YYYY", "^[0-9]{2}[.][0-9]{2}[.][0-9]{4}$")
+    mended = _with_date_format(orders_lake.home / "changed", "DD.MM.YYYY", "^[0-9]{2}[.][0-9]{2}[.][0-9]{4}$")
     monkeypatch.setattr(OrdersLake, "pipeline", staticmethod(mended))
     assert [orders_lake.run(replay=True).released for _ in range(2)] == [1, 0]
     assert orders_lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_HEADERS") == [(count, count)]
     assert orders_lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [(0,)]
 
 
-def _with_date_format(form: str, pattern: str) -> Callable:
+def _with_date_format(folder: Path, form: str, pattern: str) -> Callable:
     """The pipeline after somebody added a date format to the contract of orders."""
     model.DATE_PATTERNS.setdefault(form, pattern)
-    before = pipeline()
-    (dataset,) = before.datasets
-    columns = tuple(
-        replace(column, input_formats=(*column.input_formats, form)) if column.logical_type == "date" else column
-        for column in dataset.contract.columns
+    mended = changed_pipeline(
+        ORDERS, folder, "orders", lambda text: text.replace("value: [YYYY-MM-DD,", f"value: [YYYY-MM-DD, {form},")
     )
-    mended = replace(dataset, contract=replace(dataset.contract, columns=columns))
-    return lambda: replace(before, datasets=(mended,))
+    return lambda: mended
 
 
 def test_row_8_more_poison_than_the_threshold_rejects_the_object_and_loads_nothing_of_it(

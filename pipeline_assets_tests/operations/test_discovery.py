@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pipeline_assets.batch.run import STAGING
+from pipeline_assets.batch.context import STAGING
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
 
@@ -61,7 +61,7 @@ def test_a_file_beside_the_batches_in_staging_is_left_alone(
     lake: BookingsLake, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is no batch: nothing is to be finished or undone, and nobody warned at every run."""
-    staging = lake.home / "lake" / lake.pipeline().bucket / STAGING
+    staging = lake.home / "lake" / lake.pipeline().bucket / STAGING / lake.name
     staging.mkdir(parents=True)
     (staging / "README").write_text("for people")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from pipeline_assets.orders.checks import _totals
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
+from pipeline_assets.orchestration.checks import run_checks
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.orders_lake import OrdersLake
@@ -46,11 +46,10 @@ def test_the_tutorial_file_gives_twelve_headers_and_twenty_three_lines(
 
 def test_the_check_on_totals_warns_and_lists_the_eleven_orders_that_differ(landed: OrdersLake) -> None:
     landed.run()
-    with landed.platform.warehouse.look() as unit:
-        result = _totals(unit)
+    (result,) = [c for c in run_checks(landed.pipeline(), landed.platform) if c.check_name == "totals_match_lines"]
     assert not result.passed
     assert result.severity.value == "WARN"
-    listed = result.metadata["orders"].value
+    listed = result.metadata["rows"].value
     assert len(listed) == 11
     assert {"order_id": "1", "total_amount": "200.5000", "lines_total": "95.0000"} in listed
 

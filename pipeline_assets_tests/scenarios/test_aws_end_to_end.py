@@ -134,7 +134,7 @@ def test_a_pipeline_on_aws_comes_to_what_it_comes_to_locally(account: Account, p
     local = load_settings(profile="local", home=tmp_path / "local", snowflake_private_key=None)
     prepare_home(local)
     assert account.settings.profile == "aws"
-    bucket = pipelines()[pipeline].datasets[0].zone.bucket
+    bucket = pipelines()[pipeline].sources[0].zone.bucket
     cursor = tick(account, pipeline, None).cursor  # the first look lists
     for seed, engine in ((1, "glue"), (2, "auto")):
         root = tmp_path / str(seed)

@@ -56,7 +56,7 @@ def test_a_pipeline_on_spark_comes_to_what_it_comes_to_on_duckdb(
     samples = tmp_path / "samples"
     for engine in ("duckdb", "spark"):
         lake = kind.at(tmp_path / engine)
-        bucket = lake.home / "lake" / kind.pipeline().datasets[0].zone.bucket
+        bucket = lake.home / "lake" / kind.pipeline().sources[0].zone.bucket
         for seed in seeds:
             if not (samples / str(seed)).exists():
                 (samples / str(seed)).mkdir(parents=True)

@@ -11,16 +11,15 @@ from unittest import mock
 import boto3
 import pytest
 
-from pipeline_assets.batch.run import tables_for
 from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
+from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets_tests import bookings_lake as bookings
 from pipeline_assets_tests.moto_aws import moto_process
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, SALES, TOTALS
+from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, TABLES, Shop
 from pipeline_assets_tests.warehouse.snowflake_server import serving
 
 
@@ -39,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with every table, pipeline `shop` and a counter at 0, to copy from."""
     root = tmp_path_factory.mktemp("prepared")
     warehouse = open_warehouse(root, LocalLake(root))
-    warehouse.prepare([*tables_for([SALES, TOTALS]), COUNTER])
+    warehouse.prepare([*OPS_TABLES, *TABLES, COUNTER])
     with warehouse.unit() as unit:
         unit.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
         register_pipeline(unit, "shop")
@@ -50,11 +49,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def warehouse(tmp_path: Path, prepared: Path, shop_lake: LocalLake) -> EmbeddedWarehouse:
     shutil.copytree(prepared, tmp_path / "warehouse")
     return open_warehouse(tmp_path / "warehouse", shop_lake)
-
-
-def shop() -> Pipeline:
-    """The shop as a pipeline, as far as `deploy` needs one."""
-    return Pipeline("shop", BUCKET, (), (SALES, TOTALS), transform=lambda work: None)
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +63,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestAccount]:
     ):
         account = TestAccount(port, admin, loader, s3_url)
         settings = account.settings(tmp_path_factory.mktemp("deploys"), snowflake_load="snowpipe")
-        deploy(settings, [bookings.pipeline(), shop()], dry_run=False, say=lambda line: None)
+        deploy(settings, [bookings.pipeline(), Shop()], dry_run=False, say=lambda line: None)
         for bucket in (BUCKET, bookings.BUCKET):
             boto3.client("s3", endpoint_url=s3_url, region_name="us-east-1").create_bucket(Bucket=bucket)
         yield account

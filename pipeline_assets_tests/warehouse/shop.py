@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.arrow import arrow_schema
-from pipeline_assets.contracts.ddl import Table, stage_table
+from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.lake import Lake
 from pipeline_assets.warehouse.publication import Load, Mart, Publication, StagedFile
 from pipeline_assets.warehouse.schema import STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
@@ -44,14 +45,39 @@ TOTALS = Contract(
     "team",
     (Column("SHOP", "string", "VARCHAR(8)", key=True), Column("TOTAL", "number", "NUMBER(38,4)")),
 )
+_OUTDATED = (
+    "DELETE FROM SHOP.TOTALS WHERE SHOP IN (SELECT S.SHOP FROM OPS.STAGE_SHOP_SALES AS S UNION DISTINCT "
+    "SELECT P.SHOP FROM SHOP.SALES AS P INNER JOIN OPS.STAGE_SHOP_SALES AS S ON P.SALE_ID = S.SALE_ID)"
+)
 TOTALS_MART = Mart(
     TOTALS,
-    outdated="DELETE FROM SHOP.TOTALS WHERE SHOP IN (SELECT S.SHOP FROM OPS.STAGE_SHOP_SALES AS S UNION DISTINCT "
-    "SELECT P.SHOP FROM SHOP.SALES AS P INNER JOIN OPS.STAGE_SHOP_SALES AS S ON P.SALE_ID = S.SALE_ID)",
-    select="SELECT S.SHOP, SUM(S.AMOUNT) AS TOTAL FROM SHOP.SALES AS S "
+    before=(_OUTDATED,),
+    digest="1",
+    missing="SELECT S.SHOP, SUM(S.AMOUNT) AS TOTAL FROM SHOP.SALES AS S "
     "WHERE NOT EXISTS (SELECT 1 FROM SHOP.TOTALS AS T WHERE T.SHOP = S.SHOP) GROUP BY S.SHOP",
     source="SHOP.SALES",
 )
+
+TABLES = (target_table(SALES), stage_table(SALES), target_table(TOTALS))
+
+
+def load_of(file: StagedFile) -> Load:
+    """Sales by their key."""
+    return Load(SALES, file, replaced_by=stage_table(SALES).qualified, on=(("SALE_ID", "SALE_ID"),))
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The shop as a pipeline, as far as `deploy` needs one."""
+
+    name = "shop"
+    bucket = BUCKET
+    targets = (SALES, TOTALS)
+    tables = ()
+    lake_tables = ()
+    staging_tables = TABLES
+    load_stages = (stage_table(SALES),)
+
 
 Sale = tuple[str, str, str]
 
@@ -104,7 +130,7 @@ class Batch:
             run_id="run",
             bucket=BUCKET,
             planned_on=self.planned_on,
-            loads=[Load(SALES, self.stage(stage_table(SALES), rows, claimed=claimed))],
+            loads=[load_of(self.stage(stage_table(SALES), rows, claimed=claimed))],
             marts=[TOTALS_MART],
             ledger=self.stage(STAGE_FILE_LEDGER, [ledger]),
             quarantine=self.stage(STAGE_QUARANTINE, quarantine),

@@ -12,12 +12,12 @@ from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets_tests import bookings_lake as bookings
 from pipeline_assets_tests import orders_lake as orders
 from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.conftest import shop
+from pipeline_assets_tests.warehouse.shop import Shop
 
 
 def findings(account: TestAccount, home: Path, **changes: object) -> dict[str, Finding]:
     settings = account.settings(home, **changes)
-    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), shop()])
+    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), Shop()])
     return {finding.what: finding for finding in found}
 
 

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from pipeline_assets.batch.run import tables_for
 from pipeline_assets.contracts import Column
-from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.columns import Changes, changes, shown_kind
+from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets_tests.warehouse.shop import SALES
 
 
@@ -66,7 +66,8 @@ def test_types_are_read_as_snowflake_shows_them(shown: dict, kind: str) -> None:
 
 def altered(*columns: Column) -> list[Table]:
     kept = {column.name: column for column in SALES.columns} | {column.name: column for column in columns}
-    return tables_for([replace(SALES, columns=tuple(kept.values()))])
+    changed = replace(SALES, columns=tuple(kept.values()))
+    return [*OPS_TABLES, target_table(changed), stage_table(changed)]
 
 
 def types(warehouse: EmbeddedWarehouse) -> list[tuple]:

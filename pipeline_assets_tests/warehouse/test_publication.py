@@ -14,11 +14,11 @@ from pipeline_assets.contracts.ddl import stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
-from pipeline_assets.warehouse.publication import Load, Publication, publish
+from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
 from pipeline_assets_tests.warehouse.lost import LossyWarehouse
-from pipeline_assets_tests.warehouse.shop import BUCKET, NOON, SALES, Batch
+from pipeline_assets_tests.warehouse.shop import BUCKET, NOON, SALES, Batch, load_of
 
 STATE = {
     "SALES": "SELECT SALE_ID, SHOP, AMOUNT, _BATCH_ID FROM SHOP.SALES ORDER BY SALE_ID",
@@ -84,7 +84,7 @@ def test_what_came_as_json_and_is_none_is_published_as_text(
     rows = [{"SALE_ID": str(n), "SHOP": "north", "_RESCUED": text} for n, text in enumerate(given)]
     staging = batch("b1")
     publication = staging.publication()
-    load = Load(SALES, staging.stage(stage_table(SALES), rows))
+    load = load_of(staging.stage(stage_table(SALES), rows))
 
     published = publish(warehouse, replace(publication, loads=[load]), NOON)
 
