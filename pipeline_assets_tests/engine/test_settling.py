@@ -6,7 +6,7 @@ of them go through one session, so that Spark takes them in one batch as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,23 +28,18 @@ from pipeline_assets_tests.engine.landed import PEOPLE, START, VISITS, landed, o
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
-ENGINES = [
-    pytest.param(None, id="duckdb"),
-    pytest.param(SparkEngine(master="local[2]"), id="spark", marks=SLOW),
-    pytest.param(SparkEngine(master="local[2]", part_bytes=900), id="spark in parts", marks=SLOW),
-]
+EMBEDDED = pytest.param(None, id="duckdb")
+SPARK = pytest.param(SparkEngine(master="local[2]"), id="spark", marks=SLOW)
+SPARK_IN_PARTS = pytest.param(SparkEngine(master="local[2]", part_bytes=900), id="spark in parts", marks=SLOW)
 GOOD, ORPHAN, BAD = "good", "orphan", "bad"
 
 
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The engine that sessions are opened on; on Spark a few files make a task."""
+    """The engine that sessions are opened on; on Spark a task reads a few files."""
     monkeypatch.setattr(spark_reading, "_BUNDLE_FILES", 3)
     with on_engine(request.param) if request.param else nullcontext():
         yield
-
-
-on_every_engine: Callable = pytest.mark.parametrize("engine", ENGINES, indirect=True)
 
 
 # --- versions and references -----------------------------------------------------------------------------------
@@ -150,7 +145,7 @@ def published_in(folder: Path, versions: Sequence[Version]) -> Path:
     return folder / "published.parquet"
 
 
-@on_every_engine
+@pytest.mark.parametrize("engine", [EMBEDDED, SPARK_IN_PARTS], indirect=True)
 def test_the_newest_good_version_wins_and_what_is_bad_or_orphaned_neither_wins_nor_loses(
     engine: None, tmp_path: Path
 ) -> None:
@@ -207,7 +202,7 @@ def held(path: Path, content: str, records: int) -> SourceFile:
     return landed(path, content, waiting=[(f"{path.name}-{number}", 100 + number) for number in range(records)])
 
 
-@on_every_engine
+@pytest.mark.parametrize("engine", [EMBEDDED, SPARK], indirect=True)
 def test_what_waits_is_never_rejected_as_a_file(engine: None, tmp_path: Path) -> None:
     """By no share of bad rows, missing column or broken text: a fresh file of the same content is, beside each."""
     stricter = replace(
