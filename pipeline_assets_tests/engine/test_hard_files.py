@@ -110,7 +110,7 @@ def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path, si
     assert parted > 10
 
 
-CODES = (MALFORMED, "missing_key", "missing_value", "not_a_number", "not_a_date", "too_long", "wrong_type")
+CODES = (MALFORMED, "missing_key", "missing_value", "not_a_number", "not_a_date", "too_long")
 
 
 @pytest.mark.slow
