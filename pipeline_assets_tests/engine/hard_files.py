@@ -58,6 +58,10 @@ DELIMITED: dict[str, Case] = {
         ('a, "b",1', ("a", ' "b"', "1")), ('c, "d', MALFORMED), ('e,f",2', ("e", 'f"', "2")), GOOD,
     ],
     "quotes within a field": [('a,5" disk,1', ("a", '5" disk', "1")), ('b,"6"" disk",2', ("b", '6" disk', "2")), GOOD],
+    "a stray quote before records over lines": [
+        ('a,5" disk,1', ("a", '5" disk', "1")), ('b,"\nc,d,2\n",1', ("b", "\nc,d,2\n", "1")),
+        ('e,"\nf,g,2\n",1', ("e", "\nf,g,2\n", "1")), ('i,"\nj,k,2\n",x', "not_a_number"), GOOD,
+    ],
     "quoted line ends": [
         ('a,"b\nc",1', ("a", "b\nc", "1")), ('d,"\n\n",x', "not_a_number"), ('e,"f\n",2', ("e", "f\n", "2")),
         ('toolong,"x\ny",1', "too_long"), GOOD,
