@@ -115,6 +115,7 @@ class LakeFolder:
         """Lay a batch out; whatever a reader sees between two steps must be whole orders, each once."""
         before = self.seen()
         layout = self.plan(batch)
+        self.check_layout(layout)
         for step in self.steps(layout):
             now = self.seen()
             assert set(now) <= set(before) | set(batch), step
@@ -126,6 +127,21 @@ class LakeFolder:
         self.orders |= batch
         self.check()
         return layout
+
+    def check_layout(self, layout: LakeLayout) -> None:
+        """A file is named once in each list; what is let go of first is written after that, never removed before."""
+        existing = set(self.files())
+        removed, released = list(layout.removed), [file.key for file in layout.released]
+        written = [file.key for file in layout.written if file.key is not None]
+        for keys in (removed, released, written):
+            assert len(keys) == len(set(keys))
+            assert set(keys) <= existing
+        assert not set(removed) & set(released)
+        assert set(released) <= set(written)
+        for file in (*layout.released, *layout.written):
+            assert file.rows == pq.read_metadata(file.path).num_rows > 0
+            assert file.key is None or day_of(file.key) == file.partition
+            assert file.partition in layout.partitions
 
     def check(self) -> None:
         """The lake holds exactly the newest version of every order, each in one file."""

@@ -144,8 +144,35 @@ def test_an_attempt_that_died_is_taken_up_where_it_was(stage: Stage, tmp_path: P
     assert len(stage.server.runs) == 1
 
 
+def test_what_an_attempt_kept_is_read_again_when_some_of_it_is_gone(stage: Stage, tmp_path: Path) -> None:
+    """The note that lists the files is left, and so the next attempt must look whether they are: see the lifecycle."""
+    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n{'2' * 9},too long,\n3,Cy,\n"))
+
+    def attempt(name: str) -> tuple:
+        with stage.engine.session(tmp_path / name, USUAL) as session:
+            session.read("people", PEOPLE, [people])
+            session.settle("people")
+            found = [(outcome.read, outcome.loaded) for outcome in session.outcomes("people")]
+            told = [(bad.line, bad.raw, bad.code) for bad in session.bad_records("people")]
+            if name == "first":
+                raise ConnectionAbortedError  # before anything is cleared
+            return found, told
+
+    with pytest.raises(ConnectionAbortedError):
+        attempt("first")
+    kept = [key for key in stage.left() if "/people/first/" in key]
+    notes = [key for key in kept if not key.endswith(".parquet")]
+    assert (len(notes), len(kept)) == (1, 2)
+    for key in stage.left():
+        if "/answer-" in key or (key in kept and key not in notes):
+            stage.client.delete_object(Bucket=ARTIFACTS, Key=key)
+
+    assert attempt("second") == ([(3, 2)], [(3, f"{'2' * 9},too long,", "too_long")])
+    assert len(stage.server.runs) == 2
+
+
 class Answers:
-    """A job that leaves one result, as often as it is run."""
+    """A job that leaves one result and the bad records of one input, as often as it is run."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -153,27 +180,28 @@ class Answers:
 
     def run(self, plan: str, answer: str) -> str:
         self.plans.append(plan)
-        result = f"{plan}-result.parquet"
-        told = {"inputs": {}, "writes": {"result-1": {"files": [result]}}}
-        for where, body in ((result, b"PAR1"), (answer, json.dumps(told).encode())):
+        left = {kind: f"{plan}-{kind}.parquet" for kind in ("result", "bad")}
+        told = {"inputs": {"x": {"bad": [left["bad"]]}}, "writes": {"result-1": {"files": [left["result"]]}}}
+        for where, body in (*((place, b"PAR1") for place in left.values()), (answer, json.dumps(told).encode())):
             self.client.put_object(Bucket=ARTIFACTS, Key=where.split("/", 3)[3], Body=body)
         return f"jr_{len(self.plans)}"
 
 
-def test_an_answer_whose_results_are_gone_is_not_taken(moto_url: str, aws_keys: None) -> None:
+@pytest.mark.parametrize("gone", ["result", "bad"])
+def test_an_answer_whose_files_are_gone_is_not_taken(moto_url: str, aws_keys: None, gone: str) -> None:
     """The bucket's lifecycle takes objects by their age, one at a time."""
     with buckets_in(moto_url, ARTIFACTS) as client:
         job, lake = Answers(client), S3Lake(region=REGION, endpoint_url=moto_url)
 
-        def attempt() -> str:
+        def attempt() -> dict[str, str]:
             runner = _OnGlue(job, lake, lambda: client, ARTIFACTS, USUAL, 1 << 20)
             answer = runner.run([{"do": "write", "name": "result-1", "select": "SELECT 1", "where": f"{PLACE}/x"}])
-            return answer["writes"]["result-1"]["files"][0]
+            return {"result": answer["writes"]["result-1"]["files"][0], "bad": answer["inputs"]["x"]["bad"][0]}
 
-        result = attempt()
-        assert (attempt(), len(job.plans)) == (result, 1)
-        client.delete_object(Bucket=ARTIFACTS, Key=result.split("/", 3)[3])
-        assert (attempt(), job.plans) == (result, [job.plans[0]] * 2)
+        left = attempt()
+        assert (attempt(), len(job.plans)) == (left, 1)
+        client.delete_object(Bucket=ARTIFACTS, Key=left[gone].split("/", 3)[3])
+        assert (attempt(), job.plans) == (left, [job.plans[0]] * 2)
 
 
 def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run(stage: Stage, tmp_path: Path) -> None:

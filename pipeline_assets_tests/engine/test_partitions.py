@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -232,6 +232,42 @@ def test_an_order_that_lies_twice_by_damage_is_healed(lake: LakeFolder, day: str
         assert {"3"} <= set(lake.seen())
     lake.orders |= plan
     lake.check()
+
+
+FATES = ("stays", "changed", "moved", "moved elsewhere", "without products")
+COMPANY = ("nobody else", "a new order of the day", "an order of another day")
+
+
+def test_whatever_becomes_of_the_two_orders_of_a_file(lake: LakeFolder) -> None:
+    """A file that loses all its rows is removed and not written again, in whichever ways it loses them.
+
+    Every pair of fates, with and without an order that comes to the file's day, has three days of its own.
+    """
+    batch: dict[str, Placed] = {}
+    emptied, kept = [], []
+    for number, (pair, company) in enumerate(product(combinations_with_replacement(FATES, 2), COMPANY)):
+        before, day, after = (f"{2001 + number}-01-0{n}" for n in (1, 2, 3))
+        key = f"dt={day}/a.parquet"
+        lake.put(key, {f"{number}-1": ("a",), f"{number}-2": ("b", "b2")})
+        lake.put(f"dt={before}/b.parquet", {f"{number}-x": ("x",), f"{number}-y": ("y",)})
+        there = {"changed": placed(day, "c"), "moved": placed(before, "m"), "moved elsewhere": placed(after, "m", "n")}
+        there["without products"] = placed(day)
+        batch |= {f"{number}-{n}": there[fate] for n, fate in enumerate(pair, 1) if fate != "stays"}
+        if company != "nobody else":
+            batch[f"{number}-new" if "new" in company else f"{number}-x"] = placed(day, "n")
+        stay = company != "nobody else" or {"stays", "changed"} & set(pair)
+        (kept if stay else emptied).append(key)
+    layout = lake.plan(batch)
+    lake.check_layout(layout)
+    list(lake.steps(layout))
+    lake.orders |= batch
+    lake.check()
+
+    assert len(emptied) == 6
+    assert set(emptied) <= set(layout.removed)
+    assert not set(emptied) & {file.key for file in (*layout.released, *layout.written)}
+    assert not set(emptied) & set(lake.files())
+    assert set(kept) <= set(lake.files())
 
 
 # --- any batches ---------------------------------------------------------------------------------------------

@@ -42,6 +42,22 @@ def known(folder: Path, *people: tuple[str, str, str, int]) -> Path:
     return folder / "known.parquet"
 
 
+def known_visits(folder: Path, *visits: tuple[str, str, int, int]) -> Path:
+    """Published visits: id, person, amount and the day of the object that they came in, whose name is `p0`."""
+    when = START.replace(tzinfo=None)
+    columns = {
+        "ID": pa.array([visit[0] for visit in visits], pa.string()),
+        "PERSON_ID": pa.array([visit[1] for visit in visits], pa.string()),
+        "DAY": pa.nulls(len(visits), pa.date32()),
+        "AMOUNT": pa.array([Decimal(visit[2]) for visit in visits], pa.decimal128(18, 4)),
+        "_SOURCE_URI": pa.array(["lake://bucket/raw/p0" for _ in visits]),
+        "_SOURCE_MODIFIED_AT": pa.array([when + timedelta(days=visit[3]) for visit in visits], pa.timestamp("us")),
+        "_RESCUED": pa.nulls(len(visits), pa.string()),
+    }
+    pq.write_table(pa.table(columns), folder / "known-visits.parquet")
+    return folder / "known-visits.parquet"
+
+
 # --- versions ------------------------------------------------------------------------------------------------
 
 
@@ -321,8 +337,12 @@ def test_every_record_is_loaded_superseded_or_quarantined(batch: list, policy: R
             # The second header asks for the fields the other way round, and one more.
             turned = [line if header == VISIT_HEADER else ",".join([*line.split(",")[::-1], "x"]) for line in lines]
             files.append(landed(Path(folder) / f"f{number}", "\n".join([header, *turned]), days=days))
+        # One that any new row replaces, one that none does, and one of a person who is gone.
+        published = [("v1", "1", 70, -1), ("v2", "2", 80, 9), ("v5", "gone", 90, 0)] if before else []
         session.read("people", PEOPLE, [landed(Path(folder) / "p", f"{HEADER}\n1,Ada,\n2,Grace,\n")])
         session.read("visits", VISITS, files)
+        session.table("PUBLISHED", known_visits(Path(folder), *published))
+        session.known("visits", "SELECT * FROM PUBLISHED")
         session.settle("people")
         session.settle("visits")
 
@@ -337,9 +357,9 @@ def test_every_record_is_loaded_superseded_or_quarantined(batch: list, policy: R
         assert read_ == {f"f{number}": len(lines) for number, (lines, _, _) in enumerate(batch)}
         found = rows(session, "SELECT ID, PERSON_ID, AMOUNT, _SOURCE_URI, _IS_NEW FROM visits")
         assert max(Counter(row[0] for row in found).values(), default=0) <= 1
-        assert sum(outcome.loaded for outcome in outcomes) == len(found)
-        assert {row[1] for row in found} <= {"1", "2"}
-        assert all(row[4] for row in found)
+        assert sum(outcome.loaded for outcome in outcomes) == sum(row[4] for row in found)
+        assert {row[1] for row in found if row[4]} <= {"1", "2"}
+        assert {row[0] for row in found} >= {visit[0] for visit in published}
 
         refused = {outcome.landed.uri[-2:] for outcome in outcomes if outcome.rejection}
         set_aside = {(record.landed.uri[-2:], record.line) for record in bad}
@@ -348,7 +368,12 @@ def test_every_record_is_loaded_superseded_or_quarantined(batch: list, policy: R
                 if f"f{number}" not in refused and (f"f{number}", line) not in set_aside:
                     fields = text.replace('"', "").split(",")
                     versions.append((fields[0], days, number, line, fields[1], Decimal(fields[3])))
+        versions += [(key, days, -1, 0, person, Decimal(amount)) for key, person, amount, days in published]
         newest = {version[0]: version for version in sorted(versions)}
-        assert [(row[0], row[1], row[2], row[3][-2:]) for row in found] == sorted(
-            [(key, person, amount, f"f{number}") for key, _, number, _, person, amount in newest.values()], key=repr
+        assert [(row[0], row[1], row[2], row[3][-2:], row[4]) for row in found] == sorted(
+            [
+                (key, person, amount, f"f{number}" if number >= 0 else "p0", number >= 0)
+                for key, _, number, _, person, amount in newest.values()
+            ],
+            key=repr,
         )

@@ -109,6 +109,34 @@ def test_an_order_that_changes_its_day_leaves_no_trace_under_the_old_one(orders_
     assert len(orders_lake.lake_files()) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("moved", "moved"), ("moved", "moved elsewhere"), ("moved", "without products"), ("without products",) * 2],
+)
+def test_a_file_of_the_lake_that_loses_all_its_orders_is_gone(orders_lake: OrdersLake, one: str, other: str) -> None:
+    """In whichever ways it loses them; what took its orders, and nothing else, is in the lake and in the catalog."""
+    days = {"moved": "2024-01-11", "moved elsewhere": "2024-01-12", "without products": "2024-01-10"}
+    orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), product("P2")), modified=START)
+    orders_lake.run()
+    (emptied,) = orders_lake.lake_files()
+    changed = [
+        order(number, *[product("P3")] * (fate != "without products"), date=days[fate])
+        for number, fate in enumerate((one, other), 1)
+    ]
+    orders_lake.orders("_changed", *changed, modified=START + timedelta(hours=1))
+    orders_lake.run()
+
+    shown = {str(n): days[fate] for n, fate in enumerate((one, other), 1) if fate != "without products"}
+    assert not emptied.exists()
+    assert {key: [row[0] for row in rows] for key, rows in orders_lake.lake_orders().items()} == {
+        key: [f"dt={day}"] for key, day in shown.items()
+    }
+    assert [(row[0], row[7]) for row in orders_lake.tables()["ORDER_LINES"]] == [(key, "P3") for key in shown]
+    assert orders_lake.rows("SELECT PARTITION_VALUE FROM OPS.LAKE_PARTITIONS ORDER BY 1") == [
+        (day,) for day in sorted(set(shown.values()))
+    ]
+
+
 def test_an_older_version_that_arrives_late_changes_nothing(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", order(1, product("NEW")), modified=START + timedelta(hours=1))
     orders_lake.run()

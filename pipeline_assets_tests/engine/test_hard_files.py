@@ -1,0 +1,118 @@
+"""Files that readers get wrong come to the records that a person finds in them: read whole, in parts, and on Spark.
+
+What is expected is written down record by record in `hard_files`, so that no reader of ours is held against itself.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.engine import spark_reading
+from pipeline_assets.engine.parts import can_be_parted, cut
+from pipeline_assets.engine.pieces import Piece, find, read
+from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets_tests.engine.delivered import ORDERS
+from pipeline_assets_tests.engine.hard_files import LINES, MALFORMED, HardFile, delimited, documents
+from pipeline_assets_tests.engine.landed import NEVER, landed, on_engine, opened, rows
+from pipeline_assets_tests.engine.test_parts import parts_of
+
+NAMED: dict[str, tuple[Contract, str]] = {
+    "csv": (LINES, "SELECT ID, TEXT, AMOUNT, _SOURCE_URI FROM lines"),
+    "json": (
+        replace(ORDERS, columns=tuple(replace(c, key=False) for c in ORDERS.columns)),
+        "SELECT ORDER_ID, _SOURCE_URI FROM ORDERS",
+    ),
+}
+
+
+def read_alike(folder: Path, files: Sequence[HardFile]) -> None:
+    """Read files in one session; each must come to its records, good and bad."""
+    with opened(NEVER) as session:
+        for kind, (contract, _) in NAMED.items():
+            mine = [file for file in files if file.name.startswith(kind)]
+            session.read(contract.name, contract, [landed(folder / file.name, file.content) for file in mine])
+            session.settle(contract.name)
+        for kind, (contract, select) in NAMED.items():
+            found: dict[str, list[tuple]] = {}
+            for *row, uri in rows(session, select):
+                found.setdefault(uri.rpartition("/")[2], []).append(tuple(row))
+            bad: dict[str, list[tuple]] = {}
+            for record in session.bad_records(contract.name):
+                bad.setdefault(record.landed.uri.rpartition("/")[2], []).append((record.line, record.raw, record.code))
+            for file in files:
+                if file.name.startswith(kind):
+                    assert bad.get(file.name, []) == file.bad, file.name
+                    assert sorted(found.get(file.name, []), key=repr) == file.good, file.name
+            for outcome in session.outcomes(contract.name):
+                assert outcome.read == outcome.loaded + outcome.quarantined
+                assert outcome.rejection is None
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_hard_files_come_to_their_records(tmp_path: Path, compressed: bool) -> None:
+    files = [*delimited(not compressed), *documents(not compressed)]
+    if compressed:
+        files = [replace(file, content=gzip.compress(file.content)) for file in files]
+    read_alike(tmp_path, files)
+
+
+Record = tuple[int, str, bool, str | None]  # line, text, whether it is malformed, first column
+
+
+def read_in(contract: Contract, piece: Piece, path: Path, scratch: Path) -> list[Record] | None:
+    """The records of a piece as a task finds them, or None when it is a part that is not regular."""
+    local = scratch / f"part.{contract.form}" if piece.is_part else path
+    shift = cut(piece, contract.form, local) if piece.is_part else 0
+    *rows, fact = (row for batch in read(contract, piece, local, scratch) for row in batch.to_pylist())
+    if json.loads(fact["_FACT"]).get("irregular"):
+        return None
+    records = {row["_RECORD"]: (row["_MALFORMED"], row["C0"]) for row in rows}
+    wanted = [{"record": number, "rule": 0, "position": None} for number in sorted(records)]
+    told = find(contract, piece, local, scratch, wanted, shift) if wanted else ()
+    return [(bad.line, bad.raw, *records[bad.record]) for bad in told]
+
+
+def read_in_parts(contract: Contract, path: Path, size: int, scratch: Path) -> tuple[int, list[Record]]:
+    """How many parts a file was read in, and its records; whole when a part is not regular, as a Spark job does it."""
+    whole = Piece(0, str(path), size=path.stat().st_size)
+    found: list[Record] = []
+    pieces = parts_of(path, contract.form, size) if can_be_parted(contract.form, whole, scratch) else [whole]
+    for piece in pieces:
+        records = read_in(contract, piece, path, scratch)
+        if records is None:
+            return 1, read_in(contract, replace(whole, tolerant=True), path, scratch) or []
+        found += records
+    return len(pieces), found
+
+
+def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path) -> None:
+    """As tasks of a Spark job read them, without Spark: every record with its line and text, wherever a cut falls."""
+    parted = 0
+    for number, file in enumerate([*delimited(every=False), *documents(every=False)]):
+        contract, _ = NAMED[file.name.partition(" ")[0]]
+        path = tmp_path / str(number)
+        path.write_bytes(file.content)
+        size = (13, 22, 40)[number % 3] * (1 if contract is LINES else 8)
+        parts, found = read_in_parts(contract, path, size, tmp_path)
+        parted += parts > 1
+        assert [record[:3] for record in found] == [
+            (line, raw, outcome == MALFORMED) for line, raw, outcome in file.records
+        ], file.name
+        for (*_, key), (_, _, outcome) in zip(found, file.records, strict=True):
+            assert isinstance(outcome, str) or key == outcome[0], file.name
+    assert parted > 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_hard_files_in_parts_come_to_their_records_on_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spark_reading, "_BUNDLE_FILES", 3)
+    with on_engine(SparkEngine(master="local[2]", part_bytes=24)):
+        read_alike(tmp_path, [*delimited(every=False), *documents(every=False)])
