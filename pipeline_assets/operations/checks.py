@@ -15,7 +15,10 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.operations.pipeline import Pipeline
 from pipeline_assets.operations.platform import Platform
+from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.warehouse import Unit
+
+EXAMPLES = 5  # groups that a failed reconciliation shows
 
 
 def check_specs(pipeline: Pipeline) -> list[dg.AssetCheckSpec]:
@@ -60,6 +63,24 @@ def run_checks(pipeline: Pipeline, platform: Platform) -> Iterator[dg.AssetCheck
         yield _row_accounting(unit, pipeline.name, main)
         yield _quarantine(unit, pipeline.name, main, platform.policy.share)
         yield _rejected(unit, pipeline.name, main)
+
+
+def reconciliation(unit: Unit, asset: Sequence[str], name: str, statement: str) -> dg.AssetCheckResult:
+    """Of a mart with the table that it sums up: `statement` is a file in sql/ that lists the groups that differ.
+
+    Grand totals would not do: a row under a wrong date leaves them as they are.
+    """
+    sql = load_sql(statement).text
+    differing = int(unit.scalar(f"SELECT COUNT(*) FROM ({sql})"))
+    names, rows = unit.described(f"{sql}\nLIMIT {EXAMPLES}") if differing else ([], [])
+    examples = [{n: None if v is None else str(v) for n, v in zip(names, row, strict=True)} for row in rows]
+    return dg.AssetCheckResult(
+        asset_key=list(asset),
+        check_name=name,
+        passed=differing == 0,
+        description=f"{differing} groups differ." if differing else None,
+        metadata={"groups_that_differ": differing, "examples": dg.MetadataValue.json(examples)},
+    )
 
 
 def _unique_key(unit: Unit, pipeline: Pipeline, contract: Contract) -> dg.AssetCheckResult:
