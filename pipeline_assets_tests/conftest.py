@@ -78,9 +78,22 @@ def shared_data() -> Path:
     return SHARED
 
 
+def _settings_in_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIPELINE_", "DAGSTER_HOME"))}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """A developer's environment must not reach a test, nor a fixture of a module, which is made before its tests'."""
+    for name in _settings_in_environment():
+        del os.environ[name]
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's environment must not reach a test."""
-    for name in list(os.environ):
-        if name.startswith(("PIPELINE_", "DAGSTER_HOME")):
-            monkeypatch.delenv(name)
+def _no_settings_left_behind() -> Iterator[None]:
+    """What a run sets (DAGSTER_HOME) must not reach the next test: it would pass or fail by their order."""
+    before = _settings_in_environment()
+    yield
+    for name in _settings_in_environment().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)

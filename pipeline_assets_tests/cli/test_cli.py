@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -34,8 +35,10 @@ def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
+    chatter = logging.getLogger("snowflake")
+    level = chatter.level
     yield call
-    os.environ.pop("DAGSTER_HOME", None)
+    chatter.setLevel(level)
 
 
 @pytest.fixture
