@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
 from pipeline_assets_tests.moto_aws import KEYS, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
+
+# A fifth of a second for each example, Hypothesis' own limit, fails tests on a machine that is busy with others.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")

@@ -395,3 +395,14 @@ def test_few_waiting_records_are_a_warning_and_many_an_error(home: Home) -> None
         home.damage(waiting("bookings").replace("'q1'", f"'q{number}'"))
         severities.append(home.checks()["customers.quarantine"].severity.value)
     assert severities == ["WARN", "WARN", "WARN", "ERROR"]
+
+
+@pytest.mark.parametrize("home", ["orders"], indirect=True)
+def test_the_warning_on_totals_lists_the_orders_that_differ(home: Home) -> None:
+    home.damage("UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 200.5 WHERE ORDER_ID IN ('1', '2')")
+    check = home.checks()["order_headers.totals_match_lines"]
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert check.metadata["orders"].value == [
+        {"order_id": "1", "total_amount": "200.5000", "lines_total": "10.0000"},
+        {"order_id": "2", "total_amount": "200.5000", "lines_total": "5.0000"},
+    ]
