@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.arrow import arrow_schema
+from pipeline_assets.contracts.arrow import arrow_schema, lake_schema
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import TIMED_DATE
 from pipeline_assets.contracts.validation import cleaned, rules, text_column, typed
@@ -336,3 +336,18 @@ def test_no_broken_row_escapes_the_cheaper_test(column: Column, texts: list[str]
         )
         CONNECTION.execute("CREATE OR REPLACE TEMP TABLE RAW AS SELECT UNNEST(?::VARCHAR[]) AS C0", [texts])
         assert CONNECTION.execute(transpile(sql, "duckdb")).fetchone() == (0,), rule
+
+
+def test_files_of_a_lake_table_have_lower_case_names_exact_types_and_no_partition() -> None:
+    kinds = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
+    columns = [Column(logical.upper(), logical, physical) for logical, physical in kinds.items()]
+
+    schema = lake_schema(contract_of(*columns, Column("DT", "date", "DATE", partition=True)))
+
+    assert {field.name: str(field.type) for field in schema} == {
+        "string": "string",
+        "number": "double",
+        "integer": "int64",
+        "date": "date32[day]",
+        "boolean": "bool",
+    }
