@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
 from pipeline_assets_tests.moto_aws import KEYS, forget_everything, moto_server
 from pipeline_assets_tests.orders_lake import OrdersLake
+
+# A fifth of a second for each example, Hypothesis' own limit, fails tests on a machine that is busy with others.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")
@@ -85,9 +90,22 @@ def shared_data() -> Path:
     return SHARED
 
 
+def _settings_in_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(("PIPELINE_", "DAGSTER_HOME"))}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_from_outside() -> None:
+    """A developer's environment must not reach a test, nor a fixture of a module, which is made before its tests'."""
+    for name in _settings_in_environment():
+        del os.environ[name]
+
+
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's environment must not reach a test."""
-    for name in list(os.environ):
-        if name.startswith(("PIPELINE_", "DAGSTER_HOME")):
-            monkeypatch.delenv(name)
+def _no_settings_left_behind() -> Iterator[None]:
+    """What a run sets (DAGSTER_HOME) must not reach the next test: it would pass or fail by their order."""
+    before = _settings_in_environment()
+    yield
+    for name in _settings_in_environment().keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)

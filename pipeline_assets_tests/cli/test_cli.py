@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets import cli, pipelines
-from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets_tests.bookings_lake import BOOKINGS
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import resolve
 from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
@@ -38,8 +39,10 @@ def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
+    chatter = logging.getLogger("snowflake")
+    level = chatter.level
     yield call
-    os.environ.pop("DAGSTER_HOME", None)
+    chatter.setLevel(level)
 
 
 @pytest.fixture

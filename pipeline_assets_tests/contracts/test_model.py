@@ -106,6 +106,38 @@ def test_a_width_in_the_type_is_checked_without_saying_it_twice(tmp_path: Path) 
     assert load_contract(write(tmp_path)).column("SALE_ID").max_length == 8
 
 
+def test_a_narrower_length_than_the_type_holds(tmp_path: Path) -> None:
+    path = write(tmp_path, lambda d: properties(d)[0].update(logicalTypeOptions={"maxLength": 6}))
+
+    assert load_contract(path).column("SALE_ID").max_length == 6
+
+
+def test_accepted_values_blanks_and_classification_arrive(tmp_path: Path) -> None:
+    said = {
+        "quality": [{"metric": "invalidValues", "arguments": {"validValues": ["north", 7]}}],
+        "customProperties": [{"property": "blanks", "value": "keep"}],
+        "classification": "personal",
+    }
+    contract = load_contract(write(tmp_path, lambda d: properties(d)[3].update(said)))
+
+    told, silent = contract.column("SHOP_ID"), contract.column("SALE_ID")
+    assert (told.accepted, told.keep_blanks, told.personal) == (("north", "7"), True, True)
+    assert (silent.accepted, silent.keep_blanks, silent.personal) == ((), False, False)
+
+
+@pytest.mark.parametrize("value", ["trim", "", False])
+def test_blanks_are_kept_only_where_the_contract_says_keep(tmp_path: Path, value: object) -> None:
+    said = {"customProperties": [{"property": "blanks", "value": value}]}
+
+    assert not load_contract(write(tmp_path, lambda d: properties(d)[0].update(said))).column("SALE_ID").keep_blanks
+
+
+def test_a_date_without_formats_is_iso(tmp_path: Path) -> None:
+    path = write(tmp_path, lambda d: properties(d)[2].pop("customProperties"))
+
+    assert load_contract(path).column("SOLD_ON").input_formats == ("YYYY-MM-DD",)
+
+
 MALFORMED: dict[str, tuple[Callable[[dict], None], str]] = {
     "another version of the standard": (lambda d: d.update(apiVersion="v2.2.0"), "apiVersion"),
     "two datasets": (lambda d: d["schema"].append(copy.deepcopy(d["schema"][0])), "2 datasets"),

@@ -17,8 +17,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.arrow import arrow_schema
+from pipeline_assets.contracts.arrow import arrow_schema, lake_schema
 from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.model import TIMED_DATE
 from pipeline_assets.contracts.validation import cleaned, rules, text_column, typed
 from pipeline_assets.sqlfiles import transpile
 
@@ -264,3 +265,89 @@ def test_every_type_of_a_contract_has_an_arrow_type_that_keeps_it() -> None:
         "bool",
         "string",
     ]
+
+
+# --- dates with a time of day ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "time", ["00:00", "23:59", "23:59:59", "23:59:60", "10:00:00.1234567", "10:00:00,5", "10:00Z", "10:00z"]
+)
+@pytest.mark.parametrize("between", ["T", " "])
+def test_the_day_of_a_moment_is_the_one_that_its_own_clock_showed(time: str, between: str) -> None:
+    column = Column("DAY", "date", "DATE", input_formats=(TIMED_DATE,))
+    offsets = ["", "+14:00", "-11:00", "+0530", "-03"] if not time.upper().endswith("Z") else [""]
+
+    texts = [f"2024-02-29{between}{time}{offset}" for offset in offsets]
+
+    assert judge(column, texts) == [(date(2024, 2, 29), None)] * len(texts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-02-29",
+        "2024-02-29T24:00:00",
+        "2024-02-29T25:00",
+        "2024-02-29T10:60",
+        "2024-02-29T10:00:61",
+        "2024-02-29T1:00",
+        "2024-02-29T10",
+        "2024-02-29T10:00:00.",
+        "2024-02-29T10:00+1",
+        "2024-02-29T10:00 UTC",
+        "2024-02-29t10:00",
+        "2023-02-29T10:00",
+        "0000-01-01T10:00",
+        "24-02-29T10:00",
+        "2024-02-29T10:00\n",
+        "on 2024-02-29T10:00",
+    ],
+)
+def test_a_moment_that_no_clock_shows_is_set_aside(text: str) -> None:
+    column = Column("DAY", "date", "DATE", input_formats=(TIMED_DATE,))
+
+    assert judge(column, [text]) == [(None, "not_a_date")]
+
+
+# --- suspects ----------------------------------------------------------------------------------------------
+
+TYPED = (
+    Column("C", "string", "VARCHAR(3)", max_length=3, required=True),
+    Column("C", "string", "VARCHAR", accepted=("a", "it's")),
+    Column("C", "number", "NUMBER(5,2)", required=True, key=True),
+    Column("C", "date", "DATE", input_formats=("DD-MM-YYYY", TIMED_DATE)),
+    Column("C", "timestamp", "TIMESTAMP_NTZ(3)"),
+    Column("C", "boolean", "BOOLEAN"),
+)
+
+
+@pytest.mark.parametrize("column", TYPED, ids=lambda column: column.physical_type)
+@settings(max_examples=20, deadline=None)
+@given(texts=st.lists(st.one_of(numberish, dateish, st.text("aä🦆 ", max_size=5)).filter(lambda t: "\0" not in t)))
+@example(texts=["abcd", "äöüß", "🦆🦆🦆🦆", "", "123456", "1.234", "32-01-2024", "2024-01-01T24:00", "x"])
+def test_no_broken_row_escapes_the_cheaper_test(column: Column, texts: list[str]) -> None:
+    """Engines try `broken` on those rows alone that are `suspect`."""
+    for rule in rules(contract_of(column)):
+        sql = (
+            f"SELECT COUNT(*) FROM (SELECT *, {typed(column)} AS C FROM (SELECT {cleaned(column, 'RAW.C0')} AS "
+            f"{text_column('C')} FROM RAW) AS CLEANED) AS TYPED "
+            f"WHERE ({rule.broken}) AND NOT COALESCE({rule.suspect}, FALSE)"
+        )
+        CONNECTION.execute("CREATE OR REPLACE TEMP TABLE RAW AS SELECT UNNEST(?::VARCHAR[]) AS C0", [texts])
+        assert CONNECTION.execute(transpile(sql, "duckdb")).fetchone() == (0,), rule
+
+
+def test_files_of_a_lake_table_have_lower_case_names_exact_types_and_no_partition() -> None:
+    kinds = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
+    columns = [Column(logical.upper(), logical, physical) for logical, physical in kinds.items()]
+
+    schema = lake_schema(contract_of(*columns, Column("DT", "date", "DATE", partition=True)))
+
+    assert {field.name: str(field.type) for field in schema} == {
+        "string": "string",
+        "number": "double",
+        "integer": "int64",
+        "date": "date32[day]",
+        "boolean": "bool",
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -150,3 +151,26 @@ def test_what_cannot_be_a_region_or_begin_a_bucket_name_is_refused_before_aws_is
     monkeypatch.setenv(f"PIPELINE_{name}", value)
     with pytest.raises(ConfigurationError, match=f"PIPELINE_{name}: String should match"):
         load_settings()
+
+
+class TestEnvironment:
+    """Runs set DAGSTER_HOME, also for the processes that they start."""
+
+    def test_a_run_sets_a_variable(self) -> None:
+        os.environ["DAGSTER_HOME"] = "/nowhere"
+        os.environ["PIPELINE_DATABASE"] = "ELSEWHERE"
+        assert load_settings().database == "ELSEWHERE"
+
+
+@pytest.fixture(scope="class")
+def found() -> Settings:
+    """Made before the fixtures of any test."""
+    assert "DAGSTER_HOME" not in os.environ
+    return load_settings()
+
+
+class TestEnvironmentAfterwards:
+    """The suite passes in any order of its files."""
+
+    def test_what_one_test_leaves_in_the_environment_reaches_no_fixture_of_another(self, found: Settings) -> None:
+        assert found.database == "ANALYTICS"

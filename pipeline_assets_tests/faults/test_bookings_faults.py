@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.batch.outputs import Outputs
-from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets_tests.bookings_lake import BOOKINGS
 from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError

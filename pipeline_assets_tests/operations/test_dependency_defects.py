@@ -199,10 +199,17 @@ def test_eager_joined_with_the_checks_waits_for_them() -> None:
     assert not requested_after_a_failed_blocking_check(joined)
 
 
+def automated_without_the_checks(definitions: dg.Definitions) -> list[dg.AssetKey]:
+    """Assets that are made anew though a blocking check of what they are made from has failed."""
+    graph = definitions.resolve_asset_graph()
+    conditions = {key: graph.get(key).automation_condition for key in graph.get_all_asset_keys()}
+    return [key for key, condition in conditions.items() if condition and "blocking_checks" not in repr(condition)]
+
+
 def test_ours_uses_no_automation_condition_without_the_checks(tmp_path: Path) -> None:
-    graph = build_definitions(load_settings(home=tmp_path)).resolve_asset_graph()
-    conditions = [graph.get(key).automation_condition for key in graph.get_all_asset_keys()]
-    assert all("blocking_checks" in repr(condition) for condition in conditions if condition)
+    eager = dg.AssetSpec("eager", automation_condition=dg.AutomationCondition.eager())
+    assert automated_without_the_checks(dg.Definitions(assets=[eager])) == [eager.key]
+    assert automated_without_the_checks(build_definitions(load_settings(home=tmp_path))) == []
 
 
 def freshness(instance: dg.DagsterInstance, asset: dg.AssetsDefinition) -> FreshnessState:

@@ -43,6 +43,12 @@ def test_a_mart_is_traced_through_its_aggregates() -> None:
         ("SELECT A AS X FROM T UNION ALL SELECT B AS X FROM U", [("T", "A"), ("U", "B")]),
         ("SELECT COALESCE(T.A, U.B) AS X FROM T INNER JOIN U ON T.K = U.K", [("T", "A"), ("U", "B")]),
         ("SELECT CASE WHEN A = 'x' THEN 1 ELSE 0 END AS X FROM T", [("T", "A")]),
+        ("SELECT CASE WHEN K = 'x' THEN A ELSE B END AS X FROM T", [("T", "A"), ("T", "B"), ("T", "K")]),
+        ("SELECT CASE K WHEN 'x' THEN A END AS X FROM T", [("T", "A"), ("T", "K")]),
+        ("SELECT IFF(K = 'x', A, B) AS X FROM T", [("T", "A"), ("T", "B"), ("T", "K")]),
+        ("SELECT SUM(A) OVER (PARTITION BY B ORDER BY K) AS X FROM T", [("T", "A"), ("T", "B"), ("T", "K")]),
+        ("SELECT (SELECT MAX(U.B) FROM U) AS X FROM T", [("U", "B")]),
+        ("SELECT X FROM (SELECT A AS X, B FROM T) AS Y", [("T", "A")]),
         ("SELECT 1 AS X FROM T", []),
     ],
 )

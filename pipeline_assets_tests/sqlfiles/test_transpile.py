@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import sqlglot
+from sqlglot import exp
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.sqlfiles import statement_kind, transpile
@@ -65,6 +69,24 @@ def test_a_cast_that_may_fail_stays_a_decimal_everywhere() -> None:
 
     assert transpile(sql, "duckdb") == "SELECT TRY_CAST(A AS DECIMAL(18, 4)) AS B FROM T"
     assert transpile(sql, "spark") == "SELECT TRY_CAST(A AS DECIMAL(18, 4)) AS B FROM T"
+
+
+def spark_pattern(pattern: str) -> re.Pattern[str]:
+    """What Spark looks for anywhere in a text when Snowflake's REGEXP_LIKE is asked for `pattern`."""
+    sql = transpile(f"SELECT REGEXP_LIKE(A, '{pattern}') AS B FROM T", "spark")
+    (found,) = sqlglot.parse_one(sql, read="spark").find_all(exp.RegexpLike)
+    return re.compile(found.expression.name.replace("\\z", "\\Z"))  # what Python calls the very end
+
+
+@pytest.mark.parametrize("pattern", ["[0-9]+", "^[0-9]+$", "a|[0-9]+|b", "^([0-9]+|a)$"])
+@pytest.mark.parametrize(("text", "matches"), [("12", True), ("12\n", False), ("x12", False), ("12x", False)])
+def test_a_pattern_matches_whole_texts_on_spark_as_in_snowflake(pattern: str, text: str, matches: bool) -> None:
+    assert bool(spark_pattern(pattern).search(text)) is matches
+
+
+def test_a_pattern_that_is_no_literal_is_refused_for_spark() -> None:
+    with pytest.raises(ConfigurationError, match="no literal"):
+        transpile("SELECT REGEXP_LIKE(A, B) AS C FROM T", "spark")
 
 
 @pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT (1", "SELECT 'no end"])

@@ -1,0 +1,409 @@
+"""Every asset check passes on clean tables, and fails when what it looks for is there.
+
+Each test damages published tables as somebody could by hand and has Dagster evaluate the checks, which are known
+here by asset and name only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.pipeline_lake import PipelineLake
+
+
+class Home:
+    """A home in which a pipeline has run once without a fault; damaged, checked, and made whole again."""
+
+    def __init__(self, lake: PipelineLake) -> None:
+        self.lake = lake
+        self.warehouse, self._sound = lake.home / "warehouse", lake.home / "sound"
+        shutil.copytree(self.warehouse, self._sound)
+        definitions = build_definitions(load_settings(home=lake.home))
+        keys = [key for key in definitions.resolve_all_asset_keys() if key.path[0] == lake.name]
+        job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(*keys))
+        self._job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("checks")
+
+    def mend(self) -> None:
+        shutil.rmtree(self.warehouse)
+        shutil.copytree(self._sound, self.warehouse)
+
+    def damage(self, *statements: str) -> None:
+        """Change what is published."""
+        with self.lake.platform.warehouse.unit() as unit:
+            for sql in statements:
+                unit.execute(sql)
+
+    def repeat(self, table: str, condition: str) -> None:
+        """Publish rows twice. Snowflake does not enforce primary keys, the embedded database does until made anew."""
+        with self.lake.platform.warehouse.session() as session:
+            twice = f"SELECT * FROM {table} UNION ALL SELECT * FROM {table} WHERE {condition}"
+            session.execute(f"CREATE OR REPLACE TABLE {table} AS {twice}")
+
+    def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
+        """Every check of the pipeline by `asset.check`."""
+        with dg.DagsterInstance.ephemeral() as instance:
+            result = self._job.execute_in_process(instance=instance)
+        return {f"{c.asset_key.path[-1]}.{c.check_name}": c for c in result.get_asset_check_evaluations()}
+
+    def failed(self) -> set[str]:
+        return {name for name, check in self.checks().items() if not check.passed}
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
+    """One of each pipeline."""
+    bookings = BookingsLake.with_tables(tmp_path_factory.mktemp("bookings") / "home")
+    bookings.customers("", customer(1), customer(2, "Grace"))
+    bookings.bookings(
+        "",
+        booking(1, 1, "10.00", "01-05-2005"),
+        booking(2, 1, "5.00", "01-05-2005"),
+        booking(3, 2, "20.00", "02-05-2005"),
+        booking(4, 2, "7.00", "02-05-2005").replace("EUR", ""),
+        booking(5, 2, "7.00", "02-05-2005", kind=""),
+    )
+    orders = OrdersLake.with_tables(tmp_path_factory.mktemp("orders") / "home")
+    orders.orders(
+        "",
+        order(1, product("P1"), product("P2", category="Books"), total=10),
+        order(2, product("P1"), date="2024-01-11"),
+        order(3, product("P1", category=None), date="2024-01-11"),
+        order(4, total=0),
+    )
+    assert bookings.run().rows == {"read": 7, "loaded": 7, "superseded": 0, "quarantined": 0}
+    assert orders.run().rows == {"read": 4, "loaded": 4, "superseded": 0, "quarantined": 0}
+    return {lake.name: Home(lake) for lake in (bookings, orders)}
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest, homes: dict[str, Home]) -> Iterator[Home]:
+    """The home of the pipeline that the test names."""
+    yield homes[request.param]
+    homes[request.param].mend()
+
+
+@pytest.mark.parametrize("home", pipelines(), indirect=True)
+def test_every_check_passes_on_clean_tables(home: Home) -> None:
+    checks = home.checks()
+    assert checks
+    assert [name for name, check in checks.items() if not check.passed] == []
+
+
+LEDGER = "UPDATE OPS.FILE_LEDGER SET {} WHERE PIPELINE = '{}'"
+RECONCILES = {
+    "bookings": "daily_spend.reconciles",
+    "orders": "daily_category_sales.reconciles",
+}
+
+
+def waiting(pipeline: str, line: str = "2", replayed: str = "NULL") -> str:
+    """A record in quarantine; without a line it is a whole object."""
+    return (
+        "INSERT INTO OPS.QUARANTINE (QUARANTINE_ID, PIPELINE, DATASET, SOURCE_URI, SOURCE_ETAG, LINE_NUMBER, "
+        "REASON_CODE, REASON, RUN_ID, QUARANTINED_AT, REPLAYED_AT, SOURCE_MODIFIED_AT) VALUES ('q1', "
+        f"'{pipeline}', 'd', 'lake://b/k', 'e', {line}, 'not_a_date', 'r', 'run', '2026-01-01', {replayed}, "
+        "'2026-01-01')"
+    )
+
+
+# What somebody could do to the tables, and the checks that say so; all others keep passing.
+DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
+    (
+        "bookings",
+        "a booking without its row in the mart's date",
+        ["UPDATE BOOKINGS.DAILY_SPEND SET BOOKING_DATE = '2005-05-03' WHERE BOOKING_DATE = '2005-05-01'"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a booking on another date than the mart has it",
+        ["UPDATE BOOKINGS.CUSTOMER_BOOKINGS SET BOOKING_DATE = '2005-05-02' WHERE BOOKING_ID = '1'"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "the amounts of two groups swapped",
+        [
+            "UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = 35 - AMOUNT_SPENT "
+            "WHERE DESTINATION_TYPE IS NOT NULL AND CURRENCY_CODE IS NOT NULL"
+        ],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "the counts of two groups swapped",
+        [
+            "UPDATE BOOKINGS.DAILY_SPEND SET BOOKINGS = 3 - BOOKINGS "
+            "WHERE DESTINATION_TYPE IS NOT NULL AND CURRENCY_CODE IS NOT NULL"
+        ],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a group missing",
+        ["DELETE FROM BOOKINGS.DAILY_SPEND WHERE CURRENCY_CODE IS NULL"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a group of nothing",
+        ["INSERT INTO BOOKINGS.DAILY_SPEND (BOOKING_DATE, BOOKINGS, AMOUNT_SPENT) VALUES ('2005-05-01', 0, 0)"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a group without currency under another destination type",
+        ["UPDATE BOOKINGS.DAILY_SPEND SET DESTINATION_TYPE = 'Art' WHERE CURRENCY_CODE IS NULL"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a currency where there is none",
+        ["UPDATE BOOKINGS.DAILY_SPEND SET CURRENCY_CODE = 'EUR' WHERE CURRENCY_CODE IS NULL"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "one group as two rows",
+        [
+            "INSERT INTO BOOKINGS.DAILY_SPEND (BOOKING_DATE, DESTINATION_TYPE, CURRENCY_CODE, BOOKINGS, AMOUNT_SPENT) "
+            "VALUES ('2005-05-01', 'Music', 'EUR', 1, 5)",
+            "UPDATE BOOKINGS.DAILY_SPEND SET BOOKINGS = 1, AMOUNT_SPENT = 10 WHERE BOOKINGS = 2",
+        ],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "a cent more",
+        ["UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 0.01 WHERE CURRENCY_CODE IS NULL"],
+        {RECONCILES["bookings"]},
+    ),
+    (
+        "bookings",
+        "no amount",
+        ["UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = NULL WHERE CURRENCY_CODE IS NULL"],
+        {RECONCILES["bookings"]},
+    ),
+    ("bookings", "an empty mart", ["DELETE FROM BOOKINGS.DAILY_SPEND"], {RECONCILES["bookings"]}),
+    (
+        "bookings",
+        "an unknown column of customers",
+        ["UPDATE BOOKINGS.CUSTOMERS SET _RESCUED = PARSE_JSON('{\"TIER\": \"gold\"}') WHERE CUSTOMER_ID = '1'"],
+        {"customers.unknown_columns"},
+    ),
+    (
+        "bookings",
+        "an unknown column of bookings",
+        ["UPDATE BOOKINGS.CUSTOMER_BOOKINGS SET _RESCUED = PARSE_JSON('{\"VOUCHER\": null}') WHERE BOOKING_ID = '1'"],
+        {"customer_bookings.unknown_columns"},
+    ),
+    *(
+        (
+            pipeline,
+            f"{column} that does not add up",
+            [LEDGER.format(f"{column} = {column} + 1", pipeline)],
+            {f"{main}.row_accounting"},
+        )
+        for pipeline, main in (("bookings", "customers"), ("orders", "order_headers"))
+        for column in ("ROWS_READ", "ROWS_LOADED", "ROWS_SUPERSEDED", "ROWS_QUARANTINED")
+    ),
+    (
+        "bookings",
+        "one object a row short and another one over",
+        [LEDGER.format("ROWS_LOADED = ROWS_LOADED + CASE WHEN DATASET = 'customers' THEN 1 ELSE -1 END", "bookings")],
+        {"customers.row_accounting"},
+    ),
+    ("bookings", "a record in quarantine", [waiting("bookings")], {"customers.quarantine"}),
+    ("orders", "a record in quarantine", [waiting("orders")], {"order_headers.quarantine"}),
+    ("bookings", "an object in quarantine", [waiting("bookings", "NULL")], {"customers.rejected_objects"}),
+    ("orders", "an object in quarantine", [waiting("orders", "NULL")], {"order_headers.rejected_objects"}),
+    ("bookings", "a replayed record", [waiting("bookings", replayed="'2026-01-02'")], set()),
+    ("bookings", "a replayed object", [waiting("bookings", "NULL", "'2026-01-02'")], set()),
+    ("bookings", "a record and an object of another pipeline", [waiting("orders"), waiting("orders", "NULL")], set()),
+    (
+        "orders",
+        "an unknown column of orders",
+        ["UPDATE ORDERS.ORDER_HEADERS SET _RESCUED = PARSE_JSON('{\"GIFT\": true}') WHERE ORDER_ID = '1'"],
+        {"order_headers.unknown_columns"},
+    ),
+    (
+        "orders",
+        "an unknown column of products",
+        ["UPDATE ORDERS.ORDER_LINES SET _RESCUED = PARSE_JSON('{\"SIZE\": 7}') WHERE ORDER_ID = '1'"],
+        {"order_lines.unknown_columns"},
+    ),
+    (
+        "orders",
+        "a total that is not the sum of the lines",
+        ["UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = TOTAL_AMOUNT - 0.0001 WHERE ORDER_ID = '1'"],
+        {"order_headers.totals_match_lines"},
+    ),
+    (
+        "orders",
+        "totals that only add up over all orders",
+        ["UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 15 - TOTAL_AMOUNT WHERE ORDER_ID IN ('1', '2')"],
+        {"order_headers.totals_match_lines"},
+    ),
+    (
+        "orders",
+        "line counts that only add up over all orders",
+        ["UPDATE ORDERS.ORDER_HEADERS SET LINE_COUNT = 3 - LINE_COUNT WHERE ORDER_ID IN ('1', '2')"],
+        {"order_lines.lines_match_headers"},
+    ),
+    (
+        "orders",
+        "an order without products that claims a line",
+        ["UPDATE ORDERS.ORDER_HEADERS SET LINE_COUNT = 1 WHERE ORDER_ID = '4'"],
+        {"order_lines.lines_match_headers"},
+    ),
+    (
+        "orders",
+        "lines without a header",
+        ["DELETE FROM ORDERS.ORDER_HEADERS WHERE ORDER_ID = '1'"],
+        {"order_lines.lines_match_headers"},
+    ),
+    (
+        "orders",
+        "a header whose lines are gone",
+        ["DELETE FROM ORDERS.ORDER_LINES WHERE ORDER_ID = '2'"],
+        {"order_lines.lines_match_headers", RECONCILES["orders"]},
+    ),
+    (
+        "orders",
+        "a line of one order under another",
+        ["UPDATE ORDERS.ORDER_LINES SET ORDER_ID = '3', LINE_NUMBER = 2 WHERE ORDER_ID = '1' AND LINE_NUMBER = 2"],
+        {"order_lines.lines_match_headers"},
+    ),
+    (
+        "orders",
+        "a date moved in the mart",
+        ["UPDATE ORDERS.DAILY_CATEGORY_SALES SET ORDER_DATE = '2024-01-12' WHERE ORDER_DATE = '2024-01-10'"],
+        {RECONCILES["orders"]},
+    ),
+    *(
+        (
+            "orders",
+            f"{column} of two groups that only add up together",
+            [
+                f"UPDATE ORDERS.DAILY_CATEGORY_SALES SET {column} = {column} + "
+                "CASE WHEN ORDER_DATE = '2024-01-10' THEN 1 ELSE -1 END WHERE CATEGORY = 'Toys'"
+            ],
+            {RECONCILES["orders"]},
+        )
+        for column in ("ORDERS", "QUANTITY", "AMOUNT")
+    ),
+    (
+        "orders",
+        "a group missing",
+        ["DELETE FROM ORDERS.DAILY_CATEGORY_SALES WHERE CATEGORY IS NULL"],
+        {RECONCILES["orders"]},
+    ),
+    (
+        "orders",
+        "a group too many",
+        [
+            "INSERT INTO ORDERS.DAILY_CATEGORY_SALES (ORDER_DATE, CATEGORY, ORDERS, QUANTITY, AMOUNT) "
+            "VALUES ('2024-01-10', NULL, 0, 0, 0)"
+        ],
+        {RECONCILES["orders"]},
+    ),
+    (
+        "orders",
+        "a category where there is none",
+        ["UPDATE ORDERS.DAILY_CATEGORY_SALES SET CATEGORY = '' WHERE CATEGORY IS NULL"],
+        {RECONCILES["orders"]},
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("home", "statements", "failing"),
+    [pytest.param(pipeline, sql, failing, id=f"{pipeline}: {what}") for pipeline, what, sql, failing in DAMAGES],
+    indirect=["home"],
+)
+def test_a_damage_fails_the_checks_that_look_for_it_and_no_other(
+    home: Home, statements: list[str], failing: set[str]
+) -> None:
+    home.damage(*statements)
+    assert home.failed() == failing
+
+
+# (pipeline, table, rows repeated, checks that fail)
+REPEATED: list[tuple[str, str, str, set[str]]] = [
+    ("bookings", "BOOKINGS.CUSTOMERS", "CUSTOMER_ID = '1'", {"customers.unique_key"}),
+    (
+        "bookings",
+        "BOOKINGS.CUSTOMER_BOOKINGS",
+        "BOOKING_ID = '1'",
+        {"customer_bookings.unique_key", RECONCILES["bookings"]},
+    ),
+    ("bookings", "BOOKINGS.DAILY_SPEND", "CURRENCY_CODE IS NULL", {RECONCILES["bookings"]}),
+    ("orders", "ORDERS.ORDER_HEADERS", "ORDER_ID = '4'", {"order_headers.unique_key"}),
+    (
+        "orders",
+        "ORDERS.ORDER_LINES",
+        "ORDER_ID = '1' AND LINE_NUMBER = 1",
+        {"order_lines.unique_key", "order_lines.lines_match_headers", RECONCILES["orders"]},
+    ),
+    ("orders", "ORDERS.DAILY_CATEGORY_SALES", "CATEGORY IS NULL", {RECONCILES["orders"]}),
+]
+
+
+@pytest.mark.parametrize(("home", "table", "rows", "failing"), REPEATED, indirect=["home"])
+def test_a_row_that_is_there_twice_fails_the_checks_that_look_for_it(
+    home: Home, table: str, rows: str, failing: set[str]
+) -> None:
+    home.repeat(table, rows)
+    assert home.failed() == failing
+
+
+@pytest.mark.parametrize("home", pipelines(), indirect=True)
+def test_every_check_is_seen_failing_here(home: Home) -> None:
+    """A check that nothing can fail would always pass; a new one needs a damage above."""
+    seen = [failing for pipeline, *_, failing in [*DAMAGES, *REPEATED] if pipeline == home.lake.name]
+    assert set(home.checks()) <= set().union(*seen)
+
+
+@pytest.mark.parametrize("home", ["bookings"], indirect=True)
+def test_a_failed_reconciliation_says_how_many_groups_differ_and_shows_some(home: Home) -> None:
+    home.damage(
+        "UPDATE BOOKINGS.DAILY_SPEND SET BOOKING_DATE = '2005-05-03' WHERE BOOKING_DATE = '2005-05-01'",
+        "DELETE FROM BOOKINGS.DAILY_SPEND WHERE CURRENCY_CODE IS NULL",
+    )
+    check = home.checks()[RECONCILES["bookings"]]
+    assert check.metadata["groups_that_differ"].value == 3
+    assert [list(group.values()) for group in check.metadata["examples"].value] == [
+        ["2005-05-01", "Music", "EUR"],
+        ["2005-05-02", "Music", None],
+        ["2005-05-03", "Music", "EUR"],
+    ]
+
+
+@pytest.mark.parametrize("home", ["bookings"], indirect=True)
+def test_few_waiting_records_are_a_warning_and_many_an_error(home: Home) -> None:
+    """Many are more than the share of all rows read at which a file is rejected: four of seven here."""
+    severities = []
+    for number in range(4):
+        home.damage(waiting("bookings").replace("'q1'", f"'q{number}'"))
+        severities.append(home.checks()["customers.quarantine"].severity.value)
+    assert severities == ["WARN", "WARN", "WARN", "ERROR"]
+
+
+@pytest.mark.parametrize("home", ["orders"], indirect=True)
+def test_the_warning_on_totals_lists_the_orders_that_differ(home: Home) -> None:
+    home.damage("UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 200.5 WHERE ORDER_ID IN ('1', '2')")
+    check = home.checks()["order_headers.totals_match_lines"]
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert check.metadata["orders"].value == [
+        {"order_id": "1", "total_amount": "200.5000", "lines_total": "10.0000"},
+        {"order_id": "2", "total_amount": "200.5000", "lines_total": "5.0000"},
+    ]
