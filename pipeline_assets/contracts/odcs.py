@@ -66,8 +66,9 @@ def _read(path: Path) -> dict[str, Any]:
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             names = [key.value for key, _ in node.value]
-            if twice := next((key for key, _ in node.value if names.count(key.value) > 1), None):
-                raise yaml.constructor.ConstructorError(None, None, f"{twice.value} is said twice", twice.start_mark)
+            for number, (key, _) in enumerate(node.value):
+                if key.value in names[:number]:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is said twice", key.start_mark)
             return super().construct_mapping(node, deep)
 
     try:

@@ -134,7 +134,7 @@ class Warehouse(ABC):
 
     database: str
     loading: Loading = Loading()
-    # Whether `prepare` may put a table in the place of an empty one; not where only `deploy` can mask its columns again.
+    # Whether `prepare` may make empty tables anew; not where only `deploy` can mask their columns again.
     replaces_tables = True
 
     @abstractmethod

@@ -1,4 +1,7 @@
-"""What becomes of a table whose contract has changed: wider is widened, narrower left alone, another type applied where there are no rows."""
+"""What becomes of a table whose contract has changed: a wider type is applied, a narrower one left alone.
+
+Another type is applied where there are no rows, and named where there are some.
+"""
 
 from __future__ import annotations
 
@@ -118,11 +121,10 @@ def test_another_type_under_rows_is_named_before_anything_is_changed(warehouse: 
         unit.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.25)")
     before = types(warehouse)
 
-    with pytest.raises(
-        WarehouseError, match=r"SHOP\.SALES\.AMOUNT is NUMBER\(18,4\) and not NUMBER\(18,2\)"
-    ) as refused:
+    with pytest.raises(WarehouseError) as refused:
         warehouse.prepare(another_scale())
 
+    assert "SHOP.SALES.AMOUNT is NUMBER(18,4) and not NUMBER(18,2)" in refused.value.message
     assert "rename the table" in refused.value.remedy
     assert types(warehouse) == before
     with warehouse.look() as unit:
