@@ -83,6 +83,8 @@ def _read(path: Path) -> dict[str, Any]:
         if isinstance(error, yaml.constructor.ConstructorError):
             raise ContractError(f"{path.name}{line}: {error.problem}.") from None
         raise ContractError(f"{path.name}{line}: is not YAML.", remedy="Mend the indentation there.") from None
+    except ValueError as error:  # of a date that YAML takes for one, like 2026-13-01
+        raise ContractError(f"{path.name}: is not YAML: {error}.", remedy="Put texts in quotes.") from None
     if not isinstance(document, dict):
         raise ContractError(f"{path.name}: is not an ODCS document.", remedy="It needs apiVersion and schema.")
     return document
@@ -98,39 +100,45 @@ def _typed(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
             OpenDataContractStandard.model_validate(document, strict=True)
             return document
         except ValidationError as error:
-            before = len(mistakes.found)
-            # From the end, so that places in lists stay what they are.
-            for problem in reversed(error.errors(include_url=False)):
-                where = _remove(document, problem["loc"])
-                if where and problem["type"] != "extra_forbidden":
-                    mistakes.add(where, f"{problem['msg']}.")
-                elif where:
-                    mistakes.unread("", {where: None}, known.DOCUMENT)
-            if len(mistakes.found) == before:
-                mistakes.add("the document", f"{error.errors(include_url=False)[0]['msg']}.")
-                mistakes.refuse()
+            problems = {_place(document, problem["loc"]): problem for problem in error.errors(include_url=False)}
+        # Where several types would do, each has its problem: the deepest is that of the type which was meant.
+        deepest = [place for place in problems if not any(other[: len(place)] == place != other for other in problems)]
+        for place in deepest:
+            if problems[place]["type"] == "extra_forbidden":
+                mistakes.unread("", {place[-1]: None}, known.DOCUMENT)
+            else:
+                mistakes.add(_path(document, place), f"{problems[place]['msg']}.")
+        if not all(deepest):
+            mistakes.refuse()
+        for place in reversed(deepest):  # from the end, so that places in lists stay what they are
+            holder = document
+            for part in place[:-1]:
+                holder = holder[part]
+            del holder[place[-1]]
 
 
-def _remove(document: Any, location: Sequence[str | int]) -> str:
-    """Take the value at a location out; returns its path, "" if it is gone already."""
-    names: list[str] = []
-    holder, last = None, None
+def _place(document: Any, location: Sequence[str | int]) -> tuple[Any, ...]:
+    """The keys and indexes of a location, without the names of types that pydantic puts among them."""
+    place = []
     for part in location:
-        if isinstance(document, dict) and part in document:
-            names.append(str(part))
-        elif isinstance(document, list) and isinstance(part, int) and part < len(document):
-            entry = document[part]
-            name = entry.get("name") or entry.get("property") if isinstance(entry, dict) else None
-            names.append(str(name or f"[{part}]"))
-        else:  # the name of one of several types that would do
-            break
-        holder, last, document = document, part, document[part]  # type: ignore[index]
-    if holder is None:
-        return ""
-    del holder[last]  # type: ignore[arg-type]
-    if names[:1] == ["schema"] and "properties" in names:
-        names = [name for name in names[names.index("properties") + 1 :] if name not in ("properties", "items")]
-    return join(*names)
+        is_there = part in document if isinstance(document, dict) else isinstance(document, list) and type(part) is int
+        if is_there:
+            place.append(part)
+            document = document[part]
+    return tuple(place)
+
+
+def _path(document: Any, place: Sequence[str | int]) -> str:
+    """A place as people call it: columns and rules by their names."""
+    names: list[str] = []
+    for part in place:
+        document = document[part]
+        named = document.get("name") or document.get("property") if isinstance(document, dict) else None
+        names.append(part if isinstance(part, str) else str(named or f"[{part}]"))
+    if names[:1] == ["schema"] and len(names) > 2:
+        del names[1]  # a file has one dataset
+    below = names[names.index("properties") + 1 :] if "properties" in names else []
+    return join(*(name for name in below if name not in ("properties", "items"))) or join(*names) or "the document"
 
 
 def _contract(document: Said, mistakes: Mistakes) -> Contract:

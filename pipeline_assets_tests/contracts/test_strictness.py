@@ -46,7 +46,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once_each_with_its_path_and_what
     found = mistakes({**CSV, "schema": [{**schema(CSV), "customProperties": []}]}, change)
 
     assert [line.partition(": ")[0] for line in found] == [
-        *("ownr", "version", "schema.physicalType", "SALE_ID.unique", "SALE_ID.required", "SHOP_ID.logicalType"),
+        *("version", "ownr", "schema.physicalType", "SALE_ID.unique", "SALE_ID.required", "SHOP_ID.logicalType"),
         *("SHOP_ID.classification", "STATE.quality.rule", "SOLD_ON.logicalTypeOptions.format"),
     ]
     text = "\n".join(found)
@@ -60,6 +60,35 @@ def test_all_mistakes_of_a_file_are_reported_at_once_each_with_its_path_and_what
         "format: is not read in logicalTypeOptions. Known: maxLength." in text,
     ):
         assert known
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(version=1.0), "version: Input should be a valid string."),
+        (lambda d: d["team"].update(name=1), "team.name: Input should be a valid string."),
+        (lambda d: d.update(schema=3), "schema: Input should be a valid list."),
+        (lambda d: schema(d).update(name=3), "schema.name: Input should be a valid string."),
+        (lambda d: schema(d).update(properties=3), "schema.properties: Input should be a valid list."),
+        (lambda d: schema(d)["quality"][0].update(query=3), "schema.quality.open_sales_are_few.query: Input should be"),
+        (lambda d: schema(d)["properties"].append(3), "[5]: Input should be a valid dictionary"),
+        (lambda d: column(d, "SALE_ID").update(required="yes"), "SALE_ID.required: Input should be a valid boolean."),
+        (
+            lambda d: column(d, "SHOP_ID")["relationships"][0].update(type=3),
+            "SHOP_ID.relationships.[0].type: Input should be a valid string.",
+        ),
+    ],
+)
+def test_a_value_of_another_type_is_named_by_its_path(change: Change, said: str) -> None:
+    assert mistakes(CSV, change)[0].startswith(said)
+
+
+def test_values_of_another_type_hide_no_other_mistakes() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["version"] = 1.0
+        column(document, "SELLER")["classification"] = "secret"
+
+    assert [line.partition(":")[0] for line in mistakes(CSV, change)] == ["version", "SELLER.classification"]
 
 
 def test_a_single_mistake_keeps_its_remedy_apart() -> None:
@@ -264,6 +293,14 @@ def test_a_property_said_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     lines = path.read_text(encoding="utf-8").split("\n")
 
     with pytest.raises(ContractError, match=rf"^sales\.yaml, line {len(lines) - 1}: domain is said twice\.$"):
+        load_contract(path)
+
+
+def test_what_yaml_takes_for_an_impossible_date_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sales.yaml"
+    path.write_text("apiVersion: v3.1.0\nversion: 2026-13-01\n", encoding="utf-8")
+
+    with pytest.raises(ContractError, match=r"^sales\.yaml: is not YAML: month must be in 1\.\.12"):
         load_contract(path)
 
 
