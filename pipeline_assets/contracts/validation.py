@@ -11,10 +11,12 @@ all else, it is kept for the texts that no cheaper test settles.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
+from pipeline_assets.errors import ContractError
 
 REASON_CODES = {
     "missing_key": "a key column is empty",
@@ -27,7 +29,6 @@ REASON_CODES = {
     "wrong_type": "the JSON value is an object, a list or true/false where a text or a number belongs, or no list",
     "too_long": "the text is longer than the column",
     "malformed_record": "the record cannot be split into its columns, is no JSON object or names a key twice",
-    "orphan_booking": "the booking's customer is not known yet; it joins by itself when the customer arrives",
     "missing_reference": "the row refers to something that is not known yet",
     "missing_column": "the whole file: a required column is not there",
     "malformed_header": "the whole file: the header names a column twice",
@@ -51,6 +52,25 @@ class Rule:
     expectation: str
     broken: str
     suspect: str
+
+
+def reason_codes(contracts: Iterable[Contract]) -> dict[str, str]:
+    """Every reason code with its meaning: the platform's own and those that references of the contracts name.
+
+    Raises:
+        ContractError: two contracts mean different things by one code.
+    """
+    found = dict(REASON_CODES)
+    for contract in contracts:
+        for reference in (column.reference for column in contract.columns):
+            if reference and reference.meaning:
+                known = found.setdefault(reference.reason_code, reference.meaning)
+                if known != reference.meaning:
+                    raise ContractError(
+                        f"{contract.name}: reasonCode {reference.reason_code} has another meaning already: {known}.",
+                        remedy="Choose a code of its own.",
+                    )
+    return found
 
 
 def text_column(name: str) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.deployment.snowflake_plan import INTEGRATION, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.sqlfiles.parameters import Name
-from pipeline_assets.warehouse.columns import refuse_differences, shown_kind
+from pipeline_assets.warehouse.columns import Present, refuse_differences, shown_kind, without_rows
 from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
@@ -48,8 +49,10 @@ def deploy(
     list(steps(settings, pipelines))  # a name that is none is found before anything is run
     with connect_as_admin(settings) as connection:
         present = _columns(connection, settings, pipelines)
-        _run(connection, list(steps(settings, pipelines, public_key=public_key, present=present)), settings, say)
-    refuse_differences(tables(settings, pipelines), present)
+        anew = _without_rows(connection, settings, pipelines, present)
+        plan = list(steps(settings, pipelines, public_key=public_key, present=present, anew=anew))
+        _run(connection, plan, settings, say)
+    refuse_differences([table for table in tables(settings, pipelines) if table not in anew], present)
 
 
 def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
@@ -63,7 +66,8 @@ def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object
             role = step.role
             say(f"\nUSE ROLE {role};")
         say(f"-- {number}. {step.what}\n{step.sql};")
-    say("\n-- A column that a contract gains or widens later is added or widened by ALTER TABLE when the plan is run.")
+    say("\n-- A column that a contract gains or widens later is added or widened by ALTER TABLE when the plan is run;")
+    say("-- a table without rows that has a column of another type is made anew.")
     say(f"-- DESC INTEGRATION {INTEGRATION} then shows the user and external id that the AWS role must trust.")
 
 
@@ -143,6 +147,18 @@ def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPi
             table = found.setdefault(f"{shown['schema_name']}.{shown['table_name']}", {})
             table[shown["column_name"]] = shown_kind(shown["data_type"])
     return found
+
+
+def _without_rows(
+    connection: Any, settings: Settings, pipelines: Sequence[ResolvedPipeline], present: Present
+) -> list[Table]:
+    """The tables to make anew; Snowflake counts all rows of a table without a virtual warehouse."""
+
+    def count(table: Table) -> int:
+        run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
+        return int(run_statement(connection, f"SELECT COUNT(*) FROM {Name(table.qualified).sql()}").fetchone()[0])
+
+    return without_rows(tables(settings, pipelines), present, count)
 
 
 def _is_missing(error: WarehouseError) -> bool:

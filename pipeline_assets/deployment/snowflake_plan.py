@@ -3,7 +3,7 @@
 `PLAN` says which file of sql/platform/ is run, by which role, for each of which facts, after what. `facts` works those
 out of the settings, the pipelines and their contracts: no list of schemas, tables or columns stands here. Nothing is
 connected to. The surprising part: tables are made by statements that the contracts themselves give (`table`), as
-everywhere else in the platform, so there is no file for them.
+everywhere else in the platform, so there is no file for them (`table`, `table_anew`).
 """
 
 from __future__ import annotations
@@ -105,6 +105,8 @@ PLAN = (
     Entry("masking_policy_body", "policies", OWNER, "OWNERSHIP of the policy", ("masking_policy",)),
     Entry("tag", "tag", OWNER, _IN_SCHEMA, ("schema",)),
     Entry("table", "tables", OWNER, _IN_SCHEMA, ("schema",)),
+    # Empty ones with a column of another type; their masks follow below, before a pipeline fills them.
+    Entry("table_anew", "tables_anew", OWNER, _OF_TABLE, ("table",)),
     Entry("table_column", "gained_columns", OWNER, _OF_TABLE, ("table",)),
     Entry("table_column_type", "widened_columns", OWNER, _OF_TABLE, ("table",)),
     Entry("column_mask", "personal_columns", OWNER, f"{_OF_TABLE} and of the policy", ("table", "masking_policy")),
@@ -128,17 +130,19 @@ def steps(
     *,
     public_key: str = PUBLIC_KEY,
     present: Present | None = None,
+    anew: Sequence[Table] = (),
 ) -> Iterator[Step]:
     """Every statement, in order.
 
     Args:
         public_key: of the service user; the default only says which one it is.
         present: the tables that exist already, to find columns that they lack or have too narrow.
+        anew: those of them that are put in the place of what is there.
 
     Raises:
         ConfigurationError: a name in the settings is no name, or two buckets would share a stage.
     """
-    found = facts(settings, pipelines, public_key, present or {})
+    found = facts(settings, pipelines, public_key, present or {}, anew)
     for entry in PLAN:
         role = settings.snowflake_admin_role if entry.role == OWNER else entry.role
         for fact in found[entry.each]:
@@ -155,7 +159,11 @@ def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Ta
 
 
 def facts(
-    settings: Settings, pipelines: Sequence[ResolvedPipeline], public_key: str, present: Present
+    settings: Settings,
+    pipelines: Sequence[ResolvedPipeline],
+    public_key: str,
+    present: Present,
+    anew: Sequence[Table] = (),
 ) -> dict[str, list[Fact]]:
     """What each entry of the plan is applied to."""
     database = Name(settings.database)
@@ -189,7 +197,7 @@ def facts(
     changed = {
         table.qualified: changes(table, present[table.qualified.partition(".")[2]])
         for table in tables(settings, pipelines)
-        if table.qualified.partition(".")[2] in present
+        if table.qualified.partition(".")[2] in present and table not in anew
     }
     return {
         "roles": [
@@ -231,6 +239,7 @@ def facts(
             {"table": Name(table.qualified), "definition": _Ready(table.create())}
             for table in tables(settings, pipelines)
         ],
+        "tables_anew": [{"table": Name(table.qualified), "definition": _Ready(table.create_anew())} for table in anew],
         "gained_columns": [
             {"table": Name(table), "column": Name(name), "type": Kind(kind)}
             for table, needed in changed.items()
@@ -273,7 +282,7 @@ class _Ready(Parameter):
 
 
 def _statement(entry: Entry, fact: Fact) -> str:
-    if entry.sql == "table":
+    if "definition" in fact:
         return fact["definition"].sql()
     return render(load_sql(f"platform/{entry.sql}").statement, fact)
 

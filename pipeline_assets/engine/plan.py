@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.contracts import Column, Contract, Reference
+from pipeline_assets.contracts import Column, Contract, Dialect, QualityRule, Reference
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.errors import ConfigurationError
 
@@ -78,14 +78,23 @@ def contract_to(contract: Contract) -> dict[str, Any]:
 def contract_from(found: Mapping[str, Any]) -> Contract:
     """The contract that `contract_to` wrote."""
     columns = tuple(
-        Column(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in column.items()}
-            | {"reference": Reference(**column["reference"]) if column["reference"] else None}
-        )
+        Column(**_tuples(column) | {"reference": Reference(**column["reference"]) if column["reference"] else None})
         for column in found["columns"]
     )
-    items = contract_from(found["items"]) if found["items"] else None
-    return Contract(**{**found, "columns": columns, "items": items, "path": tuple(found["path"])})
+    return Contract(
+        **_tuples(found)
+        | {
+            "columns": columns,
+            "items": contract_from(found["items"]) if found["items"] else None,
+            "dialect": Dialect(**found["dialect"]),
+            "quality": tuple(QualityRule(**_tuples(rule)) for rule in found["quality"]),
+        }
+    )
+
+
+def _tuples(found: Mapping[str, Any]) -> dict[str, Any]:
+    """With tuples again where JSON has lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
 
 
 def spark_type(kind: pa.DataType) -> str:

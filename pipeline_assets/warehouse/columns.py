@@ -2,14 +2,15 @@
 
 A column that is wider than its contract takes whatever the contract allows and is left alone, so that an older version
 of the platform goes on with tables that a newer one has widened. What Snowflake cannot change in place, another kind of
-type or other decimals, is named and left to people. A type that is not known counts as the right one.
+type or other decimals, is applied where a table has no rows by making it anew; with rows it is named and left to
+people. A type that is not known counts as the right one.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline_assets.contracts.ddl import Table
@@ -23,11 +24,11 @@ _DEFAULTS = {"VARCHAR": (16_777_216, None), "NUMBER": (38, 0)}
 
 @dataclass
 class Changes:
-    """(column, type) that a table lacks or has too narrow, and (column, type, type found) that nobody can change."""
+    """(column, type) that a table lacks or has too narrow, and (column, type, type found) of another type."""
 
     gained: list[tuple[str, str]] = field(default_factory=list)
     widened: list[tuple[str, str]] = field(default_factory=list)
-    refused: list[tuple[str, str, str]] = field(default_factory=list)
+    other: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def changes(table: Table, found: Mapping[str, str]) -> Changes:
@@ -37,10 +38,15 @@ def changes(table: Table, found: Mapping[str, str]) -> Changes:
         if name not in found:
             needed.gained.append((name, kind))
         elif _is_other(kind, found[name]):
-            needed.refused.append((name, kind, found[name]))
+            needed.other.append((name, kind, found[name]))
         elif _is_wider(kind, found[name]):
             needed.widened.append((name, kind))
     return needed
+
+
+def without_rows(tables: Iterable[Table], present: Present, count: Callable[[Table], int]) -> list[Table]:
+    """The tables with columns of another type that can be made anew; rows are counted only of tables that have some."""
+    return [table for table in tables if _others(table, present) and not count(table)]
 
 
 def refuse_differences(tables: Iterable[Table], present: Present) -> None:
@@ -52,11 +58,11 @@ def refuse_differences(tables: Iterable[Table], present: Present) -> None:
     if found := [
         f"{table.qualified}.{name} is {theirs} and not {ours}"
         for table in tables
-        for name, ours, theirs in changes(table, present.get(_key(table), {})).refused
+        for name, ours, theirs in _others(table, present)
     ]:
         raise WarehouseError(
             f"Columns differ from their contracts: {'; '.join(found)}.",
-            remedy="A type cannot be changed in place: rename the table, have it made anew, load it by `--reprocess`.",
+            remedy="The type of rows cannot be changed: rename the table, have it made anew, load it by `--reprocess`.",
         )
 
 
@@ -74,6 +80,10 @@ def shown_kind(data_type: str) -> str:
     """A type as contracts write it, from SHOW COLUMNS: {"type": "TEXT", "length": 200, …}."""
     shown = json.loads(data_type)
     return kind_of(shown["type"], shown.get("length"), shown.get("precision"), shown.get("scale"))
+
+
+def _others(table: Table, present: Present) -> list[tuple[str, str, str]]:
+    return changes(table, present.get(_key(table), {})).other
 
 
 def _key(table: Table) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.sqlfiles import statement_kind
-from pipeline_assets.warehouse.columns import changes, kind_of, refuse_differences
+from pipeline_assets.warehouse.columns import changes, kind_of, refuse_differences, without_rows
 from pipeline_assets.warehouse.refusals import remedy_for
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ class Warehouse(ABC):
 
     database: str
     loading: Loading = Loading()
+    # Whether `prepare` may make empty tables anew; not where only `deploy` can mask their columns again.
+    replaces_tables = True
 
     @abstractmethod
     @contextmanager
@@ -174,10 +176,12 @@ class Warehouse(ABC):
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create what is missing, add columns that a contract gained, widen what it widened; never replace anything.
+        """Create what is missing, add columns that a contract gained, widen what it widened.
+
+        A table that has a column of another type and no rows is made anew; one that has rows is never replaced.
 
         Raises:
-            WarehouseError: a table has a column that cannot become what the contract says; nothing was changed.
+            WarehouseError: a table with rows has a column of another type; nothing was changed.
         """
         wanted = list(tables)
         with self.session() as session:
@@ -187,13 +191,22 @@ class Warehouse(ABC):
                 "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
             ):
                 found.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
-            refuse_differences(wanted, found)
+            anew = without_rows(wanted, found, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
+            refuse_differences([table for table in wanted if table not in anew], found)
+            if anew and not self.replaces_tables:
+                raise WarehouseError(
+                    f"Types of columns differ from their contracts: {', '.join(table.qualified for table in anew)}.",
+                    remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which makes them anew.",
+                )
             present = {name.partition(".")[0] for name in found}
             for schema in sorted({table.schema for table in wanted} - present):
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             for table in wanted:
                 if table.qualified not in found:
                     session.execute(table.create())
+                    continue
+                if table in anew:
+                    session.execute(table.create_anew())
                     continue
                 needed = changes(table, found[table.qualified])
                 for name, kind in needed.gained:

@@ -129,8 +129,8 @@ def hush() -> None:
     """Silence what the stand-in says about itself on every statement; it is nobody's concern here."""
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     logger = logging.getLogger("sqlglot")
-    if not any(isinstance(known, _ColumnComments) for known in logger.filters):
-        logger.addFilter(_ColumnComments())
+    if not any(isinstance(known, _OnlyInSnowflake) for known in logger.filters):
+        logger.addFilter(_OnlyInSnowflake())
 
 
 def leave_no_folder() -> None:
@@ -141,8 +141,8 @@ def leave_no_folder() -> None:
         os.rmdir(stage.LOCAL_BUCKET_PATH)
 
 
-class _ColumnComments(logging.Filter):
-    """DuckDB's DDL has no column comments; Snowflake's has, and ours are for Snowflake."""
+class _OnlyInSnowflake(logging.Filter):
+    """DuckDB's DDL has neither column comments nor grants; Snowflake's has, and ours is for Snowflake."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "CommentColumnConstraint" not in record.getMessage()
+        return not any(word in record.getMessage() for word in ("CommentColumnConstraint", "copygrantsproperty"))

@@ -40,6 +40,8 @@ SESSION = {
 class SnowflakeWarehouse(Warehouse):
     """A database in a Snowflake account."""
 
+    replaces_tables = False
+
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = settings.database

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets import cli, pipelines
-from pipeline_assets_tests.bookings_lake import BOOKINGS
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import resolve
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BOOKINGS, BookingsLake, booking, customer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -107,10 +107,11 @@ def test_a_column_that_is_too_narrow_is_widened_once(account: TestAccount, tmp_p
 
 
 @pytest.mark.usefixtures("first")
-def test_a_column_of_another_type_is_named_after_everything_else_was_done(account: TestAccount, tmp_path: Path) -> None:
+def test_another_type_under_rows_is_named_after_everything_else_was_done(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     change = "ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE {}"
     with SnowflakeWarehouse(settings).session() as session:
+        session.execute("INSERT INTO BOOKINGS.DAILY_SPEND (BOOKING_DATE) VALUES ('2026-01-01'::DATE)")
         session.execute(change.format("NUMBER(38,2)"))
     said: list[str] = []
     try:
@@ -119,7 +120,22 @@ def test_a_column_of_another_type_is_named_after_everything_else_was_done(accoun
         assert said[-1].endswith("the account is as the plan says.")
     finally:
         with SnowflakeWarehouse(settings).session() as session:
+            session.execute("DELETE FROM BOOKINGS.DAILY_SPEND")
             session.execute(change.format("NUMBER(38,4)"))
+
+
+@pytest.mark.usefixtures("first")
+def test_another_type_of_a_table_without_rows_is_applied_once(account: TestAccount, tmp_path: Path) -> None:
+    settings = account.settings(tmp_path, snowflake_load="snowpipe")
+    before = made(settings)
+    with SnowflakeWarehouse(settings).session() as session:
+        session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE NUMBER(38,2)")
+    assert made(settings) != before
+
+    assert [said for said in deployed(settings) if "anew" in said] == ["ok   table anew ANALYTICS.BOOKINGS.DAILY_SPEND"]
+
+    assert made(settings) == before
+    assert not [said for said in deployed(settings) if "anew" in said]
 
 
 @pytest.mark.usefixtures("first")

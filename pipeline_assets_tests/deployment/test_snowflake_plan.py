@@ -85,7 +85,7 @@ def test_every_statement_is_one_that_snowflakes_dialect_knows(
 
 
 def test_every_file_of_the_platform_is_in_the_plan_once() -> None:
-    files = [f"platform/{entry.sql}" for entry in PLAN if entry.sql != "table"]
+    files = [f"platform/{entry.sql}" for entry in PLAN if entry.sql not in ("table", "table_anew")]
 
     assert sorted(files) == [name for name in sql_files() if name.startswith("platform/")]
 
@@ -264,6 +264,20 @@ def test_a_type_that_a_contract_widened_is_widened_wherever_its_rows_go() -> Non
         for table in ("OPS.PIPED_STAFF_PEOPLE", "OPS.STAGE_STAFF_PEOPLE", "STAFF.PEOPLE")
         for column, kind in (("NAME", "VARCHAR(400)"), ("PAY", "NUMBER(24,4)"))
     ]
+
+
+def test_a_table_made_anew_keeps_its_grants_and_has_its_masks_before_anybody_is_let_read() -> None:
+    pipeline = with_columns(Column("NAME", "string", "VARCHAR(8)", classification="personal"))
+    (table,) = (table for table in tables(settings(), [pipeline]) if table.qualified == "ANALYTICS.STAFF.PEOPLE")
+    found = list(steps(settings(), [pipeline], present={"STAFF.PEOPLE": {"NAME": "DATE"}}, anew=[table]))
+
+    (made,) = of(found, "table_anew")
+    assert made.startswith("CREATE OR REPLACE TABLE ANALYTICS.STAFF.PEOPLE (")
+    assert " COPY GRANTS " in made
+    assert isinstance(sqlglot.parse_one(made, read="snowflake"), exp.Create)
+    assert of(found, "table_column") == []
+    order = [step.entry.sql for step in found if "STAFF.PEOPLE" in step.what]
+    assert order.index("table") < order.index("table_anew") < order.index("column_mask") < order.index("column_tag")
 
 
 def test_pipes_take_text_as_the_copy_of_the_pipelines_does(plan: Sequence[Step]) -> None:

@@ -15,13 +15,19 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.batch.outputs import Outputs
-from pipeline_assets_tests.bookings_lake import BOOKINGS
 from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, CUSTOMER_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import (
+    BOOKING_HEADER,
+    BOOKINGS,
+    CUSTOMER_HEADER,
+    BookingsLake,
+    booking,
+    customer,
+)
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 from pipeline_assets_tests.pipeline_lake import changed_pipeline
 

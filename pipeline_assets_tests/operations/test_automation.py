@@ -133,7 +133,7 @@ def test_checks_find_what_somebody_changed_by_hand(definitions: dg.Definitions, 
         unit.execute("UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 0.01")
         unit.execute("UPDATE OPS.FILE_LEDGER SET ROWS_LOADED = ROWS_LOADED + 1")
     found = checks(run(definitions))
-    assert not found[("daily_spend", "reconciles_with_bookings")].passed
+    assert not found[("daily_spend", "reconciles")].passed
     assert not found[("customers", "row_accounting")].passed
 
 

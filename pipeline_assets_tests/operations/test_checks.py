@@ -403,7 +403,7 @@ def test_the_warning_on_totals_lists_the_orders_that_differ(home: Home) -> None:
     home.damage("UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 200.5 WHERE ORDER_ID IN ('1', '2')")
     check = home.checks()["order_headers.totals_match_lines"]
     assert check.severity is dg.AssetCheckSeverity.WARN
-    assert check.metadata["orders"].value == [
+    assert check.metadata["rows"].value == [
         {"order_id": "1", "total_amount": "200.5000", "lines_total": "10.0000"},
         {"order_id": "2", "total_amount": "200.5000", "lines_total": "5.0000"},
     ]

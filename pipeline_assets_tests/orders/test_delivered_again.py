@@ -102,6 +102,6 @@ def test_the_check_on_totals_warns_and_lists_the_orders_that_differ(
     check = found["totals_match_lines"]
     assert result.success
     assert (check.passed, check.severity) == (not listed, dg.AssetCheckSeverity.WARN)
-    shown = {o["order_id"]: (o["total_amount"], o["lines_total"]) for o in check.metadata["orders"].value}
+    shown = {o["order_id"]: (o["total_amount"], o["lines_total"]) for o in check.metadata["rows"].value}
     assert shown == listed
     assert {name for name, other in found.items() if not other.passed} == ({"totals_match_lines"} if listed else set())

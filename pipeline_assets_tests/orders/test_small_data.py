@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.execution import run_pipeline
-from pipeline_assets.batch.report import Request
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.orders_lake import OrdersLake, order, product
 

@@ -1,4 +1,7 @@
-"""What becomes of a table whose contract has changed: wider is widened, narrower left alone, another type named."""
+"""What becomes of a table whose contract has changed: a wider type is applied, a narrower one left alone.
+
+Another type is applied where there are no rows, and named where there are some.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import pytest
 from pipeline_assets.contracts import Column
 from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.columns import Changes, changes, shown_kind
+from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
+from pipeline_assets.warehouse.columns import Changes, changes, shown_kind, without_rows
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets_tests.warehouse.shop import SALES
 
@@ -34,17 +37,17 @@ from pipeline_assets_tests.warehouse.shop import SALES
         ("NUMBER(18,4)", "NUMBER", "left alone"),
         ("VARCHAR(400)", "VARCHAR", "left alone"),
         ("DATE", "", "left alone"),
-        ("NUMBER(18,4)", "NUMBER(18,2)", "refused"),
-        ("NUMBER(24,2)", "NUMBER(18,4)", "refused"),
-        ("DATE", "VARCHAR(10)", "refused"),
-        ("VARCHAR(10)", "DATE", "refused"),
-        ("TIMESTAMP_NTZ(6)", "TIMESTAMP_TZ", "refused"),
+        ("NUMBER(18,4)", "NUMBER(18,2)", "of another type"),
+        ("NUMBER(24,2)", "NUMBER(18,4)", "of another type"),
+        ("DATE", "VARCHAR(10)", "of another type"),
+        ("VARCHAR(10)", "DATE", "of another type"),
+        ("TIMESTAMP_NTZ(6)", "TIMESTAMP_TZ", "of another type"),
     ],
 )
 def test_what_becomes_of_a_column(wanted: str, found: str, becomes: str) -> None:
     table = Table("S", "T", "", (("C", wanted, False, ""),))
 
-    expected = {"widened": Changes(widened=[("C", wanted)]), "refused": Changes(refused=[("C", wanted, found)])}
+    expected = {"widened": Changes(widened=[("C", wanted)]), "of another type": Changes(other=[("C", wanted, found)])}
 
     assert changes(table, {"C": found}) == expected.get(becomes, Changes())
     assert changes(table, {"OTHER": found}) == Changes(gained=[("C", wanted)])
@@ -109,10 +112,78 @@ def test_tables_with_rows_are_widened_and_keep_them(warehouse: EmbeddedWarehouse
     assert before != changed
 
 
-def test_another_type_is_named_before_anything_is_changed(warehouse: EmbeddedWarehouse) -> None:
+def another_scale() -> list[Table]:
+    return altered(Column("SHOP", "string", "VARCHAR(80)"), Column("AMOUNT", "number", "NUMBER(18,2)"))
+
+
+def test_another_type_under_rows_is_named_before_anything_is_changed(warehouse: EmbeddedWarehouse) -> None:
+    """The staging table is empty, but changed alone it would fail the publication later."""
+    with warehouse.unit() as unit:
+        unit.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.25)")
     before = types(warehouse)
 
-    with pytest.raises(WarehouseError, match=r"SHOP\.SALES\.AMOUNT is NUMBER\(18,4\) and not NUMBER\(18,2\)"):
-        warehouse.prepare(altered(Column("SHOP", "string", "VARCHAR(80)"), Column("AMOUNT", "number", "NUMBER(18,2)")))
+    with pytest.raises(WarehouseError) as refused:
+        warehouse.prepare(another_scale())
+
+    assert "SHOP.SALES.AMOUNT is NUMBER(18,4) and not NUMBER(18,2)" in refused.value.message
+    assert "rename the table" in refused.value.remedy
+    assert types(warehouse) == before
+    with warehouse.look() as unit:
+        assert unit.rows("SELECT SALE_ID, AMOUNT FROM SHOP.SALES") == [("1", Decimal("1.2500"))]
+
+
+def test_another_type_of_a_table_without_rows_is_applied(warehouse: EmbeddedWarehouse) -> None:
+    """A column of the key too, which neither Snowflake nor DuckDB would change or drop."""
+    wanted = altered(
+        Column("SALE_ID", "integer", "NUMBER(18,0)", required=True, key=True), Column("AMOUNT", "date", "DATE")
+    )
+
+    warehouse.prepare(wanted)
+    changed = types(warehouse)
+    warehouse.prepare(wanted)
+
+    assert types(warehouse) == changed
+    for table in ("SALES", "STAGE_SHOP_SALES"):
+        assert (table, "SALE_ID", "NUMBER", None, 18, 0) in changed
+        assert (table, "AMOUNT", "DATE", None, None, None) in changed
+    with warehouse.unit() as unit:
+        unit.execute("INSERT INTO SHOP.SALES (SALE_ID, AMOUNT) VALUES (1, '2026-01-01'::DATE)")
+    with pytest.raises(WarehouseError, match="SALE_ID"), warehouse.unit() as unit:
+        unit.execute("INSERT INTO SHOP.SALES (AMOUNT) VALUES ('2026-01-01'::DATE)")
+
+
+def test_a_staging_table_follows_where_the_table_itself_is_right(warehouse: EmbeddedWarehouse) -> None:
+    """So a table that people renamed away and had made anew finds a staging table of its types."""
+    with warehouse.session() as session:
+        session.execute("DROP TABLE SHOP.SALES")
+
+    warehouse.prepare(another_scale())
+
+    for table in ("SALES", "STAGE_SHOP_SALES"):
+        assert (table, "AMOUNT", "NUMBER", None, 18, 2) in types(warehouse)
+
+
+def test_rows_are_counted_only_where_a_type_differs(warehouse: EmbeddedWarehouse) -> None:
+    present = {"SHOP.SALES": {name: kind for name, kind, *_ in target_table(SALES).columns}}
+    counted: list[str] = []
+
+    def count(table: Table) -> int:
+        counted.append(table.qualified)
+        return 0
+
+    assert without_rows(altered(), present, count) == []
+    assert counted == []
+    (anew,) = without_rows(another_scale(), present, count)
+    assert counted == [anew.qualified] == ["SHOP.SALES"]
+    assert " COPY GRANTS " in anew.create_anew()
+
+
+def test_where_columns_are_masked_only_deploy_makes_tables_anew(warehouse: EmbeddedWarehouse) -> None:
+    """A table made anew has no masks: in Snowflake analysts would read what the next batch publishes."""
+    before = types(warehouse)
+    warehouse.replaces_tables = SnowflakeWarehouse.replaces_tables
+
+    with pytest.raises(WarehouseError, match=r"SHOP\.SALES.*`pipeline-assets deploy snowflake`"):
+        warehouse.prepare(another_scale())
 
     assert types(warehouse) == before

@@ -1,0 +1,117 @@
+"""What a contract may say, level by level; docs/contracts.md has what follows from each property.
+
+Anything else is refused: whoever writes it expects something to follow, and nothing would. Properties for people only
+(`notes`) are allowed wherever leaving them unread cannot mislead anybody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+OPERATORS = (
+    "mustBe",
+    "mustNotBe",
+    "mustBeGreaterThan",
+    "mustBeGreaterOrEqualTo",
+    "mustBeLessThan",
+    "mustBeLessOrEqualTo",
+    "mustBeBetween",
+    "mustNotBeBetween",
+)
+RANGES = ("mustBeBetween", "mustNotBeBetween")
+SEVERITIES = ("warning", "error")
+ON_MISSING = ("quarantine", "load")
+CLASSIFICATIONS = ("personal",)
+METRICS = ("invalidValues",)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The properties of one kind of mapping: those that are read, those for people, and the custom ones."""
+
+    name: str
+    read: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    custom: tuple[str, ...] = ()
+
+
+_NOTES = ("id", "tags", "authoritativeDefinitions")
+_NAMED = (*_NOTES, "businessName", "deprecated", "synonyms")
+_OF_COLUMN = (*_NAMED, "examples", "semanticType", "criticalDataElement")
+_OF_QUALITY = (*_NOTES, "dimension", "method", "businessImpact")
+
+DOCUMENT = Level(
+    "the document",
+    ("apiVersion", "kind", "name", "version", "domain", "description", "team", "schema"),
+    (*_NOTES, "status", "tenant", "dataProduct", "support", "price", "servers", "contractCreatedTs", "context"),
+)
+DESCRIPTION = Level("description", ("purpose",), ("usage", "limitations", "authoritativeDefinitions"))
+TEAM = Level("team", ("name",), (*_NOTES, "description", "members"))
+SCHEMA = Level(
+    "schema",
+    ("name", "physicalName", "physicalType", "dataGranularityDescription", "properties", "quality"),
+    (*_NAMED, "description", "logicalType", "context"),
+    ("dialect",),
+)
+COLUMN = Level(
+    "a column",
+    (
+        *("name", "logicalType", "physicalType", "description", "required", "primaryKey", "classification"),
+        *("logicalTypeOptions", "relationships", "quality"),
+    ),
+    _OF_COLUMN,
+    ("blanks", "inputFormats"),
+)
+JSON_COLUMN = Level("a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, COLUMN.custom)
+# The key and the references of an element are those of its record.
+ELEMENT_COLUMN = replace(
+    JSON_COLUMN,
+    name="a column of a list",
+    read=tuple(name for name in JSON_COLUMN.read if name not in ("primaryKey", "relationships")),
+)
+LAKE_COLUMN = Level(
+    "a column of parquet",
+    ("name", "logicalType", "physicalType", "description", "required", "classification", "partitioned"),
+    _OF_COLUMN,
+    ("keepTogether",),
+)
+OBJECT = Level("an object of json", ("name", "physicalName", "logicalType", "properties"), (*_NAMED, "description"))
+LIST = Level("a list of json", ("name", "physicalName", "logicalType", "description", "items"), _NAMED)
+ELEMENT = Level("items", ("logicalType", "properties"), (*_NAMED, "description", "name"))
+TYPE_OPTIONS = Level("logicalTypeOptions", ("maxLength",))
+REFERENCE = Level("a relationship", ("type", "to"), ("id",), ("reasonCode", "meaning", "onMissing"))
+ACCEPTED_VALUES = Level(
+    "quality of a column", ("type", "metric", "arguments", "mustBe"), (*_OF_QUALITY, "name", "description")
+)
+ARGUMENTS = Level("arguments of invalidValues", ("validValues",))
+RULE = Level(
+    "quality of the schema",
+    ("type", "name", "description", "query", "severity", *OPERATORS),
+    _OF_QUALITY,
+    ("failingRows",),
+)
+DIALECT = Level("dialect", ("header", "delimiter", "escape", "encoding", "nullText"))
+CUSTOM_PROPERTY = Level("customProperties", ("property", "value"), ("id", "description", "vendor"))
+
+LEVELS = (
+    *(DOCUMENT, DESCRIPTION, TEAM, SCHEMA, COLUMN, JSON_COLUMN, ELEMENT_COLUMN, LAKE_COLUMN, OBJECT, LIST, ELEMENT),
+    *(TYPE_OPTIONS, REFERENCE, ACCEPTED_VALUES, ARGUMENTS, RULE, DIALECT, CUSTOM_PROPERTY),
+)
+
+# What to write instead of properties that ODCS has and nobody reads.
+INSTEAD = {
+    "rule": "Write `metric:`.",
+    "unique": "Keys are declared by `primaryKey`.",
+    "primaryKeyPosition": "Columns of a key are in the order in which they are listed.",
+    "enum": "Write `quality: [{metric: invalidValues, arguments: {validValues: [...]}}]`.",
+    "unit": "A metric counts rows, a rule says in its query what it counts.",
+    "from": "A relationship starts at the column that it stands below.",
+    "transformLogic": "Lineage is read from the SELECTs in sql/.",
+    "transformSourceObjects": "Lineage is read from the SELECTs in sql/.",
+    "transformDescription": "Describe the SELECT in its own file in sql/.",
+    "slaProperties": "Nothing keeps them.",
+    "slaDefaultElement": "Nothing keeps them.",
+    "roles": "Roles are those of `deploy snowflake`.",
+    "schedule": "Rules are checked after each batch.",
+    "scheduler": "Rules are checked after each batch.",
+}

@@ -1,0 +1,299 @@
+"""References, accepted values, quality rules and dialects: what is read of them, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline_assets.contracts import Dialect, QualityRule, Reference
+from pipeline_assets.contracts.properties import OPERATORS, RANGES
+from pipeline_assets.contracts.validation import REASON_CODES, reason_codes
+from pipeline_assets.errors import ContractError
+from pipeline_assets_tests.contracts.documents import CSV, DOCUMENTS, Change, column, contract, custom, schema
+
+
+def refused(change: Change, document: dict[str, Any] = CSV) -> str:
+    """The one mistake that a change makes."""
+    with pytest.raises(ContractError) as error:
+        contract(document, change)
+    assert "\n" not in error.value.message
+    return str(error.value).removeprefix("sales.yaml: ")
+
+
+# --- references --------------------------------------------------------------------------------------------
+
+
+def relationship(document: dict[str, Any]) -> dict[str, Any]:
+    return column(document, "SHOP_ID")["relationships"][0]
+
+
+def saying(**values: object) -> Change:
+    return lambda document: relationship(document).update(customProperties=custom(**values))
+
+
+def test_a_reference_says_as_what_its_rows_wait_and_what_that_means() -> None:
+    assert contract().column("SHOP_ID").reference == Reference(
+        "shops", "SHOP_ID", "orphan_sale", "the sale's shop is not known yet", "quarantine"
+    )
+
+
+def test_a_reference_without_more_waits_as_the_platform_says() -> None:
+    found = contract(CSV, lambda d: relationship(d).pop("customProperties"))
+
+    assert found.column("SHOP_ID").reference == Reference("shops", "SHOP_ID", "missing_reference")
+    assert reason_codes([found]) == REASON_CODES
+
+
+def test_rows_may_be_loaded_without_their_parent() -> None:
+    reference = contract(CSV, saying(onMissing="load")).column("SHOP_ID").reference
+
+    assert reference is not None
+    assert reference.on_missing == "load"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"onMissing": "drop"}, "onMissing: 'drop' is unknown. Known: quarantine, load."),
+        ({"reasonCode": "orphan_sale"}, "meaning: is required: what orphan_sale means"),
+        ({"reasonCode": "Orphan sale", "meaning": "x"}, "reasonCode: 'Orphan sale' is no code."),
+        ({"reasonCode": "x" * 65, "meaning": "x"}, f"reasonCode: '{'x' * 65}' is no code."),
+        ({"reasonCode": 7, "meaning": "x"}, "reasonCode: 7 is no code."),
+        ({"reasonCode": "orphan_sale", "meaning": 7}, "meaning: 7 is no text."),
+        ({"reasonCode": "too_long"}, "reasonCode: too_long has another meaning already: the text is longer"),
+        ({"reasonCode": "missing_reference", "meaning": "x"}, "reasonCode: missing_reference has another meaning"),
+        ({"onMissing": "load", "reasonCode": "missing_reference"}, "reasonCode: is not read: with `onMissing: load`"),
+    ],
+)
+def test_a_reference_that_says_something_else_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ContractError) as error:
+        contract(CSV, saying(**values))
+
+    assert f"SHOP_ID.relationships.{said}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"type": "sibling"}, "SHOP_ID.relationships.type: 'sibling' is unknown. Known: foreignKey."),
+        ({"from": "sales.SHOP_ID"}, "SHOP_ID.relationships.from: is not read in a relationship. A relationship starts"),
+        ({"to": ["shops.A", "shops.B"]}, "SHOP_ID.relationships.to: ['shops.A', 'shops.B'] names no column."),
+    ],
+)
+def test_a_relationship_of_another_kind_is_refused(change: dict[str, object], said: str) -> None:
+    assert refused(lambda d: relationship(d).update(change)).startswith(said)
+
+
+def test_a_second_relationship_is_refused_as_only_one_is_read() -> None:
+    def change(document: dict[str, Any]) -> None:
+        column(document, "SHOP_ID")["relationships"].append({"to": "owners.SHOP_ID"})
+
+    assert refused(change).startswith("SHOP_ID.relationships: are 2.")
+
+
+def test_reason_codes_are_those_of_the_platform_and_of_the_contracts() -> None:
+    assert reason_codes([contract()]) == REASON_CODES | {"orphan_sale": "the sale's shop is not known yet"}
+    assert reason_codes([]) == REASON_CODES
+
+
+def test_one_code_has_one_meaning_in_all_contracts() -> None:
+    other = contract(CSV, saying(reasonCode="orphan_sale", meaning="something else"))
+
+    assert reason_codes([contract(), contract()])
+    with pytest.raises(ContractError, match=r"orphan_sale has another meaning already: the sale's shop"):
+        reason_codes([contract(), other])
+
+
+# --- accepted values ---------------------------------------------------------------------------------------
+
+
+def accepted(document: dict[str, Any]) -> dict[str, Any]:
+    return column(document, "STATE")["quality"][0]
+
+
+def test_accepted_values_are_read() -> None:
+    assert contract().column("STATE").accepted == ("open", "closed")
+    assert contract(CSV, lambda d: [accepted(d).pop(name) for name in ("type", "mustBe")]) == contract()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: accepted(d).update(metric="nullValues"), "metric: 'nullValues' is unknown. Known: invalidValues."),
+        (lambda d: accepted(d).pop("metric"), "metric: None is unknown. Known: invalidValues."),
+        (lambda d: accepted(d).update(type="custom"), "type: 'custom' is unknown here."),
+        (lambda d: accepted(d).update(type="sql"), "type: 'sql' is unknown here. SQL rules stand in the schema."),
+        (lambda d: accepted(d).update(mustBe=5), "mustBe: 5 is unknown."),
+        (lambda d: accepted(d).update(mustBeLessThan=5), "mustBeLessThan: is not read in quality of a column."),
+        (lambda d: accepted(d).update(severity="warning"), "severity: is not read in quality of a column."),
+        (lambda d: accepted(d)["arguments"].update(pattern="x"), "arguments.pattern: is not read in arguments"),
+        (lambda d: accepted(d).pop("arguments"), "arguments.validValues: is required."),
+        (lambda d: accepted(d).update(arguments={"validValues": []}), "arguments.validValues: is required."),
+        (lambda d: accepted(d).update(arguments={"validValues": "open"}), "arguments.validValues: is required."),
+        # What YAML makes of an unquoted NO
+        (lambda d: accepted(d).update(arguments={"validValues": ["SE", False]}), "arguments.validValues: False is no "),
+        (lambda d: accepted(d).update(arguments={"validValues": [8]}), "arguments.validValues: 8 is no text."),
+    ],
+)
+def test_accepted_values_that_would_not_be_checked_are_refused(change: Change, said: str) -> None:
+    assert refused(change).startswith(f"STATE.quality.{said}")
+
+
+def test_accepted_values_are_listed_once() -> None:
+    def change(document: dict[str, Any]) -> None:
+        column(document, "STATE")["quality"].append(accepted(document))
+
+    assert refused(change) == "STATE.quality: invalidValues is said twice."
+
+
+# --- quality rules -----------------------------------------------------------------------------------------
+
+
+def rule(document: dict[str, Any]) -> dict[str, Any]:
+    return schema(document)["quality"][0]
+
+
+@pytest.mark.parametrize("form", ["csv", "table", "json"])
+def test_a_rule_is_read(form: str) -> None:
+    assert contract(DOCUMENTS[form]).quality == (
+        QualityRule(
+            name="open_sales_are_few",
+            description="Shops close their sales.",
+            query="SELECT COUNT(*) FROM SHOP.SALES WHERE STATE = 'open'",
+            operator="mustBeLessThan",
+            expected=10,
+            severity="warning",
+            failing_rows="SELECT SALE_ID FROM SHOP.SALES WHERE STATE = 'open'",
+        ),
+    )
+
+
+def test_a_rule_is_an_error_and_lists_no_rows_unless_it_says_so() -> None:
+    (found,) = contract(CSV, lambda d: [rule(d).pop(name) for name in ("severity", "customProperties")]).quality
+
+    assert (found.severity, found.failing_rows) == ("error", "")
+
+
+def test_elements_of_a_list_have_no_rules_of_their_own() -> None:
+    found = contract(DOCUMENTS["json"])
+
+    assert found.items is not None
+    assert found.items.quality == ()
+
+
+def comparing(**values: object) -> Change:
+    def change(document: dict[str, Any]) -> None:
+        del rule(document)["mustBeLessThan"]
+        rule(document).update(values)
+
+    return change
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_every_operator_of_the_standard_is_read(operator: str) -> None:
+    value: Any = [0, 1.5] if operator in RANGES else 1.5
+    (found,) = contract(CSV, comparing(**{operator: value})).quality
+
+    assert (found.operator, found.expected) == (operator, (0, 1.5) if operator in RANGES else 1.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (comparing(), ": compares with nothing. Write exactly one of mustBe, "),
+        (comparing(mustBe=0, mustNotBe=1), ": compares with mustBe and mustNotBe. Write exactly one of "),
+        (comparing(mustBe="0"), ".mustBe: '0' is no number."),
+        (comparing(mustBe=True), ".mustBe: True is no number."),
+        (comparing(mustBe=float("nan")), ".mustBe: nan is no number."),
+        (comparing(mustBe=None), ".mustBe: None is no number."),
+        (comparing(mustBeBetween=[2, 1]), ".mustBeBetween: [2, 1] is no range."),
+        (lambda d: rule(d).pop("query"), ".query: is no SELECT."),
+        (lambda d: rule(d).update(query="DELETE FROM SHOP.SALES"), ".query: is no SELECT."),
+        (lambda d: rule(d).update(query="SELECT COUNT(*) FROM ${table}"), ".query: has a placeholder."),
+        (lambda d: rule(d).update(query="SELECT COUNT(*) FROM {object}"), ".query: has a placeholder."),
+        (lambda d: rule(d).update(customProperties=custom(failingRows=5)), ".failingRows: is no SELECT."),
+        (lambda d: rule(d).update(severity="fatal"), ".severity: 'fatal' is unknown. Known: warning, error."),
+        (lambda d: rule(d).update(type="library"), ".type: 'library' is unknown here. Known: sql."),
+        (lambda d: rule(d).update(type="custom"), ".type: 'custom' is unknown here. Known: sql."),
+        (lambda d: rule(d).pop("type"), ".type: None is unknown here. Known: sql."),
+        (lambda d: rule(d).update(unit="percent"), ".unit: is not read in quality of the schema. A metric counts"),
+        (lambda d: rule(d).update(schedule="0 0 * * *"), ".schedule: is not read in quality of the schema."),
+    ],
+)
+def test_a_rule_that_would_not_be_checked_as_it_says_is_refused(change: Change, said: str) -> None:
+    assert refused(change).startswith(f"schema.quality.open_sales_are_few{said}")
+
+
+@pytest.mark.parametrize("name", ["open sales", "x;y", "1st", "a.b"])
+def test_the_name_of_a_rule_is_an_identifier(name: str) -> None:
+    assert f"name: {name!r} is no identifier" in refused(lambda d: rule(d).update(name=name))
+
+
+def test_a_rule_without_a_name_is_refused_by_its_place() -> None:
+    assert refused(lambda d: rule(d).pop("name")).startswith("schema.quality.[0].name: '' is no identifier.")
+
+
+def test_names_of_rules_are_unique_in_a_file_whatever_their_case() -> None:
+    def change(document: dict[str, Any]) -> None:
+        schema(document)["quality"].append(rule(document) | {"name": "OPEN_SALES_ARE_FEW"})
+
+    assert refused(change) == "schema.quality.OPEN_SALES_ARE_FEW.name: is used twice."
+
+
+# --- dialect -----------------------------------------------------------------------------------------------
+
+
+def written(**values: object) -> Change:
+    return lambda document: schema(document).update(customProperties=custom(dialect=values))
+
+
+def test_a_dialect_is_read_and_its_encoding_has_pythons_name() -> None:
+    assert contract().dialect == Dialect(False, "|", "\\", "iso8859-1", "\\N")
+
+
+def test_files_without_a_dialect_are_written_as_most_are() -> None:
+    assert contract(CSV, lambda d: schema(d).pop("customProperties")).dialect == Dialect()
+    assert contract(CSV, written()).dialect == Dialect(True, None, '"', "utf-8", None)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        *(
+            ({"delimiter": text}, f"delimiter: {text!r} is no delimiter.")
+            for text in ("", "||", '"', "'", "x", "ä", "7")
+        ),
+        *(({"delimiter": text}, f"delimiter: {text!r} is no delimiter.") for text in ("\n", "\r", "\0", None, 7)),
+        ({"delimiter": "\\", "escape": "\\"}, "delimiter: '\\\\' is no delimiter."),
+        ({"header": "no"}, "header: 'no' is neither true nor false."),
+        ({"header": None}, "header: None is neither true nor false."),
+        ({"escape": "^"}, "escape: '^' is unknown."),
+        ({"encoding": "klingon"}, "encoding: 'klingon' is unknown."),
+        ({"encoding": "utf-16"}, "encoding: 'utf-16' is unknown."),
+        ({"encoding": "utf-16-le"}, "encoding: 'utf-16-le' is unknown."),
+        ({"encoding": "utf-8-sig"}, "encoding: 'utf-8-sig' is unknown."),
+        ({"encoding": "cp037"}, "encoding: 'cp037' is unknown."),
+        ({"encoding": "base64"}, "encoding: 'base64' is unknown."),
+        ({"encoding": None}, "encoding: None is unknown."),
+        ({"nullText": None}, "nullText: None is no text. Put it in quotes;"),
+        ({"nullText": ""}, "nullText: '' is no text."),
+        ({"nullText": "a\nb"}, "nullText: 'a\\nb' is no text."),
+        ({"quote": "'"}, "quote: is not read in dialect. Known: header, delimiter, escape, encoding, nullText."),
+    ],
+)
+def test_a_dialect_that_no_reader_could_follow_is_refused(values: dict[str, object], said: str) -> None:
+    assert refused(written(**values)).startswith(f"schema.customProperties.dialect.{said}")
+
+
+def test_a_dialect_is_a_mapping() -> None:
+    change: Change = lambda d: schema(d).update(customProperties=custom(dialect="excel"))  # noqa: E731
+
+    assert refused(change).startswith("schema.customProperties.dialect: 'excel' is no mapping. Known: header, ")
+
+
+@pytest.mark.parametrize("form", ["table", "json", "parquet"])
+def test_only_csv_has_a_dialect(form: str) -> None:
+    said = refused(written(header=False), DOCUMENTS[form])
+
+    assert said == f"schema.customProperties.dialect: does not fit physicalType {form}. Only csv has a dialect."
