@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_assets.contracts.ddl import Table, stage_table
+from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.doctor.installation import Finding, finding
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.warehouse.connection import Unit
@@ -55,8 +55,7 @@ def _tries(
     for bucket in dict.fromkeys(pipeline.bucket for pipeline in pipelines):
         stage = warehouse.stage(bucket)
         yield finding(f"stage {stage}", lambda stage=stage: _stage(unit, stage))
-    targets = [target for pipeline in pipelines for target in pipeline.targets]
-    staging = list(dict.fromkeys(stage_table(target) for target in targets))
+    staging = [stage for pipeline in pipelines for stage in pipeline.load_stages]
     pipes = warehouse.loading
     if not isinstance(pipes, Snowpipe):
         yield finding("writing into OPS", lambda: _insert(warehouse, OPS_TABLES))

@@ -84,6 +84,11 @@ def _expression(pattern: str) -> str:
     return folders + "".join({"*": "[^/]*", "?": "[^/]"}.get(character) or _letter(character) for character in pattern)
 
 
+# Arrow's engine takes [kK] and [sS] for letters of any case, and so the Kelvin sign and the long s as well.
+_MORE_CASES = {"k": "\u212a", "s": "\u017f"}
+
+
 def _letter(character: str) -> str:
-    cases = {case for case in (character, character.lower(), character.upper()) if len(case) == 1}
+    found = (character, character.lower(), character.upper(), _MORE_CASES.get(character.lower(), character))
+    cases = {case for case in found if len(case) == 1}
     return re.escape(character) if len(cases) == 1 else f"[{''.join(sorted(cases))}]"

@@ -225,7 +225,7 @@ def _quality(unit: Unit, pipeline: ResolvedPipeline, contract: Contract, rule: Q
             "found": float(value) if isinstance(value, Decimal) else value,
             "expected": f"{rule.operator} {rule.expected}",
             "query": dg.MetadataValue.md(f"```sql\n{rule.query}\n```"),
-            **({"rows": dg.MetadataValue.json(rows)} if rows else {}),
+            **({"rows": dg.MetadataValue.json(rows)} if rule.failing_rows else {}),
         },
     )
 

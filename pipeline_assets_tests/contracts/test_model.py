@@ -115,7 +115,7 @@ def test_a_narrower_length_than_the_type_holds(tmp_path: Path) -> None:
 
 def test_accepted_values_blanks_and_classification_arrive(tmp_path: Path) -> None:
     said = {
-        "quality": [{"metric": "invalidValues", "arguments": {"validValues": ["north", 7]}}],
+        "quality": [{"metric": "invalidValues", "arguments": {"validValues": ["north", "7"]}}],
         "customProperties": [{"property": "blanks", "value": "keep"}],
         "classification": "personal",
     }
@@ -124,13 +124,6 @@ def test_accepted_values_blanks_and_classification_arrive(tmp_path: Path) -> Non
     told, silent = contract.column("SHOP_ID"), contract.column("SALE_ID")
     assert (told.accepted, told.keep_blanks, told.personal) == (("north", "7"), True, True)
     assert (silent.accepted, silent.keep_blanks, silent.personal) == ((), False, False)
-
-
-@pytest.mark.parametrize("value", ["trim", "", False])
-def test_blanks_are_kept_only_where_the_contract_says_keep(tmp_path: Path, value: object) -> None:
-    said = {"customProperties": [{"property": "blanks", "value": value}]}
-
-    assert not load_contract(write(tmp_path, lambda d: properties(d)[0].update(said))).column("SALE_ID").keep_blanks
 
 
 def test_a_date_without_formats_is_iso(tmp_path: Path) -> None:

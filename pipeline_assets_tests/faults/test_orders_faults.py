@@ -22,8 +22,9 @@ from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
+from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets_tests.faults.conftest import ROOT
-from pipeline_assets_tests.orders_lake import ORDERS, OrdersLake, order, product
+from pipeline_assets_tests.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.pipeline_lake import changed_pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

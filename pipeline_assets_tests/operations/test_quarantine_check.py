@@ -42,15 +42,3 @@ def test_waiting_records_are_an_error_above_the_share_and_a_warning_up_to_it(
     assert check.metadata["waiting"].value == bad
     if severity:
         assert check.severity == severity
-
-
-def test_records_that_wait_no_longer_count_no_longer(lake: BookingsLake) -> None:
-    definitions = build_definitions(load_settings(home=lake.home, reject_share=0.1))
-    path = lake.customers("", customer(1), customer(""))
-    assert not checks(run(definitions))[("customers", "quarantine")].passed
-    assert path.exists()
-    lake.customers("", customer(1), customer(2))
-
-    check = checks(run(definitions))[("customers", "quarantine")]
-
-    assert (check.passed, check.metadata["waiting"].value) == (True, 0)

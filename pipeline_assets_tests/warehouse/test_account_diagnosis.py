@@ -46,7 +46,7 @@ def test_pipes_are_tried_where_files_are_loaded_by_them(account: TestAccount, tm
     found = findings(account, tmp_path, snowflake_load="snowpipe")
     assert {what: f.detail for what, f in found.items() if not f.passed} == {}
     pipes = [what for what in found if what.startswith("pipe ")]
-    assert pipes[-2:] == ["pipe ANALYTICS.OPS.LOAD_SHOP_SALES", "pipe ANALYTICS.OPS.LOAD_SHOP_TOTALS"]
+    assert pipes[-2:] == ["pipe ANALYTICS.OPS.LOAD_BOOKINGS_CUSTOMER_BOOKINGS", "pipe ANALYTICS.OPS.LOAD_SHOP_SALES"]
     writes = [sql for sql in account.statements()[before:] if sql.startswith("INSERT INTO OPS.PIPED_")]
     assert len(writes) == len(pipes)
     assert all("WHERE FALSE" in sql for sql in writes)

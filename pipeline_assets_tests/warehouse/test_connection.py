@@ -239,12 +239,12 @@ def test_copy_counts_what_it_loaded_from_each_file(warehouse: EmbeddedWarehouse,
         key = f"staging/it's {number}.parquet"
         path = shop_lake.root / BUCKET / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({"KEY_NAME": ["k"] * rows, "KEY_VALUE": ["v"] * rows}), path)
+        pq.write_table(pa.table({"SALE_ID": ["k"] * rows, "SHOP": ["v"] * rows}), path)
         keys.append(key)
 
     with warehouse.look([BUCKET]) as unit:
-        loaded = unit.copy("OPS.STAGE_KEYS", warehouse.stage(BUCKET), keys)
-        assert loaded == unit.scalar("SELECT COUNT(*) FROM OPS.STAGE_KEYS") == 5
+        loaded = unit.copy("OPS.STAGE_SHOP_SALES", warehouse.stage(BUCKET), keys)
+        assert loaded == unit.scalar("SELECT COUNT(*) FROM OPS.STAGE_SHOP_SALES") == 5
 
 
 def test_copy_names_no_more_files_at_once_than_snowflake_takes() -> None:
