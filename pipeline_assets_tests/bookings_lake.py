@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from pipeline_assets.bookings.pipeline import BUCKET, LANDING, pipeline
+from pipeline_assets.contracts import model
 from pipeline_assets_tests.pipeline_lake import PipelineLake
 
 CUSTOMER_HEADER = "CUSTOMER_ID,FIRST_NAME,LAST_NAME,EMAIL,PHONE_NUMBER,ADDRESS,COUNTRY_CODE,SEGMENT_ID"
@@ -53,3 +55,20 @@ class BookingsLake(PipelineLake):
 
     def processed(self) -> list[Path]:
         return sorted((self.bucket / "processed-data").glob("*"))
+
+
+def with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
+    """The same home after somebody added a date format to the bookings contract."""
+    model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
+    before = pipeline()
+    customers, bookings = before.datasets
+    columns = tuple(
+        replace(column, input_formats=(*column.input_formats, form)) if column.logical_type == "date" else column
+        for column in bookings.contract.columns
+    )
+    mended = replace(bookings, contract=replace(bookings.contract, columns=columns))
+
+    class Mended(BookingsLake):
+        pipeline = staticmethod(lambda: replace(before, datasets=(customers, mended)))
+
+    return Mended(lake.home, lake.platform)

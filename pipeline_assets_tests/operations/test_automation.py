@@ -104,7 +104,9 @@ def checks(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetC
 def test_every_check_passes_on_clean_data(definitions: dg.Definitions, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
-    assert all(check.passed for check in checks(run(definitions)).values())
+    found = checks(run(definitions))
+    assert {table for table, _ in found} == {"customers", "customer_bookings", "daily_spend"}
+    assert [check for check, result in found.items() if not result.passed] == []
 
 
 def test_checks_warn_of_dirt_and_do_not_fail_the_run(definitions: dg.Definitions, lake: BookingsLake) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.contracts.ddl import stage_table
+from pipeline_assets.contracts.ddl import Table, stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
+from pipeline_assets.warehouse.connection import Loading, Unit
 from pipeline_assets.warehouse.publication import Load, Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
@@ -133,6 +134,50 @@ def test_a_staged_file_with_other_rows_than_were_written_publishes_nothing(
 
     with pytest.raises(RowAccountingError, match=f"{claimed} rows were written, 2 copied and 2 found"):
         publish(warehouse, publication, NOON)
+
+    assert state(warehouse) == before
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("claimed", [0, 2])
+@pytest.mark.parametrize("part", ["ledger", "quarantine", "released"])
+def test_what_is_remembered_of_a_batch_is_counted_like_its_rows(
+    warehouse: EmbeddedWarehouse, batch: Callable[..., Batch], part: str, claimed: int
+) -> None:
+    """A ledger row too few would have an object taken twice, a record too few would be lost."""
+    before = state(warehouse)
+    staging = batch("b2", 1)
+    publication = staging.publication(("3", "west", "7"), quarantine=[bad("b2", 7)])
+    released = staging.stage(STAGE_RELEASED, [{"QUARANTINE_ID": bad("b1", 7)["QUARANTINE_ID"]}])
+    publication = replace(publication, released=released)
+    wrong = replace(publication, **{part: replace(getattr(publication, part), rows=claimed)})
+
+    with pytest.raises(RowAccountingError, match=f"{claimed} rows were written"):
+        publish(warehouse, wrong, NOON)
+
+    assert state(warehouse) == before
+
+
+class MiscountingLoading(Loading):
+    """Loads what lies there and tells another number."""
+
+    def __init__(self, more: int) -> None:
+        self.more = more
+
+    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
+        return super().fill(unit, table, stage, key) + self.more
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_load_that_tells_other_rows_than_it_brought_publishes_nothing(
+    warehouse: EmbeddedWarehouse, batch: Callable[..., Batch], more: int
+) -> None:
+    before = state(warehouse)
+    warehouse.loading = MiscountingLoading(more)
+
+    with pytest.raises(RowAccountingError, match=f"1 rows were written, {1 + more} copied and 1 found"):
+        publish(warehouse, batch("b2", 1).publication(("3", "west", "7")), NOON)
 
     assert state(warehouse) == before
 
