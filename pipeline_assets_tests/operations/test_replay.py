@@ -31,7 +31,7 @@ def state(lake: PipelineLake) -> dict[str, list[tuple]]:
 GRACE = customer(2, "Grace", "Hopper").encode()
 MALFORMED_CUSTOMERS: dict[str, list[bytes]] = {
     "open_quote": [GRACE.replace(b"Grace", b'"Grace')],
-    "two_halves": [b'2,"Grace', customer(3, '"Ada"').encode(), b'Hopper",H,e,,a,GB,1'],  # a good one stands between
+    "two_halves": [b'2,"Grace', b'3,"Ada",L,e,,a,GB,1', b'Hopper",H,e,,a,GB,1'],  # a good one stands between
     "too_many_fields": [GRACE + b",more"],
     "too_few_fields": [GRACE.rpartition(b",")[0]],
     "text_behind_a_quote": [GRACE.replace(b"Grace", b'"Grace" B.')],
