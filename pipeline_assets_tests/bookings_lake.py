@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from pipeline_assets.contracts import Contract
+from pipeline_assets.bookings.pipeline import BOOKINGS
+from pipeline_assets.contracts import Contract, model
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
-from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
+from pipeline_assets_tests.pipeline_lake import PipelineLake, changed_pipeline, contract_of
 
 BUCKET = "customer-booking-data-pipeline"
 LANDING = "raw-data/"
@@ -66,3 +67,16 @@ class BookingsLake(PipelineLake):
 
     def processed(self) -> list[Path]:
         return sorted((self.bucket / "processed-data").glob("*"))
+
+
+def with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
+    """The same home after somebody added a date format to the bookings contract."""
+    model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
+    mended = changed_pipeline(
+        BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("YYYY-MM-DD]", f"YYYY-MM-DD, {form}]")
+    )
+
+    class Mended(BookingsLake):
+        pipeline = staticmethod(lambda: mended)
+
+    return Mended(lake.home, lake.platform)

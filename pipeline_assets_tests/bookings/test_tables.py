@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer, with_date_format
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -150,11 +150,9 @@ def test_replay_never_invents_a_row_from_broken_records(lake: BookingsLake) -> N
 
 
 def test_a_record_that_is_bad_for_another_reason_after_a_fix_waits_for_that_reason(lake: BookingsLake) -> None:
-    from pipeline_assets_tests.faults.test_bookings_faults import _with_date_format
-
     lake.bookings("", booking(1, 9, date="2005/05/24"))
     lake.run()
-    _with_date_format(lake, "YYYY/MM/DD").run(replay=True)
+    with_date_format(lake, "YYYY/MM/DD").run(replay=True)
     assert lake.rows("SELECT REASON_CODE FROM OPS.QUARANTINE") == [("orphan_booking",)]
 
 

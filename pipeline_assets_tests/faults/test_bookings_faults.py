@@ -15,21 +15,19 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.batch.outputs import Outputs
-from pipeline_assets.contracts import model
 from pipeline_assets.engine.duckdb_engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection
 from pipeline_assets_tests.bookings_lake import (
     BOOKING_HEADER,
-    BOOKINGS,
     CUSTOMER_HEADER,
     BookingsLake,
     booking,
     customer,
+    with_date_format,
 )
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
-from pipeline_assets_tests.pipeline_lake import changed_pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -174,24 +172,11 @@ def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_
     assert (int(line), code, raw) == (poisoned + 2, "not_a_date", rows[poisoned])
     assert "2005/05/24" in reason
 
-    mended = _with_date_format(lake, "YYYY/MM/DD")
+    mended = with_date_format(lake, "YYYY/MM/DD")
     assert mended.run(replay=True).released == 1
     assert mended.run(replay=True).released == 0
     assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT BOOKING_ID) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(count, count)]
     assert lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [(0,)]
-
-
-def _with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
-    """The same home after somebody added a date format to the bookings contract."""
-    model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
-    mended = changed_pipeline(
-        BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("YYYY-MM-DD]", f"YYYY-MM-DD, {form}]")
-    )
-
-    class Mended(BookingsLake):
-        pipeline = staticmethod(lambda: mended)
-
-    return Mended(lake.home, lake.platform)
 
 
 def test_row_8_more_poison_than_the_threshold_rejects_the_object_and_loads_nothing_of_it(lake: BookingsLake) -> None:

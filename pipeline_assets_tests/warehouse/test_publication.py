@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.contracts.ddl import stage_table
+from pipeline_assets.contracts.ddl import Table, stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
+from pipeline_assets.warehouse.connection import Loading, Unit
 from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
@@ -133,6 +134,51 @@ def test_a_staged_file_with_other_rows_than_were_written_publishes_nothing(
 
     with pytest.raises(RowAccountingError, match=f"{claimed} rows were written, 2 copied and 2 found"):
         publish(warehouse, publication, NOON)
+
+    assert state(warehouse) == before
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize(
+    ("part", "claimed"), [("ledger", 2), ("quarantine", 1), ("quarantine", 3), ("released", 1), ("released", 3)]
+)
+def test_what_is_remembered_of_a_batch_is_counted_like_its_rows(
+    warehouse: EmbeddedWarehouse, batch: Callable[..., Batch], part: str, claimed: int
+) -> None:
+    """A ledger row too few would have an object taken twice, a record too few would be lost."""
+    before = state(warehouse)
+    staging = batch("b2", 1)
+    publication = staging.publication(("3", "west", "7"), quarantine=[bad("b2", 7), bad("b2", 8)])
+    released = [{"QUARANTINE_ID": bad("b1", line)["QUARANTINE_ID"]} for line in (7, 8)]
+    publication = replace(publication, released=staging.stage(STAGE_RELEASED, released))
+    wrong = replace(publication, **{part: replace(getattr(publication, part), rows=claimed)})
+
+    with pytest.raises(RowAccountingError, match=f"{claimed} rows were written"):
+        publish(warehouse, wrong, NOON)
+
+    assert state(warehouse) == before
+
+
+class MiscountingLoading(Loading):
+    """Loads what lies there and tells another number."""
+
+    def __init__(self, more: int) -> None:
+        self.more = more
+
+    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
+        return super().fill(unit, table, stage, key) + self.more
+
+
+@pytest.mark.usefixtures("first")
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_load_that_tells_other_rows_than_it_brought_publishes_nothing(
+    warehouse: EmbeddedWarehouse, batch: Callable[..., Batch], more: int
+) -> None:
+    before = state(warehouse)
+    warehouse.loading = MiscountingLoading(more)
+
+    with pytest.raises(RowAccountingError, match=f"1 rows were written, {1 + more} copied and 1 found"):
+        publish(warehouse, batch("b2", 1).publication(("3", "west", "7")), NOON)
 
     assert state(warehouse) == before
 
