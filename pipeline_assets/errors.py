@@ -95,7 +95,7 @@ class RowAccountingError(WarehouseError):
     """Rows read, loaded, superseded and quarantined do not add up; nothing was published."""
 
 
-class LostRowsError(PipelineError):
+class LostRowsError(RowAccountingError):
     """A SELECT yields fewer or more rows than the records that it was given; nothing was published."""
 
 

@@ -158,4 +158,4 @@ def test_the_same_values_written_otherwise_are_no_change(lake: BookingsLake, aga
     lake.bookings("", booking(1, 1), modified=START)
     assert len(lake.run().exported) == 1
     lake.bookings("_again", again, modified=START + timedelta(hours=1))
-    assert lake.run().exported == []
+    assert lake.run().exported == {}

@@ -89,7 +89,7 @@ def test_every_table_says_where_its_rows_come_from(lake: BookingsLake) -> None:
 
 def test_customers_alone_hand_out_no_file(lake: BookingsLake) -> None:
     lake.customers("", customer(1))
-    assert lake.run().exported == []
+    assert lake.run().exported == {}
     assert not lake.processed()
 
 
