@@ -69,7 +69,7 @@ class Outputs:
                 refresh.after,
                 refresh.late,
             )
-            for refresh in refreshes(self._pipeline)
+            for refresh in refreshes(self._pipeline, self._context.batch_id)
         ]
 
     def make(self) -> None:
@@ -295,17 +295,19 @@ class Outputs:
         )
 
     def _example(self, table: FileTable, relation: str) -> str:
-        """The key of one record that has no row, for the message; empty where rows came twice."""
-        import pyarrow.parquet as pq
-
-        mine = ", ".join(table.record_key)
-        keys = ", ".join(table.grain.contract.key)
-        path = self._folder / f"lost-{table.contract.name}.parquet"
-        lost = f"SELECT {keys} FROM {relation} EXCEPT SELECT {mine} FROM {_batch_relation(table)}"
-        if not self._session.write(f"SELECT * FROM ({lost}) AS LOST ORDER BY {keys} LIMIT 1", path, "parquet").rows:
-            return ""
-        (row,) = pq.read_table(path).to_pylist()
-        return f"; {', '.join(f'{name} {value}' for name, value in row.items())} is lost"
+        """The key of one row that is lost, or that came twice, for the message."""
+        copies = [(mine, copy[1]) for mine in table.contract.key if (copy := table.select.copy_of(mine))]
+        mine, theirs = ", ".join(m for m, _ in copies), ", ".join(f"{t} AS {m}" for m, t in copies)
+        made = _batch_relation(table)
+        for kind, select in (
+            ("is lost", f"SELECT {theirs} FROM {relation} EXCEPT SELECT {mine} FROM {made}"),
+            ("came more than once", f"SELECT {mine} FROM {made} GROUP BY {mine} HAVING COUNT(*) > 1"),
+        ):
+            path = self._folder / f"{kind.replace(' ', '-')}-{table.contract.name}.parquet"
+            found = f"SELECT * FROM ({select}) AS FOUND ORDER BY {mine} LIMIT 1"
+            if self._session.write(found, path, "parquet").rows:
+                return f"; {', '.join(f'{name} {value}' for name, value in _first_row(path).items())} {kind}"
+        return ""
 
     def _lay_out(self, output: FileTable, table: LakeTable) -> None:
         lake, context = self._context.platform.lake, self._context
@@ -365,6 +367,13 @@ class Outputs:
         for path, key in self._staged:
             self._context.platform.lake.publish(path, self._pipeline.bucket, key)
         self._staged.clear()
+
+
+def _first_row(path: Path) -> dict[str, object]:
+    import pyarrow.parquet as pq
+
+    (row,) = pq.read_table(path).to_pylist()
+    return row
 
 
 def _batch_relation(table: FileTable) -> str:

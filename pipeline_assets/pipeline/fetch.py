@@ -42,12 +42,15 @@ def known_statement(pipeline: ResolvedPipeline, source: Source, relation: str) -
     return f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}"
 
 
-def touched_condition(pipeline: ResolvedPipeline, source: Source) -> str:
-    """Which records of a source a batch has to write: new ones, and published ones whose parents are new."""
+def touched_condition(pipeline: ResolvedPipeline, source: Source, of: Source | None = None) -> str:
+    """Which records of a source a batch has to write: new ones, and published ones whose parents are new.
+
+    With `of`, those of a parent whose change changes what SELECTs over `of` yield.
+    """
     wanted = ["_IS_NEW"]
-    for column, parent in pipeline.joined_parents(source):
+    for column, parent in pipeline.joined_parents(source, of):
         (key,) = parent.contract.key
-        condition = touched_condition(pipeline, parent)
+        condition = touched_condition(pipeline, parent, of or source)
         wanted.append(f"{column} IN (SELECT {key} FROM {parent.relation} WHERE {condition})")
     return " OR ".join(wanted)
 
@@ -56,18 +59,22 @@ def _batch_keys(pipeline: ResolvedPipeline, source: Source) -> str:
     return f"SELECT {', '.join(source.contract.key)} FROM {key_table(pipeline, source).qualified}"
 
 
-def _written_again(pipeline: ResolvedPipeline, source: Source, table: FileTable) -> list[str]:
-    """Conditions on rows of a source, as `table` has them, whose parents a batch changes."""
+def _written_again(pipeline: ResolvedPipeline, source: Source, table: FileTable, of: Source | None = None) -> list[str]:
+    """Conditions on rows of a source, as `table` has them, whose parents a batch changes (see `joined_parents`)."""
+    own = pipeline.published[source.name]
+    if table is not own.table:
+        # Only the published table is sure to have the references.
+        rows = " OR ".join(_written_again(pipeline, source, own.table, of))
+        keys = f"SELECT {', '.join(own.table.record_key)} FROM {own.table.qualified} WHERE {rows}"
+        return [f"{_row(table.record_key)} IN ({keys})"] if rows else []
     wanted = []
-    columns = {copy[1]: name for name in table.contract.column_names if (copy := table.select.copy_of(name))}
-    for column, parent in pipeline.joined_parents(source):
-        mine = pipeline.published[source.name].columns[column] if column not in columns else columns[column]
+    for column, parent in pipeline.joined_parents(source, of):
         changed = _batch_keys(pipeline, parent)
         published = pipeline.published[parent.name]
-        if further := _written_again(pipeline, parent, published.table):
+        if further := _written_again(pipeline, parent, published.table, of or source):
             key = published.columns[parent.contract.key[0]]
             changed += f" UNION SELECT {key} FROM {published.table.qualified} WHERE {' OR '.join(further)}"
-        wanted.append(f"{mine} IN ({changed})")
+        wanted.append(f"{own.columns[column]} IN ({changed})")
     return wanted
 
 
@@ -81,7 +88,9 @@ def _joined_by_children(pipeline: ResolvedPipeline, parent: Source) -> list[str]
         published = pipeline.published.get(child.name)
         if published is None or column not in published.columns:
             continue
-        rows = _written_again(pipeline, child, published.table) if len(pipeline.joined_parents(child)) > 1 else []
+        # A child that is written again because of this parent alone finds it among the batch's own keys.
+        alone = len(pipeline.joined_parents(child)) <= 1 and not pipeline.joined_parents(parent, child)
+        rows = [] if alone else _written_again(pipeline, child, published.table)
         rows += _joined_by_children(pipeline, child)
         if rows:
             wanted.append(

@@ -31,28 +31,42 @@ class MartRefresh:
     digest: str
 
 
-def refreshes(pipeline: ResolvedPipeline) -> list[MartRefresh]:
-    """How each mart of a pipeline is refreshed; marts that others are made from come first."""
-    return [_refresh(pipeline, mart) for mart in pipeline.marts]
+def refreshes(pipeline: ResolvedPipeline, batch_id: str) -> list[MartRefresh]:
+    """How a batch refreshes each mart of a pipeline; marts that others are made from come first."""
+    return [_refresh(pipeline, mart, batch_id) for mart in pipeline.marts]
 
 
-def _refresh(pipeline: ResolvedPipeline, mart: MartTable) -> MartRefresh:
-    digest = blake2b("\n".join((mart.select.text, *mart.contract.column_names)).encode(), digest_size=16).hexdigest()
+def _digest(pipeline: ResolvedPipeline, mart: MartTable) -> str:
+    """What a mart is made by: its SELECT, and those of the marts that it reads."""
+    read = [_digest(pipeline, other) for other in pipeline.marts if other.qualified in mart.select.relations]
+    text = "\n".join((mart.select.text, *mart.contract.column_names, *read))
+    return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _refresh(pipeline: ResolvedPipeline, mart: MartTable, batch_id: str) -> MartRefresh:
+    digest = _digest(pipeline, mart)
     if mart.declared.refresh == "full":
         empty = (f"DELETE FROM {mart.qualified}",)
         return MartRefresh(mart, (), (), empty, mart.select.reading({}), digest)
     delete = tuple(_delete(mart, outdated) for outdated in _outdated(pipeline, mart))
-    over_marts = any(relation == other.qualified for other in pipeline.marts for relation in mart.select.relations)
-    return MartRefresh(mart, delete, delete, delete if over_marts else (), _missing(mart), digest)
+    # Rows of another mart that this batch has made, those included whose values only older versions had.
+    late = [
+        _delete(mart, outdated)
+        for other in pipeline.marts
+        if other.qualified in mart.select.relations
+        for made in [f"SELECT M.* FROM {other.qualified} AS M WHERE M._BATCH_ID = '{batch_id}'"]
+        for outdated in mart.select.values_of(mart.declared.refresh_columns, other.qualified, made)
+    ]
+    return MartRefresh(mart, delete, delete, tuple(late), _missing(mart), digest)
 
 
 def _outdated(pipeline: ResolvedPipeline, mart: MartTable) -> list[str]:
     """For each table that a mart reads, SELECT the values of its refresh columns that touched rows of it give."""
     columns = mart.declared.refresh_columns
     return [
-        mart.select.values_of(columns, {relation: touched} if touched else {})
+        outdated
         for relation in mart.select.relations
-        for touched in [_touched_rows(pipeline, relation)]
+        for outdated in mart.select.values_of(columns, relation, _touched_rows(pipeline, relation))
     ]
 
 

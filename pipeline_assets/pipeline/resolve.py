@@ -52,7 +52,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     lake_outputs = tuple(_file_table(value, t, sources, file_schema) for t in value.lake_tables)
     exports = tuple(_export(value, export, tables) for export in value.exports)
     marts = _marts(value, tables)
-    published = {s.name: p for s in sources if (p := _published(value, s, tables, lake_outputs))}
+    published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
     found = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
     require_rules(found)
     return found
@@ -343,13 +343,18 @@ def _require_refresh(mart: Mart, select: Select) -> None:
 
 
 def _published(
-    value: Pipeline, source: Source, tables: Sequence[FileTable], lake_outputs: Sequence[FileTable]
+    value: Pipeline,
+    source: Source,
+    sources: Sequence[Source],
+    tables: Sequence[FileTable],
+    lake_outputs: Sequence[FileTable],
 ) -> Published | None:
     """Where the newest version of each record is published; None where no table keeps versions of it."""
     keyed = [
         t for t in (*tables, *lake_outputs) if t.write == "upsert" and set(source.relations) & set(t.select.relations)
     ]
-    if not keyed:
+    referring = [s.name for s in sources if any(parent is source for _, parent in s.parents)]
+    if not keyed and not referring:
         return None
     found = []
     for table in tables:
@@ -360,8 +365,8 @@ def _published(
             found.append(Published(table, columns))
     if not found:
         raise ConfigurationError(
-            f"{value.name}: no table keeps the newest version of each record of {source.name}, so an old file would "
-            "overwrite newer rows.",
+            f"{value.name}: no table keeps the newest version of each record of {source.name}, so "
+            + ("an old file would overwrite newer rows." if keyed else f"{', '.join(referring)} would miss it."),
             remedy=f"Add a table with one row per {', '.join(source.contract.key)} that is not filtered, "
             f"for example Table({source.name!r}).",
         )

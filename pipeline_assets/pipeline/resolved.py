@@ -189,12 +189,17 @@ class ResolvedPipeline:
         """(column, source) that refer to a source."""
         return [(column, child) for child in self.sources for column, found in child.parents if found is parent]
 
-    def joined_parents(self, source: Source) -> list[tuple[str, Source]]:
-        """The parents that SELECTs over a source join, so that their change writes its published rows again."""
+    def joined_parents(self, source: Source, of: Source | None = None) -> list[tuple[str, Source]]:
+        """The parents of a source that SELECTs over `of` join, so that their change writes rows of `of` again.
+
+        `of` is the source itself by default, else one that refers to it, directly or not: a payment joins its account
+        and the account's customer, though no table of accounts has the customer's name.
+        """
+        grain = of or source
         read = {
             relation
             for table in (*self.tables, *self.lake_outputs)
-            if table.grain is source and table.write == "upsert"
+            if table.grain is grain and table.write == "upsert"
             for relation in table.select.relations
         }
         wanted = set()

@@ -111,18 +111,27 @@ class Select:
         from sqlglot import exp
 
         tree = self._tree
-        clauses = ("joins", "where", "group", "having", "qualify", "distinct", "limit", "offset", "laterals")
         if not isinstance(tree, exp.Select) or len(list(tree.find_all(exp.Query))) > 1:
             return False
-        return not any(tree.args.get(clause) for clause in clauses) and not tree.find(exp.AggFunc, exp.Explode)
+        (*tables,) = tree.find_all(exp.Table)
+        plain = all(not set(_arguments(table)) - {"this", "db", "catalog", "alias"} for table in tables)
+        clauses = set(_arguments(tree)) - {"expressions", "from", "from_", "kind", "order"}
+        return plain and not clauses and not tree.find(exp.AggFunc, exp.Explode, exp.UDTF)
 
     @cached_property
     def grouping(self) -> frozenset[str] | None:
-        """The columns that every row is grouped or partitioned by; None where rows stand for themselves."""
+        """The columns that every row is grouped or partitioned by; None where rows stand for themselves.
+
+        Columns that are made of an inner aggregate or window are not among them: over some of its rows it has another
+        value. None are where such a value decides which rows there are.
+        """
         from sqlglot import exp
 
+        from pipeline_assets.pipeline.aggregates import measures
+
         tree = self._scope.expression
-        if not isinstance(tree, exp.Select):
+        measured = measures(self._scope)
+        if not isinstance(tree, exp.Select) or measured is None:
             return frozenset()
         by_text = {select.unalias().sql(): select.alias_or_name.upper() for select in tree.selects}
         named = set(by_text.values())
@@ -140,6 +149,8 @@ class Select:
             limits.append(outputs(window.args.get("partition_by") or []))
         if tree.args.get("distinct") or tree.args.get("limit"):
             limits.append(set())
+        if measured:
+            limits.append(named - measured)
         return frozenset(set.intersection(*limits)) if limits else None
 
     # --- rewriting -----------------------------------------------------------------------------------------
@@ -148,17 +159,29 @@ class Select:
         """The statement with some relations replaced by others, each `SELECT …` or the name of a relation."""
         return _replaced(self._tree.copy(), instead).sql(dialect=DIALECT)
 
-    def values_of(self, columns: Sequence[str], instead: Mapping[str, str]) -> str:
-        """SELECT DISTINCT some of its columns, over replaced relations, before groups are filtered."""
+    def values_of(self, columns: Sequence[str], relation: str, instead: str | None) -> list[str]:
+        """SELECT DISTINCT some of its columns before groups are filtered, once for each place that reads a relation.
+
+        In that place alone the relation is replaced: in a join with itself, a row of the one side may meet any of the
+        other.
+        """
+        if instead is None:
+            return [self._values_of(columns, self._tree.copy())]
+        places = sum(_name_of(table) == relation for table in _tables(self._tree))
+        return [
+            self._values_of(columns, _replaced(self._tree.copy(), {relation: instead}, place))
+            for place in range(places)
+        ]
+
+    def _values_of(self, columns: Sequence[str], tree: Any) -> str:
         from sqlglot import exp
 
-        tree = self._tree.copy()
         if isinstance(tree, exp.Select):
             for clause in ("having", "qualify", "order", "limit", "offset", "group"):
                 tree.set(clause, None)
             tree.set("expressions", [select for select in tree.selects if select.alias_or_name.upper() in columns])
-            return _replaced(tree.distinct(), instead).sql(dialect=DIALECT)
-        return f"SELECT DISTINCT {', '.join(columns)} FROM ({_replaced(tree, instead).sql(dialect=DIALECT)}) AS TOUCHED"
+            return tree.distinct().sql(dialect=DIALECT)
+        return f"SELECT DISTINCT {', '.join(columns)} FROM ({tree.sql(dialect=DIALECT)}) AS TOUCHED"
 
     def with_columns_of(self, relation: str, names: Sequence[str], instead: Mapping[str, str]) -> str | None:
         """The statement with columns of a relation that it reads added to every row, by their own names.
@@ -265,6 +288,11 @@ def _tables(tree: exp.Expression) -> Iterator[exp.Table]:
             yield table
 
 
+def _arguments(node: exp.Expression) -> list[str]:
+    """The clauses that a statement, or a table in it, has."""
+    return [name for name, value in node.args.items() if value]
+
+
 def _name_of(table: exp.Table) -> str:
     return ".".join(part.name.upper() for part in table.parts)
 
@@ -275,13 +303,13 @@ def _relation_of(source: object) -> str | None:
     return _name_of(source) if isinstance(source, exp.Table) else None
 
 
-def _replaced(tree: Any, instead: Mapping[str, str]) -> Any:
+def _replaced(tree: Any, instead: Mapping[str, str], place: int | None = None) -> Any:
+    """A statement with relations replaced; with `place`, only where the one of that number is read."""
     from sqlglot import exp, parse_one
 
-    for table in list(_tables(tree)):
+    found = [table for table in _tables(tree) if _name_of(table) in instead]
+    for table in found if place is None else [found[place]]:
         name = _name_of(table)
-        if name not in instead:
-            continue
         alias = table.alias or table.name
         new = instead[name]
         if new.upper().startswith("SELECT"):
