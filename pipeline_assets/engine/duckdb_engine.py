@@ -19,6 +19,7 @@ from pipeline_assets.engine.document_sql import ITEM_COLUMNS, items_select, no_i
 from pipeline_assets.engine.inputs import GROUP, KNOWN, Input, quoted
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
 from pipeline_assets.engine.partitions import lay_out
+from pipeline_assets.engine.reading import referring
 from pipeline_assets.engine.units import CODE, rejected_with, rejection_with
 from pipeline_assets.engine.versions import Delivery, every_version_of, newest_delivery, newest_first
 from pipeline_assets.errors import EngineError
@@ -138,7 +139,6 @@ class DuckDBSession:
         for name, kind, values in (
             ("turns", "INTEGER", entry.turns),
             ("uris", "VARCHAR", [found.uri for found in landed]),
-            ("etags", "VARCHAR", [found.etag for found in landed]),
             ("modified", "TIMESTAMP", [as_utc_naive(found.modified) for found in landed]),
         ):
             self._connection.execute(f"SET VARIABLE {entry.name}__{name} = ?::{kind}[]", [values])
@@ -182,8 +182,7 @@ class DuckDBSession:
         entry.settled = True
 
     def _set_orphans_aside(self, entry: Input) -> None:
-        referring = [column for column in entry.contract.columns if column.reference]
-        for number, column in enumerate(referring, 1):
+        for number, column in enumerate(referring(entry.contract), 1):
             assert column.reference is not None
             if column.reference.on_missing == "load":
                 continue
@@ -304,6 +303,8 @@ class DuckDBSession:
         entry, relation = self._inputs[name], every_version_of(name)
         rows = " UNION ALL ".join(self._new_rows(entry) or [_no_rows(entry.contract)])
         orphans = f"(SELECT _ID FROM {name}__aside WHERE _RULE < 0)"
+        etags = [file.landed.etag for file in entry.files]
+        self._connection.execute(f"SET VARIABLE {name}__etags = ?::VARCHAR[]", [etags])
         self._connection.execute(
             f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT {', '.join(entry.contract.column_names)}, _SOURCE_URI, "
             f"_SOURCE_MODIFIED_AT, _RESCUED, list_extract(getvariable('{name}__etags'), _FILE + 1) AS _SOURCE_ETAG "

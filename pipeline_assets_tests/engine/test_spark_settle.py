@@ -1,0 +1,46 @@
+"""Spark settles as the plain model says, the same as the embedded engine: see `test_settle`.
+
+All cases go through one session, as each step of a job costs time. Their seeds were chosen so that together they have
+every kind of key and version, each way in which a published delivery meets a new one, and each kind of rejection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pipeline_assets_tests.engine import test_settle
+from pipeline_assets_tests.engine.landed import on_engine, opened
+from pipeline_assets_tests.engine.settling import drawn, expected, settled
+from pipeline_assets_tests.engine.test_spark_agrees import SPARK
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+SEEDS = (1, 2, 23, 33, 168, 175, 191, 233, 263, 301, 436, 1106)
+
+
+def test_hard_cases_are_settled_as_the_plain_model_says(tmp_path: Path) -> None:
+    cases = [drawn(Random(seed), f"settled_{seed}") for seed in SEEDS]
+    with on_engine(SPARK), opened() as session:
+        found = settled(session, cases, tmp_path)
+    for case in cases:
+        assert found[case.name] == expected(case), case.name
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        test_settle.test_files_of_a_unit_are_rejected_together_in_every_input,
+        test_settle.test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_came_in,
+        test_settle.test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_they_are,
+        test_settle.test_a_json_record_without_its_parent_is_told_like_any_other,
+        test_settle.test_one_row_without_values_stands_for_what_is_published,
+        test_settle.test_records_that_waited_are_added_to_the_delivery_that_they_were_in,
+    ],
+    ids=lambda rule: rule.__name__,
+)
+def test_a_rule_of_the_embedded_engine_holds(rule: Callable[[Path], None], tmp_path: Path) -> None:
+    with on_engine(SPARK):
+        rule(tmp_path)
