@@ -278,7 +278,7 @@ def _source(case: Case, number: int, folder: Path) -> SourceFile:
     when = START + timedelta(days=file.day)
     waiting = tuple((f"q{number}-{n}", n + 2) for n in range(len(file.records))) if file.kind == "waiting" else ()
     found = LandedObject(f"lake://bucket/raw/{file.uri}", file.etag, path.stat().st_size, when)
-    return SourceFile(path, found, waiting, unit=file.unit)
+    return SourceFile(path, found, waiting, unit=file.unit and f"{case.name} {file.unit}")
 
 
 def _published(case: Case, folder: Path) -> Path:

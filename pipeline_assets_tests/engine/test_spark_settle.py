@@ -1,37 +1,23 @@
-"""Spark settles as the plain model says, the same as the embedded engine: see `test_settle`.
-
-All cases go through one session, as each step of a job costs time. Their seeds were chosen so that together they have
-every kind of key and version, each way in which a published delivery meets a new one, and each kind of rejection.
-"""
+"""Spark settles as the plain model says, the same as the embedded engine: see `test_settle`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import pytest
 
 from pipeline_assets_tests.engine import test_settle
-from pipeline_assets_tests.engine.landed import on_engine, opened
-from pipeline_assets_tests.engine.settling import drawn, expected, settled
+from pipeline_assets_tests.engine.landed import on_engine
 from pipeline_assets_tests.engine.test_spark_agrees import SPARK
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-SEEDS = (1, 2, 23, 33, 168, 175, 191, 233, 263, 301, 436, 1106)
-
-
-def test_hard_cases_are_settled_as_the_plain_model_says(tmp_path: Path) -> None:
-    cases = [drawn(Random(seed), f"settled_{seed}") for seed in SEEDS]
-    with on_engine(SPARK), opened() as session:
-        found = settled(session, cases, tmp_path)
-    for case in cases:
-        assert found[case.name] == expected(case), case.name
 
 
 @pytest.mark.parametrize(
     "rule",
     [
+        test_settle.test_hard_cases_are_settled_as_the_plain_model_says,
         test_settle.test_files_of_a_unit_are_rejected_together_in_every_input,
         test_settle.test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_came_in,
         test_settle.test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_they_are,
