@@ -262,7 +262,7 @@ class Job:
                 f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._IS_THERE IS NULL THEN -{number}"
             )
         orphan = f"CASE {' '.join(rule)} END" if rule else "CAST(NULL AS INT)"
-        superseded = self._is_of_older_delivery(entry) if step["snapshot"] else "FALSE"
+        is_old = self._is_of_older_delivery(entry) if step["snapshot"] else "FALSE"
         rank = "1"
         if key:
             waiting = _listed(file for file, piece in entry.pieces.items() if piece.waiting)
@@ -274,7 +274,7 @@ class Job:
             )
         judged = self._spark.sql(
             f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
-            f"(SELECT b.*, {orphan} AS _RULE, {superseded} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
+            f"(SELECT b.*, {orphan} AS _RULE, {is_old} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
         )
         judged = self._kept(judged.drop("_IS_OLD"), entry, "settled")
         judged.createOrReplaceTempView(f"{name}__judged")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -27,8 +28,8 @@ from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, kno
 
 NAMES = "SELECT ID, NAME FROM people"
 # Seeds of cases that together have every kind of key, of version and of rejection, and each way in which a published
-# delivery meets a new one.
-HARD = (1, 2, 23, 33, 168, 175, 191, 233, 263, 301, 436, 1106)
+# delivery meets a new one; most of it is in the first six.
+HARD = (3599, 3946, 5311, 18, 27, 3, 7, 8, 33, 77, 0, 2)
 VERSIONS = {"SEQ", "MOMENT", "TAG"}
 COUNTED = Contract(
     "counted",
@@ -52,10 +53,14 @@ def test_any_case_is_settled_as_the_plain_model_says(random: Random) -> None:
 
 
 def test_hard_cases_are_settled_as_the_plain_model_says(tmp_path: Path) -> None:
+    compared_with_model(HARD, tmp_path)
+
+
+def compared_with_model(seeds: Sequence[int], folder: Path) -> None:
     """All in one session, as each step of a Spark job costs time."""
-    cases = [drawn(Random(seed), f"settled_{seed}") for seed in HARD]
+    cases = [drawn(Random(seed), f"settled_{seed}") for seed in seeds]
     with opened() as session:
-        found = settled(session, cases, tmp_path)
+        found = settled(session, cases, folder)
     for case in cases:
         assert found[case.name] == expected(case), case.name
 

@@ -14,10 +14,14 @@ from pipeline_assets_tests.engine.test_spark_agrees import SPARK
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
+def test_hard_cases_are_settled_as_the_plain_model_says(tmp_path: Path) -> None:
+    with on_engine(SPARK):
+        test_settle.compared_with_model(test_settle.HARD[:6], tmp_path)
+
+
 @pytest.mark.parametrize(
     "rule",
     [
-        test_settle.test_hard_cases_are_settled_as_the_plain_model_says,
         test_settle.test_files_of_a_unit_are_rejected_together_in_every_input,
         test_settle.test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_came_in,
         test_settle.test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_they_are,
