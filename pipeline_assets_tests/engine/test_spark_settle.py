@@ -14,9 +14,10 @@ from pipeline_assets_tests.engine.test_spark_agrees import SPARK
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-def test_hard_cases_are_settled_as_the_plain_model_says(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seeds", [test_settle.HARD[:3], test_settle.HARD[3:6]], ids=str)
+def test_hard_cases_are_settled_as_the_plain_model_says(seeds: tuple[int, ...], tmp_path: Path) -> None:
     with on_engine(SPARK):
-        test_settle.compared_with_model(test_settle.HARD[:6], tmp_path)
+        test_settle.compared_with_model(seeds, tmp_path)
 
 
 @pytest.mark.parametrize(
