@@ -34,6 +34,7 @@ REASON_CODES = {
     "malformed_header": "the whole file: the header names a column twice",
     "unreadable_object": "the whole file: it cannot be read (truncated, not gzip, not text)",
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
+    "rejected_with_its_set": "the whole file: another file that was delivered together with it is rejected",
     "source_error": "the record is an error answer of the source",
 }
 MISTYPED = "_MISTYPED"

@@ -32,7 +32,7 @@ from pipeline_assets.engine.delimited import (
 )
 from pipeline_assets.engine.inputs import Group, Input, path_list, quoted
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.reading import Columns, explain, match_columns, validation_select
+from pipeline_assets.engine.reading import Columns, explain, explain_orphan, match_columns, referring, validation_select
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -256,13 +256,8 @@ def why(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -
         fault = fault or f"{width} fields were expected, {len(parse_record(raw))} found"
         return "malformed_record", f"{fault}."
     if rule < 0:
-        column = [column for column in contract.columns if column.reference][-1 - rule]
-        assert column.reference is not None
-        found = parse_record(raw)[columns.positions[column.name]].strip()
-        return (
-            column.reference.reason_code,
-            f'{column.name}: no {column.reference.dataset} row has "{found}" yet.',
-        )
+        column = referring(contract)[-1 - rule]
+        return explain_orphan(column, parse_record(raw)[columns.positions[column.name]].strip())
     broken = rules(contract)[rule - 1]
     position = columns.positions.get(broken.column)
     return broken.code, explain(broken, contract, parse_record(raw)[position] if position is not None else None)

@@ -40,7 +40,7 @@ from pipeline_assets.engine.documents import (
 )
 from pipeline_assets.engine.inputs import Group, Input
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.reading import explain, validation_select
+from pipeline_assets.engine.reading import explain, explain_orphan, referring, validation_select
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -263,6 +263,10 @@ def why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position
     """(code, reason) of one bad record; `rule` 0 is malformed, those of elements count on behind the record's."""
     if rule == 0:
         return "malformed_record", "The record is no JSON object, or names a key twice."
+    if rule < 0:
+        column = referring(contract)[-1 - rule]
+        found, kind = value_at(raw, column.path)
+        return explain_orphan(column, (found or kind or "").strip())
     broken = known[rule - 1]
     shape, prefix, path = contract, "", ()
     if rule > len(rules(contract)):

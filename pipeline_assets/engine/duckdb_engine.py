@@ -19,6 +19,9 @@ from pipeline_assets.engine.document_sql import ITEM_COLUMNS, items_select, no_i
 from pipeline_assets.engine.inputs import GROUP, KNOWN, Input, quoted
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
 from pipeline_assets.engine.partitions import lay_out
+from pipeline_assets.engine.reading import referring
+from pipeline_assets.engine.units import CODE, rejected_with, rejection_with
+from pipeline_assets.engine.versions import Delivery, every_version_of, newest_delivery, newest_first
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.sqlfiles import transpile
@@ -85,6 +88,7 @@ class DuckDBSession:
         entry.reader.read(entry, list(files))
         self._reject(entry)
         self._set_lists(entry, files)
+        self._reject_units()
         self._show(entry)
 
     def _reject(self, entry: Input) -> None:
@@ -108,19 +112,36 @@ class DuckDBSession:
             entry.outcomes[index].quarantined = entry.outcomes[index].read
             entry.left_out.add(index)
 
+    def _reject_units(self) -> None:
+        """Leave the rows of files out of whose unit another file is rejected, in whatever input."""
+        units = []
+        for name, entry in self._inputs.items():
+            for index in sorted(range(len(entry.files)), key=entry.turns.__getitem__):
+                file, rejection = entry.files[index], entry.outcomes[index].rejection
+                rejected = rejection is not None and rejection.code != CODE
+                units.append(((name, index), "" if file.waiting else file.unit, rejected))
+        for (name, index), (other, cause) in rejected_with(units).items():
+            entry, rejection = self._inputs[name], self._inputs[other].outcomes[cause].rejection
+            outcome = entry.outcomes[index]
+            if outcome.rejection is None:
+                assert rejection is not None
+                assert not entry.settled, f"{name} was settled before all files of its units were read"
+                outcome.rejection = rejection_with(outcome.landed, rejection)
+                outcome.quarantined = outcome.read
+                entry.left_out.add(index)
+                self._show(entry)
+
     def _set_lists(self, entry: Input, given: Sequence[SourceFile]) -> None:
         # Readers put files into groups; what wins must not depend on that, nor differ from the other engines.
         turns = {id(file): turn for turn, file in enumerate(sorted(given, key=lambda file: not file.waiting))}
-        self._connection.execute(
-            f"SET VARIABLE {entry.name}__turns = ?::INTEGER[]", [[turns[id(file)] for file in entry.files]]
-        )
-        self._connection.execute(
-            f"SET VARIABLE {entry.name}__uris = ?::VARCHAR[]", [[file.landed.uri for file in entry.files]]
-        )
-        self._connection.execute(
-            f"SET VARIABLE {entry.name}__modified = ?::TIMESTAMP[]",
-            [[as_utc_naive(file.landed.modified) for file in entry.files]],
-        )
+        entry.turns = [turns[id(file)] for file in entry.files]
+        landed = [file.landed for file in entry.files]
+        for name, kind, values in (
+            ("turns", "INTEGER", entry.turns),
+            ("uris", "VARCHAR", [found.uri for found in landed]),
+            ("modified", "TIMESTAMP", [as_utc_naive(found.modified) for found in landed]),
+        ):
+            self._connection.execute(f"SET VARIABLE {entry.name}__{name} = ?::{kind}[]", [values])
 
     # --- known rows, versions, references -------------------------------------------------------------------
 
@@ -142,22 +163,29 @@ class DuckDBSession:
     def view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {transpile(select, 'duckdb')}")
 
-    def settle(self, name: str) -> None:
+    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
         entry = self._inputs[name]
+        order = newest_first(entry.contract, version)
         # _RULE is negative for an orphan, by the number of its reference, and NULL for a superseded row.
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name}__aside (_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
         )
         self._set_orphans_aside(entry)
-        self._keep_newest(entry)
+        if snapshot:
+            self._keep_newest_delivery(entry)
+        self._keep_newest(entry, order)
+        if entry.has_aside:
+            self._count_superseded(entry)
         for outcome in entry.outcomes:
             outcome.loaded = outcome.read - outcome.quarantined - outcome.superseded
         self._note_released(entry)
+        entry.settled = True
 
     def _set_orphans_aside(self, entry: Input) -> None:
-        referring = [column for column in entry.contract.columns if column.reference]
-        for number, column in enumerate(referring, 1):
+        for number, column in enumerate(referring(entry.contract), 1):
             assert column.reference is not None
+            if column.reference.on_missing == "load":
+                continue
             self._set_aside(
                 entry,
                 f"SELECT _ID, _FILE, -{number} FROM ({self._rows(entry)}) AS b "
@@ -169,7 +197,35 @@ class DuckDBSession:
         ).fetchall():
             entry.outcomes[file].quarantined += orphans
 
-    def _keep_newest(self, entry: Input) -> None:
+    def _keep_newest_delivery(self, entry: Input) -> None:
+        """Of several complete deliveries keep the newest; see `settle`."""
+        accepted = {
+            index: Delivery(
+                as_utc_naive(file.landed.modified),
+                file.landed.uri,
+                file.landed.etag,
+                "" if file.waiting else file.unit,
+                bool(file.waiting),
+                entry.turns[index],
+            )
+            for index, file in enumerate(entry.files)
+            if entry.outcomes[index].rejection is None
+        }
+        published = None
+        if entry.has_known:
+            published = self._connection.execute(
+                f"SELECT _SOURCE_MODIFIED_AT, _SOURCE_URI FROM {entry.name}__known "
+                "WHERE _SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY ALL DESC LIMIT 1"
+            ).fetchone()
+        newest = newest_delivery(accepted, published)
+        kept = ", ".join(map(str, sorted(newest.files))) or "-1"
+        self._set_aside(
+            entry,
+            f"SELECT _ID, _FILE, NULL FROM ({self._rows(entry)}) "
+            f"WHERE CASE WHEN _IS_NEW THEN _FILE NOT IN ({kept}) ELSE {not newest.published} END",
+        )
+
+    def _keep_newest(self, entry: Input, order: str) -> None:
         """Of several versions of a key keep the newest; cheap when there are none, the common case."""
         key = ", ".join(entry.contract.key)
         if not key:
@@ -183,10 +239,11 @@ class DuckDBSession:
             entry,
             f"SELECT _ID, _FILE, NULL FROM ({self._rows(entry)}) "
             f"SEMI JOIN (SELECT {key} FROM {entry.name} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
-            # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
-            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY _SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, "
-            f"_IS_NEW DESC, list_extract(getvariable('{entry.name}__turns'), _FILE + 1) DESC, _ID DESC) > 1",
+            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {order}, "
+            f"list_extract(getvariable('{entry.name}__turns'), _FILE + 1) DESC, _ID DESC) > 1",
         )
+
+    def _count_superseded(self, entry: Input) -> None:
         for file, losers in self._connection.execute(
             f"SELECT _FILE, COUNT(*) FROM {entry.name}__aside WHERE _RULE IS NULL AND _FILE IS NOT NULL GROUP BY _FILE"
         ).fetchall():
@@ -201,10 +258,20 @@ class DuckDBSession:
 
     def _rows(self, entry: Input) -> str:
         """The good rows of an input that are not set aside, with their identity, known ones included."""
-        columns = ", ".join(entry.contract.column_names)
-        items, parts = entry.contract.items, []
-        listed = "".join(f", {name}" for name in ITEM_COLUMNS) if items else ""
-        no_list = no_items(items) if items else ""
+        parts, items = self._new_rows(entry), entry.contract.items
+        if entry.has_known:
+            parts.append(
+                f"SELECT {', '.join(entry.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
+                f"FALSE AS _IS_NEW, {KNOWN * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE"
+                f"{no_items(items) if items else ''} FROM {entry.name}__known"
+            )
+        rows = " UNION ALL ".join(parts or [_no_rows(entry.contract)])
+        return f"SELECT * FROM ({rows}) ANTI JOIN {entry.name}__aside USING (_ID)" if entry.has_aside else rows
+
+    def _new_rows(self, entry: Input) -> list[str]:
+        """For each group of files a SELECT of its good rows."""
+        columns, parts = ", ".join(entry.contract.column_names), []
+        listed = "".join(f", {name}" for name in ITEM_COLUMNS) if entry.contract.items else ""
         for group in entry.groups:
             left_out = sorted(entry.left_out.intersection(group.files))
             conditions = ["_FAULT IS NULL"] * group.has_faults
@@ -216,23 +283,7 @@ class DuckDBSession:
                 f"TRUE AS _IS_NEW, {group.identity()} AS _ID, _FILE{listed} FROM {group.table}"
                 + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
             )
-        if entry.has_known:
-            parts.append(
-                f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, FALSE AS _IS_NEW, "
-                f"{KNOWN * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE{no_list} FROM {entry.name}__known"
-            )
-        if not parts:
-            empty = transpile(
-                "SELECT " + ", ".join(f"CAST(NULL AS {c.physical_type}) AS {c.name}" for c in entry.contract.columns),
-                "duckdb",
-            )
-            parts.append(
-                f"{empty}, NULL::VARCHAR AS _SOURCE_URI, NULL::TIMESTAMP AS _SOURCE_MODIFIED_AT, NULL::VARCHAR "
-                f"AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ID, NULL::INTEGER AS _FILE"
-                f"{no_list} WHERE FALSE"
-            )
-        rows = " UNION ALL ".join(parts)
-        return f"SELECT * FROM ({rows}) ANTI JOIN {entry.name}__aside USING (_ID)" if entry.has_aside else rows
+        return parts
 
     def _show(self, entry: Input) -> None:
         """(Re)define the relations that SELECTs see."""
@@ -247,6 +298,19 @@ class DuckDBSession:
                 f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT) "
                 f"FROM ({items_select(items, rows, kept)})"
             )
+
+    def every_version(self, name: str) -> str:
+        entry, relation = self._inputs[name], every_version_of(name)
+        rows = " UNION ALL ".join(self._new_rows(entry) or [_no_rows(entry.contract)])
+        orphans = f"(SELECT _ID FROM {name}__aside WHERE _RULE < 0)"
+        etags = [file.landed.etag for file in entry.files]
+        self._connection.execute(f"SET VARIABLE {name}__etags = ?::VARCHAR[]", [etags])
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT {', '.join(entry.contract.column_names)}, _SOURCE_URI, "
+            f"_SOURCE_MODIFIED_AT, _RESCUED, list_extract(getvariable('{name}__etags'), _FILE + 1) AS _SOURCE_ETAG "
+            f"FROM ({rows}) ANTI JOIN {orphans} USING (_ID)"
+        )
+        return relation
 
     def _note_released(self, entry: Input) -> None:
         waiting = [index for index, file in enumerate(entry.files) if file.waiting and index not in entry.left_out]
@@ -327,6 +391,16 @@ class DuckDBSession:
     def _scalar(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return row[0] if row else 0
+
+
+def _no_rows(contract: Contract) -> str:
+    """What `_rows` of an input without any looks like."""
+    columns = ", ".join(f"CAST(NULL AS {column.physical_type}) AS {column.name}" for column in contract.columns)
+    return (
+        f"{transpile(f'SELECT {columns}', 'duckdb')}, NULL::VARCHAR AS _SOURCE_URI, NULL::TIMESTAMP AS "
+        "_SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ID, "
+        f"NULL::INTEGER AS _FILE{no_items(contract.items) if contract.items else ''} WHERE FALSE"
+    )
 
 
 def _numbers_in_file(kept: np.ndarray, malformed: np.ndarray) -> np.ndarray:

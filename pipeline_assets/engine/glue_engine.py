@@ -93,7 +93,8 @@ class _OnGlue:
     def source(self, file: SourceFile, name: str) -> str:
         if file.path is not None:  # records that waited, written to a file of ours
             return self.offer(file.path, name)
-        return self._lake.stage_url(file.landed.bucket) + file.landed.key
+        place = file.place or file.landed
+        return self._lake.stage_url(place.bucket) + place.key
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         # A later plan repeats what came before, as relations do not outlive a job; results are not written again.

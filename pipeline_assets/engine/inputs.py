@@ -62,12 +62,14 @@ class Input:
     reader: Reader
     files: list[SourceFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
+    turns: list[int] = field(default_factory=list)  # place of each file among those given, waiting ones first
     groups: list[Group] = field(default_factory=list)
     first_row: dict[int, int] = field(default_factory=dict)  # row id of the first record of a file in a numbered group
     malformed: dict[int, list[int]] = field(default_factory=dict)  # records that are in no table
     left_out: set[int] = field(default_factory=set)  # files of whose rows none is used
     has_known: bool = False
     has_aside: bool = False
+    settled: bool = False
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:
         outcome = FileOutcome(file.landed, waiting=bool(file.waiting), unknown_columns=unknown, missing_columns=missing)

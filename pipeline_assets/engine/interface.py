@@ -58,11 +58,11 @@ class SourceFile:
     """A landed object as a local file.
 
     `landed` is its identity, what the ledger knows and what orders versions; `place` is where its bytes lie, if that is
-    another object (a copy in another zone, a member of an archive). Files of one `unit` are accepted together: when one
-    is rejected, all are.
+    another object (a copy in another zone, a member of an archive): an engine that reads objects where they lie reads
+    that one. Files of one `unit` are accepted together: when one is rejected, all are.
 
     `waiting` is set when the file holds records released from quarantine: the id and original line number of
-    each record, in order. Such a file is never rejected and its bad records stay where they are.
+    each record, in order. Such a file is never rejected, has no unit, and its bad records stay where they are.
     """
 
     path: Path | None
@@ -159,7 +159,10 @@ class Session(Protocol):
     """
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
-        """Type and validate the records of landed files; a file that breaks the contract whole is rejected."""
+        """Type and validate the records of landed files; a file that breaks the contract whole is rejected.
+
+        So are the other files of its unit, those of other inputs too; these are read before any of them is settled.
+        """
 
     def known(self, name: str, select: str) -> None:
         """Add rows that are published already (contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
@@ -170,12 +173,29 @@ class Session(Protocol):
     def view(self, name: str, select: str) -> None:
         """Name the result of a Snowflake SELECT for those that follow."""
 
-    def settle(self, name: str) -> None:
+    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
         """Set rows with an unknown reference aside; of several versions of a key keep the newest.
 
-        Newest by modification time, then uri; then new rows before known ones, and of new rows those of fresh files
-        before those that waited, then by their place in the list of files and in the file. Inputs that others refer to
-        are settled first.
+        Newest by the column `version` if one is named (NULL is oldest), then by modification time, then uri; then new
+        rows before known ones, and of new rows those of fresh files before those that waited, then by their place in
+        the list of files and in the file. Without a key every row stays. Inputs that others refer to are settled first.
+
+        With `snapshot` each accepted object (each unit, where files have one) is a complete delivery: before versions
+        are compared, rows of all but the newest delivery are superseded, of known rows too. Known rows stand for the
+        published delivery, of which the newest `_SOURCE_MODIFIED_AT` and `_SOURCE_URI` count; other columns may be
+        NULL. If it is newer than every new delivery, all new rows are superseded. If it is the same object, the new
+        rows win when the object was read again; records of it that waited are added to the known rows.
+
+        Raises:
+            ContractError: the contract has no column `version`.
+        """
+
+    def every_version(self, name: str) -> str:
+        """The name of a relation with every new record of an input that could be loaded; after `settle`.
+
+        Superseded records are in it; bad ones, those without their reference and known rows are not. It has the
+        contract's columns, `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`, `_RESCUED` and `_SOURCE_ETAG`, of the object that
+        the record came in, also where it waited since.
         """
 
     def new_rows(self, name: str) -> int:

@@ -24,6 +24,8 @@ from pipeline_assets.engine.partitions import lay_out
 from pipeline_assets.engine.pieces import Piece
 from pipeline_assets.engine.plan import contract_to
 from pipeline_assets.engine.reading import match_columns, validation_select
+from pipeline_assets.engine.units import rejection_with
+from pipeline_assets.engine.versions import every_version_of, newest_first
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.sqlfiles import transpile
@@ -111,14 +113,19 @@ class PlannedSession:
         )
 
     def _file(self, name: str, number: int, file: SourceFile) -> dict[str, Any]:
-        where = self._runner.source(file, f"{name}-{number}")
+        where, place = self._runner.source(file, f"{name}-{number}"), file.place or file.landed
         # What waited is a file of ours, not the object that it came from.
-        etag = file.landed.etag if file.path is None else ""
+        etag = place.etag if file.path is None else ""
         self._uris[where] = file.landed.uri
-        size = file.path.stat().st_size if file.path else file.landed.size
+        size = file.path.stat().st_size if file.path else place.size
         piece = Piece(number, where, etag=etag, waiting=len(file.waiting), size=size)
-        modified = as_utc_naive(file.landed.modified).isoformat(sep=" ")
-        return {"piece": vars(piece), "uri": file.landed.uri, "modified": modified}
+        return {
+            "piece": vars(piece),
+            "uri": file.landed.uri,
+            "etag": file.landed.etag,
+            "modified": as_utc_naive(file.landed.modified).isoformat(sep=" "),
+            "unit": "" if file.waiting else file.unit,
+        }
 
     def known(self, name: str, select: str) -> None:
         contract = self._inputs[name].contract
@@ -134,8 +141,13 @@ class PlannedSession:
         if name.startswith(_LAKE_RELATIONS):
             self._lake[name] = self._add_write(select)
 
-    def settle(self, name: str) -> None:
-        self._steps.append({"do": "settle", "name": name})
+    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+        order = newest_first(self._inputs[name].contract, version)
+        self._steps.append({"do": "settle", "name": name, "order": order, "snapshot": snapshot})
+
+    def every_version(self, name: str) -> str:
+        self._steps.append({"do": "every_version", "name": name})
+        return every_version_of(name)
 
     def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> PlannedWritten:
         return PlannedWritten(self, self._add_write(select), path, form)
@@ -211,6 +223,17 @@ class PlannedSession:
     # --- what became of the files ----------------------------------------------------------------------------
 
     def outcomes(self, name: str) -> list[FileOutcome]:
+        outcomes = self._own_outcomes(name)
+        for outcome, said in zip(outcomes, self._answer(name)["outcomes"], strict=True):
+            if "with" in said and outcome.rejection is None:
+                other, file = said["with"]
+                cause = self._own_outcomes(other)[file].rejection
+                assert cause is not None
+                outcome.rejection = rejection_with(outcome.landed, cause)
+        return outcomes
+
+    def _own_outcomes(self, name: str) -> list[FileOutcome]:
+        """What became of each file, but for those that are rejected with another one."""
         entry, answer = self._inputs[name], self._answer(name)
         if entry.outcomes is None:
             entry.outcomes = [_outcome(file, said) for file, said in zip(entry.files, answer["outcomes"], strict=True)]

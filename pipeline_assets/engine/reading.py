@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.validation import Rule, cast_column, cleaned, rules, text_column, try_cast, typed
 from pipeline_assets.errors import RejectedObjectError
 
@@ -95,3 +95,14 @@ def explain(rule: Rule, contract: Contract, found: str | None, kind: str | None 
     personal = any(column.personal for column in contract.columns if column.name == rule.column)
     shown = "a value that is personal data" if personal else f'"{found[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {shown} found."
+
+
+def referring(contract: Contract) -> list[Column]:
+    """The columns with a reference; engines number them from 1, and an orphan's rule is the negative number."""
+    return [column for column in contract.columns if column.reference]
+
+
+def explain_orphan(column: Column, found: str) -> tuple[str, str]:
+    """(code, reason) of a row without its parent."""
+    assert column.reference is not None
+    return column.reference.reason_code, f'{column.name}: no {column.reference.dataset} row has "{found}" yet.'

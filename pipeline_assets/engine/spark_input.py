@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.pieces import Piece
 from pipeline_assets.engine.plan import contract_from
+from pipeline_assets.engine.versions import Delivery
 
 WHOLE = 1 << 20  # number of the piece that is a file read again as a whole
 
@@ -22,12 +24,15 @@ class Input:
         self.contract: Contract = contract_from(step["contract"])
         self.pieces = {file["piece"]["file"]: Piece(**file["piece"]) for file in step["files"]}
         self.landed = [(file["uri"], file["modified"]) for file in step["files"]]
+        self.etags = [file["etag"] for file in step["files"]]
+        self.units = {number: file["unit"] for number, file in zip(self.pieces, step["files"], strict=True)}
         self.validate: str = step["validate"]
         self.items = self.contract.items
         self.rows = f"{self.name}__rows"
         self.known: str | None = None
         self.parts: dict[tuple[int, int], Piece] = {}
         self.left_out: set[int] = set()
+        self.settled = False
         self.outcomes: dict[int, dict[str, Any]] = {
             file: {"read": 0, "quarantined": 0, "superseded": 0, "unknown": [], "missing": [], "header": []}
             for file in self.pieces
@@ -44,6 +49,26 @@ class Input:
             for name in ("rejection", "changed"):
                 if name in fact:
                     outcome[name] = fact[name]
+
+    def is_rejected(self, file: int) -> bool:
+        """Whether a file is rejected for what is in it; records that waited never are."""
+        outcome = self.outcomes[file]
+        return "too_many" in outcome or ("rejection" in outcome and not self.pieces[file].waiting)
+
+    def accepted(self) -> dict[int, Delivery]:
+        """The files that are not rejected."""
+        return {
+            file: Delivery(
+                datetime.fromisoformat(self.landed[file][1]),
+                self.landed[file][0],
+                self.etags[file],
+                self.units[file],
+                self.pieces[file].waiting > 0,
+                file,
+            )
+            for file, outcome in self.outcomes.items()
+            if not self.is_rejected(file) and "with" not in outcome
+        }
 
     @property
     def has_bad(self) -> bool:

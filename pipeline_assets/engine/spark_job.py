@@ -26,9 +26,12 @@ from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine import pieces, places, spark_tasks
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.reading import referring
 from pipeline_assets.engine.spark_input import WHOLE, Input
 from pipeline_assets.engine.spark_reading import Reading
 from pipeline_assets.engine.spark_state import State, texts
+from pipeline_assets.engine.units import rejected_with
+from pipeline_assets.engine.versions import every_version_of, newest_delivery
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +98,9 @@ class Job:
                 case "view":
                     self._spark.sql(step["select"]).createOrReplaceTempView(step["name"])
                 case "settle":
-                    answer["inputs"][step["name"]] = self._settle(self._inputs[step["name"]])
+                    answer["inputs"][step["name"]] = self._settle(self._inputs[step["name"]], step)
+                case "every_version":
+                    self._show_every_version(self._inputs[step["name"]])
                 case "write":
                     answer["writes"][step["name"]] = self._write(step)
                 case other:
@@ -122,6 +127,9 @@ class Job:
         entry.note(facts)
         first.where("_FACT IS NULL").createOrReplaceTempView(entry.rows)
         self._reject(entry, counts)
+        for other in self._reject_units():
+            if other is not entry:
+                self._show(other)
         self._show(entry)
 
     def _looked_over(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
@@ -179,6 +187,24 @@ class Job:
                 outcome["left_out"] = True
         entry.left_out = {file for file, outcome in entry.outcomes.items() if outcome.get("left_out")}
 
+    def _reject_units(self) -> list[Input]:
+        """Leave the rows of files out of whose unit another file is rejected; returns the inputs that have such."""
+        units = [
+            ((name, file), entry.units[file], entry.is_rejected(file))
+            for name, entry in self._inputs.items()
+            for file in sorted(entry.outcomes)
+        ]
+        found = {}
+        for (name, file), cause in rejected_with(units).items():
+            entry = self._inputs[name]
+            outcome = entry.outcomes[file]
+            if "with" not in outcome:
+                assert not entry.settled, f"{name} was settled before all files of its units were read"
+                outcome.update({"with": list(cause), "quarantined": outcome["read"], "left_out": True})
+                entry.left_out.add(file)
+                found[name] = entry
+        return list(found.values())
+
     # --- known rows, versions, references -------------------------------------------------------------------
 
     def _show(self, entry: Input) -> None:
@@ -220,12 +246,14 @@ class Job:
             shown = self._spark.sql(entry.step["items"]["show"]).drop("_FAULT", MISTYPED)
             shown.createOrReplaceTempView(entry.step["items"]["name"])
 
-    def _settle(self, entry: Input) -> dict[str, Any]:
+    def _settle(self, entry: Input, step: Mapping[str, Any]) -> dict[str, Any]:
         """Set rows with an unknown reference aside; of several versions of a key keep the newest."""
-        name, key = entry.name, ", ".join(entry.contract.key)
+        name, key = entry.name, entry.contract.key
         rule, joins = [], []
-        for number, column in enumerate((c for c in entry.contract.columns if c.reference), 1):
+        for number, column in enumerate(referring(entry.contract), 1):
             assert column.reference is not None
+            if column.reference.on_missing == "load":
+                continue
             joins.append(
                 f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _IS_THERE FROM "
                 f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
@@ -234,19 +262,21 @@ class Job:
                 f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._IS_THERE IS NULL THEN -{number}"
             )
         orphan = f"CASE {' '.join(rule)} END" if rule else "CAST(NULL AS INT)"
+        is_old = self._is_of_older_delivery(entry) if step["snapshot"] else "FALSE"
         rank = "1"
         if key:
-            # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
             waiting = _listed(file for file, piece in entry.pieces.items() if piece.waiting)
-            newest = (
-                f"_SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC, _IS_NEW DESC, _FILE IN ({waiting}), _FILE DESC, "
-                "_PIECE DESC, _RECORD DESC"
+            newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _PIECE DESC, _RECORD DESC"
+            whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
+            rank = (
+                f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
+                f"ORDER BY {newest}) ELSE 1 END"
             )
-            rank = f"ROW_NUMBER() OVER (PARTITION BY {key}, _RULE IS NULL ORDER BY {newest})"
         judged = self._spark.sql(
-            f"SELECT *, {rank} AS _RANK FROM (SELECT b.*, {orphan} AS _RULE FROM {name}__all AS b {' '.join(joins)})"
+            f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
+            f"(SELECT b.*, {orphan} AS _RULE, {is_old} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
         )
-        judged = self._kept(judged, entry, "settled")
+        judged = self._kept(judged.drop("_IS_OLD"), entry, "settled")
         judged.createOrReplaceTempView(f"{name}__judged")
         self._present(entry, judged.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
         for file, orphans, superseded, left in self._spark.sql(
@@ -256,6 +286,7 @@ class Job:
             outcome = entry.outcomes[file]
             outcome["quarantined"] += orphans
             outcome["superseded"], outcome["left"] = superseded, left
+        entry.settled = True
         bad = self._state.keep(self._find_bad(entry), self._state.place(name, "bad")) if entry.has_bad else []
         return {
             "outcomes": [entry.outcomes[file] for file in sorted(entry.outcomes)],
@@ -263,6 +294,25 @@ class Job:
             "bad": bad,
             "differences": self._differences(entry),
         }
+
+    def _is_of_older_delivery(self, entry: Input) -> str:
+        """Whether a row is of another delivery than the newest, as SQL."""
+        published = None
+        if entry.known:
+            published = self._spark.sql(
+                f"SELECT _SOURCE_MODIFIED_AT, _SOURCE_URI FROM {entry.name}__all WHERE NOT _IS_NEW AND "
+                "_SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1"
+            ).first()
+        newest = newest_delivery(entry.accepted(), published and tuple(published))
+        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({_listed(newest.files)}) ELSE {not newest.published} END"
+
+    def _show_every_version(self, entry: Input) -> None:
+        from pyspark.sql import functions as f
+
+        etag = f.element_at(texts(entry.etags), f.col("_FILE") + 1).alias("_SOURCE_ETAG")
+        rows = self._spark.table(f"{entry.name}__judged").where("_IS_NEW AND _RULE IS NULL")
+        columns = (*entry.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
+        rows.select(*columns, etag).createOrReplaceTempView(every_version_of(entry.name))
 
     # --- what is wrong -------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +106,18 @@ def work(session: Session, people: list[SourceFile], visits: list[SourceFile], p
 
 
 def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) -> None:
-    """Two runs of the job: one for the keys to look up, one for all the rest; nothing is left in the bucket."""
+    """Two runs of the job: one for the keys to look up, one for all the rest; nothing is left in the bucket.
+
+    It reads an object where it was moved to, and tells of the one that landed.
+    """
     files = [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n2,Bob\n"), landed(tmp_path / "v", content(400))]
     held = waiting(tmp_path, ("q1", 7, 'w7,1,,"1"'), ("q2", 90, "w8,nobody,,1"))
     published = known(tmp_path, ("7", "Known", "x", 0))
     in_s3 = [stage.landed(file) for file in files]
+    # The second one lies where it was moved to; its identity is the object that landed, which is gone.
+    moved = in_s3[1].landed
+    gone = replace(moved, uri=f"s3://{BUCKET}/landing/v", etag="as landed", modified=moved.modified - timedelta(days=1))
+    in_s3[1] = SourceFile(None, gone, place=moved)
     locally = [SourceFile(file.path, there.landed) for file, there in zip(files, in_s3, strict=True)]
     found = {}
     for name, engine, (people, visits) in (("glue", stage.engine, in_s3), ("duckdb", DUCKDB, locally)):
@@ -120,6 +129,7 @@ def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) 
     for key, expected in found["duckdb"].items():
         assert found["glue"][key] == expected, key
     assert len(found["glue"]["visits: bad"]) > 20
+    assert {row["_SOURCE_URI"] for row in found["glue"]["visits"]} > {gone.uri}
     assert len(stage.server.runs) == 2
     assert stage.left() == []
 
@@ -206,7 +216,8 @@ def test_an_answer_whose_files_are_gone_is_not_taken(moto_url: str, aws_keys: No
 
 def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run(stage: Stage, tmp_path: Path) -> None:
     """It is noticed where its parts are cut, in a task; the batch goes on without it."""
-    visits = stage.landed(landed(tmp_path / "v", content(300)))
+    place = stage.landed(landed(tmp_path / "v", content(300))).landed
+    visits = SourceFile(None, replace(place, uri=f"s3://{BUCKET}/landing/v", etag="as landed"), place=place)
     stage.client.put_object(Bucket=BUCKET, Key="raw/v", Body=content(200).encode())
 
     def attempt() -> None:
@@ -217,7 +228,7 @@ def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run
             session.settle("visits")
             session.outcomes("visits")
 
-    with pytest.raises(ObjectChangedError, match="raw/v was overwritten") as changed:
+    with pytest.raises(ObjectChangedError, match="landing/v was overwritten") as changed:
         attempt()
     assert changed.value.uri == visits.landed.uri
     assert not [key for key in stage.left() if "answer" in key]  # the next attempt must ask again

@@ -1,0 +1,35 @@
+"""Files that are accepted together: when one of a unit is rejected, all of it are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
+from pipeline_assets.engine.interface import BadRecord
+from pipeline_assets.lake import LandedObject
+
+CODE = "rejected_with_its_set"
+_File = TypeVar("_File", bound=Hashable)
+
+
+def rejected_with(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _File]:
+    """For each file of a unit of which another was rejected, that one; the first, where there are several.
+
+    `files` are files with their unit, if any, and whether the file is rejected for what is in it.
+    """
+    known = list(files)
+    causes: dict[str, _File] = {}
+    for file, unit, rejected in known:
+        if unit and rejected:
+            causes.setdefault(unit, file)
+    return {file: causes[unit] for file, unit, rejected in known if unit in causes and not rejected}
+
+
+def rejection_with(landed: LandedObject, cause: BadRecord) -> BadRecord:
+    """What is told of a file that has nothing wrong with it but its unit."""
+    return BadRecord(
+        landed,
+        None,
+        CODE,
+        f"It was delivered together with {cause.landed.uri}, which is rejected as {cause.code}: {cause.reason}",
+    )
