@@ -81,7 +81,7 @@ class Outputs:
         """
         self._fetch_published()
         for source in self._pipeline.sources:
-            self._session.settle(source.name, **self._tmp(source))
+            self._session.settle(source.name, version=source.declared.version, snapshot=self._is_snapshot(source))
         for source in self._pipeline.sources:
             self._show_touched(source)
         for table in self._pipeline.tables:
@@ -153,14 +153,6 @@ class Outputs:
         relation = _published_relation(table)
         self._session.table(relation, self._path("published", table))
         self._session.known(table.grain.name, f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}")
-
-    def _tmp(self, source):
-        o = {}
-        if source.declared.version:
-            o["version"] = source.declared.version
-        if self._is_snapshot(source):
-            o["snapshot"] = True
-        return o
 
     def _is_snapshot(self, source: Source) -> bool:
         return any(t.grain is source and t.write == "full_refresh" for t in self._pipeline.tables)
@@ -305,8 +297,8 @@ class Outputs:
         ):
             path = self._folder / f"{kind.replace(' ', '-')}-{table.contract.name}.parquet"
             found = f"SELECT * FROM ({select}) AS FOUND ORDER BY {mine} LIMIT 1"
-            if self._session.write(found, path, "parquet").rows:
-                return f"; {', '.join(f'{name} {value}' for name, value in _first_row(path).items())} {kind}"
+            if self._session.write(found, path, "parquet").rows and (row := _first_row(path)):
+                return f"; {', '.join(f'{name} {value}' for name, value in row.items())} {kind}"
         return ""
 
     def _lay_out(self, output: FileTable, table: LakeTable) -> None:
@@ -372,8 +364,7 @@ class Outputs:
 def _first_row(path: Path) -> dict[str, object]:
     import pyarrow.parquet as pq
 
-    (row,) = pq.read_table(path).to_pylist()
-    return row
+    return next(iter(pq.read_table(path).to_pylist()), {})
 
 
 def _batch_relation(table: FileTable) -> str:
