@@ -17,6 +17,7 @@ from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.contracts.model import Contract
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
+from pipeline_assets.pipeline.resolved import key_table
 from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
@@ -326,6 +327,10 @@ def _personal(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list
     Staging tables too: what somebody grants on them by mistake shows nothing either.
     """
     personal: dict[str, set[str]] = {}
+    for pipeline in pipelines:
+        for source in pipeline.sources:
+            columns = {column.name for column in source.contract.columns if column.personal}
+            personal[f"{settings.database}.{key_table(pipeline, source).qualified}"] = columns
     for contract in (contract for pipeline in pipelines for contract in pipeline.targets):
         columns = {column.name for column in contract.columns if column.personal}
         for table in _tables_of(contract):

@@ -99,7 +99,7 @@ class Deliveries:
     """What the run that brought every change exported, by booking; and what the run after it, which brought none."""
 
     exported: Mapping[str, Row]
-    afterwards: list[str]
+    afterwards: Mapping[str, str]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_a_booking_that_is_delivered_again_as_it_was_is_not_exported(deliveries:
 
 
 def test_a_delivery_that_changes_nothing_exports_no_file(deliveries: Deliveries) -> None:
-    assert deliveries.afterwards == []
+    assert deliveries.afterwards == {}
 
 
 def test_a_file_of_the_export_has_the_columns_of_its_contract(lake: BookingsLake) -> None:

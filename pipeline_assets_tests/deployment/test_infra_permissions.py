@@ -168,7 +168,7 @@ REACHED = {
     "engine/glue_engine.py": {"s3": ("artifacts bucket", "glue runs")},
     "engine/glue_job.py": {"glue": ("glue job",), "logs": ("glue logs",)},
     "engine/places.py": {"s3": ("data objects", "glue runs")},
-    "operations/": {"sns": ("alerts topic",)},
+    "batch/": {"sns": ("alerts topic",)},
     "secret.py": {"secretsmanager": ("secret",)},
 }
 S3_LOGS = {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
@@ -181,14 +181,14 @@ DOCUMENTED = {
     ("glue_job", "glue runs"): {"s3:DeleteObject"},
     ("glue_job", "glue script"): {"s3:GetObject"},
     ("glue_job", "glue logs"): LOGS,
-    ("crawler", "orders lake bucket"): {"s3:ListBucket"},
-    ("crawler", "orders lake objects"): {"s3:GetObject"},
+    ("crawler", "lake buckets"): {"s3:ListBucket"},
+    ("crawler", "lake objects"): {"s3:GetObject"},
     ("crawler", "lake catalog"): {
         *("glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"),
         *("glue:GetPartitions", "glue:BatchGetPartition", "glue:BatchCreatePartition", "glue:UpdatePartition"),
     },
     ("crawler", "glue logs"): LOGS,
-    ("firehose", "commerce bucket"): {"s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"},
+    ("firehose", "delivery buckets"): {"s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"},
     ("firehose", "delivered objects"): {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
     ("firehose", "delivery logs"): {"logs:PutLogEvents"},
     ("snowflake", "data buckets"): {"s3:GetBucketLocation", "s3:ListBucket"},

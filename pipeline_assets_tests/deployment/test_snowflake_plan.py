@@ -16,7 +16,11 @@ from pipeline_assets.deployment.snowflake_objects import deploy
 from pipeline_assets.deployment.snowflake_plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
+from pipeline_assets.pipeline import Pipeline as Declared
+from pipeline_assets.pipeline import Table
+from pipeline_assets.pipeline.resolved import FileTable
 from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
+from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind
@@ -202,7 +206,8 @@ def test_every_column_that_a_contract_calls_personal_is_masked_and_tagged_wherev
                 f"ANALYTICS.OPS.PIPED_{contract.domain.upper()}_{contract.table}",
             )
             wanted = {column.name for column in contract.columns if column.personal} | {"_RESCUED"}
-            for place in places:
+            loaded = {table.contract.name for table in pipeline.tables}
+            for place in places if contract.name in loaded else places[:1]:
                 assert {column for table, column in masked if table == place} == wanted
     assert ("ANALYTICS.OPS.QUARANTINE", "RAW_RECORD") in masked
     assert len(of(plan, "column_tag")) == len(masked)
@@ -233,7 +238,10 @@ def test_masked_text_says_so_and_anything_else_is_null() -> None:
 
 def with_columns(*columns: Column) -> Pipeline:
     contract = Contract("people", "PEOPLE", "1", "staff", "People.", "One row per person.", "team", columns)
-    return Pipeline("staff", "staff-bucket", (), (contract,), transform=lambda work: None)
+    people = Table("people")
+    select = Select("people", "SELECT 1 AS ONE", {})
+    made = FileTable(people, contract, select, None, False, ())  # type: ignore[arg-type]
+    return Pipeline(Declared("staff", "staff-bucket", tables=[people]), (), (made,), (), (), (), {})
 
 
 def test_a_column_that_a_contract_gained_is_added_and_others_are_left_alone() -> None:
@@ -328,7 +336,10 @@ def test_a_place_without_a_value_is_refused() -> None:
 
 
 def test_two_buckets_that_would_share_a_stage_are_refused() -> None:
-    twins = [replace(ours()[0], name=name, bucket=bucket) for name, bucket in (("a", "a-b"), ("b", "a.b"))]
+    twins = [
+        replace(ours()[0], value=replace(ours()[0].value, name=name, bucket=bucket))
+        for name, bucket in (("a", "a-b"), ("b", "a.b"))
+    ]
 
     with pytest.raises(ConfigurationError, match=r"would share the stage OPS\.LAKE_A_B"):
         list(steps(settings(), twins))

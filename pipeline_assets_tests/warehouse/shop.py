@@ -74,6 +74,7 @@ class Shop:
     bucket = BUCKET
     targets = (SALES, TOTALS)
     tables = ()
+    sources = ()
     lake_tables = ()
     staging_tables = TABLES
     load_stages = (stage_table(SALES),)
