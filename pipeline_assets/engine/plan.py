@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Column, Contract, Reference
+from pipeline_assets.contracts.model import Dialect, QualityRule
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.errors import ConfigurationError
 
@@ -79,13 +80,20 @@ def contract_from(found: Mapping[str, Any]) -> Contract:
     """The contract that `contract_to` wrote."""
     columns = tuple(
         Column(
-            **{name: tuple(value) if isinstance(value, list) else value for name, value in column.items()}
+            **{name: _of_lists(value) for name, value in column.items()}
             | {"reference": Reference(**column["reference"]) if column["reference"] else None}
         )
         for column in found["columns"]
     )
     items = contract_from(found["items"]) if found["items"] else None
-    return Contract(**{**found, "columns": columns, "items": items, "path": tuple(found["path"])})
+    rules = tuple(QualityRule(**rule | {"expected": _of_lists(rule["expected"])}) for rule in found["quality"])
+    own = {"columns": columns, "items": items, "path": tuple(found["path"]), "quality": rules}
+    return Contract(**{**found, **own, "dialect": Dialect(**found["dialect"])})
+
+
+def _of_lists(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def spark_type(kind: pa.DataType) -> str:

@@ -29,7 +29,15 @@ class Input:
         self.parts: dict[tuple[int, int], Piece] = {}
         self.left_out: set[int] = set()
         self.outcomes: dict[int, dict[str, Any]] = {
-            file: {"read": 0, "quarantined": 0, "superseded": 0, "unknown": [], "missing": [], "header": []}
+            file: {
+                "read": 0,
+                "quarantined": 0,
+                "superseded": 0,
+                "unknown": [],
+                "missing": [],
+                "header": [],
+                "header_skipped": False,
+            }
             for file in self.pieces
         }
 
@@ -41,6 +49,7 @@ class Input:
                 same = self.contract.form != "json"  # all parts of a delimited file have its header
                 outcome[name] = fact[name] if same else sorted({*outcome[name], *fact[name]})
             outcome["header"] = fact.get("header", outcome["header"])
+            outcome["header_skipped"] |= fact.get("header_skipped", False)
             for name in ("rejection", "changed"):
                 if name in fact:
                     outcome[name] = fact[name]

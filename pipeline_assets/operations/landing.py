@@ -13,8 +13,6 @@ Nothing here knows a pipeline's name. A pipeline gives its datasets and a functi
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import shutil
@@ -28,6 +26,7 @@ from pathlib import Path
 
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, SourceFile
+from pipeline_assets.engine.waiting import write_waiting
 from pipeline_assets.errors import ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.lake.objects import as_utc_naive
@@ -245,11 +244,7 @@ def _sources(
         by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)
     for number, ((uri, etag, modified, columns), records) in enumerate(by_object.items()):
         path = folder / f"waiting-{dataset.name}-{number}.csv"
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            header = io.StringIO()
-            csv.writer(header, lineterminator="\n").writerow(columns)
-            file.write(header.getvalue())
-            file.writelines(record.raw + "\n" for record in records)
+        write_waiting(path, columns, (record.raw for record in records), dataset.contract.dialect)
         landed = LandedObject(uri, etag, 0, modified.replace(tzinfo=UTC))
         yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
 
