@@ -136,9 +136,9 @@ def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect
                 kept = text[-1] if "\udc80" <= text[-1] <= "\udcff" else ""
                 file.write(text[: len(text) - len(kept)].encode("utf-8", "surrogateescape"))
             file.write(kept.encode("utf-8", "surrogateescape"))
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:  # also that there is no byte order mark where UTF-16 needs one
         raise RejectedObjectError(
-            f"The file is no {shown(declared.encoding)} text ({error.reason}).",
+            f"The file is no {shown(declared.encoding)} text ({getattr(error, 'reason', error)}).",
             code="unreadable_object",
             remedy=f"Deliver the file as {shown(declared.encoding)} CSV, plain or gzip.",
         ) from None

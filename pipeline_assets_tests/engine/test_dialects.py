@@ -162,9 +162,10 @@ def test_a_header_of_another_encoding_names_the_declared_one(tmp_path: Path) -> 
     )
 
 
-def test_a_file_cut_between_two_bytes_of_a_character_is_refused(tmp_path: Path) -> None:
-    content = "ID,NAME,NOTE\n1,Ada,x\n".encode("utf-16")
-    found, (bad,), _ = read(declared(Dialect(encoding="utf-16")), landed(tmp_path / "x", content[:-1]))
+@pytest.mark.parametrize("part", [slice(0, -1), slice(2, None)], ids=["cut in a character", "without its mark"])
+def test_a_file_that_is_not_of_its_encoding_as_a_whole_is_refused(tmp_path: Path, part: slice) -> None:
+    content = "ID,NAME,NOTE\n1,Ada,x\n".encode("utf-16")[part]
+    found, (bad,), _ = read(declared(Dialect(encoding="utf-16")), landed(tmp_path / "x", content))
     assert (found, bad.code) == ([], "unreadable_object")
     assert "utf-16" in bad.reason
 
