@@ -153,12 +153,13 @@ def variants(dialect: Dialect) -> Iterator[dict]:
         yield {"uploaded": True, "end": "\r\n"}
 
 
-def all_files(dialect: Dialect, folder: Path) -> dict[str, tuple[SourceFile, Written]]:
-    """Every case in every form, some with a byte order mark, some compressed; by name."""
+def all_files(dialect: Dialect, folder: Path, only: int | None = None) -> dict[str, tuple[SourceFile, Written]]:
+    """Every case in every form, or in one by turns from `only`; some with a byte order mark, some compressed."""
     found = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, case in CASES.items():
-        for number, form in enumerate(variants(dialect)):
+    forms = list(enumerate(variants(dialect)))
+    for turn, (name, case) in enumerate(CASES.items(), only or 0):
+        for number, form in forms if only is None else [forms[turn % len(forms)]]:
             made = written(case, dialect, **form)
             content = made.content
             if dialect.encoding == "utf-8" and number != 1:

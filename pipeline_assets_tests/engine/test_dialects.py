@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import Dialect, QualityRule
-from pipeline_assets.engine import SourceFile
+from pipeline_assets.engine import SourceFile, pieces, spark_tasks
 from pipeline_assets.engine.delimited import opened as opened_file
 from pipeline_assets.engine.delimited import survey, tolerant_records
 from pipeline_assets.engine.parts import cut, placed, ranges, tally, to_be_parted
 from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.places import scratch_folder
 from pipeline_assets.engine.plan import contract_from, contract_to
 from pipeline_assets.engine.waiting import write_waiting
 from pipeline_assets_tests.engine.dialect_files import (
@@ -30,6 +31,7 @@ from pipeline_assets_tests.engine.dialect_files import (
     all_files,
     contract,
     record,
+    typed,
     written,
 )
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, opened, read, rows
@@ -78,6 +80,58 @@ def test_a_doubled_quote_is_wrong_where_a_backslash_escapes(tmp_path: Path) -> N
     found, (bad,), _ = read(its, landed(tmp_path / "x", 'ID,NAME,NOTE\n1,"a""b",x\n2,"",y\n'))
     assert (found, bad.line, bad.raw) == ([("2", None, "y")], 2, '1,"a""b",x')
     assert bad.reason == "the quotes are wrong (',' expected after '\"')."
+
+
+@pytest.mark.parametrize("part_bytes", [None, 15], ids=["whole", "in parts"])
+@pytest.mark.parametrize("name", DIALECTS)
+def test_tasks_of_spark_read_the_same(name: str, part_bytes: int | None, tmp_path: Path) -> None:
+    """The same files as pieces, without Spark: texts, line numbers, header, facts."""
+    its = contract(name)
+    parted = 0
+    for turn, (file, made) in enumerate(all_files(DIALECTS[name], tmp_path / "files", only=3).values()):
+        whole = Piece(turn, str(file.path), size=file.landed.size)
+        cuts = in_parts(its, whole, part_bytes, tmp_path) if part_bytes else [whole]
+        parted += len(cuts) > 1
+        found, bad, facts = as_tasks_read(its, cuts)
+        if any(fact.get("irregular") for fact in facts):
+            found, bad, facts = as_tasks_read(its, [replace(whole, tolerant=True)])
+        assert (found, sorted(bad)) == (made.rows, made.bad), file.path
+        skipped = any(fact.get("header_skipped") for fact in facts)
+        assert skipped is str(file.path).endswith("-3"), file.path
+        assert all(fact.get("header", list(NAMES)) == list(NAMES) for fact in facts)
+    can_be_cut = name in ("usual", "without header", "semicolons", "tabs without header", "windows-1252")
+    assert (parted > 3) is (part_bytes is not None and (can_be_cut or name == "latin-1 without header"))
+
+
+def in_parts(its: Contract, piece: Piece, part_bytes: int, folder: Path) -> list[Piece]:
+    whole = to_be_parted(its, piece, folder) if piece.size > 2 * part_bytes else None
+    if whole is None:
+        return [piece]
+    cuts = enumerate(ranges(whole.size, part_bytes))
+    cut_pieces = [replace(whole, number=number, start=start, end=end) for number, (start, end) in cuts]
+    return placed(cut_pieces, [tally(part) for part in cut_pieces], its.form)
+
+
+def as_tasks_read(its: Contract, cuts: list[Piece]) -> tuple[list[tuple], list[tuple], list[dict]]:
+    """Good rows, (line, raw) of bad records, facts."""
+    good, bad, facts = [], [], []
+    for piece in cuts:
+        with scratch_folder() as scratch:
+            path, _ = spark_tasks.local(piece, its.form, scratch)
+            batches = list(pieces.read(its, Piece.load(piece.dump()), path, scratch))
+        everything = [row for batch in batches for row in batch.to_pylist()]
+        wanted = []
+        for row in everything:
+            if row["_FACT"]:
+                facts.append(json.loads(row["_FACT"]))
+                continue
+            values = None if row["_MALFORMED"] else typed([row[text] for text in pieces.texts(its)], its.dialect)
+            good += [values] if values else []
+            wanted += [] if values else [{"record": row["_RECORD"], "rule": 0, "position": None}]
+        if wanted:
+            told = spark_tasks.found(its, piece, wanted, None).to_pylist()
+            bad += [(row["_LINE"], row["_RAW"]) for row in told]
+    return good, bad, facts
 
 
 # --- without a header --------------------------------------------------------------------------------------------
@@ -151,7 +205,7 @@ def test_a_record_that_is_not_of_the_encoding_is_malformed(tmp_path: Path, encod
 
 def test_bytes_that_are_characters_of_utf8_only_are_told_where_another_encoding_is_declared(tmp_path: Path) -> None:
     """Passed on as they are, two bytes that are none of ASCII would come out as one letter of UTF-8."""
-    for chunk_of_it in ("é", "x" * ((1 << 20) - 5) + "é"):
+    for chunk_of_it in ("é", "x" * ((1 << 20) - 3) + "é"):
         its = declared(Dialect(header=False, encoding="ascii"))
         content = f"1,{chunk_of_it},\n2,Bob,\n".encode()
         found, (bad,), _ = read(its, landed(tmp_path / "x", content))
@@ -336,9 +390,9 @@ def test_the_parts_of_a_file_without_header_are_its_records(
             return  # such a file is read whole
         expected = [(record.line, record.raw) for record in tolerant_records(plain, dialect)]
         cuts = enumerate(ranges(whole.size, size))
-        pieces = [replace(whole, number=number, start=start, end=stop) for number, (start, stop) in cuts]
+        cut_pieces = [replace(whole, number=number, start=start, end=stop) for number, (start, stop) in cuts]
         found = []
-        for part in placed(pieces, [tally(piece) for piece in pieces], "csv"):
+        for part in placed(cut_pieces, [tally(piece) for piece in cut_pieces], "csv"):
             shift = cut(part, "csv", target)
             headed = replace(its.dialect, header=True)
             read_as, shape = opened_file(target, headed, NAMES, folder / "opened")

@@ -27,9 +27,9 @@ __all__ = ["stage"]  # a fixture
 def files_in(folder: Path) -> dict[str, list[SourceFile]]:
     """Every case in every dialect, and in each a file that is not of its encoding and one that is bad as a whole."""
     found = {}
-    for name, dialect in DIALECTS.items():
+    for turn, (name, dialect) in enumerate(DIALECTS.items()):
         within = folder / name.replace(" ", "-")
-        files = [file for file, _ in all_files(dialect, within).values()]
+        files = [file for file, _ in all_files(dialect, within, only=turn).values()]
         broken = written(CASES["plain"], dialect).content + b"3,\x81\x20,\xc3\xa9\xff\n"
         files += [landed(within / "broken", broken), landed(within / "empty", b""), landed(within / "mark", BOM)]
         files += [landed(within / "binary", bytes(range(256)) * 9)]
@@ -56,7 +56,7 @@ def test_every_dialect_is_read_alike(tmp_path: Path, part_bytes: int | None) -> 
     for name in DIALECTS:
         outcomes = found[f"{contract(name).name}: outcomes"]
         assert any(outcome["header_skipped"] for outcome in outcomes) is not DIALECTS[name].header
-        assert len(found[contract(name).name]) > 50
+        assert len(found[contract(name).name]) > 20
 
 
 def test_records_that_waited_are_read_again_alike(tmp_path: Path) -> None:
