@@ -9,8 +9,6 @@ warehouse transaction, and the files that readers look for are promoted after it
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 from collections import defaultdict
@@ -28,6 +26,7 @@ from pipeline_assets.batch.recover import new_batch_id, recover
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
+from pipeline_assets.engine.waiting import write_waiting
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.objects import as_utc_naive
@@ -154,11 +153,7 @@ def _source_files(
         by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)
     for number, ((uri, etag, modified, columns), records) in enumerate(by_object.items()):
         path = folder / f"waiting-{source.name}-{number}.csv"
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            header = io.StringIO()
-            csv.writer(header, lineterminator="\n").writerow(columns)
-            file.write(header.getvalue())
-            file.writelines(record.raw + "\n" for record in records)
+        write_waiting(path, columns, (record.raw for record in records), source.contract.dialect)
         landed = LandedObject(uri, etag, 0, modified.replace(tzinfo=UTC))
         yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
 

@@ -78,7 +78,7 @@ class QualityRule:
 class Dialect:
     """How delimited files are written, as far as their producer has to say it.
 
-    `delimiter` of None is found out from the file. `escape` is what a quote inside quotes is written with: a second
+    `delimiter` of None is a comma. `escape` is what a quote inside quotes is written with: a second
     quote, or a backslash. `null_text` is a text that stands for no value, besides the empty one.
     """
 

@@ -84,14 +84,15 @@ def cast_column(name: str) -> str:
     return f"{name}__CAST"
 
 
-def cleaned(column: Column, raw: str, *, tidy: bool = False) -> str:
-    """Blank becomes NULL; blanks around names, codes and keys go, those of free text stay.
+def cleaned(column: Column, raw: str, null_text: str | None = None, *, tidy: bool = False) -> str:
+    """Blank becomes NULL, and so does `null_text`; blanks around names, codes and keys go, those of free text stay.
 
     A blank is a space, as it is to Snowflake's TRIM; told what to take away, all engines take the same.
 
     `tidy` says that there is none to take away in the whole file: TRIM would cost as much as reading it.
     """
-    return f"NULLIF({raw}, '')" if column.keep_blanks or tidy else f"NULLIF(TRIM({raw}, ' '), '')"
+    text = f"NULLIF({raw}, '')" if column.keep_blanks or tidy else f"NULLIF(TRIM({raw}, ' '), '')"
+    return text if null_text is None else f"NULLIF({text}, {literal(null_text)})"
 
 
 def typed(column: Column, cast: str | None = None) -> str:

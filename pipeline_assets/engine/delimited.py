@@ -1,26 +1,25 @@
-"""CSV as it really arrives: byte order marks, any line end, gzip, quotes, broken records.
+"""Delimited files as they really arrive: byte order marks, any line end, gzip, quotes, broken records.
 
 A fast engine reads regular files, those that keep RFC 4180 to the letter. This module does what such an engine
-cannot: `sniff` the header, `survey` whether a file is regular, `tolerant_records` reads any file record by record
-and isolates the broken ones, and `locate` finds the line number and the raw text of chosen records. A stray quote
-swallows the rest of a file in most readers; here it costs its own line, because a record that spans lines and has
-the wrong number of fields is taken back and only its first line counts as broken.
+cannot: `opened` makes of any dialect a file in UTF-8 with a header, `survey` says whether a file is regular,
+`tolerant_records` reads any file record by record and isolates the broken ones (see `delimited_records`), and `locate`
+finds the line number and the raw text of chosen records.
 """
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import re
 import shutil
 import zlib
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine.delimited_records import RECORD_CHARACTERS, PushBack, is_utf8, parser, shown
 from pipeline_assets.errors import RejectedObjectError
 
 if TYPE_CHECKING:
@@ -30,23 +29,30 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _HEADER_BYTES = 1 << 20
 _CHUNK = 1 << 20
-# A quoted field that runs over more than this is taken for a stray quote.
-_RECORD_CHARACTERS = 4 << 20
-_COMMA, _LINE_FEED, _RETURN, _QUOTE, _BLANK = b',\n\r" '
-_REST_OF_QUOTED = re.compile(r'[^"]*+(?:""[^"]*+)*+"')
-_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
+USUAL = Dialect()
+_LINE_FEED, _RETURN, _QUOTE, _BLANK = b'\n\r" '
+# Two bytes of another encoding that are none there, but would be a character of UTF-8.
+_MISTAKABLE = re.compile("([\udcc2-\udcf4])(?=[\udc80-\udcbf])")
 
 
 @dataclass(frozen=True)
-class Dialect:
+class FileDialect:
     """How one file is written. `header` holds normalized names; empty means an empty file.
 
     `newline` is the line end of the header, or None where a fast engine is not trusted with the file: there is none
-    or only a carriage return, blank lines stand before the header, or a name holds a line end.
+    or only a carriage return, blank lines stand before the header, or a name holds a line end. `added` is 1 where the
+    header is none of the file's lines; `header_skipped` says that a file without header has one all the same.
     """
 
     header: tuple[str, ...]
     newline: str | None
+    declared: Dialect = USUAL
+    added: int = 0
+    header_skipped: bool = False
+
+    @property
+    def delimiter(self) -> str:
+        return self.declared.delimiter or ","
 
 
 @dataclass(frozen=True)
@@ -97,8 +103,82 @@ def unpacked(path: Path, target: Path) -> Path:
     return target
 
 
-def sniff(path: Path) -> Dialect:
-    """Read the header of a file.
+def opened(path: Path, declared: Dialect, names: Sequence[str], target: Path) -> tuple[Path, FileDialect]:
+    """A file as UTF-8 text with a header: as it is, or a copy near `target`; `names` are the contract's columns.
+
+    Raises:
+        RejectedObjectError: it is no readable text of the declared encoding, or its header names a column twice.
+    """
+    plain = unpacked(path, target)
+    if not is_utf8(declared.encoding):
+        plain, declared = _decoded(plain, declared, target.with_suffix(".utf8.csv"))
+    if declared.header:
+        return plain, sniff(plain, declared)
+    return _headed(plain, declared, tuple(names), target.with_suffix(".headed.csv"))
+
+
+def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect]:
+    """A copy in UTF-8; bytes that are not of the declared encoding stay bytes that are not UTF-8 either.
+
+    A byte order mark says more than a declaration: such a file is UTF-8.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(_BOM)) == _BOM:
+            return path, replace(declared, encoding="utf-8")
+    try:
+        with (
+            open(path, encoding=declared.encoding, errors="surrogateescape", newline="") as source,
+            open(target, "wb") as file,
+        ):
+            kept = ""  # a last byte that may have to be told apart from the next one
+            while text := source.read(_CHUNK):
+                text = _MISTAKABLE.sub("\\1\udcff", kept + text)
+                kept = text[-1] if "\udc80" <= text[-1] <= "\udcff" else ""
+                file.write(text[: len(text) - len(kept)].encode("utf-8", "surrogateescape"))
+            file.write(kept.encode("utf-8", "surrogateescape"))
+    except UnicodeError as error:  # also that there is no byte order mark where UTF-16 needs one
+        raise RejectedObjectError(
+            f"The file is no {shown(declared.encoding)} text ({getattr(error, 'reason', error)}).",
+            code="unreadable_object",
+            remedy=f"Deliver the file as {shown(declared.encoding)} CSV, plain or gzip.",
+        ) from None
+    return target, declared
+
+
+def _headed(path: Path, declared: Dialect, names: tuple[str, ...], target: Path) -> tuple[Path, FileDialect]:
+    """A copy with the contract's columns as its header; the file itself when somebody put them there by hand."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    body = head.removeprefix(_BOM).decode("utf-8", "surrogateescape").lstrip("\r\n")
+    if not body.strip("\r\n \t".replace(declared.delimiter or ",", "")) and len(head) < _HEADER_BYTES:
+        return path, FileDialect((), None, declared)
+    lines = PushBack(io.StringIO(body, newline=""))
+    raw, first, _ = parser(declared).one_record(lines.take() or "", lines)
+    if "\0" in raw:
+        raise _no_text(declared, "The file", "")
+    if first is not None and tuple(_normalized(index, name) for index, name in enumerate(first)) == names:
+        return path, replace(sniff(path, declared), header_skipped=True)
+    end = re.search(r"\r?\n", body)
+    newline = end[0] if end else "\n"
+    with open(path, "rb") as file, open(target, "wb") as copy:
+        file.seek(len(head) - len(head.removeprefix(_BOM)))
+        copy.write(header_line(names, declared, newline).encode())
+        shutil.copyfileobj(file, copy, _CHUNK)
+    return target, FileDialect(names, _trusted(newline, declared), declared, added=1)
+
+
+def header_line(names: Sequence[str], declared: Dialect, newline: str) -> str:
+    """Columns of a contract as a header; such names hold nothing that needs quotes."""
+    return (declared.delimiter or ",").join(names) + newline
+
+
+def _trusted(newline: str | None, declared: Dialect) -> str | None:
+    """The line end, or None where the delimiter is more than one byte."""
+    return newline if (declared.delimiter or ",").isascii() else None
+
+
+def sniff(path: Path, declared: Dialect = USUAL) -> FileDialect:
+    """Read the header of a file in UTF-8.
 
     Raises:
         RejectedObjectError: the file is no readable text, or its header names a column twice.
@@ -106,17 +186,13 @@ def sniff(path: Path) -> Dialect:
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES).removeprefix(_BOM)
     if not head.strip(b"\r\n \t"):
-        return Dialect((), None)
+        return FileDialect((), None, declared)
     text = head.decode("utf-8", "surrogateescape")
     body = text.lstrip("\r\n")
-    lines = _PushBack(io.StringIO(body, newline=""))
-    raw, first, fault = _one_record(lines.take() or "", lines)
+    lines = PushBack(io.StringIO(body, newline=""))
+    raw, first, fault = parser(declared).one_record(lines.take() or "", lines)
     if first is None or "\0" in raw:
-        raise RejectedObjectError(
-            f"The header is no UTF-8 text with commas{f' ({fault})' if fault else ''}.",
-            code="unreadable_object",
-            remedy="Deliver the file as UTF-8 CSV, plain or gzip.",
-        )
+        raise _no_text(declared, "The header", fault)
     header = tuple(_normalized(index, name) for index, name in enumerate(first))
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise RejectedObjectError(
@@ -125,36 +201,52 @@ def sniff(path: Path) -> Dialect:
             remedy="Deliver the file again with distinct column names.",
         )
     end = re.match(r"\r?\n", body[len(raw) :])
-    return Dialect(header, end[0] if end and body == text and not re.search(r"[\r\n]", raw) else None)
+    regular = end and body == text and not re.search(r"[\r\n]", raw)
+    return FileDialect(header, _trusted(end[0], declared) if end and regular else None, declared)
 
 
-def survey(path: Path, dialect: Dialect) -> Survey | None:
+def _no_text(declared: Dialect, what: str, fault: str) -> RejectedObjectError:
+    encoding, delimiter = shown(declared.encoding), declared.delimiter or ","
+    fields = "commas" if delimiter == "," else f"{delimiter!r} between its fields"
+    return RejectedObjectError(
+        f"{what} is no {encoding} text with {fields}{f' ({fault})' if fault else ''}.",
+        code="unreadable_object",
+        remedy=f"Deliver the file as {encoding} CSV, plain or gzip.",
+    )
+
+
+def _normalized(index: int, name: str) -> str:
+    return name.strip().upper() or f"COLUMN_{index + 1}"
+
+
+def survey(path: Path, dialect: FileDialect) -> Survey | None:
     """Look at every byte of a file, gigabytes a second; None when the file is not regular.
 
     Regular means: quotes stand around whole fields only, a carriage return only before a line feed, and a record
     that has not the fields of the header keeps to its line. What engines make of other files differs (`5" disk`,
-    `"a" ,`, a lone carriage return), or they refuse the file for one record.
+    `"a" ,`, a lone carriage return), or they refuse the file for one record. Where a backslash escapes, a regular file
+    has none.
     """
-    width = len(dialect.header)
+    width, doubled = len(dialect.header), dialect.declared.escape == '"'
     records, tidy, even = -1, True, True
     for data in _whole_records(path):
-        chunk = _Chunk(data)
-        if not chunk.is_regular():
+        chunk = _Chunk(data, dialect.delimiter)
+        if (not doubled and b"\\" in data) or not chunk.is_regular(doubled):
             return None
-        even = even and len(chunk.starts) * (width - 1) == chunk.count_commas()
+        even = even and len(chunk.starts) * (width - 1) == chunk.count_delimiters()
         records += len(chunk.starts)
         tidy = tidy and chunk.is_tidy()
-    malformed = () if even else _malformed(path, width)
+    malformed = () if even else _malformed(path, dialect)
     return None if malformed is None else Survey(records - len(malformed), tidy, malformed)
 
 
-def _malformed(path: Path, width: int) -> tuple[int, ...] | None:
+def _malformed(path: Path, dialect: FileDialect) -> tuple[int, ...] | None:
     """The numbers of records with other fields than the header; None when one of them spans lines."""
     found: list[int] = []
     first = -1  # the header
     for data in _whole_records(path):
-        chunk = _Chunk(data)
-        misfits = chunk.misfits(width)
+        chunk = _Chunk(data, dialect.delimiter)
+        misfits = chunk.misfits(len(dialect.header))
         if chunk.spans_lines(misfits):
             return None
         found.extend((misfits + first).tolist())
@@ -181,12 +273,15 @@ def leave_out(path: Path, numbers: Sequence[int], target: Path) -> Path:
     return target
 
 
-def locate(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend."""
+def locate(path: Path, numbers: Sequence[int], added: int = 0) -> Iterator[tuple[int, str, str]]:
+    """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend.
+
+    `added` are lines at its start that are not the landed file's.
+    """
     import numpy as np
 
     wanted = np.asarray(numbers, dtype=np.int64)
-    first, lines = -1, 1  # the header is record -1
+    first, lines = -1, 1 - added  # the header is record -1
     for data in _whole_records(path):
         chunk = _Chunk(data)
         low, high = np.searchsorted(wanted, (first, first + len(chunk.starts)))
@@ -198,7 +293,7 @@ def locate(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]
         lines += len(chunk.line_ends)
 
 
-def choose(path: Path, dialect: Dialect, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+def choose(path: Path, dialect: FileDialect, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """The same for any file."""
     wanted = set(numbers)
     for record in tolerant_records(path, dialect):
@@ -206,23 +301,19 @@ def choose(path: Path, dialect: Dialect, numbers: Sequence[int]) -> Iterator[tup
             yield record.line, record.raw, record.fault
 
 
-def parse_record(raw: str) -> tuple[str, ...]:
-    """The fields of one well-formed record."""
-    return _parse(raw)[0] or ()
-
-
-def tolerant_records(path: Path, dialect: Dialect) -> Iterator[Record]:
+def tolerant_records(path: Path, dialect: FileDialect) -> Iterator[Record]:
     """Every record of a file, broken ones included; about a million records per second and constant memory."""
+    one_record, width = parser(dialect.declared).one_record, len(dialect.header)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        lines = _PushBack(text)
+        lines = PushBack(text)
         number = -1
         while (line := lines.take()) is not None:
             start = lines.number
             if not line.strip("\r\n"):
                 continue
-            raw, fields, fault = _one_record(line, lines, len(dialect.header))
+            raw, fields, fault = one_record(line, lines, width)
             if number >= 0:
-                yield Record(number, start, raw, fields, fault)
+                yield Record(number, start - dialect.added, raw, fields, fault)
             number += 1
 
 
@@ -236,7 +327,7 @@ def _whole_records(path: Path) -> Iterator[bytes]:
         while chunk := plain.read(_CHUNK):
             data = rest + chunk
             # An open quote that does not close would make the rest grow with the file; such a file is not regular.
-            end = _last_record_end(data) or (len(data) if len(data) > _RECORD_CHARACTERS else 0)
+            end = _last_record_end(data) or (len(data) if len(data) > RECORD_CHARACTERS else 0)
             if end:
                 yield data[:end]
             rest = data[end:]
@@ -258,9 +349,10 @@ def _last_record_end(data: bytes) -> int:
 class _Chunk:
     """Whole records as arrays: where each line ends, and where each record that is not blank starts and ends."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, delimiter: str = ",") -> None:
         import numpy as np
 
+        self.delimiter = ord(delimiter)
         none = np.empty(0, dtype=np.int64)
         self.octets = np.frombuffer(data, dtype=np.uint8)
         self.line_ends = np.flatnonzero(self.octets == _LINE_FEED)
@@ -273,30 +365,31 @@ class _Chunk:
             filled &= (ends - starts > 1) | (self.octets[starts] != _RETURN)
         self.starts, self.ends = (starts, ends) if filled.all() else (starts[filled], ends[filled])
 
-    def is_regular(self) -> bool:
+    def is_regular(self, doubled: bool) -> bool:
         if len(self.quotes) % 2:
             return False
         opening, closing = self.quotes[::2], self.quotes[1::2]
-        # A doubled quote closes a field and opens it again.
+        # A doubled quote closes a field and opens it again, unless the field is empty.
+        again = (_QUOTE,) if doubled else ()
         return bool(
-            self._beside(opening, -1, _COMMA, _LINE_FEED, _QUOTE).all()
-            and self._beside(closing, 1, _COMMA, _LINE_FEED, _RETURN, _QUOTE).all()
+            self._beside(opening, -1, self.delimiter, _LINE_FEED, *again).all()
+            and self._beside(closing, 1, self.delimiter, _LINE_FEED, _RETURN, *again).all()
             and self._beside(self.returns, 1, _LINE_FEED).all()
         )
 
-    def count_commas(self) -> int:
-        """Commas that separate fields."""
+    def count_delimiters(self) -> int:
+        """Those that separate fields."""
         import numpy as np
 
-        commas = self.octets == _COMMA
-        return len(self._outside(np.flatnonzero(commas))) if len(self.quotes) else int(np.count_nonzero(commas))
+        found = self.octets == self.delimiter
+        return len(self._outside(np.flatnonzero(found))) if len(self.quotes) else int(np.count_nonzero(found))
 
     def misfits(self, width: int) -> np.ndarray:
         """The indexes of records that have not `width` fields."""
         import numpy as np
 
-        commas = self._outside(np.flatnonzero(self.octets == _COMMA))
-        fields = np.searchsorted(commas, self.ends) - np.searchsorted(commas, self.starts) + 1
+        found = self._outside(np.flatnonzero(self.octets == self.delimiter))
+        fields = np.searchsorted(found, self.ends) - np.searchsorted(found, self.starts) + 1
         return np.flatnonzero(fields != width)
 
     def spans_lines(self, records: np.ndarray) -> bool:
@@ -312,7 +405,7 @@ class _Chunk:
         blanks = np.flatnonzero(self.octets == _BLANK)
         at_quote, at_edge = (
             self._beside(blanks, -1, *edges) | self._beside(blanks, 1, *edges)
-            for edges in ((_QUOTE,), (_COMMA, _LINE_FEED, _RETURN))
+            for edges in ((_QUOTE,), (self.delimiter, _LINE_FEED, _RETURN))
         )
         return not at_quote.any() and not len(self._outside(blanks[at_edge]))
 
@@ -329,90 +422,3 @@ class _Chunk:
         found = self.octets[np.maximum(positions + step, 0)]
         found[positions + step < 0] = _LINE_FEED
         return np.isin(found, allowed)
-
-
-# --- text --------------------------------------------------------------------------------------------------
-
-
-def _one_record(first: str, lines: _PushBack, width: int | None = None) -> tuple[str, tuple[str, ...] | None, str]:
-    """(raw, fields, fault) of the record that starts with a line; takes the further lines that belong to it."""
-    more: list[str] = []
-    fields, fault, complete = _parse(first)
-    if not complete:
-        more = _rest_of_record(lines)
-        fields, fault, complete = _parse("".join((first, *more)))
-        fault = fault if complete else "a quoted field is never closed"
-    if fields is not None and width is not None and len(fields) != width:
-        fields, fault = None, f"{width} fields were expected, {len(fields)} found"
-    if fields is None:
-        lines.give_back(more)
-        more = []
-    raw = "".join((first, *more)).rstrip("\r\n")
-    if _NOT_UTF8.search(raw):
-        raw = raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        fields, fault = None, "the record is not UTF-8"
-    return raw, fields, fault
-
-
-def _rest_of_record(lines: _PushBack) -> list[str]:
-    """The lines to where the quoted field that is open closes, each looked at once."""
-    taken: list[str] = []
-    size = 0
-    while size < _RECORD_CHARACTERS and (line := lines.take()) is not None:
-        taken.append(line)
-        size += len(line)
-        if not _still_quoted(line):
-            break
-    return taken
-
-
-def _still_quoted(line: str) -> bool:
-    """Whether a line that starts inside a quoted field also ends inside one."""
-    position, inside = 0, True
-    while True:
-        if inside:
-            closed = _REST_OF_QUOTED.match(line, position)
-            if closed is None:
-                return True
-            position = closed.end()
-            if line[position : position + 1] not in (",", "\r", "\n", ""):
-                return False  # the quotes are wrong; more lines do not mend that
-        comma = line.find(",", position)
-        if comma < 0:
-            return False
-        inside = line.startswith('"', comma + 1)
-        position = comma + 1 + inside
-
-
-def _parse(text: str) -> tuple[tuple[str, ...] | None, str, bool]:
-    """(fields, fault, complete) of a text that should be one record."""
-    if '"' not in text:
-        return tuple(text.rstrip("\r\n").split(",")), "", True
-    csv.field_size_limit(2 * _RECORD_CHARACTERS)  # of 128 KiB otherwise, in the whole process
-    try:
-        return tuple(next(csv.reader(io.StringIO(text, newline=""), strict=True))), "", True
-    except csv.Error as error:
-        unfinished = "unexpected end of data" in str(error)
-        return None, f"the quotes are wrong ({error})", not unfinished
-
-
-def _normalized(index: int, name: str) -> str:
-    return name.strip().upper() or f"COLUMN_{index + 1}"
-
-
-class _PushBack:
-    """Lines that can be given back, with the number of the line taken last."""
-
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines = iter(lines)
-        self._back: deque[str] = deque()
-        self.number = 0
-
-    def take(self) -> str | None:
-        line = self._back.popleft() if self._back else next(self._lines, None)
-        self.number += line is not None
-        return line
-
-    def give_back(self, lines: Sequence[str]) -> None:
-        self._back.extendleft(reversed(lines))
-        self.number -= len(lines)

@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import rules
 from pipeline_assets.engine.delimited import (
-    Dialect,
+    FileDialect,
     Survey,
     choose,
     leave_out,
     locate,
-    parse_record,
-    sniff,
+    opened,
     survey,
     tolerant_records,
-    unpacked,
 )
+from pipeline_assets.engine.delimited_records import parse_record
 from pipeline_assets.engine.inputs import Group, Input, path_list, quoted
 from pipeline_assets.engine.interface import BadRecord, SourceFile
 from pipeline_assets.engine.reading import Columns, explain, explain_orphan, match_columns, referring, validation_select
+from pipeline_assets.engine.waiting import waiting_dialect
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -57,7 +57,7 @@ class _Member:
     source: SourceFile
     path: Path
     scanned: Path
-    dialect: Dialect
+    dialect: FileDialect
     survey: Survey | None
 
     @property
@@ -100,7 +100,7 @@ class DelimitedReader:
         columns = match_columns(entry.contract, member.dialect.header)
         records = broken["record"].tolist()
         if entry.group_of(index).numbered:
-            texts = locate(member.path, records)
+            texts = locate(member.path, records, member.dialect.added)
         else:
             texts = choose(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):
@@ -147,7 +147,7 @@ class DelimitedReader:
         select = transpile(validation_select(entry.contract, columns, extra, tidy=tidy), "duckdb")
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {group.table} AS "
-            f"WITH RAW AS (SELECT *, {rescued_json(columns)} AS _RESCUED FROM ({raw})) {select}"
+            f"WITH RAW AS (SELECT *, {rescued_json(columns, entry.contract)} AS _RESCUED FROM ({raw})) {select}"
         )
         counted = dict.fromkeys(files, (0, 0, 0))
         for file, *counts in self._connection.execute(
@@ -163,6 +163,7 @@ class DelimitedReader:
         entry.malformed |= malformed or {}
         for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
             outcome = entry.enter(member.source, unknown=columns.unknown, missing=columns.missing)
+            outcome.header_skipped = member.dialect.header_skipped
             self._members[file] = member
             broken = len(entry.malformed.get(file, ()))
             outcome.read, outcome.quarantined = rows + broken, bad + broken
@@ -171,13 +172,14 @@ class DelimitedReader:
 
 
 def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
-    """Unpack, sniff and survey one file.
+    """Open and survey one file.
 
     Raises:
         RejectedObjectError: it cannot be read, or a required column is missing.
     """
-    path = unpacked(file.path, target)
-    dialect = sniff(path)
+    assert file.path is not None  # the embedded engine fetches
+    declared = waiting_dialect(contract.dialect) if file.waiting else contract.dialect
+    path, dialect = opened(file.path, declared, contract.column_names, target)
     if dialect.header:
         match_columns(contract, dialect.header)
     surveyed = survey(path, dialect) if dialect.newline else None
@@ -187,7 +189,7 @@ def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
     return _Member(file, path, scanned, dialect, surveyed)
 
 
-def scan_regular(paths: list[Path], dialect: Dialect) -> str:
+def scan_regular(paths: list[Path], dialect: FileDialect) -> str:
     """A scan of regular files: every option is said, nothing is guessed from the data.
 
     Except the line end: DuckDB 2.0.0 returns no row and no error when `new_line` is given and differs, and also
@@ -195,19 +197,25 @@ def scan_regular(paths: list[Path], dialect: Dialect) -> str:
 
     No text stands for NULL: a surplus field that is NULL would be dropped without a word, and with it a comma
     that shifted the fields before. A line end outside quotes cannot be a value.
+
+    A backslash is no escape here: regular files have none where it would be one.
     """
     names = ", ".join(f"'C{index}': 'VARCHAR'" for index in range(len(dialect.header)))
     return (
-        f"read_csv({path_list(paths)}, auto_detect=false, header=true, delim=',', quote='\"', escape='\"', "
+        f"read_csv({path_list(paths)}, auto_detect=false, header=true, delim={quoted(dialect.delimiter)}, "
+        "quote='\"', escape='\"', "
         f"strict_mode=true, ignore_errors=false, nullstr=E'\\n', allow_quoted_nulls=false, columns={{{names}}}, "
         "compression='none')"
     )
 
 
-def rescued_json(columns: Columns) -> str:
+def rescued_json(columns: Columns, contract: Contract) -> str:
     """Columns that the contract does not know, as a JSON object without its nulls, or NULL."""
+    null_text = contract.dialect.null_text
     pairs = ", ".join(
         f"{quoted(name)}, NULLIF(C{index}, '')"
+        if null_text is None
+        else f"{quoted(name)}, NULLIF(NULLIF(C{index}, ''), {quoted(null_text)})"
         for name, index in zip(columns.unknown, columns.unknown_positions, strict=True)
     )
     if not pairs:
@@ -253,11 +261,13 @@ def _slices(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
 def why(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -> tuple[str, str]:
     if rule == 0:
         width = len(columns.positions) + len(columns.unknown)
-        fault = fault or f"{width} fields were expected, {len(parse_record(raw))} found"
+        fault = fault or f"{width} fields were expected, {len(parse_record(raw, contract.dialect))} found"
         return "malformed_record", f"{fault}."
     if rule < 0:
         column = referring(contract)[-1 - rule]
-        return explain_orphan(column, parse_record(raw)[columns.positions[column.name]].strip())
+        found = parse_record(raw, contract.dialect)[columns.positions[column.name]].strip()
+        return explain_orphan(column, found)
     broken = rules(contract)[rule - 1]
     position = columns.positions.get(broken.column)
-    return broken.code, explain(broken, contract, parse_record(raw)[position] if position is not None else None)
+    found = parse_record(raw, contract.dialect)[position] if position is not None else None
+    return broken.code, explain(broken, contract, found)

@@ -94,7 +94,8 @@ class FileOutcome:
     """What became of one file's records; `read == loaded + superseded + quarantined` always.
 
     `rejection` is set when the whole file was refused; its rows then count as quarantined, with the file.
-    `released` holds the quarantine ids of waiting records that passed this time.
+    `released` holds the quarantine ids of waiting records that passed this time. `header_skipped` says that a file
+    whose dialect has no header began with one all the same, which is no row.
     """
 
     landed: LandedObject
@@ -107,6 +108,7 @@ class FileOutcome:
     missing_columns: tuple[str, ...] = ()
     waiting: bool = False
     released: tuple[str, ...] = ()
+    header_skipped: bool = False
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline_assets.engine.delimited import sniff as sniff_delimited
+from pipeline_assets.contracts import Contract
+from pipeline_assets.engine.delimited import header_line, opened
+from pipeline_assets.engine.delimited_records import is_utf8
 from pipeline_assets.engine.pieces import Piece
 from pipeline_assets.engine.places import blocks
 from pipeline_assets.errors import RejectedObjectError
@@ -39,20 +41,42 @@ def ranges(size: int, part: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def can_be_parted(form: str, whole: Piece, scratch: Path) -> bool:
-    """Whether a file is plain text whose records end with lines, as far as its first megabyte tells."""
+def to_be_parted(contract: Contract, whole: Piece, scratch: Path) -> Piece | None:
+    """A file whose parts are to be cut, or None for one that is read whole.
+
+    It has to be plain text whose records end with lines, as far as its first megabyte tells. Where a byte may be one
+    half of a character, or a backslash decides what a quote is, nobody knows where to cut.
+    """
     head = b"".join(blocks(whole.where, whole.etag, 0, min(_HEAD, whole.size)))
     if head.startswith(_GZIP):
-        return False
-    if form == "json":
+        return None
+    if contract.form == "json":
         lines = [line for line in head.removeprefix(_BOM).split(b"\n")[:-1] if line.strip()][:2]
-        return len(lines) == 2 and all(_is_object(line) for line in lines)
+        return whole if len(lines) == 2 and all(_is_object(line) for line in lines) else None
+    declared = contract.dialect
+    utf8 = is_utf8(declared.encoding)
+    if declared.escape != '"' or not (utf8 or (_is_one_byte(declared.encoding) and not head.startswith(_BOM))):
+        return None
     path = scratch / "head.csv"
     path.write_bytes(head)
     try:
-        return sniff_delimited(path).newline is not None
+        _, dialect = opened(path, declared, contract.column_names, scratch / "opened.csv")
     except RejectedObjectError:
+        return None
+    if dialect.newline is None:
+        return None
+    header = header_line(contract.column_names, declared, dialect.newline) if dialect.added else ""
+    return replace(whole, header=header)
+
+
+def _is_one_byte(encoding: str) -> bool:
+    """Whether every byte is a character, and those of ASCII are what they are there."""
+    every = bytes(range(256))
+    try:
+        found = every.decode(encoding, "surrogateescape")
+    except UnicodeDecodeError:
         return False
+    return len(found) == len(every) and found[:128] == every[:128].decode("ascii")
 
 
 def tally(piece: Piece) -> Tally:
@@ -77,14 +101,16 @@ def placed(parts: Sequence[Piece], tallies: Sequence[Tally], form: str) -> list[
 
 def cut(piece: Piece, form: str, target: Path) -> int:
     """Write the records of a part to a local file, with the file's header; returns by how much line numbers shift."""
-    header = b"" if form == "json" else _header(piece)
+    header = b"" if form == "json" else piece.header.encode() or _header(piece)
     with open(target, "wb") as file:
         file.write(header)
         skipped = piece.before
         position = piece.start
         in_quotes = piece.quoted
         started = piece.start == 0
-        if started and header:
+        if started and piece.header:
+            position = _mark(piece)
+        elif started and header:
             position = len(header) + _mark(piece)
             skipped = header.count(b"\n")
             if position > piece.end:

@@ -14,19 +14,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.delimited import Dialect, choose, leave_out, locate, sniff, survey, tolerant_records
-from pipeline_assets.engine.delimited import unpacked as unzipped
+from pipeline_assets.engine.delimited import FileDialect, choose, leave_out, locate, opened, survey, tolerant_records
 from pipeline_assets.engine.delimited_reader import rescued_json, scan_regular
 from pipeline_assets.engine.document_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.document_sql import ITEM_COLUMNS, objects, raw_select, scan
 from pipeline_assets.engine.documents import Layout, parser_said, refuse_cut_off, without_mark
 from pipeline_assets.engine.reading import Columns, match_columns
+from pipeline_assets.engine.waiting import waiting_dialect
 from pipeline_assets.errors import RejectedObjectError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Piece:
     """A file as it lies at `where` (a path, or s3://bucket/key of the version `etag`), or a part of it.
 
     `file` is its number in the input. A part holds the bytes from `start` to `end`, and on to the end of the record
-    that they cut; `before` are the lines in front of it and `quoted` says that `start` lies inside quotes.
+    that they cut; `before` are the lines in front of it, `quoted` says that `start` lies inside quotes, and `header` is
+    put in front of the parts of a file that has none.
     """
 
     file: int
@@ -55,6 +56,7 @@ class Piece:
     end: int = 0
     before: int = 0
     quoted: bool = False
+    header: str = ""
     tolerant: bool = False
 
     @property
@@ -141,10 +143,9 @@ def find(
             assert opened is not None  # a file without records has no bad ones
             found = [(line, raw, "") for line, raw in texts_of(connection, *opened, numbers)]
     else:
-        plain = unzipped(path, scratch / "unpacked.csv")
-        dialect = sniff(plain)
+        plain, dialect = _opened(contract, piece, path, scratch)
         regular = dialect.newline and not piece.tolerant and survey(plain, dialect)
-        found = list(locate(plain, numbers) if regular else choose(plain, dialect, numbers))
+        found = list(locate(plain, numbers, dialect.added) if regular else choose(plain, dialect, numbers))
     for bad, (line, raw, fault) in zip(asked, found, strict=True):
         yield Found(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
 
@@ -161,14 +162,23 @@ def difference(contract: Contract, piece: Piece, path: Path, scratch: Path, unkn
 # --- delimited files ---------------------------------------------------------------------------------------
 
 
+def _opened(contract: Contract, piece: Piece, path: Path, scratch: Path) -> tuple[Path, FileDialect]:
+    """The file as UTF-8 with a header. A part has got one when it was cut."""
+    declared = waiting_dialect(contract.dialect) if piece.waiting else contract.dialect
+    if piece.is_part:
+        declared = replace(declared, header=True)
+    return opened(path, declared, contract.column_names, scratch / "unpacked.csv")
+
+
 def _read_delimited(
     contract: Contract, piece: Piece, path: Path, scratch: Path, fact: dict[str, Any]
 ) -> Iterator[pa.RecordBatch]:
-    plain = unzipped(path, scratch / "unpacked.csv")
-    dialect = sniff(plain)
+    plain, dialect = _opened(contract, piece, path, scratch)
     if not dialect.header:
         return
     fact["header"] = list(dialect.header)
+    was_cut_from_header = piece.is_part and not contract.dialect.header and not piece.header
+    fact["header_skipped"] = dialect.header_skipped or was_cut_from_header
     columns = match_columns(contract, dialect.header)
     fact["unknown"], fact["missing"] = list(columns.unknown), list(columns.missing)
     with _connection(scratch) as connection:
@@ -188,7 +198,7 @@ def _regular(
     contract: Contract,
     columns: Columns,
     path: Path,
-    dialect: Dialect,
+    dialect: FileDialect,
     scratch: Path,
 ) -> Iterator[pa.RecordBatch] | None:
     """The rows of a regular file, or None when it is none; the malformed ones come last."""
@@ -228,7 +238,7 @@ def _regular(
 
 
 def _tolerant(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Columns, path: Path, dialect: Dialect
+    connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Columns, path: Path, dialect: FileDialect
 ) -> Iterator[pa.RecordBatch]:
     """The rows of any file, one record after another."""
     import pyarrow as pa
@@ -260,7 +270,9 @@ def _texts_of_row(contract: Contract, columns: Columns, relation: str, *extra: s
         f"r.C{columns.positions[column.name]} AS {text}" if column.name in columns.positions else f"NULL AS {text}"
         for column, text in zip(contract.columns, texts(contract), strict=True)
     ]
-    return f"SELECT {', '.join((*shown, f'{rescued_json(columns)} AS _RESCUED', *extra))} FROM {relation} AS r"
+    return (
+        f"SELECT {', '.join((*shown, f'{rescued_json(columns, contract)} AS _RESCUED', *extra))} FROM {relation} AS r"
+    )
 
 
 # --- documents ---------------------------------------------------------------------------------------------

@@ -324,6 +324,7 @@ def _outcome(file: SourceFile, said: Mapping[str, Any]) -> FileOutcome:
         unknown_columns=tuple(said["unknown"]),
         missing_columns=tuple(said["missing"]),
         waiting=bool(file.waiting),
+        header_skipped=said["header_skipped"],
     )
 
 

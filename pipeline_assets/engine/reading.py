@@ -55,8 +55,9 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
     of RAW that pass through. `tidy` promises that no value starts or ends with a blank.
     """
+    null_text = contract.dialect.null_text
     texts = [
-        f"{cleaned(column, f'C{columns.positions[column.name]}', tidy=tidy)} AS {text_column(column.name)}"
+        f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, tidy=tidy)} AS {text_column(column.name)}"
         if column.name in columns.positions
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
@@ -90,9 +91,13 @@ def explain(rule: Rule, contract: Contract, found: str | None, kind: str | None 
     """
     if kind:
         return f"{rule.column}: {rule.expectation} was expected; found {kind}."
-    if found is None or not found.strip():
+    kept, personal = (
+        any(getattr(column, name) for column in contract.columns if column.name == rule.column)
+        for name in ("keep_blanks", "personal")
+    )
+    nothing = ("", contract.dialect.null_text)
+    if found is None or not found.strip() or (found if kept else found.strip(" ")) in nothing:
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
-    personal = any(column.personal for column in contract.columns if column.name == rule.column)
     shown = "a value that is personal data" if personal else f'"{found[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {shown} found."
 

@@ -34,7 +34,15 @@ class Input:
         self.left_out: set[int] = set()
         self.settled = False
         self.outcomes: dict[int, dict[str, Any]] = {
-            file: {"read": 0, "quarantined": 0, "superseded": 0, "unknown": [], "missing": [], "header": []}
+            file: {
+                "read": 0,
+                "quarantined": 0,
+                "superseded": 0,
+                "unknown": [],
+                "missing": [],
+                "header": [],
+                "header_skipped": False,
+            }
             for file in self.pieces
         }
 
@@ -46,6 +54,7 @@ class Input:
                 same = self.contract.form != "json"  # all parts of a delimited file have its header
                 outcome[name] = fact[name] if same else sorted({*outcome[name], *fact[name]})
             outcome["header"] = fact.get("header", outcome["header"])
+            outcome["header_skipped"] |= fact.get("header_skipped", False)
             for name in ("rejection", "changed"):
                 if name in fact:
                     outcome[name] = fact[name]

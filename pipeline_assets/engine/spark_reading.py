@@ -56,18 +56,18 @@ class Reading:
 
     def parted(self, entry: Input, whole: Sequence[Piece]) -> list[Piece]:
         """Large files in parts, others as they are."""
-        form, within = entry.contract.form, self._scratch
+        contract, within = entry.contract, self._scratch
         large = [p for p in whole if p.size > 2 * self._part_bytes and not p.tolerant and not p.waiting]
         if not large:
             return list(whole)
 
-        def can_be_parted(piece: Piece) -> bool:
+        def to_be_parted(piece: Piece) -> Piece | None:
             with places.scratch_folder(within) as scratch:
-                return parts.can_be_parted(form, piece, scratch)
+                return parts.to_be_parted(contract, piece, scratch)
 
         context = self._spark.sparkContext
-        fit = context.parallelize(large, len(large)).map(can_be_parted).collect()
-        chosen = {piece.file: piece for piece, fits in zip(large, fit, strict=True) if fits}
+        fit = context.parallelize(large, len(large)).map(to_be_parted).collect()
+        chosen = {piece.file: piece for piece in fit if piece}
         cut = [
             replace(piece, number=number, start=start, end=end)
             for piece in chosen.values()
@@ -77,7 +77,7 @@ class Reading:
         found = [piece for piece in whole if piece.file not in chosen]
         for file in chosen:
             mine = [(piece, tally) for piece, tally in zip(cut, tallies, strict=True) if piece.file == file]
-            found += parts.placed([piece for piece, _ in mine], [tally for _, tally in mine], form)
+            found += parts.placed([piece for piece, _ in mine], [tally for _, tally in mine], contract.form)
         return found
 
 

@@ -11,9 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.engine.delimited import sniff, survey, tolerant_records
-from pipeline_assets.engine.parts import can_be_parted, cut, placed, ranges, tally
+from pipeline_assets.engine.parts import cut, placed, ranges, tally, to_be_parted
 from pipeline_assets.engine.pieces import Piece, read
 from pipeline_assets_tests.engine.delivered import ORDERS, order, text
+from pipeline_assets_tests.engine.landed import PEOPLE
 
 fields = st.sampled_from(["", "a", "bb", "1", '"q,q"', '"two\nlines"', '"a ""b"" c"', '"\r\n\n"', "é" * 5])
 records = st.lists(st.tuples(fields, fields).map(",".join), max_size=25)
@@ -122,7 +123,8 @@ def test_only_plain_text_whose_records_are_lines_is_parted(tmp_path: Path) -> No
     def fits(content: bytes, form: str) -> bool:
         path = tmp_path / "x"
         path.write_bytes(content)
-        return can_be_parted(form, Piece(0, str(path), size=len(content)), tmp_path)
+        contract = replace(PEOPLE, form=form)
+        return to_be_parted(contract, Piece(0, str(path), size=len(content)), tmp_path) is not None
 
     assert fits(b"ID,TEXT\na,b\n", "csv")
     assert not fits(b"\x1f\x8b....", "csv")
