@@ -47,6 +47,8 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     _refuse_twins(where, [*value.sources], "source")
     _refuse_twins(where, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
     sources = _sources(value)
+    _refuse_shared(where, "relation", [(name, source.name) for source in sources for name in source.relations])
+    _refuse_shared(where, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
     file_schema = _file_schema(sources)
     tables = tuple(_file_table(value, t, sources, file_schema) for t in value.tables if isinstance(t, Table))
     lake_outputs = tuple(_file_table(value, t, sources, file_schema) for t in value.lake_tables)
@@ -405,3 +407,13 @@ def _refuse_twins(where: str, declared: Sequence[object], what: str) -> None:
         raise ConfigurationError(f"{where} lists {', '.join(twice)} twice.", remedy=f"One {what} has one name.")
     if wrong := [name for name in names if not _SAFE_NAME.fullmatch(name)]:
         raise ConfigurationError(f"{where}: {', '.join(wrong)}: not a name.", remedy="Use small letters, digits and _.")
+
+
+def _refuse_shared(where: str, what: str, names: Sequence[tuple[str, str]]) -> None:
+    """Two tables of one physicalName would write into each other, two sources of one relation hide each other."""
+    for number, (name, owner) in enumerate(names):
+        if other := next((other for same, other in names[:number] if same == name), None):
+            raise ConfigurationError(
+                f"{where}: {other} and {owner} have one {what}, {name}.",
+                remedy="Give one of them another physicalName." if what == "table" else "Rename one of them.",
+            )

@@ -26,7 +26,6 @@ def require_rules(pipeline: ResolvedPipeline) -> None:
     for table in pipeline.lake_outputs:
         _require_partition(pipeline, table)
     _require_landing_apart(pipeline)
-    _require_own_names(pipeline)
 
 
 def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:
@@ -99,18 +98,4 @@ def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
                 raise ConfigurationError(
                     f"{pipeline.name} writes {name} to {bucket}/{key}, and {source.name} lands in {bucket}/{zone}.",
                     remedy="Let it land in a folder of its own, or write elsewhere.",
-                )
-
-
-def _require_own_names(pipeline: ResolvedPipeline) -> None:
-    """Two contracts with one table would write into each other, two sources with one relation hide each other."""
-    tables = [(contract.table, f"the table {contract.table}", contract.name) for contract in pipeline.targets]
-    names = [(name, f"the relation {name}", source.name) for source in pipeline.sources for name in source.relations]
-    for entries in (tables, names):
-        for name, what, first in entries:
-            others = [other for same, _, other in entries if same == name and other != first]
-            if others:
-                raise ConfigurationError(
-                    f"{pipeline.name}: {first} and {others[0]} are both {what}.",
-                    remedy="Give one of them another physicalName." if entries is tables else "Rename one of them.",
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -116,7 +115,7 @@ def kind() -> type[Shop]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
+def shop(tmp_path: Path) -> Shop:
     """Two payments of two customers by two accounts in two shops, in one batch at hour 1."""
     lake = kind().with_tables(tmp_path / "home")
     lake.csv("customers_1", {"CUSTOMER_ID": "C1", "NAME": "Ada"}, {"CUSTOMER_ID": "C2", "NAME": "Bob"}, at=1)
@@ -131,7 +130,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     other = {"PAYMENT_ID": "P2", "ACCOUNT_ID": "A2", "SHOP_ID": "S2", "AMOUNT": "20", "KIND": "card"}
     lake.csv("payments_1", row, other, at=1)
     lake.run()
-    yield lake
+    return lake
 
 
 def test_a_changed_grandparent_writes_its_grandchildren_again_in_every_table_that_names_it(shop: Shop) -> None:
@@ -151,7 +150,7 @@ def test_a_changed_parent_writes_its_children_again_with_their_other_parents(sho
 
 
 def test_a_reference_is_found_under_its_own_column_though_a_joined_parent_has_one_of_the_same_name(shop: Shop) -> None:
-    """OPENED_AT repeats ACCOUNTS.SHOP_ID; the shop of a payment is PAYMENTS.SHOP_ID. P1 was opened at S2, paid at S1."""
+    """OPENED_AT repeats ACCOUNTS.SHOP_ID, the shop of a payment is PAYMENTS.SHOP_ID: P1 was opened at S2."""
     shop.shop("S2", "Bergen", 2)
     shop.run()
     assert [row[:3] for row in shop.paid()] == [("P1", "Ada", "Rome"), ("P2", "Bob", "Bergen")]
