@@ -12,6 +12,7 @@ import csv
 import json
 import logging
 import os
+import shlex
 import sys
 import warnings
 from enum import StrEnum
@@ -242,15 +243,15 @@ def new(
     pipeline_assets/pipelines.py and infra/template.yaml; it overwrites nothing. Files for the pipeline land in the
     bucket NAME-source below incoming/, and `pipeline-assets run NAME` loads them into the table NAME.NAME.
     """
-    from pipeline_assets.new.create import create, first_place
+    from pipeline_assets.new.create import create
     from pipeline_assets.settings import PROJECT_ROOT, load_settings
 
     keys = [column.strip() for column in key.split(",")] if key else []
-    create(PROJECT_ROOT, name, sample, keys, form and form.value, say)
-    folder = load_settings(secret=False).lake_root / first_place(name)
+    settings = load_settings(secret=False)
+    target = settings.lake_root / create(PROJECT_ROOT, name, sample, keys, form and form.value, say)
     print(
         f"""The pipeline {name} is registered. Next:
-  mkdir -p {folder} && cp {sample} {folder}
+  mkdir -p {shlex.quote(str(target.parent))} && cp {shlex.quote(str(sample))} {shlex.quote(str(target))}
   pipeline-assets run {name}
   pipeline-assets query 'SELECT * FROM {name.upper()}.{name.upper()} LIMIT 10'
 What to change in what was written: README.md, "Adding a pipeline"."""

@@ -54,8 +54,10 @@ class Checkout:
         return self.package / pipeline, self.root / "sql" / pipeline
 
 
-def create(root: Path, name: str, path: Path, key: Sequence[str], form: str | None, say: Callable[[str], None]) -> None:
+def create(root: Path, name: str, path: Path, key: Sequence[str], form: str | None, say: Callable[[str], None]) -> str:
     """Make the pipeline `name` from the sample at `path`; `say` is told each proposal.
+
+    Returns the bucket and key at which such a file lands.
 
     Raises:
         ConfigurationError: it cannot be made; the checkout is as it was.
@@ -66,25 +68,29 @@ def create(root: Path, name: str, path: Path, key: Sequence[str], form: str | No
             "`new` writes into a checkout, and this package is installed without one.",
             remedy="Clone the repository and run `make demo` there.",
         )
-    _require_free(checkout, name)
-    sample = read_sample(path, form)
-    shape = propose(sample, name, key)
-    _tell(sample, shape, say)
-    with _alone(checkout), TemporaryDirectory(prefix="new-") as folder:
+    with _alone(checkout), TemporaryDirectory(prefix="new-") as temporary:
+        folder = Path(temporary)
         _require_free(checkout, name)
-        drafts = _drafts(Path(folder), name, sample, shape)
-        value = _loaded(Path(folder), name)
-        _try_sample(value, sample, Path(folder), say)
-        template = _template(value)
+        sample = read_sample(path, form)
+        shape = propose(sample, name, key)
+        drafts = _drafts(folder, name, sample, shape)
+        value = _loaded(folder, name)
+        outcome = _try_sample(value, sample, folder)
         registry = _registered(checkout.registry.read_text(encoding="utf-8"), name)
+        template = _template(value)
+        for line in (*_told(sample, shape), *outcome):
+            say(line)
         _place(checkout, name, drafts, registry, template)
+    return _key_of(name, sample)
 
 
-def landing_place(name: str, sample: Path) -> str:
-    """Where a file like the sample lands below the lake's root, with an ending that the pipeline takes."""
-    bare = sample.name.lower().removesuffix(".gz")
-    form = "json" if bare.endswith((".json", ".ndjson", ".jsonl")) else "csv"
-    return f"{render.bucket_of(name)}/incoming"
+def _key_of(name: str, sample: Sample) -> str:
+    """Bucket and key at which the sample lands, with an ending that the pipeline takes."""
+    packed = ".gz" if sample.path.name.lower().endswith(".gz") else ""
+    bare = sample.path.name[: len(sample.path.name) - len(packed)]
+    if not bare.endswith(sample.endings):
+        bare = f"{Path(bare).stem}{sample.endings[0]}"
+    return f"{render.bucket_of(name)}/incoming/{bare}{packed}"
 
 
 def _require_free(checkout: Checkout, name: str) -> None:
@@ -92,8 +98,9 @@ def _require_free(checkout: Checkout, name: str) -> None:
 
     if why := why_no_pipeline_name(name):
         raise ConfigurationError(f"{name!r} cannot be the name of a pipeline.", remedy=why)
-    if any(pipeline.name == name for pipeline in PIPELINES):
-        raise ConfigurationError(f"There is a pipeline {name!r} already.", remedy="Choose another name.")
+    # Names of resources in the template leave _ out.
+    if same := [other.name for other in PIPELINES if other.name.replace("_", "") == name.replace("_", "")]:
+        raise ConfigurationError(f"There is a pipeline {same[0]!r} already.", remedy="Choose another name.")
     places = (*checkout.rooms(name), checkout.package / f"{name}.py")
     if taken := [path for path in places if path.exists()]:
         raise ConfigurationError(
@@ -102,10 +109,10 @@ def _require_free(checkout: Checkout, name: str) -> None:
         )
 
 
-def _tell(sample: Sample, shape: Shape, say: Callable[[str], None]) -> None:
+def _told(sample: Sample, shape: Shape) -> Iterator[str]:
     """A line for each proposal."""
     part = "" if sample.whole else f" (the first {len(sample.records):,} of its records)"
-    say(f"Proposed from {sample.path.name}{part}; change what is wrong in the contract:")
+    yield f"Proposed from {sample.path.name}{part}; change what is wrong in the contract:"
     listed = [(p, "") for p in shape.columns]
     listed += [(p, f"{shape.items.key}[].") for p in shape.items.columns] if shape.items else []
     for proposal, place in listed:
@@ -113,12 +120,12 @@ def _tell(sample: Sample, shape: Shape, say: Callable[[str], None]) -> None:
         marks = ["key"] if column.key else ["required"] if column.required else ["optional"]
         marks += ["personal"] if column.personal else []
         source = f" from {place}{'.'.join(column.path)}" if column.path else ""
-        say(f"  {column.name}: {column.physical_type}, {', '.join(marks)}{source} ({proposal.why})")
+        yield f"  {column.name}: {column.physical_type}, {', '.join(marks)}{source} ({proposal.why})"
     for key, why in shape.left_out:
-        say(f"  no column for {key}: {why}; its values are kept in _RESCUED")
+        yield f"  no column for {key}: {why}; its values are kept in _RESCUED"
     if not shape.key:
-        say('  no key: no column has another value in each record, so every record is kept (write="append");')
-        say("  if a few columns tell records apart, start over with --key COLUMN[,COLUMN]")
+        yield '  no key: no column has another value in each record, so every record is kept (write="append");'
+        yield "  if a few columns tell records apart, start over with --key COLUMN[,COLUMN]"
 
 
 # --- made in a temporary folder ------------------------------------------------------------------------------
@@ -150,8 +157,8 @@ def _loaded(folder: Path, name: str) -> Pipeline:
     return value
 
 
-def _try_sample(value: Pipeline, sample: Sample, folder: Path, say: Callable[[str], None]) -> None:
-    """Let the engine read the sample as a run will, and tell what it would refuse."""
+def _try_sample(value: Pipeline, sample: Sample, folder: Path) -> list[str]:
+    """Let the engine read the sample as a run will; returns what it would refuse, a line each."""
     from pipeline_assets.engine import RejectPolicy
     from pipeline_assets.engine.duckdb_engine import DuckDBEngine
     from pipeline_assets.engine.interface import SourceFile
@@ -170,9 +177,8 @@ def _try_sample(value: Pipeline, sample: Sample, folder: Path, say: Callable[[st
         raise ConfigurationError(
             f"{sample.path.name} would be rejected: {outcome.rejection.reason}", remedy="Take another sample."
         )
-    for record in bad[:3]:
-        say(f"  line {record.line} would be quarantined as {record.code}: {record.reason}")
-    say(f"{outcome.read - len(bad)} of {outcome.read} records of the sample pass.")
+    said = [f"  line {r.line} would be quarantined as {r.code}: {r.reason}" for r in bad[:3]]
+    return [*said, f"{outcome.read - len(bad)} of {outcome.read} records of the sample pass."]
 
 
 def _template(value: Pipeline) -> str:

@@ -12,8 +12,12 @@ COLUMN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 LONGEST_NAME = 30
 _PIPELINE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ADDRESSABLE = re.compile(r"[A-Za-z0-9_-]+")
-# Schemas that are there already, and what Dagster would take for something else.
-_TAKEN = {"public", "information_schema", "analytics", "staging", "default", "all", "any", "none"}
+# Schemas that are there already, words that Dagster has for itself, and what a batch stages beside its tables.
+_TAKEN = {
+    *("ops", "public", "information_schema", "analytics", "account_usage"),
+    *("any", "none", "root", "default"),
+    *("ledger", "quarantine", "released", "staging"),
+}
 # Snowflake's reserved and limited keywords, as its reference lists them.
 _SNOWFLAKE = """
     ACCOUNT ALL ALTER AND ANY AS BETWEEN BY CASE CAST CHECK COLUMN CONNECT CONNECTION CONSTRAINT CREATE CROSS CURRENT

@@ -129,11 +129,14 @@ def _document(pipeline: str, name: str, form: str, purpose: str, grain: str, pro
             }
         ],
     }
+
     class Dumper(yaml.SafeDumper):
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
             super().increase_indent(flow, False)
 
-    Dumper.add_representer(_Line, lambda dumper, line: dumper.represent_mapping(_MAPPING, line.items(), flow_style=True))
+    Dumper.add_representer(
+        _Line, lambda dumper, line: dumper.represent_mapping(_MAPPING, line.items(), flow_style=True)
+    )
     return yaml.dump(document, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=116)
 
 
