@@ -30,14 +30,24 @@ _SNOWFLAKE = """
 
 
 @cache
-def reserved_words() -> frozenset[str]:
-    """Words that are no column names: Snowflake's, and those of the embedded engine."""
+def is_reserved(word: str) -> bool:
+    """Whether a word is no column name without quotes: to Snowflake, the embedded engine or the SQL parser."""
     import duckdb
+    from sqlglot import exp, parse_one
+    from sqlglot.errors import SqlglotError
 
-    found = duckdb.connect().execute(
-        "SELECT UPPER(keyword_name) FROM duckdb_keywords() WHERE keyword_category = 'reserved'"
-    )
-    return frozenset(_SNOWFLAKE.split()) | {word for (word,) in found.fetchall()}
+    if word in _SNOWFLAKE.split():
+        return True
+    try:
+        with duckdb.connect() as connection:
+            connection.execute(f"CREATE TABLE T ({word} INTEGER)")
+            connection.execute(f"SELECT {word}, T.{word}, {word} + 1 FROM T WHERE {word} IS NULL ORDER BY {word}")
+            # Transpiled SELECTs name some columns without AS.
+            connection.execute(f"SELECT 1 {word}")
+        tree = parse_one(f"SELECT {word}, T.{word} FROM T", read="snowflake")
+    except (duckdb.Error, SqlglotError):
+        return True
+    return not all(isinstance(column, exp.Column) and column.name == word for column in tree.selects)
 
 
 def why_no_pipeline_name(name: str) -> str | None:
@@ -46,13 +56,13 @@ def why_no_pipeline_name(name: str) -> str | None:
         return f"Use 2 to {LONGEST_NAME} small letters, digits and single _ between them, a letter first."
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return "It is a word of Python's."
-    if name.upper() in reserved_words():
+    if is_reserved(name.upper()):
         return "It is a word of SQL's."
     return "It means something else already." if name in _TAKEN else None
 
 
 def is_column_name(name: str) -> bool:
-    return bool(COLUMN_NAME.fullmatch(name)) and name not in reserved_words()
+    return bool(COLUMN_NAME.fullmatch(name)) and not is_reserved(name)
 
 
 def addressable(key: str) -> bool:
@@ -71,7 +81,7 @@ def column_name(key: str, parents: Iterable[str], taken: set[str], prefix: str =
             name = f"{parent}_{name}"
     if name[0].isdigit():
         name = f"COLUMN_{name}"
-    if name in reserved_words():
+    if is_reserved(name):
         name = f"{name}_VALUE"
     if name in taken and prefix:
         name = f"{prefix}_{name}"
