@@ -12,6 +12,7 @@ import csv
 import json
 import logging
 import os
+import shlex
 import sys
 import warnings
 from enum import StrEnum
@@ -48,6 +49,13 @@ class Format(StrEnum):
     """How `query` prints."""
 
     table = "table"
+    csv = "csv"
+    json = "json"
+
+
+class Form(StrEnum):
+    """How a sample file is written."""
+
     csv = "csv"
     json = "json"
 
@@ -166,6 +174,7 @@ def demo(
     from rich.console import Console
 
     from pipeline_assets.batch.report import Request
+    from pipeline_assets.samples import SOURCES
 
     console = Console(stderr=True)
     settings = _settings()
@@ -173,9 +182,10 @@ def demo(
     names = list(_pipelines())
     for number, pipeline in enumerate(names, 1):
         step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing(pipeline)
-        with console.status(f"{step}: writing sample sources"):
-            files = _write_samples(pipeline, folder, scale)
-        console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
+        if pipeline in SOURCES:
+            with console.status(f"{step}: writing sample sources"):
+                files = _write_samples(pipeline, folder, scale)
+            console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
             answers.append(_run(settings, pipeline, Request(), verbose=False))
         print_run(answers[-1])
@@ -218,6 +228,34 @@ def samples(
     _known(pipeline)
     for file in _write_samples(pipeline, into or _settings().lake_root / _landing(pipeline), scale, seed):
         print(f"{file.rows:>10,} records  {file.path}")
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the pipeline: small letters, digits and _.")],
+    sample: Annotated[Path, typer.Option("--from", help="A file as it will be delivered, plain or .gz.")],
+    key: Annotated[str, typer.Option(help="COLUMN[,COLUMN]: what tells records apart; found by default.")] = "",
+    form: Annotated[Form | None, typer.Option(help="What the file is; found out by default.")] = None,
+) -> None:
+    """Make a pipeline from a sample file: contract, SELECT, value and registration.
+
+    Says what it proposes for each column and why. Writes pipeline_assets/NAME/ and sql/NAME/, and adds the pipeline to
+    pipeline_assets/pipelines.py and infra/template.yaml; it overwrites nothing. Files for the pipeline land in the
+    bucket NAME-source below incoming/, and `pipeline-assets run NAME` loads them into the table NAME.NAME.
+    """
+    from pipeline_assets.new.create import create
+    from pipeline_assets.settings import PROJECT_ROOT, load_settings
+
+    keys = [column.strip() for column in key.split(",")] if key else []
+    settings = load_settings(secret=False)
+    target = settings.lake_root / create(PROJECT_ROOT, name, sample, keys, form and form.value, say)
+    print(
+        f"""The pipeline {name} is registered. Next:
+  mkdir -p {shlex.quote(str(target.parent))} && cp {shlex.quote(str(sample))} {shlex.quote(str(target))}
+  pipeline-assets run {name}
+  pipeline-assets query 'SELECT * FROM {name.upper()}.{name.upper()} LIMIT 10'
+What to change in what was written: README.md, "Adding a pipeline"."""
+    )
 
 
 @app.command()

@@ -1,0 +1,353 @@
+"""Propose columns, types, key and personal data for the records of a sample, each with the reason why.
+
+Types are those whose validation rules all values of the sample keep, so that a run accepts what the sample has; what
+is not certain stays text, which loses nothing. Identifiers are text, as everywhere in the warehouse.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from pipeline_assets.contracts import Column
+from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE
+from pipeline_assets.contracts.validation import BOOLEAN_PATTERN, number_pattern, timestamp_pattern
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.new.names import addressable, column_name, words_of
+from pipeline_assets.new.sample import Number, Sample
+
+TEXT_SIZES = (64, 200, 500, 2_000, 10_000, 100_000, 1_000_000, 16_777_216)
+_TIMESTAMP = "TIMESTAMP_NTZ(6)"
+_MOST_DIGITS = 38
+_IDENTIFIERS = {
+    *("ID", "IDS", "KEY", "CODE", "UUID", "GUID", "SKU", "EAN", "ISBN", "IBAN", "BIC", "ZIP", "ZIPCODE", "POSTCODE"),
+    *("PHONE", "MOBILE", "FAX", "PHONENUMBER"),
+}
+_FREE_TEXT = {"ADDRESS", "COMMENT", "COMMENTS", "DESCRIPTION", "MESSAGE", "NOTE", "NOTES", "REMARK", "REMARKS", "TEXT"}
+_PERSONAL = {
+    *("EMAIL", "MAIL", "PHONE", "PHONENUMBER", "MOBILE", "FAX", "ADDRESS", "STREET", "BIRTH", "BIRTHDAY", "BIRTHDATE"),
+    *("DOB", "SURNAME", "FIRSTNAME", "LASTNAME", "FULLNAME", "SSN", "IBAN", "PASSPORT", "GENDER", "NATIONALITY"),
+}
+_PEOPLE = {
+    *("FIRST", "LAST", "FULL", "MIDDLE", "GIVEN", "FAMILY", "MAIDEN", "NICK", "CUSTOMER", "USER", "CONTACT", "PERSON"),
+    *("EMPLOYEE", "PATIENT", "GUEST", "AUTHOR", "REVIEWER", "SENDER", "RECIPIENT", "OWNER", "PASSENGER", "STUDENT"),
+}
+_DATE_WORDS = {"DATE", "DAY", "ON"}
+_STRPTIME = {
+    "YYYY-MM-DD": "%Y-%m-%d",
+    "DD-MM-YYYY": "%d-%m-%Y",
+    "MM/DD/YYYY": "%m/%d/%Y",
+    "DD/MM/YYYY": "%d/%m/%Y",
+    "YYYYMMDD": "%Y%m%d",
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A proposed column; `path` are the JSON keys that lead to its value, `values` those of the sample."""
+
+    column: Column
+    why: str
+    values: tuple[str | None, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+
+@dataclass(frozen=True)
+class ListProposal:
+    """The one list of objects in JSON records: its key, its name, and the columns of its elements."""
+
+    key: str
+    name: str
+    columns: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is proposed for a sample; `left_out` are JSON keys that no column is made for, and why."""
+
+    columns: tuple[Proposal, ...]
+    items: ListProposal | None = None
+    left_out: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(proposal.name for proposal in self.columns if proposal.column.key)
+
+
+def propose(sample: Sample, pipeline: str, key: Sequence[str]) -> Shape:
+    """The proposed shape; `key` are the columns that the user named, if any.
+
+    Raises:
+        ConfigurationError: `key` is no key of the sample, or a nested list has no key to belong to.
+    """
+    shape = _csv_shape(sample) if sample.form == "csv" else _json_shape(sample)
+    if not shape.columns:
+        raise ConfigurationError(f"{sample.path.name}: no column can be made of its keys.")
+    names = _named_key(sample, shape, key) if key else _found_key(shape, pipeline)
+    if not names and shape.items:
+        raise ConfigurationError(
+            f"{sample.path.name}: no value tells one record from all others, which rows of {shape.items.key} need.",
+            remedy="Name the key with --key COLUMN[,COLUMN].",
+        )
+    why = "named by --key" if key else "a different value in each record"
+    return replace(shape, columns=tuple(_as_key(p, why) if p.name in names else p for p in shape.columns))
+
+
+# --- records to columns --------------------------------------------------------------------------------------
+
+
+def _csv_shape(sample: Sample) -> Shape:
+    names = list(sample.records[0])
+    return Shape(tuple(_proposal(name, (), [record[name] for record in sample.records]) for name in names))
+
+
+def _json_shape(sample: Sample) -> Shape:
+    taken: set[str] = set()
+    left_out: list[tuple[str, str]] = []
+    lists: list[str] = []
+    columns = tuple(_columns(sample.records, (), taken, left_out, lists, ""))
+    items = None
+    for key in lists:
+        elements = [element for record in sample.records for element in record.get(key) or []]
+        if items:
+            left_out.append((key, "a record can have one list of objects"))
+            continue
+        name = column_name(key, (), taken)
+        made = tuple(_columns(elements, (), taken, left_out, None, name))
+        if made and len(name) <= 60:
+            items = ListProposal(key, name, made)
+        else:
+            left_out.append((key, "its elements have no usable keys"))
+    return Shape(columns, items, tuple(left_out))
+
+
+def _columns(
+    records: Sequence[dict[str, Any]],
+    parents: tuple[str, ...],
+    taken: set[str],
+    left_out: list[tuple[str, str]],
+    lists: list[str] | None,
+    prefix: str,
+) -> Iterator[Proposal]:
+    """Columns of JSON objects, those of objects in them included; `lists` collects the lists of objects at the top."""
+    seen: set[str] = set()
+    for key in dict.fromkeys(key for record in records for key in record):
+        values = [record.get(key) for record in records]
+        kinds = {_kind(value) for value in values if value is not None}
+        shown = ".".join((*([f"{prefix.lower()}[]"] if prefix else []), *parents, key))
+        if not addressable(key):
+            left_out.append((shown, "a contract cannot name this key"))
+        elif key.lower() in seen:
+            left_out.append((shown, "another key differs from it in case alone"))
+        elif kinds == {"object"}:
+            seen.add(key.lower())
+            inner = [value or {} for value in values]
+            yield from _columns(inner, (*parents, key), taken, left_out, None, prefix)
+        elif kinds == {"objects"} or kinds == {"objects", "empty list"}:
+            if lists is None or parents:
+                left_out.append((shown, "a list inside an object or a list"))
+            else:
+                seen.add(key.lower())
+                lists.append(key)
+        elif kinds <= {"text", "boolean"} and len(kinds) < 2:
+            seen.add(key.lower())
+            yield _proposal(column_name(key, parents, taken, prefix), (*parents, key), values, prefix)
+        else:
+            left_out.append((shown, f"its values are {' or '.join(sorted(kinds))}"))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        if not value:
+            return "empty list"
+        return "objects" if all(isinstance(element, dict) for element in value) else "list of values"
+    return "boolean" if isinstance(value, bool) else "text"
+
+
+# --- one column ----------------------------------------------------------------------------------------------
+
+
+def _proposal(name: str, path: tuple[str, ...], values: Sequence[Any], within: str = "") -> Proposal:
+    numbers = any(isinstance(value, Number) for value in values)
+    texts = tuple(None if value is None else _text(value) for value in values)
+    cleaned = [text.strip(" ") or None if text is not None else None for text in texts]
+    found = [text for text in cleaned if text is not None]
+    missing = len(values) - len(found)
+    column, why = _typed(name, found, numbers)
+    required = not missing and bool(found)
+    why += "; never empty" if required else f"; empty in {missing} of {len(values)}" if found else ""
+    if personal := _is_personal(name, within):
+        why += "; personal by its name"
+    keep = column.logical_type == "string" and _is_free_text(name, found)
+    column = replace(
+        column,
+        path=path,
+        required=required,
+        keep_blanks=keep,
+        classification="personal" if personal else None,
+    )
+    return Proposal(column, why, tuple(cleaned))
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _typed(name: str, values: Sequence[str], json_numbers: bool) -> tuple[Column, str]:
+    words = words_of(name)
+    if not values:
+        return _string(name, values), "text, as it is empty in the whole sample"
+    if all(re.fullmatch(BOOLEAN_PATTERN, value) for value in values):
+        return Column(name, "boolean", "BOOLEAN"), "true or false"
+    if words[-1] in _IDENTIFIERS or _IDENTIFIERS & set(words) & _PERSONAL:
+        return _string(name, values), "text, as an identifier or code"
+    if not json_numbers or _DATE_WORDS & set(words):
+        if formats := _date_formats(values, compact=bool(_DATE_WORDS & set(words))):
+            return Column(name, "date", "DATE", input_formats=formats), f"a date as {' or '.join(formats)}"
+        timestamp = Column(name, "timestamp", _TIMESTAMP)
+        if _all_match(timestamp_pattern(timestamp), values) and all(map(_is_moment, values)):
+            return timestamp, "a time without an offset"
+    if any(re.match(r"[+-]?0[0-9]", value) for value in values):
+        return _string(name, values), "text, as it has leading zeros"
+    if number := _number(name, values):
+        return number, "whole numbers" if number.logical_type == "integer" else "exact decimals"
+    why = f"text of up to {max(map(len, values))} characters"
+    if _all_match(DATE_PATTERNS[TIMED_DATE], values):
+        why = "text, as a time with an offset would have to be converted"
+    elif _all_match(DATE_PATTERNS["DD/MM/YYYY"], values):
+        why = "text, as day and month cannot be told apart"
+    return _string(name, values), why
+
+
+def _all_match(pattern: str, values: Sequence[str]) -> bool:
+    compiled = re.compile(pattern)
+    return all(compiled.fullmatch(value) for value in values)
+
+
+def _number(name: str, values: Sequence[str]) -> Column | None:
+    """The column for numbers, with head room: what a run would refuse does not fit here either."""
+    wide = Column(name, "number", f"NUMBER({_MOST_DIGITS},0)")
+    whole = max((len(value.lstrip("+-").partition(".")[0]) for value in values), default=0)
+    if not any("." in value for value in values) and whole <= _MOST_DIGITS and _all_match(number_pattern(wide), values):
+        return Column(name, "integer", f"NUMBER({18 if whole <= 15 else _MOST_DIGITS},0)")
+    scale = max(len(value.partition(".")[2].rstrip("0")) for value in values)
+    if scale <= 4 and whole <= 12:
+        precision, scale = 18, 4
+    else:
+        precision, scale = _MOST_DIGITS, max(4, min(scale + 2, _MOST_DIGITS - whole))
+    number = Column(name, "number", f"NUMBER({precision},{scale})")
+    return number if scale <= precision and _all_match(number_pattern(number), values) else None
+
+
+def _date_formats(values: Sequence[str], *, compact: bool) -> tuple[str, ...]:
+    """The formats, most frequent first, of which each value has exactly one; none where a value could have two."""
+    possible = [form for form in _STRPTIME if compact or form != "YYYYMMDD"]
+    distinct = list(dict.fromkeys(values))
+    fits = [frozenset(form for form in possible if _is_date(value, form)) for value in distinct]
+    if not all(fits):
+        return ()
+    certain = {form for forms in fits if len(forms) == 1 for form in forms}
+    unsure = {forms for forms in fits if len(forms) > 1}
+    # 13/02/2024 says what 01/02/2024 is, unless 02/13/2024 is there as well.
+    if any(len(forms & certain) != 1 for forms in unsure) or {"MM/DD/YYYY", "DD/MM/YYYY"} <= certain:
+        return ()
+    counts = {form: sum(form in forms for forms in fits) for form in certain}
+    return tuple(sorted(certain, key=lambda form: (-counts[form], form)))
+
+
+def _is_date(value: str, form: str) -> bool:
+    if not re.fullmatch(DATE_PATTERNS[form], value):
+        return False
+    try:
+        datetime.strptime(value, _STRPTIME[form])  # noqa: DTZ007
+    except ValueError:
+        return False
+    return True
+
+
+def _is_moment(value: str) -> bool:
+    return _is_date(value[:10], "YYYY-MM-DD")
+
+
+def _string(name: str, values: Sequence[str]) -> Column:
+    longest = max(map(len, values), default=100)
+    size = next((size for size in TEXT_SIZES if size >= 2 * longest), TEXT_SIZES[-1])
+    return Column(name, "string", f"VARCHAR({size})", max_length=size)
+
+
+def _is_free_text(name: str, values: Sequence[str]) -> bool:
+    return bool(_FREE_TEXT & set(words_of(name)[-1:])) or any("\n" in value or "\r" in value for value in values)
+
+
+def _is_personal(name: str, within: str) -> bool:
+    words = words_of(name)
+    if _PERSONAL & set(words):
+        return True
+    if words[-1] not in ("NAME", "NAMES"):
+        return False
+    before = words[-2] if len(words) > 1 else within
+    return not before or bool(_PEOPLE & {before, before.removesuffix("S")})
+
+
+# --- the key -------------------------------------------------------------------------------------------------
+
+
+def _named_key(sample: Sample, shape: Shape, key: Sequence[str]) -> tuple[str, ...]:
+    by_name = {proposal.name: proposal for proposal in shape.columns}
+    by_path = {".".join(p.column.path): p for p in shape.columns if p.column.path}
+    chosen = []
+    for name in key:
+        proposal = by_name.get(name.upper()) or by_path.get(name)
+        if proposal is None:
+            raise ConfigurationError(f"--key: there is no column {name!r}.", remedy=f"There are {', '.join(by_name)}.")
+        if empty := sum(value is None for value in proposal.values):
+            raise ConfigurationError(f"--key: {proposal.name} is empty in {empty} of {len(proposal.values)} records.")
+        chosen.append(proposal)
+    if not _unique(chosen):
+        raise ConfigurationError(
+            f"--key: {', '.join(p.name for p in chosen)} has the same value in several records of {sample.path.name}.",
+            remedy="Add a column that tells them apart.",
+        )
+    return tuple(proposal.name for proposal in chosen)
+
+
+def _found_key(shape: Shape, pipeline: str) -> tuple[str, ...]:
+    """The best column that could be the key by itself: text or a whole number, with another value in each record."""
+    one = pipeline.upper().removesuffix("S")
+    preferred = ["ID", f"{pipeline.upper()}_ID", f"{one}_ID", "KEY", f"{one}_KEY", "UUID", "GUID", f"{one}_CODE"]
+
+    def rank(proposal: Proposal) -> tuple[int, int]:
+        name = proposal.name
+        if name in preferred:
+            return (0, preferred.index(name))
+        last = words_of(name)[-1]
+        return (1 if last in ("ID", "KEY", "UUID", "GUID") else 2 if last in _IDENTIFIERS else 3, 0)
+
+    candidates = [
+        p
+        for p in shape.columns
+        if p.column.required
+        and not p.column.personal
+        and not p.column.keep_blanks
+        and p.column.logical_type in ("string", "integer")
+        and _unique([p])
+    ]
+    best = min(candidates, key=rank, default=None)
+    return (best.name,) if best else ()
+
+
+def _unique(proposals: Sequence[Proposal]) -> bool:
+    rows = list(zip(*(proposal.values for proposal in proposals), strict=True))
+    return len(set(rows)) == len(rows)
+
+
+def _as_key(proposal: Proposal, why: str) -> Proposal:
+    return replace(proposal, column=replace(proposal.column, key=True, required=True), why=f"{proposal.why}; {why}")

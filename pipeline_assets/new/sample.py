@@ -1,0 +1,136 @@
+"""Read a sample file with the readers of the engine, so that what is proposed is what a run will read."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from pipeline_assets.errors import ConfigurationError, RejectedObjectError
+from pipeline_assets.new.names import is_column_name
+
+MOST_RECORDS = 100_000
+Form = Literal["csv", "json"]
+
+
+class Number(str):
+    """A JSON number with the digits that it was written with."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The records of a sample, at most `MOST_RECORDS`.
+
+    A record maps header names (upper case), or JSON keys, to values; CSV values are text, and None where empty.
+    """
+
+    path: Path
+    form: Form
+    records: list[dict[str, Any]] = field(repr=False)
+    whole: bool
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """The endings of files that the pipeline will take."""
+        return (".csv",) if self.form == "csv" else (".json", ".ndjson", ".jsonl")
+
+
+def read_sample(path: Path, form: str | None) -> Sample:
+    """Read a file, packed or not.
+
+    Raises:
+        ConfigurationError: it cannot be read as CSV or JSON, or has no records; the message says what to do.
+    """
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder.", remedy="Name one file in it.")
+    try:
+        with TemporaryDirectory(prefix="sample-") as folder:
+            return _read(path, Path(folder), form)
+    except FileNotFoundError:
+        raise ConfigurationError(f"There is no file {path}.") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    except RejectedObjectError as error:
+        raise ConfigurationError(f"{path.name}: {error.message}", remedy="Take another sample.") from None
+
+
+def _read(path: Path, folder: Path, form: str | None) -> Sample:
+    from pipeline_assets.engine.delimited import unpacked
+
+    plain = unpacked(path, folder / "sample")
+    _require_text(path, plain)
+    found: Form = "json" if _starts_as_json(plain) else "csv"
+    if form and form != found:
+        looks = "JSON: it starts with [ or {" if found == "json" else "CSV: it starts with neither [ nor {"
+        raise ConfigurationError(f"{path.name} looks like {looks}.", remedy=f"Leave --form {form} out.")
+    records = _csv_records(path, plain) if found == "csv" else _json_records(plain, folder)
+    if not records:
+        raise ConfigurationError(f"{path.name} has no rows.", remedy="Take a sample with some, the more the better.")
+    return Sample(path, found, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS)
+
+
+def _require_text(path: Path, plain: Path) -> None:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open(plain, "rb") as file:
+        try:
+            while chunk := file.read(1 << 20):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{path.name} is not UTF-8.", remedy="Save the sample as UTF-8.") from None
+
+
+def _starts_as_json(plain: Path) -> bool:
+    with open(plain, encoding="utf-8-sig") as file:
+        while chunk := file.read(1 << 16):
+            if text := chunk.lstrip():
+                return text[0] in "[{"
+    return False
+
+
+def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
+    from pipeline_assets.engine.delimited import sniff, tolerant_records
+
+    dialect = sniff(plain)
+    if wrong := [name for name in dialect.header if not is_column_name(name)]:
+        raise ConfigurationError(
+            f"{path.name}: the header names {', '.join(map(repr, wrong[:5]))}, which cannot be a column name.",
+            remedy="Let its producer write names of letters, digits and _, a letter first and no word of SQL's, "
+            "separated by commas.",
+        )
+    records = (record for record in tolerant_records(plain, dialect) if record.fields is not None)
+    return [
+        {name: text if text.strip(" ") else None for name, text in zip(dialect.header, record.fields, strict=True)}
+        for record in islice(records, MOST_RECORDS + 1)
+        if record.fields is not None
+    ]
+
+
+def _json_records(plain: Path, folder: Path) -> list[dict[str, Any]]:
+    import duckdb
+
+    from pipeline_assets.engine.document_reader import open_document
+    from pipeline_assets.engine.document_sql import scan
+    from pipeline_assets.engine.documents import parser_said
+
+    opened = open_document(plain, folder / "sample.json", waiting=False)
+    if opened is None:
+        return []
+    query = f"SELECT json::VARCHAR FROM {scan([opened[0]], opened[1])} LIMIT {MOST_RECORDS + 1}"
+    try:
+        with duckdb.connect() as connection:
+            texts = connection.execute(query).fetchall()
+    except duckdb.Error as error:
+        raise RejectedObjectError(f"The JSON is malformed: {parser_said(error)}.", code="unreadable_object") from None
+    values = [_value(text) for (text,) in texts if text is not None]
+    return [value for value in values if isinstance(value, dict)]
+
+
+def _value(text: str) -> Any:
+    return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=Number)
