@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine import spark_reading
-from pipeline_assets.engine.parts import can_be_parted, cut
+from pipeline_assets.engine.parts import cut, to_be_parted
 from pipeline_assets.engine.pieces import Piece, find, read
 from pipeline_assets.engine.spark_engine import SparkEngine
 from pipeline_assets_tests.engine.delivered import ORDERS
@@ -83,7 +83,7 @@ def read_in_parts(contract: Contract, path: Path, size: int, scratch: Path) -> t
     """How many parts a file was read in, and its records; whole when a part is not regular, as a Spark job does it."""
     whole = Piece(0, str(path), size=path.stat().st_size)
     found: list[Record] = []
-    pieces = parts_of(path, contract.form, size) if can_be_parted(contract.form, whole, scratch) else [whole]
+    pieces = parts_of(path, contract.form, size) if to_be_parted(contract, whole, scratch) else [whole]
     for piece in pieces:
         records = read_in(contract, piece, path, scratch)
         if records is None:

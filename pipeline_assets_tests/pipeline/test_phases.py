@@ -169,7 +169,7 @@ def test_a_run_that_dies_before_its_commit_is_undone_by_the_next(
     lake: Stepped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land(lake)
-    with monkeypatch.context() as patch, pytest.raises(LakeError):
+    with monkeypatch.context() as patch, pytest.raises(LakeError):  # noqa: PT012
         patch.setattr("pipeline_assets.batch.run.publish", lambda *_: fails(None))  # type: ignore[arg-type]
         lake.run()
     left = lake.staged()
@@ -181,7 +181,7 @@ def test_a_run_that_dies_before_its_commit_is_undone_by_the_next(
 
 def test_extract_is_refused_where_nothing_extracts(tmp_path: Path) -> None:
     home = lake_of(stepped_value(tmp_path / "value", phases=("arrive",)), Stepped).at(tmp_path / "home")
-    with pytest.raises(ConfigurationError, match="shop has no source to extract from. Leave --extract out"):
+    with pytest.raises(ConfigurationError, match=r"shop has no source to extract from\. Leave --extract out"):
         home.run(extract=True)
 
 
@@ -189,7 +189,7 @@ def test_recovery_leaves_what_others_stage_in_the_same_bucket(lake: Stepped, mon
     other = kind("shop_b").at(lake.home)
     for home in (lake, other):
         land(home)
-        with monkeypatch.context() as patch, pytest.raises(LakeError):
+        with monkeypatch.context() as patch, pytest.raises(LakeError):  # noqa: PT012
             patch.setattr("pipeline_assets.batch.run.publish", lambda *_: fails(None))  # type: ignore[arg-type]
             home.run()
     staging = lake.home / "lake/shop-bucket/staging"
