@@ -464,6 +464,12 @@ def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: 
         counts = [(name, unit.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
         waiting = unit.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
     checks = [check for answer in answers for check in answer["checks"]]
+    marts = [pipeline.marts[-1] for pipeline in _pipelines().values() if pipeline.marts]
+    examples = "\n".join(
+        f"  .venv/bin/pipeline-assets query 'SELECT * FROM {mart.qualified} "
+        f"ORDER BY {mart.contract.column_names[-1]} DESC LIMIT 10'"
+        for mart in marts
+    )
     print()
     print_table(["TABLE", "ROWS"], counts)
     print(
@@ -477,8 +483,7 @@ The samples are dirty on purpose: every bad record is in quarantine with its rea
 Where to look next:
   make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
   .venv/bin/pipeline-assets quarantine list             what was set aside, and why
-  .venv/bin/pipeline-assets query 'SELECT * FROM BOOKINGS.DAILY_SPEND ORDER BY AMOUNT_SPENT DESC LIMIT 10'
-  .venv/bin/pipeline-assets query 'SELECT * FROM ORDERS.DAILY_CATEGORY_SALES ORDER BY AMOUNT DESC LIMIT 10'
+{examples}
   {settings.lake_root}        the files that landed and the files that came out"""
     )
 

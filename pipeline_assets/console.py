@@ -50,6 +50,8 @@ def print_run(answer: dict[str, Any]) -> None:
         f"{answer['pipeline']}: {taken}, {objects['known']} known; "
         f"{rows['read']:,} rows read = {added_up}; {answer['seconds']} s"
     )
+    for note in answer.get("notes", []):
+        print(f"  {note}")
     for check in answer["checks"]:
         if not check["passed"]:
             print(f"  {check['severity']}: {check['name']} on {check['asset']}")
