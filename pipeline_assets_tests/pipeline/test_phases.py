@@ -87,6 +87,13 @@ def fails(_: BatchContext) -> None:
     raise LakeError("The network is down.")
 
 
+def dies_before_its_commit(lake: SmallLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline_assets.batch.run.publish", lambda *_: fails(None))  # type: ignore[arg-type]
+        with pytest.raises(LakeError):
+            lake.run()
+
+
 def test_steps_run_in_the_order_of_their_phases_and_know_the_batch(lake: Stepped) -> None:
     """An extract and an arrival land files that the same batch takes."""
     seen: list[tuple[str, str, list[tuple]]] = []
@@ -95,7 +102,7 @@ def test_steps_run_in_the_order_of_their_phases_and_know_the_batch(lake: Stepped
         def run(context: BatchContext) -> None:
             rows = lake.rows("SELECT GOODS_ID FROM SHOP.GOODS ORDER BY GOODS_ID")
             seen.append((phase, context.batch_id, rows))
-            if phase != "promote":
+            if phase != "promote" and not lake.path(f"goods_{phase}_1.csv").exists():
                 land(lake, phase)
 
         return run
@@ -169,9 +176,7 @@ def test_a_run_that_dies_before_its_commit_is_undone_by_the_next(
     lake: Stepped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     land(lake)
-    with monkeypatch.context() as patch, pytest.raises(LakeError):  # noqa: PT012
-        patch.setattr("pipeline_assets.batch.run.publish", lambda *_: fails(None))  # type: ignore[arg-type]
-        lake.run()
+    dies_before_its_commit(lake, monkeypatch)
     left = lake.staged()
     assert left
     report = lake.run()
@@ -189,9 +194,7 @@ def test_recovery_leaves_what_others_stage_in_the_same_bucket(lake: Stepped, mon
     other = kind("shop_b").at(lake.home)
     for home in (lake, other):
         land(home)
-        with monkeypatch.context() as patch, pytest.raises(LakeError):  # noqa: PT012
-            patch.setattr("pipeline_assets.batch.run.publish", lambda *_: fails(None))  # type: ignore[arg-type]
-            home.run()
+        dies_before_its_commit(home, monkeypatch)
     staging = lake.home / "lake/shop-bucket/staging"
     foreign = {"resume.json", "shop/resume.json", "shop/resumable/1.json", "shop/0123456789abc/x", "x/0123456789ab/y"}
     for name in foreign:
