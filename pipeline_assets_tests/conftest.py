@@ -103,9 +103,14 @@ def _no_settings_from_outside() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_settings_left_behind() -> Iterator[None]:
-    """What a run sets (DAGSTER_HOME) must not reach the next test: it would pass or fail by their order."""
+    """What a run sets (DAGSTER_HOME) must not reach the next test: it would pass or fail by their order.
+
+    Nor does a test see what a fixture of its module has set, for processes that it starts.
+    """
     before = _settings_in_environment()
+    for name in before:
+        del os.environ[name]
     yield
-    for name in _settings_in_environment().keys() - before.keys():
+    for name in _settings_in_environment():
         del os.environ[name]
     os.environ.update(before)

@@ -116,8 +116,8 @@ def join_on(engine: Engine, source: Path, folder: Path) -> int:
     from pipeline_assets_tests.bookings_lake import contract, pipeline
 
     with engine.session(folder / "out" / "scratch", RejectPolicy()) as session:
-        for dataset in pipeline().datasets:
-            session.read(dataset.name, dataset.contract, landed_files(source, dataset.zone.pattern))
+        for read in pipeline().sources:
+            session.read(read.name, read.contract, landed_files(source, read.zone.pattern))
         session.settle("customers")
         session.settle("bookings")
         session.view("CUSTOMER_BOOKINGS", load_sql("bookings/customer_bookings").text)

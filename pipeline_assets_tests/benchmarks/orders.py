@@ -179,12 +179,8 @@ def ours_engine(inputs: Path, folder: Path, source: str) -> None:
     with DuckDBEngine(memory_limit=MEMORY_LIMIT).session(out / "scratch", RejectPolicy()) as session:
         session.read("orders", contract("orders"), landed_files(inputs, source))
         session.settle("orders")
-        session.view(
-            "KNOWN_ORDER_HEADERS",
-            "SELECT CAST(NULL AS VARCHAR) AS ORDER_ID, CAST(NULL AS DATE) AS ORDER_DATE WHERE FALSE",
-        )
-        session.view("LAKE_ROWS", load_sql("orders/orders_parquet_datalake").text)
-        session.view("LAKE_REPLACED", load_sql("orders/replaced_orders").text)
+        session.view(f"LAKE_ROWS_{table.contract.table}", load_sql("orders/orders_parquet_datalake").text)
+        session.view(f"LAKE_REPLACED_{table.contract.table}", "SELECT ORDER_ID, ORDER_DATE AS DT FROM ORDERS")
         layout = session.lay_out(table.contract, lambda partitions: [], out / "scratch", LAKE_FILE_BYTES)
         set_aside = sum(outcome.quarantined for outcome in session.outcomes("orders"))
         found = sum(1 for _ in session.bad_records("orders"))

@@ -94,8 +94,8 @@ class LakeFolder:
                 shutil.copy(self.lake / key, fetched)
                 existing.append(LakeFile(key, day, fetched))
         with opened() as session:
-            session.table("LAKE_ROWS", folder / "rows")
-            session.table("LAKE_REPLACED", folder / "replaced")
+            session.table(f"LAKE_ROWS_{LAKE.table}", folder / "rows")
+            session.table(f"LAKE_REPLACED_{LAKE.table}", folder / "replaced")
             return session.lay_out(LAKE, lambda partitions: existing, folder, self.target_bytes)
 
     def steps(self, layout: LakeLayout) -> Iterator[str]:
