@@ -37,8 +37,8 @@ def landed_files(source: Path, pattern: str) -> list[SourceFile]:
 
 def land(home: Path, pipeline: str, *paths: Path) -> None:
     """Files in the landing zone of a home's pipeline, beside those that have landed there before."""
-    (dataset, *_) = _module(pipeline).pipeline().datasets
-    zone = home / "lake" / dataset.zone.bucket / dataset.zone.prefix
+    (source, *_) = _module(pipeline).pipeline().sources
+    zone = home / "lake" / source.zone.bucket / source.zone.prefix
     zone.mkdir(parents=True, exist_ok=True)
     for path in paths:
         os.link(path, zone / path.name)

@@ -18,10 +18,10 @@ LEFT_OUT = {
     f"{PACKAGE}/deployment/*": "makes accounts, not tables; has its own tests against the template and the plan",
     f"{PACKAGE}/samples/*": "makes sample sources",
     f"{PACKAGE}/*/automation.py": "when a run starts, not what it does",
-    f"{PACKAGE}/operations/*diagnosis.py": "`doctor` and messages about accounts",
-    f"{PACKAGE}/operations/platform.py": "opens connections",
-    f"{PACKAGE}/operations/pipes.py": "passes a job's log lines on",
-    f"{PACKAGE}/operations/run_launcher.py": "starts processes",
+    f"{PACKAGE}/doctor/*.py": "`doctor` and messages about accounts",
+    f"{PACKAGE}/batch/platform.py": "opens connections",
+    f"{PACKAGE}/orchestration/pipes.py": "passes a job's log lines on",
+    f"{PACKAGE}/orchestration/run_launcher.py": "starts processes",
     "sql/platform/*": "Snowflake's objects and privileges, which no emulator enforces",
 }
 
