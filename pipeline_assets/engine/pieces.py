@@ -11,7 +11,6 @@ count from 0 (`_RECORD`); `_PIECE` tells pieces of a file apart and ascends with
 
 from __future__ import annotations
 
-import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_BLOCK = 8 * 1024 * 1024
 _BATCH = 20_000  # rows that travel together
 _MEMORY = "1GB"  # for DuckDB in a task; it spills to the task's scratch folder
 
@@ -147,24 +145,9 @@ def find(
     else:
         plain, dialect = _opened(contract, piece, path, scratch)
         regular = dialect.newline and not piece.tolerant and survey(plain, dialect)
-        if regular and any(bad["rule"] == 0 for bad in asked):
-            regular = _is_text(plain)  # else it was read record by record, and each record has its own fault
         found = list(locate(plain, numbers, dialect.added) if regular else choose(plain, dialect, numbers))
     for bad, (line, raw, fault) in zip(asked, found, strict=True):
         yield Found(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
-
-
-def _is_text(path: Path) -> bool:
-    """Whether a file is UTF-8 throughout."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    try:
-        with open(path, "rb") as file:
-            while data := file.read(_BLOCK):
-                decoder.decode(data)
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def difference(contract: Contract, piece: Piece, path: Path, scratch: Path, unknown: Sequence[str]) -> str | None:
