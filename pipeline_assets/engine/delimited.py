@@ -273,22 +273,19 @@ def leave_out(path: Path, numbers: Sequence[int], target: Path) -> Path:
     return target
 
 
-def locate(path: Path, numbers: Sequence[int], added: int = 0) -> Iterator[tuple[int, str, str]]:
-    """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend.
-
-    `added` are lines at its start that are not the landed file's.
-    """
+def locate(path: Path, numbers: Sequence[int], dialect: FileDialect) -> Iterator[tuple[int, str, str]]:
+    """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend."""
     import numpy as np
 
     wanted = np.asarray(numbers, dtype=np.int64)
-    first, lines = -1, 1 - added  # the header is record -1
+    first, lines = -1, 1 - dialect.added  # the header is record -1
     for data in _whole_records(path):
         chunk = _Chunk(data)
         low, high = np.searchsorted(wanted, (first, first + len(chunk.starts)))
         for index in wanted[low:high] - first:
             start, end = int(chunk.starts[index]), int(chunk.ends[index])
-            raw = data[start:end].removesuffix(b"\r").decode("utf-8", "backslashreplace")
-            yield lines + int(np.searchsorted(chunk.line_ends, start)), raw, ""
+            raw, fault = parser(dialect.declared).decoded(data[start:end].removesuffix(b"\r"))
+            yield lines + int(np.searchsorted(chunk.line_ends, start)), raw, fault
         first += len(chunk.starts)
         lines += len(chunk.line_ends)
 

@@ -100,7 +100,7 @@ class DelimitedReader:
         columns = match_columns(entry.contract, member.dialect.header)
         records = broken["record"].tolist()
         if entry.group_of(index).numbered:
-            texts = locate(member.path, records, member.dialect.added)
+            texts = locate(member.path, records, member.dialect)
         else:
             texts = choose(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):

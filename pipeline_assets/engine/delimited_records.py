@@ -61,9 +61,16 @@ class RecordParser:
             more = []
         raw = "".join((first, *more)).rstrip("\r\n")
         if _NOT_UTF8.search(raw):
-            raw = raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-            fields, fault = None, f"the record is not {self._encoding}"
+            fields = None
+            raw, fault = self.decoded(raw.encode("utf-8", "surrogateescape"))
         return raw, fields, fault
+
+    def decoded(self, raw: bytes) -> tuple[str, str]:
+        """(text, fault) of a record in UTF-8; bytes that are not are transcribed."""
+        try:
+            return raw.decode(), ""
+        except UnicodeDecodeError:
+            return raw.decode("utf-8", "backslashreplace"), f"the record is not {self._encoding}"
 
     def parse(self, text: str) -> tuple[tuple[str, ...] | None, str, bool]:
         """(fields, fault, complete) of a text that should be one record."""

@@ -145,7 +145,7 @@ def find(
     else:
         plain, dialect = _opened(contract, piece, path, scratch)
         regular = dialect.newline and not piece.tolerant and survey(plain, dialect)
-        found = list(locate(plain, numbers, dialect.added) if regular else choose(plain, dialect, numbers))
+        found = list(locate(plain, numbers, dialect) if regular else choose(plain, dialect, numbers))
     for bad, (line, raw, fault) in zip(asked, found, strict=True):
         yield Found(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
 

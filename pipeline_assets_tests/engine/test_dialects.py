@@ -103,6 +103,18 @@ def test_tasks_of_spark_read_the_same(name: str, part_bytes: int | None, tmp_pat
     assert (parted > 3) is (part_bytes is not None and (can_be_cut or name == "latin-1 without header"))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
+def test_a_task_says_that_a_record_is_not_of_its_encoding(tmp_path: Path, encoding: str) -> None:
+    """DuckDB refuses such a file, though its quotes and line ends are those of a regular one."""
+    its = declared(Dialect(header=False, encoding=encoding))
+    file = landed(tmp_path / "x", b"1,Ada,x\n2,\x81,y\n")
+    piece = Piece(0, str(file.path), size=file.landed.size)
+    wanted = [{"record": 1, "rule": 0, "position": None}]
+    (told,) = spark_tasks.found(its, piece, wanted, None).to_pylist()
+    shown = "UTF-8" if encoding == "utf-8" else encoding
+    assert (told["_LINE"], told["_RAW"], told["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
+
+
 def in_parts(its: Contract, piece: Piece, part_bytes: int, folder: Path) -> list[Piece]:
     whole = to_be_parted(its, piece, folder) if piece.size > 2 * part_bytes else None
     if whole is None:
@@ -296,6 +308,12 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
         ]
     assert (outcome.read, outcome.loaded, outcome.quarantined, outcome.header_skipped) == (4, 2, 2, False)
     assert outcome.released == (f"q{bad[0].line}", f"q{bad[2].line}")
+
+    piece = Piece(0, str(tmp_path / "waiting"), waiting=4, size=(tmp_path / "waiting").stat().st_size)
+    with scratch_folder() as scratch:
+        batches = list(pieces.read(its, piece, tmp_path / "waiting", scratch))
+    keys = [row["C0"] for batch in batches for row in batch.to_pylist() if not row["_FACT"]]
+    assert keys == ["v1", "v2", "v3", "v4"]
 
 
 def visits_in(dialect: Dialect) -> bytes:
