@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Request
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import ledger
 
@@ -31,6 +32,7 @@ class BatchContext:
     started_at: datetime
     request: Request
     watermarks: dict[str, str] = field(default_factory=dict)
+    is_published: bool = False
 
     @property
     def staging(self) -> str:
@@ -53,7 +55,16 @@ class BatchContext:
             return ledger.watermark(unit, self.pipeline.name, name)
 
     def set_watermark(self, name: str, value: str) -> None:
-        """Keep a state for the next run; it is published with this batch, in its transaction, or not at all."""
+        """Keep a state for the next run; it is published with this batch, in its transaction, or not at all.
+
+        Raises:
+            ConfigurationError: the batch is published already; a `promote` step came too late with it.
+        """
+        if self.is_published:
+            raise ConfigurationError(
+                f"The watermark {name!r} of {self.pipeline.name} was set after the commit.",
+                remedy="Set it in an extract or arrive step.",
+            )
         self.watermarks[name] = value
 
 

@@ -55,6 +55,7 @@ class Outputs:
         }
         self._tables: list[tuple[FileTable, Written]] = []
         self._exports: list[tuple[Export, Written]] = []
+        self._counts: list[tuple[FileTable, str, str, Written | None, Written]] = []
 
     @property
     def marts(self) -> list[Mart]:
@@ -205,6 +206,7 @@ class Outputs:
         path = self._folder / f"{table.contract.name}.parquet"
         written = self._session.write(f"SELECT {columns} FROM {_batch_relation(table)}", path, "parquet")
         self._tables.append((table, written))
+        self._count_rows(table, _batch_relation(table), written)
 
     def _write_export(self, export: Export) -> None:
         """The rows of a table that this batch writes, or those of them that differ from what is published."""
@@ -226,6 +228,7 @@ class Outputs:
         select = table.select.reading(self._instead(table))
         self.statements.append(select)
         self._session.view(f"LAKE_ROWS_{name}", f"SELECT {columns} FROM ({select}) AS MADE")
+        self._count_rows(table, f"LAKE_ROWS_{name}")
         partition = partition_column(table.contract)
         copy = table.select.copy_of(partition)
         assert copy is not None  # checked when the pipeline was resolved
@@ -253,8 +256,8 @@ class Outputs:
                     f"{source.name}: {counted} rows should be left after validation and {found} are; "
                     "nothing was published."
                 )
+        self._require_all_rows()
         for table, written in self._tables:
-            self._require_all_rows(table, written)
             self.loads.append(self._load(table, self._stage("tables", table.contract.name, written)))
         for export, written in self._exports:
             if written.rows:
@@ -269,28 +272,38 @@ class Outputs:
         staged, keys = staged_table(self._pipeline, table.grain)
         return Load(contract, file, write, staged, tuple(zip(table.record_key, keys, strict=True)))
 
-    def _require_all_rows(self, table: FileTable, written: Written) -> None:
-        """A row for each touched record or element: one lost to WHERE or JOIN would be loaded by the ledger alone."""
+    def _count_rows(self, table: FileTable, made: str, written: Written | None = None) -> None:
+        """Have counted what goes into a SELECT, and what comes out where it is not `written`.
+
+        Not where the SELECT has no clause that could lose a row. Asked for with everything else, as a job that runs
+        elsewhere is started each time that a result is read.
+        """
         if table.filtered or table.write != "upsert" or table.select.keeps_every_row:
             return
         relation = self._instead(table).get(table.grain_relation, table.grain_relation)
-        plain = relation == table.grain.relation
-        expected = (
-            self._session.new_rows(table.grain.name) if plain else self._session.count(f"SELECT 1 AS N FROM {relation}")
-        )
-        if written.rows == expected:
-            return
-        raise LostRowsError(
-            f"{table.select.name} yields {written.rows} rows for {expected} of {table.grain_relation}"
-            f"{self._example(table, relation)}; nothing was published.",
-            remedy="Make the JOIN or WHERE keep every row, or declare the table as filtered.",
-        )
+        counts = {"EXPECTED": relation} if written else {"EXPECTED": relation, "MADE": made}
+        select = ", ".join(f"(SELECT COUNT(*) FROM {counted}) AS {name}" for name, counted in counts.items())
+        path = self._folder / f"count-{table.contract.name}.parquet"
+        self._counts.append((table, made, relation, written, self._session.write(f"SELECT {select}", path, "parquet")))
 
-    def _example(self, table: FileTable, relation: str) -> str:
+    def _require_all_rows(self) -> None:
+        """A row for each touched record or element: one lost to WHERE or JOIN would be loaded by the ledger alone."""
+        for table, made, relation, written, counted in self._counts:
+            assert counted.rows
+            row = _first_row(counted.path)
+            rows = written.rows if written else row["MADE"]
+            if row["EXPECTED"] != rows:
+                raise LostRowsError(
+                    f"{table.select.name} yields {rows} rows for {row['EXPECTED']} of {table.grain_relation}"
+                    f"{self._example(table, made, relation)}; nothing was published.",
+                    remedy="Make the JOIN or WHERE keep every row, or declare the table as filtered.",
+                )
+
+    def _example(self, table: FileTable, made: str, relation: str) -> str:
         """The key of one row that is lost, or that came twice, for the message."""
-        copies = [(mine, copy[1]) for mine in table.contract.key if (copy := table.select.copy_of(mine))]
+        keys = table.contract.key or table.record_key
+        copies = [(mine, copy[1]) for mine in keys if (copy := table.select.copy_of(mine))]
         mine, theirs = ", ".join(m for m, _ in copies), ", ".join(f"{t} AS {m}" for m, t in copies)
-        made = _batch_relation(table)
         for kind, select in (
             ("is lost", f"SELECT {theirs} FROM {relation} EXCEPT SELECT {mine} FROM {made}"),
             ("came more than once", f"SELECT {mine} FROM {made} GROUP BY {mine} HAVING COUNT(*) > 1"),

@@ -8,6 +8,7 @@ goes away), `release/<key>` (its version without the rows that move to another f
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pipeline_assets.batch.context import BatchContext
 
@@ -32,7 +33,7 @@ def promote(context: BatchContext) -> list[str]:
     _register_partitions(context)
     for step in context.pipeline.value.steps:
         if step.phase == "promote":
-            step.run(context)
+            step.run(replace(context, is_published=True))
     lake.delete_prefix(bucket, context.staging)
     return promoted
 

@@ -12,6 +12,9 @@ from pipeline_assets.pipeline.resolved import (
     partition_column,
 )
 
+# Relations beside the sources while a batch is made, by their beginnings.
+_OURS = ("batch_", "published_", "lake_rows_", "lake_replaced_")
+
 
 def require_rules(pipeline: ResolvedPipeline) -> None:
     """Check a pipeline as a whole.
@@ -20,12 +23,27 @@ def require_rules(pipeline: ResolvedPipeline) -> None:
         ConfigurationError: something in it would give wrong tables.
     """
     for source in pipeline.sources:
+        _require_reader(pipeline, source)
         _require_complete(pipeline, source)
     for table in (*pipeline.tables, *pipeline.lake_outputs):
         _require_relationships(pipeline, table)
     for table in pipeline.lake_outputs:
         _require_partition(pipeline, table)
     _require_landing_apart(pipeline)
+
+
+def _require_reader(pipeline: ResolvedPipeline, source: Source) -> None:
+    """Records that no table reads would be loaded by the ledger alone, and never looked at again."""
+    if not pipeline.readers(source):
+        raise ConfigurationError(
+            f"{pipeline.name}: no table is made from {source.name}.",
+            remedy=f"Add Table({source.name!r}), or leave the source out.",
+        )
+    if "__" in source.name or source.name.startswith(_OURS):
+        raise ConfigurationError(
+            f"{pipeline.name}: {source.name} is what the platform calls relations of its own.",
+            remedy="Give the source another name.",
+        )
 
 
 def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:

@@ -91,6 +91,11 @@ def test_the_pipeline_without_a_mistake_resolves(tmp_path: Path) -> None:
 
 # What is wrong, and what the message has to say, in this order.
 MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    # sources
+    "a source that no table reads": (
+        plus("sources", LOG),
+        ["no table is made from log", "Add Table('log'), or leave the source out"],
+    ),
     # the SELECT and its contract
     "a column forgotten": (
         {"sql": {"headers": SQL["headers"].replace(", ORDERS.DAY", "")}},

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Step, Table
 from pipeline_assets.warehouse import ledger
-from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets_tests.pipeline.small import START, SmallLake, lake_of, pipeline_of, temporary
 
 CONTRACTS = {"goods": ("csv", ["GOODS_ID text key", "PRICE number"])}
 KEYED = {
@@ -259,3 +260,11 @@ def test_composite_number_and_date_keys_go_end_to_end_under_names_of_the_platfor
         ],
         "by_day": [("2024-01-01", "15.0000"), ("2024-01-02", "20.0000")],
     }
+
+
+def test_a_watermark_after_the_commit_is_refused(tmp_path: Path) -> None:
+    """It would be lost without a word."""
+    home = lake_of(stepped_value(tmp_path / "value", phases=("promote",)), Stepped).at(tmp_path / "home")
+    context = BatchContext(home.platform, home.pipeline(), "0" * 12, "run", START, Request(), is_published=True)
+    with pytest.raises(ConfigurationError, match=r"set after the commit\. Set it in an extract or arrive step"):
+        context.set_watermark("cursor", "1")

@@ -1,0 +1,156 @@
+"""What becomes of published rows: append, full_refresh, versions that a column orders, and children loaded early."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.pipeline import LandedFiles, Mart, Table
+from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
+
+EVENTS = ["EVENT_ID text key", "KIND text", "AMOUNT number", "CHANGED_ON date"]
+RAW = ["EVENT_ID text", "KIND text", "AMOUNT number"]
+
+
+def event(key: object, kind: str = "a", amount: object = 1, changed: str = "2026-01-01") -> dict:
+    return {"EVENT_ID": key, "KIND": kind, "AMOUNT": amount, "CHANGED_ON": changed}
+
+
+@cache
+def appending() -> type[SmallLake]:
+    """Every record in EVENTS_RAW, the newest version in EVENTS, and a mart over the raw records."""
+    value = pipeline_of(
+        temporary(),
+        {
+            "events": ("table", EVENTS),
+            "events_raw": ("table", RAW),
+            "by_kind": ("table", ["KIND text", "RECORDS integer", "AMOUNT number"]),
+        },
+        {
+            "events_raw": "SELECT EVENTS.EVENT_ID, EVENTS.KIND, EVENTS.AMOUNT FROM EVENTS",
+            "by_kind": "SELECT R.KIND, COUNT(*) AS RECORDS, SUM(R.AMOUNT) AS AMOUNT "
+            "FROM SHOP.EVENTS_RAW AS R GROUP BY R.KIND",
+        },
+        sources=[LandedFiles("events", "in/*.csv")],
+        tables=[Table("events"), Table("events_raw", write="append"), Mart("by_kind", refresh_by="KIND")],
+    )
+    return lake_of(value)
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> SmallLake:
+    return appending().with_tables(tmp_path / "home")
+
+
+def raw(lake: SmallLake) -> list[tuple[str, ...]]:
+    return lake.cells()["events_raw"]
+
+
+def test_append_keeps_every_record_superseded_ones_too(events: SmallLake) -> None:
+    events.csv("1", event("x", amount=1), event("x", amount=2), event("y"), at=1)
+    report = events.run()
+    assert report.rows == {"read": 3, "loaded": 2, "superseded": 1, "quarantined": 0}
+    events.csv("2", event("x", amount=3), at=2)
+    events.csv("0", event("x", amount=4), at=0)
+    events.run()
+    assert [row[2] for row in raw(events)] == ["1.0000", "2.0000", "3.0000", "4.0000", "1.0000"]
+    assert [row[:3] for row in events.cells()["events"]] == [("x", "a", "3.0000"), ("y", "a", "1.0000")]
+    assert events.cells()["by_kind"] == [("a", "5", "11.0000")]
+
+
+def test_an_object_that_is_processed_again_replaces_its_own_records_only(events: SmallLake) -> None:
+    events.csv("1", event("x"), event("y"), at=1)
+    events.csv("2", event("x", kind="b"), at=2)
+    events.run()
+    before = events.cells()
+    events.run(reprocess=True)
+    events.run(reprocess=True)
+    assert events.cells() == before
+    assert before["by_kind"] == [("a", "2", "2.0000"), ("b", "1", "1.0000")]
+
+
+def test_new_bytes_under_a_name_are_another_object_and_both_are_kept(events: SmallLake) -> None:
+    events.csv("1", event("x", amount=1), at=1)
+    events.run()
+    events.csv("1", event("x", amount=2), at=2)
+    events.run()
+    assert [row[2] for row in raw(events)] == ["1.0000", "2.0000"]
+
+
+@cache
+def refreshing() -> type[SmallLake]:
+    value = pipeline_of(
+        temporary(),
+        {"prices": ("table", ["ITEM text key", "PRICE number"]), "dearest": ("table", ["PRICE number"])},
+        {"dearest": "SELECT MAX(P.PRICE) AS PRICE FROM SHOP.PRICES AS P"},
+        sources=[LandedFiles("prices", "in/*.csv")],
+        tables=[Table("prices", write="full_refresh"), Mart("dearest", refresh="full")],
+    )
+    return lake_of(value)
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> SmallLake:
+    return refreshing().with_tables(tmp_path / "home")
+
+
+def price(item: str, amount: object) -> dict:
+    return {"ITEM": item, "PRICE": amount}
+
+
+def test_full_refresh_shows_the_newest_object_only(prices: SmallLake) -> None:
+    prices.csv("1", price("x", 1), price("y", 2), at=1)
+    prices.csv("2", price("x", 3), price("x", 4), at=2)
+    report = prices.run()
+    assert prices.cells() == {"prices": [("x", "4.0000")], "dearest": [("4.0000",)]}
+    assert report.rows == {"read": 4, "loaded": 1, "superseded": 3, "quarantined": 0}
+
+
+def test_an_older_object_that_comes_late_changes_nothing(prices: SmallLake) -> None:
+    prices.csv("2", price("x", 3), at=2)
+    prices.run()
+    prices.csv("1", price("x", 1), price("y", 2), at=1)
+    assert prices.run().rows["superseded"] == 2
+    assert prices.cells()["prices"] == [("x", "3.0000")]
+    prices.run(reprocess=True)
+    assert prices.cells()["prices"] == [("x", "3.0000")]
+
+
+@pytest.mark.parametrize("content", ["", "ITEM,PRICE\n"])
+def test_an_object_without_rows_does_not_empty_the_table(prices: SmallLake, content: str) -> None:
+    prices.csv("1", price("x", 1), at=1)
+    prices.run()
+    prices.write("2.csv", content)
+    prices.run()
+    assert prices.cells()["prices"] == [("x", "1.0000")]
+
+
+def test_a_rejected_object_does_not_touch_the_table(prices: SmallLake) -> None:
+    prices.csv("1", price("x", 1), at=1)
+    prices.run()
+    prices.csv("2", {"NAME": "x"}, at=2)
+    assert prices.run().rejected == 1
+    assert prices.cells()["prices"] == [("x", "1.0000")]
+
+
+@cache
+def versioned() -> type[SmallLake]:
+    value = pipeline_of(
+        temporary(),
+        {"events": ("table", EVENTS)},
+        {},
+        sources=[LandedFiles("events", "in/*.csv", version="CHANGED_ON")],
+        tables=[Table("events")],
+    )
+    return lake_of(value)
+
+
+def test_a_declared_column_orders_versions_whatever_the_files_times_say(tmp_path: Path) -> None:
+    lake = versioned().with_tables(tmp_path / "home")
+    lake.csv("1", event("x", "new", changed="2026-02-02"), event("y", "old", changed="2026-01-01"), at=1)
+    lake.run()
+    lake.csv("2", event("x", "old", changed="2026-01-01"), event("y", "new", changed="2026-02-02"), at=2)
+    lake.run()
+    assert [row[:2] for row in lake.cells()["events"]] == [("x", "new"), ("y", "new")]
