@@ -32,6 +32,7 @@ LINES = Contract(
     ),
 )
 NAMES = LINES.column_names
+BOM = b"\xef\xbb\xbf"
 DIALECTS = {
     "usual": Dialect(),
     "without header": Dialect(header=False),
@@ -78,6 +79,10 @@ class Written:
 def contract(name: str) -> Contract:
     """A contract of its own for each dialect."""
     return replace(LINES, name=f"lines_{list(DIALECTS).index(name)}", dialect=DIALECTS[name])
+
+
+def declared(dialect: Dialect, base: Contract = LINES) -> Contract:
+    return replace(base, dialect=dialect)
 
 
 def field(value: str, dialect: Dialect, quoted: bool) -> str:
@@ -163,7 +168,7 @@ def all_files(dialect: Dialect, folder: Path, only: int | None = None) -> dict[s
             made = written(case, dialect, **form)
             content = made.content
             if dialect.encoding == "utf-8" and number != 1:
-                content = b"\xef\xbb\xbf" + content
+                content = BOM + content
             if number == 2 and len(name) % 2:
                 content = gzip.compress(content)
             path = folder / f"{name.replace(' ', '-')}-{number}"

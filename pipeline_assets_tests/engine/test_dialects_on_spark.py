@@ -14,9 +14,9 @@ import pytest
 
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.engine.spark_engine import SparkEngine
-from pipeline_assets_tests.engine.dialect_files import CASES, DIALECTS, all_files, contract, written
+from pipeline_assets_tests.engine.dialect_files import BOM, CASES, DIALECTS, all_files, contract, written
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
-from pipeline_assets_tests.engine.test_dialects import BOM, visits_in, waiting_file
+from pipeline_assets_tests.engine.test_dialects import visits_in, waiting_file
 from pipeline_assets_tests.engine.test_glue_engine import Stage, stage
 from pipeline_assets_tests.engine.test_spark_agrees import DUCKDB, SPARK, compared, looked_at
 
