@@ -253,6 +253,8 @@ def _fill_report(
     for outcome in landed:
         if outcome.unknown_columns:
             report.unknown_columns[outcome.landed.uri] = list(outcome.unknown_columns)
+        if outcome.header_skipped:
+            report.notes.append(f"{outcome.landed.uri}: the first record names the columns and was skipped.")
         if outcome.missing_columns and not outcome.rejection:
             report.missing_columns[outcome.landed.uri] = list(outcome.missing_columns)
 

@@ -195,9 +195,7 @@ class Select:
             return None
         from_ = tree.args.get("from_") or tree.args.get("from")
         direct = [from_.this, *(join.this for join in tree.args.get("joins") or [])] if from_ else []
-        alias = next(
-            (t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None
-        )
+        alias = next((t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None)
         if alias is None or any(select.find(exp.AggFunc) for select in tree.selects):
             return None
         missing = [name for name in names if name not in self.columns]
