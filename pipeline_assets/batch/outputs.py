@@ -289,8 +289,7 @@ class Outputs:
     def _require_all_rows(self) -> None:
         """A row for each touched record or element: one lost to WHERE or JOIN would be loaded by the ledger alone."""
         for table, made, relation, written, counted in self._counts:
-            assert counted.rows
-            row = _first_row(counted.path)
+            row = _first_row(_finished(counted))
             rows = written.rows if written else row["MADE"]
             if row["EXPECTED"] != rows:
                 raise LostRowsError(
@@ -372,6 +371,12 @@ class Outputs:
         for path, key in self._staged:
             self._context.platform.lake.publish(path, self._pipeline.bucket, key)
         self._staged.clear()
+
+
+def _finished(written: Written) -> Path:
+    """The file of something written; asking for its rows makes sure that it is there."""
+    int(written.rows)
+    return written.path
 
 
 def _first_row(path: Path) -> dict[str, object]:
