@@ -183,7 +183,7 @@ class Production:
                 return int(said[1])
         return None
 
-    def until(self, condition: Callable[[], Any], seconds: float = 90) -> Any:
+    def until(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait for a condition; when it does not come, or a process has gone, show what the processes wrote."""
         deadline = time.monotonic() + seconds
         while True:

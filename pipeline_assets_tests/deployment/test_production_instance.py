@@ -19,7 +19,7 @@ from pipeline_assets_tests.deployment.production import BUCKET, PREFIX, Producti
 from pipeline_assets_tests.moto_aws import moto_server
 from pipeline_assets_tests.servers import requires_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 BOOKINGS = "SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY BOOKING_ID"
 
@@ -64,7 +64,7 @@ def quiet(platform: Production) -> Production:
 
 def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Production, compute_logs) -> None:
     platform.lake.customers("", customer(1))
-    run = platform.until(lambda: next((r for r in platform.runs("bookings") if r["status"] == "SUCCESS"), None), 90)
+    run = platform.until(lambda: next((r for r in platform.runs("bookings") if r["status"] == "SUCCESS"), None), 240)
     assert platform.lake.rows("SELECT CUSTOMER_ID FROM BOOKINGS.CUSTOMERS") == [("1",)]
     assert "bookings_doorbell" in run["tags"]["dagster/sensor_name"]
     kinds = [event["__typename"] for event in platform.events(run["runId"])]
