@@ -197,7 +197,7 @@ class Production:
             assert time.monotonic() < deadline, self._said()
             time.sleep(0.5)  # each look costs the webserver a tenth of a second of one of few cores
 
-    def until_status(self, run_id: str, status: str, seconds: float = 90) -> dict[str, Any]:
+    def until_status(self, run_id: str, status: str, seconds: float = 240) -> dict[str, Any]:
         return self.until(lambda: (run := self.run(run_id))["status"] == status and run, seconds)
 
     def _said(self) -> str:

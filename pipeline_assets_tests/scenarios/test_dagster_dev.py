@@ -87,7 +87,7 @@ def dev(lake: BookingsLake) -> Iterator[DagsterDev]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_dev_loads_the_workspace_and_a_landed_file_becomes_a_run(dev: DagsterDev, lake: BookingsLake) -> None:
     assets = dev.until(lambda: dev.ask("{ assetNodes { assetKey { path } } }")["assetNodes"], 240)
     assert {"/".join(node["assetKey"]["path"]) for node in assets} >= {  # type: ignore[union-attr]
