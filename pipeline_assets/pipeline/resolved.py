@@ -5,7 +5,7 @@ Values only; `resolve` makes them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,7 @@ from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import published_table, stage_table, target_table
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import CsvExport, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
 
@@ -141,10 +141,6 @@ class ResolvedPipeline:
     @property
     def bucket(self) -> str:
         return self.value.bucket
-
-    @property
-    def streams(self) -> Sequence[DeliveryStream]:
-        return self.value.streams
 
     @cached_property
     def targets(self) -> tuple[Contract, ...]:

@@ -1,16 +1,14 @@
-"""The SQL in sql/: find it, read it, transpile it, and trace its columns.
+"""The SQL in sql/: find it, read it, and transpile it.
 
 Files are Snowflake SQL, one statement each, and open with a comment that says what one row is (the grain).
 Nothing here runs SQL. sqlglot is imported where it is used, so that loading the code location stays cheap.
 """
 
 from pipeline_assets.sqlfiles.files import SqlFile, load_sql, load_sql_in, sql_files, sql_root
-from pipeline_assets.sqlfiles.lineage import column_sources
 from pipeline_assets.sqlfiles.transpile import statement_kind, transpile
 
 __all__ = [
     "SqlFile",
-    "column_sources",
     "load_sql",
     "load_sql_in",
     "sql_files",
