@@ -301,6 +301,7 @@ class Outputs:
     def _example(self, table: FileTable, made: str, relation: str) -> str:
         """The key of one row that is lost, or that came twice, for the message."""
         keys = table.contract.key or table.record_key
+        personal = {column.name for column in table.contract.columns if column.personal}
         copies = [(mine, copy[1]) for mine in keys if (copy := table.select.copy_of(mine))]
         mine, theirs = ", ".join(m for m, _ in copies), ", ".join(f"{t} AS {m}" for m, t in copies)
         for kind, select in (
@@ -310,7 +311,8 @@ class Outputs:
             path = self._folder / f"{kind.replace(' ', '-')}-{table.contract.name}.parquet"
             found = f"SELECT * FROM ({select}) AS FOUND ORDER BY {mine} LIMIT 1"
             if self._session.write(found, path, "parquet").rows and (row := _first_row(path)):
-                return f"; {', '.join(f'{name} {value}' for name, value in row.items())} {kind}"
+                shown = {name: "(personal data)" if name in personal else value for name, value in row.items()}
+                return f"; {', '.join(f'{name} {value}' for name, value in shown.items())} {kind}"
         return ""
 
     def _lay_out(self, output: FileTable, table: LakeTable) -> None:

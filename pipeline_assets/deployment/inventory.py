@@ -62,7 +62,6 @@ def data_buckets(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackBucket]
 def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
     declared = {bucket.name: bucket for bucket in pipeline.buckets}
     names = [*declared, *(source.bucket or pipeline.bucket for source in pipeline.sources), pipeline.bucket]
-    names += [table.bucket or pipeline.bucket for table in pipeline.lake_tables]
     made = []
     for name in dict.fromkeys(names):
         watched = list(declared[name].watched) if name in declared else []
@@ -81,8 +80,4 @@ def delivery_streams(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackStr
 
 def lake_prefixes(pipelines: Sequence[Pipeline] = PIPELINES) -> list[tuple[str, str]]:
     """(bucket, prefix) of the lake tables of the pipelines."""
-    return [
-        (table.bucket or pipeline.bucket, lake_prefix(table))
-        for pipeline in pipelines
-        for table in pipeline.lake_tables
-    ]
+    return [(pipeline.bucket, lake_prefix(table)) for pipeline in pipelines for table in pipeline.lake_tables]

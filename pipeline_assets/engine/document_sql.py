@@ -119,8 +119,8 @@ def _mistyped(contract: Contract) -> str:
     for number, column in enumerate(contract.columns, 1):
         wrong = _is_wrong(column, _at(column.path))
         for parent in objects(contract):
-            if len(parent) == 1 and number - 1 == _first_below(contract, parent):
-                wrong += f" OR NOT starts_with({_at(parent)}, '{{')"
+            if number - 1 == _first_below(contract, parent):
+                wrong += f" OR {_is_no_object(_at(parent))}"
         cases.append(f"WHEN {wrong} THEN {number}")
     if contract.items:
         cases.append(f"WHEN NOT starts_with({_at(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
@@ -128,11 +128,14 @@ def _mistyped(contract: Contract) -> str:
 
 
 def _items_mistyped(items: Contract) -> str:
-    """For each element the same number, as a list."""
-    cases = " ".join(
-        f"WHEN {_is_wrong(column, _in_element(column.path))} THEN {number}"
-        for number, column in enumerate(items.columns, 1)
-    )
+    """For each element the same number, as a list; an element that is no object is wrong in its first column."""
+    cases = "WHEN i IS NULL THEN 1"
+    for number, column in enumerate(items.columns, 1):
+        wrong = _is_wrong(column, _in_element(column.path))
+        for parent in objects(items):
+            if number - 1 == _first_below(items, parent):
+                wrong += f" OR {_is_no_object(_in_element(parent))}"
+        cases += f" WHEN {wrong} THEN {number}"
     listed = f"M{len(items.path)}.{_member(items.path)}"
     return (
         f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN list_transform({listed}, lambda i: CASE {cases} END) END"
@@ -142,6 +145,11 @@ def _items_mistyped(items: Contract) -> str:
 def _is_wrong(column: Column, value: str) -> str:
     wrong = f"starts_with({value}, '{{') OR starts_with({value}, '[')"
     return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
+
+
+def _is_no_object(value: str) -> str:
+    """Whether something else stands where an object belongs; NULL where nothing does."""
+    return f"NOT starts_with(NULLIF({value}::VARCHAR, 'null'), '{{')"
 
 
 def _maps(contract: Contract) -> str:
@@ -208,18 +216,30 @@ def _rest(contract: Contract, path: tuple[str, ...]) -> str:
 
 
 def _items_rescued(items: Contract) -> str:
-    """The same for each element, as a list, or NULL when none has any."""
+    """The same for each element, as a list, or NULL when none has any.
+
+    An object in an element that has an unknown key is kept whole.
+    """
     known = {column.path[0] for column in items.columns}
-    listed = f"list_transform(M{len(items.path)}.{_member(items.path)}, lambda i: {_without('i', known, '[]')})"
+    unknown = "".join(f" OR (e.key = {quoted(path[0])} AND {_has_unknown(items, path)})" for path in objects(items))
+    rest = _without("i", known, "[]", unknown)
+    listed = f"list_transform(M{len(items.path)}.{_member(items.path)}, lambda i: {rest})"
     return f"CASE WHEN list_count({listed}) > 0 THEN {listed} END"
 
 
-def _without(keys: str, known: set[str], more: str) -> str:
+def _has_unknown(items: Contract, path: tuple[str, ...]) -> str:
+    """Whether an object in an element, whose entry is `e`, has a key that the contract does not know."""
+    known = ", ".join(quoted(c.path[len(path)]) for c in items.columns if c.path[: len(path)] == path)
+    keys = f"json_keys(json_extract(e.value, {json_path(path[1:])}))"
+    return f"COALESCE(len(list_filter({keys}, lambda k: k NOT IN ({known}))) > 0, FALSE)"
+
+
+def _without(keys: str, known: set[str], more: str, unless: str = "") -> str:
     """A map as the text of a JSON object without the known keys, or NULL when nothing is left."""
     names = ", ".join(map(quoted, sorted(known)))
     return (
         f"NULLIF('{{' || array_to_string(list_concat(list_transform(list_filter(map_entries({keys}), "
-        f"lambda e: e.key NOT IN ({names})), lambda e: to_json(e.key)::VARCHAR || ':' || "
+        f"lambda e: e.key NOT IN ({names}){unless}), lambda e: to_json(e.key)::VARCHAR || ':' || "
         f"COALESCE(e.value::VARCHAR, 'null')), {more}), ',') || '}}', '{{}}')"
     )
 

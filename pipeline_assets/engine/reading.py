@@ -108,6 +108,7 @@ def referring(contract: Contract) -> list[Column]:
 
 
 def explain_orphan(column: Column, found: str) -> tuple[str, str]:
-    """(code, reason) of a row without its parent."""
+    """(code, reason) of a row without its parent; a personal value is not repeated."""
     assert column.reference is not None
-    return column.reference.reason_code, f'{column.name}: no {column.reference.dataset} row has "{found}" yet.'
+    shown = "this value, which is personal data," if column.personal else f'"{found}"'
+    return column.reference.reason_code, f"{column.name}: no {column.reference.dataset} row has {shown} yet."

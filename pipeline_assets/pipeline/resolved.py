@@ -153,7 +153,7 @@ class ResolvedPipeline:
         return tuple(
             lake.LakeTable(
                 table.contract,
-                table.declared.bucket or self.bucket,
+                self.bucket,
                 lake_prefix(table.declared),
                 table.declared.file_prefix or self.name,
             )

@@ -81,12 +81,11 @@ class CsvExport:
 class LakeTable:
     """Parquet files in the lake, a folder per value of the contract's partition column.
 
-    They are made by `sql/<pipeline>/<name>.sql` and lie below `prefix` (by default the table's name) in `bucket` (the
-    pipeline's own). Names of files start with `file_prefix`, by default the pipeline's name.
+    They are made by `sql/<pipeline>/<name>.sql` and lie below `prefix` (by default the table's name) in the
+    pipeline's bucket. Names of files start with `file_prefix`, by default the pipeline's name.
     """
 
     name: str
-    bucket: str = ""
     prefix: str = ""
     file_prefix: str = ""
 

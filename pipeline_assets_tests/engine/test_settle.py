@@ -237,6 +237,21 @@ def test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_t
         assert told(session, "visits") == [(3, "v2,9,,1,8", "orphan_host")]
 
 
+def test_a_personal_value_that_refers_to_nothing_is_not_in_the_reason(tmp_path: Path) -> None:
+    """FAULTS 40: the reason goes to logs, checks and alerts, in which the columns of a table cannot be masked."""
+    columns = [replace(c, classification="personal") if c.name == "PERSON_ID" else c for c in VISITS.columns]
+    shape = replace(VISITS, columns=tuple(columns))
+    with opened() as session:
+        session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
+        session.read("visits", shape, [landed(tmp_path / "v", f"{VISIT_HEADER}\nv1,ada@x.org,,1\n")])
+        session.settle("people")
+        session.settle("visits")
+
+        (bad,) = session.bad_records("visits")
+        assert bad.code == "orphan_visit"
+        assert bad.reason == "PERSON_ID: no people row has this value, which is personal data, yet."
+
+
 def test_a_json_record_without_its_parent_is_told_like_any_other(tmp_path: Path) -> None:
     columns = (
         Column("ID", "string", "VARCHAR", required=True, key=True, path=("id",)),

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline_assets.errors import LostRowsError
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Table
@@ -249,6 +250,23 @@ def test_what_comes_out_is_what_went_in(
     with pytest.raises(LostRowsError, match=f"sql/shop/names.sql yields .* PAYMENT_ID {said}"):
         lake.run()
     assert lake.rows("SELECT COUNT(*) FROM SHOP.PAID") == [(0,)]
+
+
+def test_a_lost_row_is_named_without_personal_data(tmp_path: Path) -> None:
+    select = f"{SQL['names']} WHERE PAYMENTS.KIND = 'cash'"
+    value = shop_value(tmp_path / "value", names=select)
+    contract = tmp_path / "value" / "contracts" / "names.yaml"
+    document = yaml.safe_load(contract.read_text())
+    document["schema"][0]["properties"][0]["classification"] = "personal"
+    contract.write_text(yaml.safe_dump(document))
+    lake = lake_of(value, Shop).at(tmp_path / "home")
+    assert isinstance(lake, Shop)
+    lake.csv("customers_1", {"CUSTOMER_ID": "C1", "NAME": "Ada"})
+    lake.csv("accounts_1", {"ACCOUNT_ID": "A1", "CUSTOMER_ID": "C1", "SHOP_ID": ""})
+    lake.shop("S1", "Rome", 1)
+    lake.payment("P2", "A1", "S1", "1", 1, kind="card")
+    with pytest.raises(LostRowsError, match=r"PAYMENT_ID \(personal data\) is lost"):
+        lake.run()
 
 
 def test_where_versions_are_published_follows_from_the_contracts(tmp_path: Path) -> None:
