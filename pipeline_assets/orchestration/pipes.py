@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.engine.glue_job import listened_to
+from pipeline_assets.engine.glue.job import listened_to
 
 if TYPE_CHECKING:
     from pipeline_assets.batch.platform import Platform

@@ -104,7 +104,7 @@ def csv_rows(inputs: Path, folder: Path, **arguments: object) -> int:
 
 def ours_engine(inputs: Path, folder: Path, source: str) -> int:
     """Read, validate, settle and join in one engine session, without a warehouse."""
-    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+    from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 
     return join_on(DuckDBEngine(), inputs / source, folder)
 

@@ -41,14 +41,14 @@ def cluster(folder: Path) -> Iterator[str]:
 
 
 def on_duckdb(inputs: Path, folder: Path, scale: int) -> int:
-    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+    from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 
     return join_on(DuckDBEngine(), inputs / str(scale), folder)
 
 
 def on_cluster(inputs: Path, folder: Path, master: str, scale: int) -> int:
     """A session on the cluster, from its start."""
-    from pipeline_assets.engine.spark_engine import SparkEngine
+    from pipeline_assets.engine.spark.engine import SparkEngine
 
     return join_on(SparkEngine(master=master, memory_limit="2GB"), inputs / str(scale), folder)
 

@@ -171,7 +171,7 @@ def _rows(written: Path, expected: tuple[int, int], *, partitioned: bool = True)
 def ours_engine(inputs: Path, folder: Path, source: str) -> None:
     """Read, validate, settle and lay out in one engine session, for a lake and a warehouse that are empty."""
     from pipeline_assets.engine import RejectPolicy
-    from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+    from pipeline_assets.engine.duckdb.engine import DuckDBEngine
     from pipeline_assets.sqlfiles import load_sql
     from pipeline_assets_tests.orders_lake import contract, lake_table
 

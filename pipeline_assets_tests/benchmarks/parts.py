@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline_assets.engine import SourceFile
 
-ENGINE_IMPORTS = ("duckdb", "sqlglot", "open_data_contract_standard.model", "pipeline_assets.engine.duckdb_engine")
+ENGINE_IMPORTS = ("duckdb", "sqlglot", "open_data_contract_standard.model", "pipeline_assets.engine.duckdb.engine")
 RUN_IMPORTS = (*ENGINE_IMPORTS, "pyarrow.parquet", "fakesnow", "obstore", "pipeline_assets.settings")
 
 

@@ -81,7 +81,7 @@ def test_imports_point_downwards() -> None:
 
 
 # Dagster wants DAGSTER_HOME in the environment, so these two write it or hand it on to a process.
-READERS_OF_THE_ENVIRONMENT = {"settings.py", "cli.py", "orchestration/execution.py", "engine/spark_engine.py"}
+READERS_OF_THE_ENVIRONMENT = {"settings.py", "cli.py", "orchestration/execution.py", "engine/spark/engine.py"}
 
 
 def sources() -> list[Path]:

@@ -21,7 +21,7 @@ from pipeline_assets.deployment.stack_template import infra_root
 
 PACKAGE = Path(pipeline_assets.__file__).parent
 # Modules that the Spark job imports to reach S3; all others run on the machines of Dagster.
-OF_THE_JOB = {"engine/places.py", "engine/spark_job.py"}
+OF_THE_JOB = {"engine/distributed/object_io.py", "engine/spark/job.py"}
 # What a call is granted by, where that is not the operation's own name.
 GRANTED_BY = {
     "s3:ListObjectsV2": ["s3:ListBucket"],
@@ -165,9 +165,9 @@ def test_the_reading_finds_calls_that_nobody_granted() -> None:
 # granted somewhere is not enough: reading the runs of the job does not let anybody read what has landed.
 REACHED = {
     "lake/": {"s3": ("data buckets", "data objects"), "glue": ("lake catalog", "crawler"), "sqs": ("queues",)},
-    "engine/glue_engine.py": {"s3": ("artifacts bucket", "glue runs")},
-    "engine/glue_job.py": {"glue": ("glue job",), "logs": ("glue logs",)},
-    "engine/places.py": {"s3": ("data objects", "glue runs")},
+    "engine/glue/engine.py": {"s3": ("artifacts bucket", "glue runs")},
+    "engine/glue/job.py": {"glue": ("glue job",), "logs": ("glue logs",)},
+    "engine/distributed/object_io.py": {"s3": ("data objects", "glue runs")},
     "batch/": {"sns": ("alerts topic",)},
     "secret.py": {"secretsmanager": ("secret",)},
 }

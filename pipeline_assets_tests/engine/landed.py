@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine
+from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 from pipeline_assets.lake import LandedObject
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

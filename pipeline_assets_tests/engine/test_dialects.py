@@ -13,12 +13,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts.model import Dialect
-from pipeline_assets.engine import SourceFile, pieces
-from pipeline_assets.engine.delimited import opened as opened_file
-from pipeline_assets.engine.delimited import survey, tolerant_records
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.places import scratch_folder
-from pipeline_assets.engine.waiting import write_waiting
+from pipeline_assets.engine import SourceFile
+from pipeline_assets.engine.distributed import file_splits
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.object_io import scratch_folder
+from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
+from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+from pipeline_assets.engine.formats.csv.replay_file import write_waiting
 from pipeline_assets_tests.engine.dialect_files import (
     BOM,
     CASES,
@@ -237,7 +239,7 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
 
     piece = Piece(0, str(tmp_path / "waiting"), waiting=4, size=(tmp_path / "waiting").stat().st_size)
     with scratch_folder() as scratch:
-        batches = list(pieces.read(its, piece, tmp_path / "waiting", scratch))
+        batches = list(file_splits.read(its, piece, tmp_path / "waiting", scratch))
     keys = [row["C0"] for batch in batches for row in batch.to_pylist() if not row["_FACT"]]
     assert keys == ["v1", "v2", "v3", "v4"]
 

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import Dialect, QualityRule
-from pipeline_assets.engine import pieces, spark_tasks
-from pipeline_assets.engine.delimited import opened as opened_file
-from pipeline_assets.engine.delimited import survey, tolerant_records
-from pipeline_assets.engine.parts import cut, placed, ranges, tally, to_be_parted
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.places import scratch_folder
-from pipeline_assets.engine.plan import contract_from, contract_to
+from pipeline_assets.engine.distributed import file_splits
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.object_io import scratch_folder
+from pipeline_assets.engine.distributed.plan import contract_from, contract_to
+from pipeline_assets.engine.distributed.split_planner import cut, placed, ranges, tally, to_be_parted
+from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
+from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+from pipeline_assets.engine.spark import tasks
 from pipeline_assets_tests.engine.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
 from pipeline_assets_tests.engine.landed import landed
 
@@ -30,7 +32,7 @@ from pipeline_assets_tests.engine.landed import landed
 @pytest.mark.parametrize("part_bytes", [None, 15], ids=["whole", "in parts"])
 @pytest.mark.parametrize("name", DIALECTS)
 def test_tasks_of_spark_read_the_same(name: str, part_bytes: int | None, tmp_path: Path) -> None:
-    """The same files as pieces, without Spark: texts, line numbers, header, facts."""
+    """The same files as splits, without Spark: texts, line numbers, header, facts."""
     its = contract(name)
     parted = 0
     for turn, (file, made) in enumerate(all_files(DIALECTS[name], tmp_path / "files", only=3).values()):
@@ -55,7 +57,7 @@ def test_a_task_says_that_a_record_is_not_of_its_encoding(tmp_path: Path, encodi
     file = landed(tmp_path / "x", b"1,Ada,x\n2,\x81,y\n")
     piece = Piece(0, str(file.path), size=file.landed.size)
     wanted = [{"record": 1, "rule": 0, "position": None}]
-    (told,) = spark_tasks.found(its, piece, wanted, None).to_pylist()
+    (told,) = tasks.found(its, piece, wanted, None).to_pylist()
     shown = "UTF-8" if encoding == "utf-8" else encoding
     assert (told["_LINE"], told["_RAW"], told["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
 
@@ -74,19 +76,19 @@ def as_tasks_read(its: Contract, cuts: list[Piece]) -> tuple[list[tuple], list[t
     good, bad, facts = [], [], []
     for piece in cuts:
         with scratch_folder() as scratch:
-            path, _ = spark_tasks.local(piece, its.form, scratch)
-            batches = list(pieces.read(its, Piece.load(piece.dump()), path, scratch))
+            path, _ = tasks.local(piece, its.form, scratch)
+            batches = list(file_splits.read(its, Piece.load(piece.dump()), path, scratch))
         everything = [row for batch in batches for row in batch.to_pylist()]
         wanted = []
         for row in everything:
             if row["_FACT"]:
                 facts.append(json.loads(row["_FACT"]))
                 continue
-            values = None if row["_MALFORMED"] else typed([row[text] for text in pieces.texts(its)], its.dialect)
+            values = None if row["_MALFORMED"] else typed([row[text] for text in file_splits.texts(its)], its.dialect)
             good += [values] if values else []
             wanted += [] if values else [{"record": row["_RECORD"], "rule": 0, "position": None}]
         if wanted:
-            told = spark_tasks.found(its, piece, wanted, None).to_pylist()
+            told = tasks.found(its, piece, wanted, None).to_pylist()
             bad += [(row["_LINE"], row["_RAW"]) for row in told]
     return good, bad, facts
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.engine import Session, SourceFile
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.dialect_files import BOM, CASES, DIALECTS, all_files, contract, written
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
 from pipeline_assets_tests.engine.test_dialects import visits_in, waiting_file

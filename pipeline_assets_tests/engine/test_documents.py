@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets.engine.documents import LARGEST_RECORD, lines_at, sniff, value_at, without_mark
+from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD, lines_at, sniff, value_at, without_mark
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets_tests.engine.delivered import LEFT_OUT, ORDERS, customer, delivered, order, product, text
 from pipeline_assets_tests.engine.landed import landed, opened, rows

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import RejectPolicy, SourceFile
-from pipeline_assets.engine.delimited import sniff, tolerant_records
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine, DuckDBSession
+from pipeline_assets.engine.duckdb.engine import DuckDBEngine, DuckDBSession
+from pipeline_assets.engine.formats.csv.dialect import sniff
+from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
 from pipeline_assets.lake import LandedObject
 
 CONTRACT = Contract(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine, DuckDBSession
+from pipeline_assets.engine.duckdb.engine import DuckDBEngine, DuckDBSession
 from pipeline_assets_tests.engine.landed import PEOPLE, VISITS, landed, opened, read, rows, told
 
 HEADER = "ID,NAME,NOTE"
@@ -255,14 +255,14 @@ def test_five_thousand_tiny_files_are_one_session(tmp_path: Path) -> None:
 
 def test_a_reader_that_miscounts_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DuckDB 2.0.0 returns no row and no error for a line end that it was told and did not find."""
-    from pipeline_assets.engine import delimited_reader
+    from pipeline_assets.engine.duckdb import csv_reader
 
-    honest = delimited_reader.scan_regular
+    honest = csv_reader.scan_regular
 
     def mistaken(*arguments) -> str:
         return honest(*arguments).replace("strict_mode", r"new_line='\r\n', strict_mode")
 
-    monkeypatch.setattr(delimited_reader, "scan_regular", mistaken)
+    monkeypatch.setattr(csv_reader, "scan_regular", mistaken)
     files = [landed(tmp_path / str(number), f"{HEADER}\n{number},Ada,\n") for number in range(4)]
 
     found, bad, outcomes = read(PEOPLE, *files)

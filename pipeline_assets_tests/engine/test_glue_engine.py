@@ -16,9 +16,9 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.engine import Session, SourceFile
-from pipeline_assets.engine.glue_engine import _PLACE as PLACE
-from pipeline_assets.engine.glue_engine import GlueEngine, _OnGlue
-from pipeline_assets.engine.glue_job import GlueJob
+from pipeline_assets.engine.glue.engine import _PLACE as PLACE
+from pipeline_assets.engine.glue.engine import GlueEngine, _OnGlue
+from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.errors import EngineError, ObjectChangedError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
@@ -235,7 +235,7 @@ def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run
 
 
 def test_a_job_of_another_version_says_so(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline_assets.engine import plan
+    from pipeline_assets.engine.distributed import plan
 
     people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n"))
     monkeypatch.setattr(plan, "code_version", lambda: "older")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.engine.glue_job import ENDED, UNDER_WAY, GlueJob, listened_to
+from pipeline_assets.engine.glue.job import ENDED, UNDER_WAY, GlueJob, listened_to
 from pipeline_assets.errors import ConfigurationError, EngineError
 from pipeline_assets_tests.glue_server import GlueServer, glue_server
 

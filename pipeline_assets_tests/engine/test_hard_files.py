@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine import spark_reading
-from pipeline_assets.engine.parts import cut, to_be_parted
-from pipeline_assets.engine.pieces import Piece, find, read
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine.distributed.file_splits import Piece, find, read
+from pipeline_assets.engine.distributed.split_planner import cut, to_be_parted
+from pipeline_assets.engine.spark import reading
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.delivered import ORDERS
 from pipeline_assets_tests.engine.hard_files import LINES, MALFORMED, HardFile, delimited, documents
 from pipeline_assets_tests.engine.landed import NEVER, landed, on_engine, opened, rows
@@ -113,6 +113,6 @@ def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hard_files_in_parts_come_to_their_records_on_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spark_reading, "_BUNDLE_FILES", 3)
+    monkeypatch.setattr(reading, "_BUNDLE_FILES", 3)
     with on_engine(SparkEngine(master="local[2]", part_bytes=24)):
         read_alike(tmp_path, [*delimited(every=False), *documents(every=False)])

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.engine import partitions
+from pipeline_assets.engine import lake_table_writer
 from pipeline_assets_tests.engine.lake_folder import LakeFolder, Placed
 
 ONE, TWO, THREE = "2026-01-01", "2026-01-02", "2026-01-03"
@@ -30,9 +30,9 @@ def lake(tmp_path: Path) -> LakeFolder:
 def small_groups(group: int = 4, travelling: int = 3, in_a_pass: int = 750_000) -> Iterator[None]:
     """The numbers of rows that decide when a file may end, made small: few rows are many files then."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(partitions, "_ROW_GROUP", group)
-        patch.setattr(partitions, "_BATCH", travelling)
-        patch.setattr(partitions, "_PASS_ROWS", in_a_pass)
+        patch.setattr(lake_table_writer, "_ROW_GROUP", group)
+        patch.setattr(lake_table_writer, "_BATCH", travelling)
+        patch.setattr(lake_table_writer, "_PASS_ROWS", in_a_pass)
         yield
 
 

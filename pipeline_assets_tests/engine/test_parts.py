@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.engine.delimited import sniff, survey, tolerant_records
-from pipeline_assets.engine.parts import cut, placed, ranges, tally, to_be_parted
-from pipeline_assets.engine.pieces import Piece, read
+from pipeline_assets.engine.distributed.file_splits import Piece, read
+from pipeline_assets.engine.distributed.split_planner import cut, placed, ranges, tally, to_be_parted
+from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.formats.csv.dialect import sniff
+from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
 from pipeline_assets_tests.engine.delivered import ORDERS, order, text
 from pipeline_assets_tests.engine.landed import PEOPLE
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract, Dialect, QualityRule, Reference, load_contract
 from pipeline_assets.contracts.properties import OPERATORS, RANGES
-from pipeline_assets.engine.plan import contract_from, contract_to
+from pipeline_assets.engine.distributed.plan import contract_from, contract_to
 from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets_tests.contracts.documents import DOCUMENTS, contract
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.engine import SourceFile
-from pipeline_assets.engine.planned_session import PlannedSession
+from pipeline_assets.engine.distributed.session import PlannedSession
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets_tests.engine.landed import PEOPLE, USUAL, landed

@@ -21,9 +21,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.engine import delimited
-from pipeline_assets.engine.delimited import choose, locate, sniff, survey, tolerant_records, unpacked
-from pipeline_assets.engine.reading import match_columns
+from pipeline_assets.engine.formats.csv import byte_scan
+from pipeline_assets.engine.formats.csv.byte_scan import locate, survey
+from pipeline_assets.engine.formats.csv.dialect import sniff, unpacked
+from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.validation_query import match_columns
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets_tests.engine.landed import landed, opened, rows, told
 
@@ -132,7 +134,11 @@ def files(draw: st.DrawFn) -> bytes:
 @example(content=b'ID,TEXT,AMOUNT\na,5" disk,"1\n2"\nb,6" disk,1\n', chunk=1, compressed=True)
 @example(content=b"ID,TEXT,AMOUNT\na,b,1,2\na,b\na,b,1\nx\n", chunk=7, compressed=False)  # long and short even out
 def test_the_session_finds_what_a_person_reads(content: bytes, chunk: int, compressed: bool) -> None:
-    with TemporaryDirectory() as folder, patch.object(delimited, "_CHUNK", chunk), opened() as session:
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(byte_scan, "_CHUNK", chunk),
+        opened() as session,
+    ):
         reference = Path(folder) / "reference.csv"
         reference.write_bytes(content)
         session.read("things", THINGS, [landed(Path(folder) / "x", gzip.compress(content) if compressed else content)])
@@ -190,7 +196,10 @@ def test_what_the_csv_module_writes_is_read_back_with_the_line_it_stands_on(
 def test_the_fast_look_for_a_record_finds_the_line_and_text_of_the_slow_one(
     content: bytes, chunk: int, data: st.DataObject
 ) -> None:
-    with TemporaryDirectory() as folder, patch.object(delimited, "_CHUNK", chunk):
+    with (
+        TemporaryDirectory() as folder,
+        patch.object(byte_scan, "_CHUNK", chunk),
+    ):
         path = Path(folder) / "x.csv"
         path.write_bytes(content)
         try:

@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.contracts import Column
-from pipeline_assets.engine import RejectPolicy, Session, SourceFile, spark_reading
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine import RejectPolicy, Session, SourceFile
+from pipeline_assets.engine.spark import reading
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.delivered import ORDERS, order, product, text
 from pipeline_assets_tests.engine.landed import PEOPLE, START, VISITS, landed, on_engine, opened, rows
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known
@@ -37,7 +38,7 @@ GOOD, ORPHAN, BAD = "good", "orphan", "bad"
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The engine that sessions are opened on; on Spark a task reads a few files."""
-    monkeypatch.setattr(spark_reading, "_BUNDLE_FILES", 3)
+    monkeypatch.setattr(reading, "_BUNDLE_FILES", 3)
     with on_engine(request.param) if request.param else nullcontext():
         yield
 

@@ -21,9 +21,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile, spark_job
-from pipeline_assets.engine.duckdb_engine import DuckDBEngine
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
+from pipeline_assets.engine.duckdb.engine import DuckDBEngine
+from pipeline_assets.engine.spark import job
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine import test_flatten_agrees, test_records, test_versions
 from pipeline_assets_tests.engine.delivered import ORDERS, order, product, text
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed, on_engine
@@ -45,7 +46,7 @@ ONCE = settings(
 def rows_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in one partition, as those of small files are, and in several."""
     if request.param == "many":
-        monkeypatch.setattr(spark_job, "_FEW_BYTES", -1)
+        monkeypatch.setattr(job, "_FEW_BYTES", -1)
 
 
 def looked_at(session: Session, names: Sequence[str], selects: Mapping[str, str], folder: Path) -> dict[str, Any]:

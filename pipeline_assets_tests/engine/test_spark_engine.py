@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.engine import spark_state
-from pipeline_assets.engine.spark_engine import SparkEngine
+from pipeline_assets.engine.spark import state
+from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.errors import EngineError
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, rows, told
 from pipeline_assets_tests.engine.test_glue_engine import content
@@ -89,11 +89,11 @@ def test_a_job_that_takes_over_what_was_read_tells_the_bad_rows_of_every_part(
             session.settle("visits")
             return [(bad.landed.uri, bad.line, bad.raw, bad.code) for bad in session.bad_records("visits")]
 
-    def found(state: spark_state.State, where: str):  # as if the folder were in S3, where attempts share it
+    def found(state: state.State, where: str):  # as if the folder were in S3, where attempts share it
         return state._spark.read.parquet(where) if Path(where).exists() else None
 
     first = attempt()
-    monkeypatch.setattr(spark_state.State, "found", found)
+    monkeypatch.setattr(state.State, "found", found)
 
     assert attempt() == first
     assert {uri: sum(bad[0] == uri for bad in first) > 10 for uri, *_ in first} == {

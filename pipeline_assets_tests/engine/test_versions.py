@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.engine import RejectPolicy, SourceFile
-from pipeline_assets.engine.duckdb_engine import DuckDBSession
+from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, read, rows, told
 
 HEADER = "ID,NAME,NOTE"

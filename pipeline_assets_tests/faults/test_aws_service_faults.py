@@ -25,7 +25,7 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import QUIET, Alert, AlertFile, AlertTopic
-from pipeline_assets.engine.glue_job import GlueJob
+from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 from pipeline_assets.lake import notifications
 from pipeline_assets.lake.glue_catalog import GlueCatalog

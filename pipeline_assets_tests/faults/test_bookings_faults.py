@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.batch.outputs import Outputs
-from pipeline_assets.engine.duckdb_engine import DuckDBSession
+from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.contracts import model
-from pipeline_assets.engine.duckdb_engine import DuckDBSession
+from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.orders.pipeline import ORDERS

@@ -26,7 +26,7 @@ import snowflake.connector.pandas_tools  # noqa: F401
 import sqlglot.optimizer.qualify  # noqa: F401
 import yaml  # noqa: F401
 
-from pipeline_assets.engine import duckdb_engine
+from pipeline_assets.engine.duckdb import engine
 from pipeline_assets.lake import store
 from pipeline_assets.warehouse import connection, driver, embedded
 from pipeline_assets_tests.bookings_lake import BookingsLake
@@ -40,10 +40,10 @@ WATCHED = [
     (store.Lake, "delete"),
     (store.Lake, "delete_prefix"),
     (store.Lake, "changed"),
-    (duckdb_engine.DuckDBSession, "read"),
-    (duckdb_engine.DuckDBSession, "settle"),
-    (duckdb_engine.DuckDBSession, "write"),
-    (duckdb_engine.DuckDBSession, "lay_out"),
+    (engine.DuckDBSession, "read"),
+    (engine.DuckDBSession, "settle"),
+    (engine.DuckDBSession, "write"),
+    (engine.DuckDBSession, "lay_out"),
     (connection, "run_statement"),
 ]
 

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.platform import build_platform
-from pipeline_assets.engine import places
+from pipeline_assets.engine.distributed import object_io
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
 from pipeline_assets.lake import LandedObject, S3Lake, s3
 from pipeline_assets.lake.notifications import EventQueue
@@ -258,12 +258,12 @@ def test_an_archived_object_is_told_by_a_task_of_spark_as_well(
     proxy.reset(since(1, REFUSALS["archived"][0]))
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    places._client.cache_clear()
+    object_io._client.cache_clear()
     try:
         with pytest.raises(ConfigurationError, match=f"reading s3://{BUCKET}/in/a: it is archived.*restore-object"):
-            places.fetch(f"s3://{BUCKET}/in/a", tmp_path)
+            object_io.fetch(f"s3://{BUCKET}/in/a", tmp_path)
     finally:
-        places._client.cache_clear()
+        object_io._client.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine import pieces, places, spark_tasks
+from pipeline_assets.engine.distributed import file_splits, object_io
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.file_sets import rejected_with
 from pipeline_assets.engine.interface import RejectPolicy
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.reading import referring
-from pipeline_assets.engine.spark_input import WHOLE, Input
-from pipeline_assets.engine.spark_reading import Reading
-from pipeline_assets.engine.spark_state import State, texts
-from pipeline_assets.engine.units import rejected_with
+from pipeline_assets.engine.spark import tasks
+from pipeline_assets.engine.spark.input import WHOLE, Input
+from pipeline_assets.engine.spark.reading import Reading
+from pipeline_assets.engine.spark.state import State, texts
+from pipeline_assets.engine.validation_query import referring
 from pipeline_assets.engine.versions import every_version_of, newest_delivery
 
 if TYPE_CHECKING:
@@ -342,7 +343,7 @@ class Job:
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 for row in batch.to_pylist():
-                    yield spark_tasks.found(contract, known[row["_FILE"], row["_PIECE"]], row["_WANTED"], within)
+                    yield tasks.found(contract, known[row["_FILE"], row["_PIECE"]], row["_WANTED"], within)
 
         return wanted.mapInArrow(task, _FOUND)
 
@@ -366,9 +367,9 @@ class Job:
 
         def task(asked: tuple[Piece, list[str]]) -> str | None:
             piece, unknown = asked
-            with places.scratch_folder(within) as scratch:
-                return pieces.difference(
-                    contract, piece, places.fetch(piece.where, scratch, piece.etag), scratch, unknown
+            with object_io.scratch_folder(within) as scratch:
+                return file_splits.difference(
+                    contract, piece, object_io.fetch(piece.where, scratch, piece.etag), scratch, unknown
                 )
 
         if not rejected or contract.form != "json":
@@ -394,14 +395,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one plan from beginning to end; what Glue and spark-submit call."""
     from pyspark.sql import SparkSession
 
-    from pipeline_assets.engine.plan import Plan
+    from pipeline_assets.engine.distributed.plan import Plan
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--plan", required=True)
     parser.add_argument("--answer", required=True)
     named, _ = parser.parse_known_args(arguments)  # Glue adds arguments of its own
     with _reporting(arguments if arguments is not None else sys.argv[1:]) as say:
-        plan = Plan.load(places.read_text(named.plan))
+        plan = Plan.load(object_io.read_text(named.plan))
         spark = SparkSession.builder.appName("pipeline-assets").getOrCreate()
         try:
             job = Job(spark, plan.folder, plan.policy, plan.part_bytes)
@@ -411,7 +412,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if (where := changed_in(error)) is None:
                     raise
                 answer = {"changed": where}
-            places.write_text(json.dumps(answer), named.answer)
+            object_io.write_text(json.dumps(answer), named.answer)
         finally:
             spark.stop()
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.aws import Aws, aws_errors
-from pipeline_assets.engine.glue_job import GlueJob
+from pipeline_assets.engine.distributed.plan import Plan
+from pipeline_assets.engine.distributed.session import PlannedSession
+from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.engine.interface import RejectPolicy, SourceFile
-from pipeline_assets.engine.plan import Plan
-from pipeline_assets.engine.planned_session import PlannedSession
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.store import Lake
 
@@ -65,7 +65,7 @@ class GlueEngine:
 
 
 class _OnGlue:
-    """See `pipeline_assets.engine.planned_session.Runner`."""
+    """See `pipeline_assets.engine.distributed.session.Runner`."""
 
     folder = _PLACE
 

@@ -7,11 +7,12 @@ code another version than the planner's, they could disagree on what a plan mean
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from hashlib import blake2b
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Column, Contract, Dialect, QualityRule, Reference
@@ -55,19 +56,18 @@ def code_version() -> str:
     """A digest of the code that plans and jobs share."""
     digest = blake2b(digest_size=8)
     for folder in ("contracts", "engine"):
-        for path in _sources(Path(__file__).resolve().parents[1] / folder):
-            digest.update(path)
+        for source in _sources(files(f"pipeline_assets.{folder}")):
+            digest.update(source)
     return digest.hexdigest()
 
 
-def _sources(folder: Path) -> list[bytes]:
-    """The Python files in a folder; in a zip, as Glue has them, they are read from there."""
-    if folder.is_dir():
-        return [path.read_bytes() for path in sorted(folder.glob("*.py"))]
-    from importlib.resources import files
-
-    entries = files(f"pipeline_assets.{folder.name}").iterdir()
-    return [entry.read_bytes() for entry in sorted(entries, key=lambda e: e.name) if entry.name.endswith(".py")]
+def _sources(folder: Traversable) -> Iterator[bytes]:
+    """The Python files in a folder and below it; it may lie in a zip, as Glue has it."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from _sources(entry)
+        elif entry.name.endswith(".py"):
+            yield entry.read_bytes()
 
 
 def contract_to(contract: Contract) -> dict[str, Any]:

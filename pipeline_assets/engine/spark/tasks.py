@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine import parts, pieces, places
-from pipeline_assets.engine.pieces import Piece
+from pipeline_assets.engine.distributed import file_splits, object_io, split_planner
+from pipeline_assets.engine.distributed.file_splits import Piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,17 +25,17 @@ def pieces_in(batches: Iterator[pa.RecordBatch]) -> Iterator[Piece]:
 def local(piece: Piece, form: str, scratch: Path) -> tuple[Path, int]:
     """A local file with the bytes of a piece, and by how much its line numbers shift."""
     if not piece.is_part:
-        return places.fetch(piece.where, scratch, piece.etag), 0
+        return object_io.fetch(piece.where, scratch, piece.etag), 0
     path = scratch / f"part.{form}"
-    return path, parts.cut(piece, form, path)
+    return path, split_planner.cut(piece, form, path)
 
 
 def found(contract: Contract, piece: Piece, wanted: Sequence[Mapping[str, Any]], within: str | None) -> pa.RecordBatch:
     import pyarrow as pa
 
-    with places.scratch_folder(within) as scratch:
+    with object_io.scratch_folder(within) as scratch:
         path, shift = local(piece, contract.form, scratch)
-        rows = [asdict(bad) for bad in pieces.find(contract, piece, path, scratch, wanted, shift)]
+        rows = [asdict(bad) for bad in file_splits.find(contract, piece, path, scratch, wanted, shift)]
     kinds = {"record": pa.int64(), "rule": pa.int32(), "position": pa.int32(), "line": pa.int64()}
     arrays = [pa.array([piece.file] * len(rows), pa.int32()), pa.array([piece.number] * len(rows), pa.int32())]
     names = ("record", "rule", "position", "line", "raw", "fault")

@@ -13,9 +13,9 @@ from typing import Any
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.documents import LARGEST_RECORD, Layout
-from pipeline_assets.engine.inputs import path_list, quoted
-from pipeline_assets.engine.reading import Columns, validation_select
+from pipeline_assets.engine.duckdb.inputs import path_list, quoted
+from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD, Layout
+from pipeline_assets.engine.validation_query import Columns, validation_select
 from pipeline_assets.sqlfiles import transpile
 
 # What a table of records carries beside the contract's columns.

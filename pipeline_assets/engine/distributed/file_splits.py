@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.delimited import FileDialect, choose, leave_out, locate, opened, survey, tolerant_records
-from pipeline_assets.engine.delimited_reader import rescued_json, scan_regular
-from pipeline_assets.engine.document_reader import open_document, shape_difference, texts_of
-from pipeline_assets.engine.document_sql import ITEM_COLUMNS, objects, raw_select, scan
-from pipeline_assets.engine.documents import Layout, parser_said, refuse_cut_off, without_mark
-from pipeline_assets.engine.reading import Columns, match_columns
-from pipeline_assets.engine.waiting import waiting_dialect
+from pipeline_assets.engine.duckdb.csv_reader import rescued_json, scan_regular
+from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
+from pipeline_assets.engine.formats.csv.byte_scan import leave_out, locate, survey
+from pipeline_assets.engine.formats.csv.dialect import FileDialect, opened
+from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.formats.csv.replay_file import waiting_dialect
+from pipeline_assets.engine.formats.json.documents import Layout, parser_said, refuse_cut_off, without_mark
+from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, objects, raw_select, scan
+from pipeline_assets.engine.validation_query import Columns, match_columns
 from pipeline_assets.errors import RejectedObjectError
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.delimited import header_line, opened
-from pipeline_assets.engine.delimited_records import is_utf8
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.places import blocks
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.object_io import blocks
+from pipeline_assets.engine.formats.csv.dialect import header_line, opened
+from pipeline_assets.engine.formats.csv.record_parser import is_utf8
 from pipeline_assets.errors import RejectedObjectError
 
 _HEAD = 1 << 20

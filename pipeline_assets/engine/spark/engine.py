@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.engine.distributed.session import PlannedSession
 from pipeline_assets.engine.interface import RejectPolicy, SourceFile
-from pipeline_assets.engine.planned_session import PlannedSession
 from pipeline_assets.errors import ConfigurationError, EngineError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SparkEngine:
             ConfigurationError: Spark is not installed, or its master cannot be reached.
             EngineError: Spark gave up.
         """
-        from pipeline_assets.engine.spark_job import Job
+        from pipeline_assets.engine.spark.job import Job
 
         scratch.mkdir(parents=True, exist_ok=True)
         with _spark_errors():
@@ -55,7 +55,7 @@ class SparkEngine:
 
 
 class _InProcess:
-    """See `pipeline_assets.engine.planned_session.Runner`."""
+    """See `pipeline_assets.engine.distributed.session.Runner`."""
 
     def __init__(self, job: Any, scratch: Path) -> None:
         self._job = job

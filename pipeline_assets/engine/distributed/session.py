@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, rules
-from pipeline_assets.engine import delimited_reader, document_reader
-from pipeline_assets.engine.document_sql import ITEM_COLUMNS, positions
-from pipeline_assets.engine.inputs import path_list, quoted
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.plan import contract_to
+from pipeline_assets.engine.duckdb import csv_reader, json_reader
+from pipeline_assets.engine.duckdb.inputs import path_list, quoted
+from pipeline_assets.engine.file_sets import rejection_with
+from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, positions
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
-from pipeline_assets.engine.partitions import lay_out
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.plan import contract_to
-from pipeline_assets.engine.reading import match_columns, validation_select
-from pipeline_assets.engine.units import rejection_with
+from pipeline_assets.engine.lake_table_writer import lay_out
+from pipeline_assets.engine.validation_query import match_columns, validation_select
 from pipeline_assets.engine.versions import every_version_of, newest_first
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake.objects import as_utc_naive
@@ -293,11 +293,11 @@ class PlannedSession:
         header: tuple[str, ...] = ()
         if contract.form == "json":
             known = [*rules(contract), *(rules(contract.items) if contract.items else ())]
-            code, reason = document_reader.why(contract, known, row["_RULE"], row["_RAW"], row["_POSITION"])
+            code, reason = json_reader.why(contract, known, row["_RULE"], row["_RAW"], row["_POSITION"])
         else:
             header = tuple(self._answer_of(entry)[row["_FILE"]]["header"])
             columns = match_columns(contract, header)
-            code, reason = delimited_reader.why(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
+            code, reason = csv_reader.why(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
         waiting_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
         return BadRecord(file.landed, line, code, reason, row["_RAW"], header, waiting_id)
 

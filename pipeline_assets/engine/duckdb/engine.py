@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.delimited_reader import DelimitedReader
-from pipeline_assets.engine.document_reader import DocumentReader
-from pipeline_assets.engine.document_sql import ITEM_COLUMNS, items_select, no_items
-from pipeline_assets.engine.inputs import GROUP, KNOWN, Input, quoted
+from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
+from pipeline_assets.engine.duckdb.inputs import GROUP, KNOWN, Input, quoted
+from pipeline_assets.engine.duckdb.json_reader import DocumentReader
+from pipeline_assets.engine.file_sets import CODE, rejected_with, rejection_with
+from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
-from pipeline_assets.engine.partitions import lay_out
-from pipeline_assets.engine.reading import referring
-from pipeline_assets.engine.units import CODE, rejected_with, rejection_with
+from pipeline_assets.engine.lake_table_writer import lay_out
+from pipeline_assets.engine.validation_query import referring
 from pipeline_assets.engine.versions import Delivery, every_version_of, newest_delivery, newest_first
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.objects import as_utc_naive

@@ -18,21 +18,21 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import rules
-from pipeline_assets.engine.delimited import (
-    FileDialect,
-    Survey,
-    choose,
-    leave_out,
-    locate,
-    opened,
-    survey,
-    tolerant_records,
-)
-from pipeline_assets.engine.delimited_records import parse_record
-from pipeline_assets.engine.inputs import Group, Input, path_list, quoted
+from pipeline_assets.engine.duckdb.inputs import Group, Input, path_list, quoted
+from pipeline_assets.engine.formats.csv.byte_scan import Survey, leave_out, locate, survey
+from pipeline_assets.engine.formats.csv.dialect import FileDialect, opened
+from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.formats.csv.record_parser import parse_record
+from pipeline_assets.engine.formats.csv.replay_file import waiting_dialect
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.reading import Columns, explain, explain_orphan, match_columns, referring, validation_select
-from pipeline_assets.engine.waiting import waiting_dialect
+from pipeline_assets.engine.validation_query import (
+    Columns,
+    explain,
+    explain_orphan,
+    match_columns,
+    referring,
+    validation_select,
+)
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -69,7 +69,7 @@ class _Member:
 
 
 class DelimitedReader:
-    """See `pipeline_assets.engine.inputs.Reader`."""
+    """See `pipeline_assets.engine.duckdb.inputs.Reader`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._connection = connection

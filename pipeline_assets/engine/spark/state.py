@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.engine import places
+from pipeline_assets.engine.distributed import object_io
 from pipeline_assets.errors import ObjectChangedError
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ class State:
 
     def place(self, *names: str) -> str:
         """Where rows of some name are kept."""
-        return places.joined(self._folder, *names)
+        return object_io.joined(self._folder, *names)
 
     def keep(self, rows: DataFrame, where: str) -> list[str]:
         """Write rows, to at least one file; returns the files."""
-        if not places.is_s3(where):
+        if not object_io.is_s3(where):
             rows.write.mode("overwrite").parquet(where)
             return sorted(str(path) for path in Path(where).glob("*.parquet"))
-        schema, folder = _arrow_schema(rows), places.joined(where, uuid.uuid4().hex)
+        schema, folder = _arrow_schema(rows), object_io.joined(where, uuid.uuid4().hex)
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield _sent(batches, schema, folder)
 
         written = sorted({row[0] for row in rows.mapInArrow(task, "place string").collect()})
         note = {"schema": rows.schema.json(), "files": written}
-        places.write_text(json.dumps(note), places.joined(where, _NOTE))
+        object_io.write_text(json.dumps(note), object_io.joined(where, _NOTE))
         return written
 
     def kept(self, rows: DataFrame, where: str) -> DataFrame:
@@ -74,8 +74,8 @@ class State:
 
     def found(self, where: str) -> DataFrame | None:
         """Rows that an earlier attempt has kept, if they are there still; a job on a disk has none."""
-        note = self._note(where) if places.is_s3(where) else None
-        if note is None or not all(map(places.exists, note["files"])):
+        note = self._note(where) if object_io.is_s3(where) else None
+        if note is None or not all(map(object_io.exists, note["files"])):
             return None
         from pyspark.sql.types import StructType
 
@@ -86,8 +86,8 @@ class State:
         import pyarrow.parquet as pq
         from pyspark.sql.pandas.types import from_arrow_schema
 
-        with places.scratch_folder() as scratch:
-            about = pq.ParquetFile(places.fetch(where, scratch))
+        with object_io.scratch_folder() as scratch:
+            about = pq.ParquetFile(object_io.fetch(where, scratch))
             if about.metadata.num_rows > _FEW_ROWS:
                 self.expect_many()
             schema = from_arrow_schema(about.schema_arrow, prefer_timestamp_ntz=True)
@@ -99,13 +99,13 @@ class State:
 
     def _note(self, where: str) -> dict[str, Any] | None:
         try:
-            return json.loads(places.read_text(places.joined(where, _NOTE)))
+            return json.loads(object_io.read_text(object_io.joined(where, _NOTE)))
         except ObjectChangedError:
             return None
 
     def _rows(self, where: str, files: list[str], schema: StructType) -> DataFrame:
         """Rows of a known schema; Spark would start a job to look it up in the files."""
-        if not places.is_s3(where):
+        if not object_io.is_s3(where):
             return self.together(self._spark.read.schema(schema).parquet(_escaped(where)))
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -113,8 +113,8 @@ class State:
 
             for batch in batches:
                 for place in batch.column("place").to_pylist():
-                    with places.scratch_folder() as scratch:
-                        yield from pq.ParquetFile(places.fetch(place, scratch)).iter_batches()
+                    with object_io.scratch_folder() as scratch:
+                        yield from pq.ParquetFile(object_io.fetch(place, scratch)).iter_batches()
 
         return self.together(inline(self._spark, files, "place").mapInArrow(task, schema))
 
@@ -146,13 +146,13 @@ def _sent(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: str) -> 
     from pyspark import TaskContext
 
     context = TaskContext.get()
-    where = places.joined(folder, f"part-{context.partitionId() if context else 0:05d}.parquet")
-    with places.scratch_folder() as scratch:
+    where = object_io.joined(folder, f"part-{context.partitionId() if context else 0:05d}.parquet")
+    with object_io.scratch_folder() as scratch:
         path = scratch / "part.parquet"
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
-        places.put(path, where)
+        object_io.put(path, where)
     return pa.RecordBatch.from_arrays([pa.array([where])], ["place"])
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.plan import contract_from
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.plan import contract_from
 from pipeline_assets.engine.versions import Delivery
 
 WHOLE = 1 << 20  # number of the piece that is a file read again as a whole

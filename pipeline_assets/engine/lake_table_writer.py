@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import lake_schema
-from pipeline_assets.engine.inputs import path_list
+from pipeline_assets.engine.duckdb.inputs import path_list
 from pipeline_assets.engine.interface import LaidFile, LakeFile, LakeLayout
 
 if TYPE_CHECKING:

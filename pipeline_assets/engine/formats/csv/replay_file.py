@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline_assets.contracts.model import Dialect
-from pipeline_assets.engine.delimited_records import written_record
+from pipeline_assets.engine.formats.csv.record_parser import written_record
 
 
 def waiting_dialect(declared: Dialect) -> Dialect:

@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
-from pipeline_assets.engine.delimited import unpacked
-from pipeline_assets.engine.document_sql import (
+from pipeline_assets.engine.duckdb.inputs import Group, Input
+from pipeline_assets.engine.formats.csv.dialect import unpacked
+from pipeline_assets.engine.formats.json.documents import (
+    Layout,
+    lines_at,
+    parser_said,
+    sniff,
+    value_at,
+    without_mark,
+)
+from pipeline_assets.engine.formats.json.record_sql import (
     ITEM_COLUMNS,
     expected_names,
     items_select,
@@ -30,17 +39,8 @@ from pipeline_assets.engine.document_sql import (
     scan,
     told,
 )
-from pipeline_assets.engine.documents import (
-    Layout,
-    lines_at,
-    parser_said,
-    sniff,
-    value_at,
-    without_mark,
-)
-from pipeline_assets.engine.inputs import Group, Input
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.reading import explain, explain_orphan, referring, validation_select
+from pipeline_assets.engine.validation_query import explain, explain_orphan, referring, validation_select
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -63,7 +63,7 @@ class _Member:
 
 
 class DocumentReader:
-    """See `pipeline_assets.engine.inputs.Reader`."""
+    """See `pipeline_assets.engine.duckdb.inputs.Reader`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""How a Spark job has landed files read: cut into parts, bundled into tasks, typed by SQL, kept as Parquet."""
+"""How a Spark job has landed files read: cut into splits, bundled into tasks, typed by SQL, kept as Parquet."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline_assets.engine import parts, pieces, places, spark_tasks
-from pipeline_assets.engine.pieces import Piece
-from pipeline_assets.engine.plan import spark_type
-from pipeline_assets.engine.spark_input import Input
-from pipeline_assets.engine.spark_state import State, inline
+from pipeline_assets.engine.distributed import file_splits, object_io, split_planner
+from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.plan import spark_type
+from pipeline_assets.engine.spark import tasks
+from pipeline_assets.engine.spark.input import Input
+from pipeline_assets.engine.spark.state import State, inline
 from pipeline_assets.errors import ObjectChangedError
 
 if TYPE_CHECKING:
@@ -38,32 +39,32 @@ class Reading:
             return found
         taken = self.parted(entry, whole)
         entry.parts.update({(piece.file, piece.number): piece for piece in taken})
-        contract, schema, within = entry.contract, pieces.text_schema(entry.contract), self._scratch
+        contract, schema, within = entry.contract, file_splits.text_schema(entry.contract), self._scratch
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            for piece in spark_tasks.pieces_in(batches):
-                with places.scratch_folder(within) as scratch:
+            for piece in tasks.pieces_in(batches):
+                with object_io.scratch_folder(within) as scratch:
                     try:
-                        path, _ = spark_tasks.local(piece, contract.form, scratch)
+                        path, _ = tasks.local(piece, contract.form, scratch)
                     except ObjectChangedError:
-                        yield pieces.fact_row(piece, schema, changed=True)
+                        yield file_splits.fact_row(piece, schema, changed=True)
                         continue
-                    yield from pieces.read(contract, piece, path, scratch)
+                    yield from file_splits.read(contract, piece, path, scratch)
 
         texts = inline(self._spark, _bundles(taken), "pieces").mapInArrow(task, _spark_schema(schema))
         texts.createOrReplaceTempView("RAW")
         return self._state.kept(self._spark.sql(entry.validate), where)
 
     def parted(self, entry: Input, whole: Sequence[Piece]) -> list[Piece]:
-        """Large files in parts, others as they are."""
+        """Large files in splits, others as they are."""
         contract, within = entry.contract, self._scratch
         large = [p for p in whole if p.size > 2 * self._part_bytes and not p.tolerant and not p.waiting]
         if not large:
             return list(whole)
 
         def to_be_parted(piece: Piece) -> Piece | None:
-            with places.scratch_folder(within) as scratch:
-                return parts.to_be_parted(contract, piece, scratch)
+            with object_io.scratch_folder(within) as scratch:
+                return split_planner.to_be_parted(contract, piece, scratch)
 
         context = self._spark.sparkContext
         fit = context.parallelize(large, len(large)).map(to_be_parted).collect()
@@ -71,13 +72,13 @@ class Reading:
         cut = [
             replace(piece, number=number, start=start, end=end)
             for piece in chosen.values()
-            for number, (start, end) in enumerate(parts.ranges(piece.size, self._part_bytes))
+            for number, (start, end) in enumerate(split_planner.ranges(piece.size, self._part_bytes))
         ]
-        tallies = context.parallelize(cut, len(cut)).map(parts.tally).collect() if cut else []
+        tallies = context.parallelize(cut, len(cut)).map(split_planner.tally).collect() if cut else []
         found = [piece for piece in whole if piece.file not in chosen]
         for file in chosen:
             mine = [(piece, tally) for piece, tally in zip(cut, tallies, strict=True) if piece.file == file]
-            found += parts.placed([piece for piece, _ in mine], [tally for _, tally in mine], contract.form)
+            found += split_planner.placed([piece for piece, _ in mine], [tally for _, tally in mine], contract.form)
         return found
 
 

@@ -1,0 +1,184 @@
+"""How one CSV file is written: gzip, byte order mark, encoding, header, line end.
+
+`opened` makes of any dialect a file in UTF-8 with a header, so that nothing behind it has to know the dialect.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import shutil
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine.formats.csv.record_parser import PushBack, is_utf8, parser, shown
+from pipeline_assets.errors import RejectedObjectError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+BOM = b"\xef\xbb\xbf"
+_HEADER_BYTES = 1 << 20
+_CHUNK = 1 << 20
+USUAL = Dialect()
+# Two bytes of another encoding that are none there, but would be a character of UTF-8.
+_MISTAKABLE = re.compile("([\udcc2-\udcf4])(?=[\udc80-\udcbf])")
+
+
+@dataclass(frozen=True)
+class FileDialect:
+    """How one file is written. `header` holds normalized names; empty means an empty file.
+
+    `newline` is the line end of the header, or None where a fast engine is not trusted with the file: there is none
+    or only a carriage return, blank lines stand before the header, or a name holds a line end. `added` is 1 where the
+    header is none of the file's lines; `header_skipped` says that a file without header has one all the same.
+    """
+
+    header: tuple[str, ...]
+    newline: str | None
+    declared: Dialect = USUAL
+    added: int = 0
+    header_skipped: bool = False
+
+    @property
+    def delimiter(self) -> str:
+        return self.declared.delimiter or ","
+
+
+def unpacked(path: Path, target: Path) -> Path:
+    """The file itself or, when it is gzip, its content in `target`.
+
+    Raises:
+        RejectedObjectError: the compressed stream is truncated or corrupt.
+    """
+    with open(path, "rb") as file:
+        if file.read(2) != _GZIP_MAGIC:
+            return path
+    try:
+        with gzip.open(path, "rb") as packed, open(target, "wb") as plain:
+            shutil.copyfileobj(packed, plain, _CHUNK)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise RejectedObjectError(
+            f"The compressed stream is truncated or corrupt: {error}.",
+            code="unreadable_object",
+            remedy="Deliver the file again.",
+        ) from None
+    return target
+
+
+def opened(path: Path, declared: Dialect, names: Sequence[str], target: Path) -> tuple[Path, FileDialect]:
+    """A file as UTF-8 text with a header: as it is, or a copy near `target`; `names` are the contract's columns.
+
+    Raises:
+        RejectedObjectError: it is no readable text of the declared encoding, or its header names a column twice.
+    """
+    plain = unpacked(path, target)
+    if not is_utf8(declared.encoding):
+        plain, declared = _decoded(plain, declared, target.with_suffix(".utf8.csv"))
+    if declared.header:
+        return plain, sniff(plain, declared)
+    return _headed(plain, declared, tuple(names), target.with_suffix(".headed.csv"))
+
+
+def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect]:
+    """A copy in UTF-8; bytes that are not of the declared encoding stay bytes that are not UTF-8 either.
+
+    A byte order mark says more than a declaration: such a file is UTF-8.
+    """
+    with open(path, "rb") as file:
+        if file.read(len(BOM)) == BOM:
+            return path, replace(declared, encoding="utf-8")
+    try:
+        with (
+            open(path, encoding=declared.encoding, errors="surrogateescape", newline="") as source,
+            open(target, "wb") as file,
+        ):
+            kept = ""  # a last byte that may have to be told apart from the next one
+            while text := source.read(_CHUNK):
+                text = _MISTAKABLE.sub("\\1\udcff", kept + text)
+                kept = text[-1] if "\udc80" <= text[-1] <= "\udcff" else ""
+                file.write(text[: len(text) - len(kept)].encode("utf-8", "surrogateescape"))
+            file.write(kept.encode("utf-8", "surrogateescape"))
+    except UnicodeError as error:  # also that there is no byte order mark where UTF-16 needs one
+        raise RejectedObjectError(
+            f"The file is no {shown(declared.encoding)} text ({getattr(error, 'reason', error)}).",
+            code="unreadable_object",
+            remedy=f"Deliver the file as {shown(declared.encoding)} CSV, plain or gzip.",
+        ) from None
+    return target, declared
+
+
+def _headed(path: Path, declared: Dialect, names: tuple[str, ...], target: Path) -> tuple[Path, FileDialect]:
+    """A copy with the contract's columns as its header; the file itself when somebody put them there by hand."""
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES)
+    body = head.removeprefix(BOM).decode("utf-8", "surrogateescape").lstrip("\r\n")
+    if not body.strip("\r\n \t".replace(declared.delimiter or ",", "")) and len(head) < _HEADER_BYTES:
+        return path, FileDialect((), None, declared)
+    lines = PushBack(io.StringIO(body, newline=""))
+    raw, first, _ = parser(declared).one_record(lines.take() or "", lines)
+    if "\0" in raw:
+        raise _no_text(declared, "The file", "")
+    if first is not None and tuple(_normalized(index, name) for index, name in enumerate(first)) == names:
+        return path, replace(sniff(path, declared), header_skipped=True)
+    end = re.search(r"\r?\n", body)
+    newline = end[0] if end else "\n"
+    with open(path, "rb") as file, open(target, "wb") as copy:
+        file.seek(len(head) - len(head.removeprefix(BOM)))
+        copy.write(header_line(names, declared, newline).encode())
+        shutil.copyfileobj(file, copy, _CHUNK)
+    return target, FileDialect(names, _trusted(newline, declared), declared, added=1)
+
+
+def header_line(names: Sequence[str], declared: Dialect, newline: str) -> str:
+    """Columns of a contract as a header; such names hold nothing that needs quotes."""
+    return (declared.delimiter or ",").join(names) + newline
+
+
+def _trusted(newline: str | None, declared: Dialect) -> str | None:
+    """The line end, or None where the delimiter is more than one byte."""
+    return newline if (declared.delimiter or ",").isascii() else None
+
+
+def sniff(path: Path, declared: Dialect = USUAL) -> FileDialect:
+    """Read the header of a file in UTF-8.
+
+    Raises:
+        RejectedObjectError: the file is no readable text, or its header names a column twice.
+    """
+    with open(path, "rb") as file:
+        head = file.read(_HEADER_BYTES).removeprefix(BOM)
+    if not head.strip(b"\r\n \t"):
+        return FileDialect((), None, declared)
+    text = head.decode("utf-8", "surrogateescape")
+    body = text.lstrip("\r\n")
+    lines = PushBack(io.StringIO(body, newline=""))
+    raw, first, fault = parser(declared).one_record(lines.take() or "", lines)
+    if first is None or "\0" in raw:
+        raise _no_text(declared, "The header", fault)
+    header = tuple(_normalized(index, name) for index, name in enumerate(first))
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise RejectedObjectError(
+            f"The header names {', '.join(twice)} more than once.",
+            code="malformed_header",
+            remedy="Deliver the file again with distinct column names.",
+        )
+    end = re.match(r"\r?\n", body[len(raw) :])
+    regular = end and body == text and not re.search(r"[\r\n]", raw)
+    return FileDialect(header, _trusted(end[0], declared) if end and regular else None, declared)
+
+
+def _no_text(declared: Dialect, what: str, fault: str) -> RejectedObjectError:
+    encoding, delimiter = shown(declared.encoding), declared.delimiter or ","
+    fields = "commas" if delimiter == "," else f"{delimiter!r} between its fields"
+    return RejectedObjectError(
+        f"{what} is no {encoding} text with {fields}{f' ({fault})' if fault else ''}.",
+        code="unreadable_object",
+        remedy=f"Deliver the file as {encoding} CSV, plain or gzip.",
+    )
+
+
+def _normalized(index: int, name: str) -> str:
+    return name.strip().upper() or f"COLUMN_{index + 1}"
