@@ -82,7 +82,7 @@ class Outputs:
         """
         self._fetch_published()
         for source in self._pipeline.sources:
-            self._session.settle(source.name, version=source.declared.version, snapshot=self._is_snapshot(source))
+            self._session.deduplicate(source.name, version=source.declared.version, snapshot=self._is_snapshot(source))
         for source in self._pipeline.sources:
             self._show_touched(source)
         for table in self._pipeline.tables:
@@ -263,7 +263,7 @@ class Outputs:
             if written.rows:
                 self._staged.append((written.path, f"{self._context.staging}{PUBLISH}{self.export_key(export)}"))
         for table, lake_table in zip(self._pipeline.lake_outputs, self._pipeline.lake_tables, strict=True):
-            self._lay_out(table, lake_table)
+            self._write_lake_table(table, lake_table)
 
     def _load(self, table: FileTable, file: StagedFile) -> Load:
         contract, write = table.contract, table.write
@@ -315,7 +315,7 @@ class Outputs:
                 return f"; {', '.join(f'{name} {value}' for name, value in shown.items())} {kind}"
         return ""
 
-    def _lay_out(self, output: FileTable, table: LakeTable) -> None:
+    def _write_lake_table(self, output: FileTable, table: LakeTable) -> None:
         lake, context = self._context.platform.lake, self._context
         name = table.contract.name
         folder = self._folder / f"lake-{name}"
@@ -328,7 +328,7 @@ class Outputs:
                 for landed in table.files(lake, partition)
             ]
 
-        layout = self._session.lay_out(table.contract, existing, folder, context.platform.lake_file_bytes)
+        layout = self._session.write_lake_table(table.contract, existing, folder, context.platform.lake_file_bytes)
         for number, key in enumerate(layout.removed):
             marker = folder / f"removed-{number}"
             marker.write_text(key, encoding="utf-8")

@@ -12,7 +12,7 @@ CODE = "rejected_with_its_set"
 _File = TypeVar("_File", bound=Hashable)
 
 
-def rejected_with(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _File]:
+def rejected_with_set(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _File]:
     """For each file of a unit of which another was rejected, that one; the first, where there are several.
 
     `files` are files with their unit, if any, and whether the file is rejected for what is in it.
@@ -26,7 +26,7 @@ def rejected_with(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _File
 
 
 def rejection_with(landed: LandedObject, cause: BadRecord) -> BadRecord:
-    """What is told of a file that has nothing wrong with it but its unit."""
+    """What is reported of a file that has nothing wrong with it but its unit."""
     return BadRecord(
         landed,
         None,

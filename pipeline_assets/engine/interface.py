@@ -1,6 +1,6 @@
 """What every engine promises.
 
-A session is a short plan over named inputs: `read` landed files, add rows that are `known` already, `settle`
+A session is a short plan over named inputs: `read` landed files, add rows that are `known` already, `deduplicate`
 versions and references, then `write` the results of SELECTs. Each step is data (paths, a contract, one Snowflake
 statement), so an engine may run it in process, or collect the steps and hand them to a Spark or Glue job.
 
@@ -36,9 +36,9 @@ class RejectPolicy:
         return rows >= self.minimum_rows and bad > 0 and bad / rows > self.share
 
     def rejection(
-        self, landed: LandedObject, rows: int, bad: int, difference: str | None, told: Iterable[BadRecord]
+        self, landed: LandedObject, rows: int, bad: int, difference: str | None, reported: Iterable[BadRecord]
     ) -> BadRecord:
-        """What is told of a file that is rejected for its bad rows, of which `told` are the first few.
+        """What is reported of a file that is rejected for its bad rows, of which `reported` are the first few.
 
         `difference` says how its shape differs from the contract's as a whole, if it does.
         """
@@ -48,7 +48,7 @@ class RejectPolicy:
             "missing_column" if difference else "too_many_bad_rows",
             f"{bad} of {rows} rows are bad, more than {self.share:.0%}. "
             + (f"{difference} " if difference else "")
-            + "".join(f"Line {record.line}: {record.code}: {record.reason} " for record in told)
+            + "".join(f"Line {record.line}: {record.code}: {record.reason} " for record in reported)
             + "Deliver the file again, or change the contract and replay.",
         )
 
@@ -121,7 +121,7 @@ class LakeFile:
 
 
 @dataclass(frozen=True)
-class LaidFile:
+class WrittenLakeFile:
     """A file written for a lake table: in place of the one at `key`, or a new one when that is None."""
 
     key: str | None
@@ -131,7 +131,7 @@ class LaidFile:
 
 
 @dataclass
-class LakeLayout:
+class LakeTableChanges:
     """What becomes of the files of a lake table in one batch, in the order in which readers may see it.
 
     `partitions` are all that the batch has to do with. `removed` have no rows left, or none for the moment; `released`
@@ -140,8 +140,8 @@ class LakeLayout:
 
     partitions: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-    released: list[LaidFile] = field(default_factory=list)
-    written: list[LaidFile] = field(default_factory=list)
+    released: list[WrittenLakeFile] = field(default_factory=list)
+    written: list[WrittenLakeFile] = field(default_factory=list)
 
 
 class Written(Protocol):
@@ -175,7 +175,7 @@ class Session(Protocol):
     def view(self, name: str, select: str) -> None:
         """Name the result of a Snowflake SELECT for those that follow."""
 
-    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
         """Set rows with an unknown reference aside; of several versions of a key keep the newest.
 
         Newest by the column `version` if one is named (NULL is oldest), then by modification time, then uri; then new
@@ -193,7 +193,7 @@ class Session(Protocol):
         """
 
     def every_version(self, name: str) -> str:
-        """The name of a relation with every new record of an input that could be loaded; after `settle`.
+        """The name of a relation with every new record of an input that could be loaded; after `deduplicate`.
 
         Superseded records are in it; bad ones, those without their reference and known rows are not. It has the
         contract's columns, `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`, `_RESCUED` and `_SOURCE_ETAG`, of the object that
@@ -201,7 +201,7 @@ class Session(Protocol):
         """
 
     def new_rows(self, name: str) -> int:
-        """How many new rows an input has; after `settle`. Counted in the rows themselves, not from the outcomes."""
+        """How many new rows an input has; after `deduplicate`. Counts the rows themselves, not the outcomes."""
 
     def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> Written:
         """Write the rows of a Snowflake SELECT over the inputs to one file."""
@@ -209,13 +209,13 @@ class Session(Protocol):
     def count(self, select: str) -> int:
         """How many rows a Snowflake SELECT over the inputs has."""
 
-    def lay_out(
+    def write_lake_table(
         self,
         contract: Contract,
         existing: Callable[[Sequence[str]], Sequence[LakeFile]],
         folder: Path,
         target_bytes: int,
-    ) -> LakeLayout:
+    ) -> LakeTableChanges:
         """Write the relation LAKE_ROWS_<TABLE> (the contract's columns) into files of a lake table, by partition.
 
         LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names everything that this batch
@@ -224,10 +224,10 @@ class Session(Protocol):
         """
 
     def outcomes(self, name: str) -> list[FileOutcome]:
-        """What became of each file of an input; after `settle`."""
+        """What became of each file of an input; after `deduplicate`."""
 
     def bad_records(self, name: str) -> Iterator[BadRecord]:
-        """Every bad record of the accepted files of an input; after `settle`."""
+        """Every bad record of the accepted files of an input; after `deduplicate`."""
 
 
 class Engine(Protocol):

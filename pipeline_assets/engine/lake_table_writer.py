@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.engine.duckdb.inputs import path_list
-from pipeline_assets.engine.interface import LaidFile, LakeFile, LakeLayout
+from pipeline_assets.engine.interface import LakeFile, LakeTableChanges, WrittenLakeFile
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,25 +35,27 @@ _PASS_ROWS = 500_000
 _THREADS = 2
 
 
-def lay_out(
+def write_lake_table(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
     existing_in: Callable[[Sequence[str]], Sequence[LakeFile]],
     folder: Path,
     target_bytes: int,
-) -> LakeLayout:
-    """See `pipeline_assets.engine.interface.Session.lay_out`."""
+) -> LakeTableChanges:
+    """See `pipeline_assets.engine.interface.Session.write_lake_table`."""
     (partition,) = (column.name for column in contract.columns if column.partition)
     (key,) = (column.name for column in contract.columns if column.keep_together)
     columns = ", ".join(column.name for column in contract.columns if not column.partition)
     found = connection.execute(f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_REPLACED ORDER BY 1").fetchall()
-    layout = LakeLayout(partitions=[name for (name,) in found])
+    layout = LakeTableChanges(partitions=[name for (name,) in found])
     existing = existing_in(layout.partitions)
     writer = _Writer(contract, existing, folder, target_bytes)
     touched: set[int] = set()
     if existing:
-        touched = _find_homes(connection, existing, key, partition, target_bytes)
-        layout.released, layout.removed = _let_go(connection, contract, existing, key, partition, columns, writer)
+        touched = _assign_files(connection, existing, key, partition, target_bytes)
+        layout.released, layout.removed = _drop_moved_rows(
+            connection, contract, existing, key, partition, columns, writer
+        )
     source = _source(existing, touched, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
     for first, last in _passes(connection, existing, touched, partition):
@@ -88,7 +90,7 @@ def _passes(
     return ranges
 
 
-def _find_homes(
+def _assign_files(
     connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], key: str, partition: str, target_bytes: int
 ) -> set[int]:
     """Note where the batch's keys lie (LAKE__HOMES) and where others shall go (LAKE__ROOMS).
@@ -132,7 +134,7 @@ def _find_homes(
     return touched
 
 
-def _let_go(
+def _drop_moved_rows(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
     existing: Sequence[LakeFile],
@@ -140,7 +142,7 @@ def _let_go(
     partition: str,
     columns: str,
     writer: _Writer,
-) -> tuple[list[LaidFile], list[str]]:
+) -> tuple[list[WrittenLakeFile], list[str]]:
     """Versions of the files that lose keys to another partition, without those keys, to be shown first.
 
     A reader may then miss such a key for a moment, but never sees it twice. Files of which nothing is left for that
@@ -150,7 +152,7 @@ def _let_go(
         f"CREATE OR REPLACE TEMP TABLE LAKE__MOVERS AS SELECT DISTINCT h.{key}, h._TARGET FROM LAKE__HOMES AS h "
         f"JOIN LAKE_ROWS AS r ON r.{key} = h.{key} AND r.{partition} <> h._PARTITION"
     )
-    released: list[LaidFile] = []
+    released: list[WrittenLakeFile] = []
     emptied = []
     for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVERS ORDER BY ALL").fetchall():
         rest = (
@@ -229,7 +231,7 @@ class _Writer:
         self._target = target_bytes
         self._number = 0
 
-    def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[LaidFile]:
+    def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[WrittenLakeFile]:
         """Write rows that come sorted by partition, target, freshness and key; files are in that order."""
         files: list[_OpenFile] = []
         current: _OpenFile | None = None
@@ -334,8 +336,8 @@ class _OpenFile:
             self._writing.result()
         self._sink.close()
 
-    def laid(self) -> LaidFile:
-        return LaidFile(self._key, self.where[0], self._path, self._rows)
+    def laid(self) -> WrittenLakeFile:
+        return WrittenLakeFile(self._key, self.where[0], self._path, self._rows)
 
     def _flush(self) -> None:
         if self._waiting:

@@ -170,7 +170,7 @@ def _try_sample(value: Pipeline, sample: Sample, folder: Path) -> list[str]:
     landed = LandedObject(sample.path.name, "", stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
     with DuckDBEngine().session(folder / "scratch", RejectPolicy()) as session:
         session.read(source.relation, source.contract, [SourceFile(sample.path.absolute(), landed)])
-        session.settle(source.relation)
+        session.deduplicate(source.relation)
         (outcome,) = session.outcomes(source.relation)
         bad = list(session.bad_records(source.relation))
     if outcome.rejection:

@@ -61,9 +61,9 @@ def read_sample(path: Path, form: str | None) -> Sample:
 
 
 def _read(path: Path, folder: Path, form: str | None) -> Sample:
-    from pipeline_assets.engine.formats.csv.dialect import unpacked
+    from pipeline_assets.engine.formats.csv.dialect import decompressed
 
-    plain = unpacked(path, folder / "sample")
+    plain = decompressed(path, folder / "sample")
     _require_text(path, plain)
     found: Form = "json" if _starts_as_json(plain) else "csv"
     if form and form != found:
@@ -96,7 +96,7 @@ def _starts_as_json(plain: Path) -> bool:
 
 def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
     from pipeline_assets.engine.formats.csv.dialect import sniff
-    from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+    from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 
     dialect = sniff(plain)
     if wrong := [name for name in dialect.header if not is_column_name(name)]:
@@ -105,7 +105,7 @@ def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
             remedy="Let its producer write names of letters, digits and _, a letter first and no word of SQL's, "
             "separated by commas.",
         )
-    records = (record for record in tolerant_records(plain, dialect) if record.fields is not None)
+    records = (record for record in read_leniently(plain, dialect) if record.fields is not None)
     return [
         {name: text if text.strip(" ") else None for name, text in zip(dialect.header, record.fields, strict=True)}
         for record in islice(records, MOST_RECORDS + 1)

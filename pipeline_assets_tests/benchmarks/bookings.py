@@ -103,7 +103,7 @@ def csv_rows(inputs: Path, folder: Path, **arguments: object) -> int:
 
 
 def ours_engine(inputs: Path, folder: Path, source: str) -> int:
-    """Read, validate, settle and join in one engine session, without a warehouse."""
+    """Read, validate, deduplicate and join in one engine session, without a warehouse."""
     from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 
     return join_on(DuckDBEngine(), inputs / source, folder)
@@ -118,8 +118,8 @@ def join_on(engine: Engine, source: Path, folder: Path) -> int:
     with engine.session(folder / "out" / "scratch", RejectPolicy()) as session:
         for read in pipeline().sources:
             session.read(read.name, read.contract, landed_files(source, read.zone.pattern))
-        session.settle("customers")
-        session.settle("bookings")
+        session.deduplicate("customers")
+        session.deduplicate("bookings")
         session.view("CUSTOMER_BOOKINGS", load_sql("bookings/customer_bookings").text)
         columns = ", ".join(contract("customer_bookings").column_names)
         written = session.write(f"SELECT {columns} FROM CUSTOMER_BOOKINGS", _result(folder), "csv")

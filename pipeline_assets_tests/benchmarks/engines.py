@@ -63,9 +63,9 @@ def _contenders(scales: tuple[int, ...]) -> tuple[Contender, ...]:
     return tuple(found)
 
 
-_ABOUT = """The bookings join, engine only, on the samples as they are, dirt included: read, validate, settle, join,
-one CSV, every bad record told. The cluster is up before the clock runs; starting a session on it counts, as every run
-starts one. Both engines have the same two cores."""
+_ABOUT = """The bookings join, engine only, on the samples as they are, dirt included: read, validate, deduplicate,
+join, one CSV, every bad record reported. The cluster is up before the clock runs; starting a session on it counts, as
+every run starts one. Both engines have the same two cores."""
 
 BENCHMARK = Benchmark(
     name="engines",

@@ -169,7 +169,7 @@ def _rows(written: Path, expected: tuple[int, int], *, partitioned: bool = True)
 
 
 def ours_engine(inputs: Path, folder: Path, source: str) -> None:
-    """Read, validate, settle and lay out in one engine session, for a lake and a warehouse that are empty."""
+    """Read, validate, deduplicate and lay out in one engine session, for a lake and a warehouse that are empty."""
     from pipeline_assets.engine import RejectPolicy
     from pipeline_assets.engine.duckdb.engine import DuckDBEngine
     from pipeline_assets.sqlfiles import load_sql
@@ -178,10 +178,10 @@ def ours_engine(inputs: Path, folder: Path, source: str) -> None:
     table, out = lake_table(), folder / "out"
     with DuckDBEngine(memory_limit=MEMORY_LIMIT).session(out / "scratch", RejectPolicy()) as session:
         session.read("orders", contract("orders"), landed_files(inputs, source))
-        session.settle("orders")
+        session.deduplicate("orders")
         session.view(f"LAKE_ROWS_{table.contract.table}", load_sql("orders/orders_parquet_datalake").text)
         session.view(f"LAKE_REPLACED_{table.contract.table}", "SELECT ORDER_ID, ORDER_DATE AS DT FROM ORDERS")
-        layout = session.lay_out(table.contract, lambda partitions: [], out / "scratch", LAKE_FILE_BYTES)
+        layout = session.write_lake_table(table.contract, lambda partitions: [], out / "scratch", LAKE_FILE_BYTES)
         set_aside = sum(outcome.quarantined for outcome in session.outcomes("orders"))
         found = sum(1 for _ in session.bad_records("orders"))
     if set_aside != found:

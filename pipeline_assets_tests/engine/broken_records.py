@@ -32,7 +32,7 @@ class Lines:
         return sorted([*good, tuple(BEFORE.split(",")), tuple(BEHIND.split(","))])
 
     @property
-    def told(self) -> list[tuple[int, str, str]]:
+    def reported(self) -> list[tuple[int, str, str]]:
         """(line of the file, raw, code) of its bad ones."""
         return [(_FIRST_LINE + number, raw, "malformed_record") for number, raw in self.bad]
 

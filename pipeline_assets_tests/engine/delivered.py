@@ -54,8 +54,8 @@ def text(record: object, **replaced: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What became of files: rows by order, and what was told."""
+class SplitReader:
+    """What became of files: rows by order, and what was reported."""
 
     orders: list[dict]
     lines: list[dict]
@@ -72,25 +72,25 @@ class Reading:
         return outcome
 
     @property
-    def told(self) -> list[tuple[int | None, str]]:
+    def reported(self) -> list[tuple[int | None, str]]:
         return [(bad.line, bad.code) for bad in self.bad]
 
 
 def delivered(
     *contents: str | bytes, policy: RejectPolicy = NEVER, waiting: Sequence[tuple[str, int | None]] = ()
-) -> Reading:
-    """Read and settle files of orders; every file's records must add up."""
+) -> SplitReader:
+    """Read and deduplicate files of orders; every file's records must add up."""
     with tempfile.TemporaryDirectory() as folder, opened(policy) as session:
         files = [
             landed(Path(folder) / f"{number}.json", content, days=number, waiting=waiting)
             for number, content in enumerate(contents)
         ]
         session.read("orders", ORDERS, files)
-        session.settle("orders")
+        session.deduplicate("orders")
         outcomes = session.outcomes("orders")
         for outcome in outcomes:
             assert outcome.read == outcome.loaded + outcome.superseded + outcome.quarantined
-        found = Reading(
+        found = SplitReader(
             [dict(zip(ORDER_COLUMNS, row, strict=True)) for row in rows(session, selecting("ORDERS", ORDER_COLUMNS))],
             [
                 dict(zip(LINE_COLUMNS, row, strict=True))

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline_assets.contracts.arrow import lake_schema
-from pipeline_assets.engine import LakeFile, LakeLayout
+from pipeline_assets.engine import LakeFile, LakeTableChanges
 from pipeline_assets_tests.engine.landed import opened
 from pipeline_assets_tests.orders_lake import contract
 
@@ -71,7 +71,7 @@ class LakeFolder:
                 found.setdefault(order_id, []).extend((day, name) for name in names)
         return found
 
-    def plan(self, batch: Mapping[str, Placed]) -> LakeLayout:
+    def plan(self, batch: Mapping[str, Placed]) -> LakeTableChanges:
         """Lay a batch out as the pipeline does; nothing is changed in the lake yet."""
         self._batches += 1
         folder = self.scratch / str(self._batches)
@@ -96,9 +96,9 @@ class LakeFolder:
         with opened() as session:
             session.table(f"LAKE_ROWS_{LAKE.table}", folder / "rows")
             session.table(f"LAKE_REPLACED_{LAKE.table}", folder / "replaced")
-            return session.lay_out(LAKE, lambda partitions: existing, folder, self.target_bytes)
+            return session.write_lake_table(LAKE, lambda partitions: existing, folder, self.target_bytes)
 
-    def steps(self, layout: LakeLayout) -> Iterator[str]:
+    def steps(self, layout: LakeTableChanges) -> Iterator[str]:
         """Apply a layout; each step is one that a reader may look at."""
         for key in layout.removed:
             (self.lake / key).unlink()
@@ -111,7 +111,7 @@ class LakeFolder:
                 shutil.copy(file.path, self.lake / key)
                 yield f"{kind} {key}"
 
-    def run(self, batch: Mapping[str, Placed]) -> LakeLayout:
+    def run(self, batch: Mapping[str, Placed]) -> LakeTableChanges:
         """Lay a batch out; whatever a reader sees between two steps must be whole orders, each once."""
         before = self.seen()
         layout = self.plan(batch)
@@ -128,7 +128,7 @@ class LakeFolder:
         self.check()
         return layout
 
-    def check_layout(self, layout: LakeLayout) -> None:
+    def check_layout(self, layout: LakeTableChanges) -> None:
         """A file is named once in each list; what is let go of first is written after that, never removed before."""
         existing = set(self.files())
         removed, released = list(layout.removed), [file.key for file in layout.released]

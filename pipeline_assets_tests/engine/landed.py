@@ -96,7 +96,7 @@ def rows(session: Session, select: str) -> list[tuple]:
     return sorted(found, key=repr)
 
 
-def told(session: Session, name: str) -> list[tuple[int | None, str | None, str]]:
+def reported(session: Session, name: str) -> list[tuple[int | None, str | None, str]]:
     """(line, raw, code) of the bad records, as a rule is judged by."""
     return [(bad.line, bad.raw, bad.code) for bad in session.bad_records(name)]
 
@@ -104,9 +104,9 @@ def told(session: Session, name: str) -> list[tuple[int | None, str | None, str]
 def read(
     contract: Contract, *files: SourceFile, policy: RejectPolicy = USUAL
 ) -> tuple[list[tuple], list[BadRecord], list[FileOutcome]]:
-    """Read and settle files that stand alone: (rows of contract columns, bad records, outcomes)."""
+    """Read and deduplicate files that stand alone: (rows of contract columns, bad records, outcomes)."""
     with opened(policy) as session:
         session.read(contract.name, contract, files)
-        session.settle(contract.name)
+        session.deduplicate(contract.name)
         found = rows(session, f"SELECT {', '.join(contract.column_names)} FROM {contract.name}")
         return found, list(session.bad_records(contract.name)), session.outcomes(contract.name)

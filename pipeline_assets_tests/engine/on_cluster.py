@@ -26,14 +26,14 @@ def main(master: str, folder: Path) -> None:
     def work(session: Session, place: Path) -> dict[str, Any]:
         session.read("people", PEOPLE, people)
         session.read("visits", VISITS, visits)
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         joined = "SELECT v.ID, p.NAME FROM visits AS v INNER JOIN people AS p ON v.PERSON_ID = p.ID"
         selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits", "joined": joined}
         return looked_at(session, ["people", "visits"], selects, place)
 
     policy: RejectPolicy = NEVER
-    engine = SparkEngine(master=master, memory_limit="1GB", part_bytes=16_000)
+    engine = SparkEngine(master=master, memory_limit="1GB", split_bytes=16_000)
     found = compared(work, spark=engine, policy=policy)
     context = spark_session(master).sparkContext
     workers = context.parallelize(range(8), 8).mapPartitions(lambda _: [_parent()]).distinct().collect()

@@ -1,7 +1,7 @@
-"""Deliveries to settle, drawn at random from what is hard, and a plain model of what must become of them.
+"""Deliveries to deduplicate, drawn at random from what is hard, and a plain model of what must become of them.
 
 A `Case` is one input: files, published rows, and how it is settled. `expected` says in Python, without SQL, which rows
-stay. Rows are told apart by the column N, which nothing else looks at.
+stay. Rows are reported apart by the column N, which nothing else looks at.
 """
 
 from __future__ import annotations
@@ -233,13 +233,13 @@ def _order(case: Case, row: _Row) -> tuple:
 def settled(session: Session, cases: Sequence[Case], folder: Path) -> dict[str, Expected]:
     """What a session makes of cases, all in one."""
     session.read("people", PEOPLE, [landed(folder / "people", "ID,NAME,NOTE\n1,Ada,\n")])
-    session.settle("people")
+    session.deduplicate("people")
     for case in cases:
         session.read(case.name, case.contract, [_source(case, n, folder) for n in range(len(case.files))])
         if case.published:
             session.table(f"published_{case.name}", _published(case, folder))
             session.known(case.name, f"SELECT * FROM published_{case.name}")
-        session.settle(case.name, version=case.version, snapshot=case.snapshot)
+        session.deduplicate(case.name, version=case.version, snapshot=case.snapshot)
     selects = []
     for case in cases:
         versions = session.every_version(case.name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.engine.broken_records import CASES, Lines
-from pipeline_assets_tests.engine.landed import PEOPLE, landed, opened, rows, told
+from pipeline_assets_tests.engine.landed import PEOPLE, landed, opened, reported, rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])
@@ -15,10 +15,10 @@ from pipeline_assets_tests.engine.landed import PEOPLE, landed, opened, rows, to
 def test_a_broken_record_over_several_lines_swallows_no_good_one(tmp_path: Path, case: Lines, end: str) -> None:
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "x", case.content(end))])
-        session.settle("people")
+        session.deduplicate("people")
 
         assert rows(session, "SELECT ID, NAME, NOTE FROM people") == case.rows(end)
-        assert told(session, "people") == case.told
+        assert reported(session, "people") == case.reported
         (outcome,) = session.outcomes("people")
         assert (outcome.read, outcome.quarantined) == (2 + len(case.good) + len(case.bad), len(case.bad))
 
@@ -32,4 +32,4 @@ def test_broken_records_of_many_files_are_told_with_their_own_file(tmp_path: Pat
         found = {name: [] for name in CASES}
         for bad in session.bad_records("people"):
             found[bad.landed.uri.rpartition("/")[2]].append((bad.line, bad.raw, bad.code))
-        assert found == {name: case.told for name, case in CASES.items()}
+        assert found == {name: case.reported for name, case in CASES.items()}

@@ -1,4 +1,4 @@
-"""Delimited files are read by the dialect that their contract declares, and what is wrong in them is told as ever."""
+"""Delimited files are read by the dialect that their contract declares, and bad records are reported as ever."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine import SourceFile
 from pipeline_assets.engine.distributed import file_splits
-from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import scratch_folder
-from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
-from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.formats.csv.replay_file import write_waiting
 from pipeline_assets_tests.engine.dialect_files import (
     BOM,
@@ -44,7 +44,7 @@ def test_every_case_is_read_in_every_dialect(name: str, tmp_path: Path) -> None:
     its = contract(name)
     with opened(NEVER) as session:
         session.read(its.name, its, [file for file, _ in files.values()])
-        session.settle(its.name)
+        session.deduplicate(its.name)
         found = rows(session, f"SELECT _SOURCE_URI, {', '.join(NAMES)} FROM {its.name}")
         bad = list(session.bad_records(its.name))
         outcomes = {outcome.landed.uri: outcome for outcome in session.outcomes(its.name)}
@@ -64,7 +64,7 @@ def test_regular_files_keep_the_fast_reader(name: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(written(CASES["delimiters in quotes"], dialect).content)
     plain, found = opened_file(path, dialect, NAMES, tmp_path / "y")
-    assert (found.newline is not None and survey(plain, found) is not None) is (dialect.delimiter != "¦")
+    assert (found.newline is not None and scan_bytes(plain, found) is not None) is (dialect.delimiter != "¦")
 
 
 def test_a_doubled_quote_is_wrong_where_a_backslash_escapes(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_the_null_text_is_nothing_in_columns_that_the_contract_does_not_know_eit
     its = declared(Dialect(null_text="\\N"))
     with opened(NEVER) as session:
         session.read("lines", its, [landed(tmp_path / "x", 'ID,NAME,NOTE,MORE,"A""S"\n1,\\N,,\\N,m\n2,,,\\N,\\N\n')])
-        session.settle("lines")
+        session.deduplicate("lines")
         found = rows(session, "SELECT ID, NAME, _RESCUED FROM lines")
     assert found == [("1", None, '{"A\\"S":"m"}'), ("2", None, None)]
 
@@ -217,8 +217,8 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
     with opened(NEVER) as session:
         session.read("people", PEOPLE, [landed(tmp_path / "p", "ID,NAME,NOTE\n")])
         session.read("visits", its, [landed(tmp_path / "v", content)])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         bad = list(session.bad_records("visits"))
     assert [record.code for record in bad] == ["orphan_visit"] * 3 + ["not_a_number"]
     assert 'has "é;\\,|\t¦" yet' in bad[2].reason
@@ -227,8 +227,8 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
         people = landed(tmp_path / "p", 'ID,NAME,NOTE\n"Q""\n\\",Ada,\n"é;\\,|\t¦",Bob,\n')
         session.read("people", PEOPLE, [people])
         session.read("visits", its, [waiting_file(tmp_path, dialect, bad)])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         assert rows(session, "SELECT ID, PERSON_ID FROM visits") == [("v1", 'Q"\n\\'), ("v3", "é;\\,|\t¦")]
         (outcome,) = session.outcomes("visits")
         assert [(b.raw, b.line, b.columns) for b in session.bad_records("visits")] == [
@@ -237,10 +237,10 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
     assert (outcome.read, outcome.loaded, outcome.quarantined, outcome.header_skipped) == (4, 2, 2, False)
     assert outcome.released == (f"q{bad[0].line}", f"q{bad[2].line}")
 
-    piece = Piece(0, str(tmp_path / "waiting"), waiting=4, size=(tmp_path / "waiting").stat().st_size)
+    split = FileSplit(0, str(tmp_path / "waiting"), waiting=4, size=(tmp_path / "waiting").stat().st_size)
     with scratch_folder() as scratch:
-        batches = list(file_splits.read(its, piece, tmp_path / "waiting", scratch))
-    keys = [row["C0"] for batch in batches for row in batch.to_pylist() if not row["_FACT"]]
+        batches = list(file_splits.read(its, split, tmp_path / "waiting", scratch))
+    keys = [row["C0"] for batch in batches for row in batch.to_pylist() if not row["_STATISTICS"]]
     assert keys == ["v1", "v2", "v3", "v4"]
 
 
@@ -255,13 +255,13 @@ def test_columns_that_nobody_knew_are_kept_while_a_record_waits(tmp_path: Path) 
     with opened(NEVER) as session:
         file = landed(tmp_path / "x", '"a\\";b";id;NAME;NOTE\nkept;way too long;Ada;\n')
         session.read("lines", declared(dialect), [file])
-        session.settle("lines")
+        session.deduplicate("lines")
         (bad,) = session.bad_records("lines")
     assert bad.columns == ('A";B', *NAMES)
     with opened(NEVER) as session:
         longer = replace(LINES, dialect=dialect, columns=(replace(LINES.columns[0], max_length=20), *LINES.columns[1:]))
         session.read("lines", longer, [waiting_file(tmp_path, dialect, [bad])])
-        session.settle("lines")
+        session.deduplicate("lines")
         assert rows(session, "SELECT ID, _RESCUED FROM lines") == [("way too long", '{"A\\";B":"kept"}')]
 
 
@@ -306,7 +306,7 @@ def test_what_the_csv_module_writes_is_read_back(table: list[tuple], dialect: Di
         path = Path(folder) / "x"
         path.write_bytes(written_by_csv(table, dialect, end))
         plain, found = opened_file(path, dialect, NAMES, Path(folder) / "y")
-        assert [record.fields for record in tolerant_records(plain, found)] == table
+        assert [record.fields for record in read_leniently(plain, found)] == table
 
 
 @settings(max_examples=25, deadline=None)

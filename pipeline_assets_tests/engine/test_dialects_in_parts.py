@@ -1,4 +1,4 @@
-"""What tasks of Spark read of files in any dialect: texts, line numbers, header, facts, of whole files and of parts.
+"""What tasks of Spark read of files in any dialect: texts, line numbers, header and statistics, whole and in splits.
 
 Here without Spark, so that it takes no time; with it in `test_dialects_on_spark`.
 """
@@ -17,37 +17,37 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import Dialect, QualityRule
 from pipeline_assets.engine.distributed import file_splits
-from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import scratch_folder
 from pipeline_assets.engine.distributed.plan import contract_from, contract_to
-from pipeline_assets.engine.distributed.split_planner import cut, placed, ranges, tally, to_be_parted
-from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
+from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
-from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.spark import tasks
 from pipeline_assets_tests.engine.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
 from pipeline_assets_tests.engine.landed import landed
 
 
-@pytest.mark.parametrize("part_bytes", [None, 15], ids=["whole", "in parts"])
+@pytest.mark.parametrize("split_bytes", [None, 15], ids=["whole", "in parts"])
 @pytest.mark.parametrize("name", DIALECTS)
-def test_tasks_of_spark_read_the_same(name: str, part_bytes: int | None, tmp_path: Path) -> None:
-    """The same files as splits, without Spark: texts, line numbers, header, facts."""
+def test_tasks_of_spark_read_the_same(name: str, split_bytes: int | None, tmp_path: Path) -> None:
+    """The same files as splits, without Spark: texts, line numbers, header, statistics."""
     its = contract(name)
-    parted = 0
+    files_in_splits = 0
     for turn, (file, made) in enumerate(all_files(DIALECTS[name], tmp_path / "files", only=3).values()):
-        whole = Piece(turn, str(file.path), size=file.landed.size)
-        cuts = in_parts(its, whole, part_bytes, tmp_path) if part_bytes else [whole]
-        parted += len(cuts) > 1
-        found, bad, facts = as_tasks_read(its, cuts)
-        if any(fact.get("irregular") for fact in facts):
-            found, bad, facts = as_tasks_read(its, [replace(whole, tolerant=True)])
+        whole = FileSplit(turn, str(file.path), size=file.landed.size)
+        cuts = in_parts(its, whole, split_bytes, tmp_path) if split_bytes else [whole]
+        files_in_splits += len(cuts) > 1
+        found, bad, statistics = as_tasks_read(its, cuts)
+        if any(statistics.get("irregular") for statistics in statistics):
+            found, bad, statistics = as_tasks_read(its, [replace(whole, tolerant=True)])
         assert (found, sorted(bad)) == (made.rows, made.bad), file.path
-        skipped = any(fact.get("header_skipped") for fact in facts)
+        skipped = any(statistics.get("header_skipped") for statistics in statistics)
         assert skipped is str(file.path).endswith("-3"), file.path
-        assert all(fact.get("header", list(NAMES)) == list(NAMES) for fact in facts)
+        assert all(statistics.get("header", list(NAMES)) == list(NAMES) for statistics in statistics)
     can_be_cut = name in ("usual", "without header", "semicolons", "tabs without header", "windows-1252")
-    assert (parted > 3) is (part_bytes is not None and (can_be_cut or name == "latin-1 without header"))
+    assert (files_in_splits > 3) is (split_bytes is not None and (can_be_cut or name == "latin-1 without header"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
@@ -55,42 +55,42 @@ def test_a_task_says_that_a_record_is_not_of_its_encoding(tmp_path: Path, encodi
     """DuckDB refuses such a file, though its quotes and line ends are those of a regular one."""
     its = declared(Dialect(header=False, encoding=encoding))
     file = landed(tmp_path / "x", b"1,Ada,x\n2,\x81,y\n")
-    piece = Piece(0, str(file.path), size=file.landed.size)
+    split = FileSplit(0, str(file.path), size=file.landed.size)
     wanted = [{"record": 1, "rule": 0, "position": None}]
-    (told,) = tasks.found(its, piece, wanted, None).to_pylist()
+    (reported,) = tasks.found(its, split, wanted, None).to_pylist()
     shown = "UTF-8" if encoding == "utf-8" else encoding
-    assert (told["_LINE"], told["_RAW"], told["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
+    assert (reported["_LINE"], reported["_RAW"], reported["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
 
 
-def in_parts(its: Contract, piece: Piece, part_bytes: int, folder: Path) -> list[Piece]:
-    whole = to_be_parted(its, piece, folder) if piece.size > 2 * part_bytes else None
+def in_parts(its: Contract, split: FileSplit, split_bytes: int, folder: Path) -> list[FileSplit]:
+    whole = as_splittable(its, split, folder) if split.size > 2 * split_bytes else None
     if whole is None:
-        return [piece]
-    cuts = enumerate(ranges(whole.size, part_bytes))
-    cut_pieces = [replace(whole, number=number, start=start, end=end) for number, (start, end) in cuts]
-    return placed(cut_pieces, [tally(part) for part in cut_pieces], its.form)
+        return [split]
+    cuts = enumerate(ranges(whole.size, split_bytes))
+    cut_splits = [replace(whole, number=number, start=start, end=end) for number, (start, end) in cuts]
+    return place_splits(cut_splits, [count_quotes(part) for part in cut_splits], its.form)
 
 
-def as_tasks_read(its: Contract, cuts: list[Piece]) -> tuple[list[tuple], list[tuple], list[dict]]:
-    """Good rows, (line, raw) of bad records, facts."""
-    good, bad, facts = [], [], []
-    for piece in cuts:
+def as_tasks_read(its: Contract, cuts: list[FileSplit]) -> tuple[list[tuple], list[tuple], list[dict]]:
+    """Good rows, (line, raw) of bad records, statistics."""
+    good, bad, statistics = [], [], []
+    for split in cuts:
         with scratch_folder() as scratch:
-            path, _ = tasks.local(piece, its.form, scratch)
-            batches = list(file_splits.read(its, Piece.load(piece.dump()), path, scratch))
+            path, _ = tasks.local(split, its.form, scratch)
+            batches = list(file_splits.read(its, FileSplit.load(split.dump()), path, scratch))
         everything = [row for batch in batches for row in batch.to_pylist()]
         wanted = []
         for row in everything:
-            if row["_FACT"]:
-                facts.append(json.loads(row["_FACT"]))
+            if row["_STATISTICS"]:
+                statistics.append(json.loads(row["_STATISTICS"]))
                 continue
             values = None if row["_MALFORMED"] else typed([row[text] for text in file_splits.texts(its)], its.dialect)
             good += [values] if values else []
             wanted += [] if values else [{"record": row["_RECORD"], "rule": 0, "position": None}]
         if wanted:
-            told = tasks.found(its, piece, wanted, None).to_pylist()
-            bad += [(row["_LINE"], row["_RAW"]) for row in told]
-    return good, bad, facts
+            reported = tasks.found(its, split, wanted, None).to_pylist()
+            bad += [(row["_LINE"], row["_RAW"]) for row in reported]
+    return good, bad, statistics
 
 
 # --- parts ------------------------------------------------------------------------------------------------------------
@@ -119,19 +119,19 @@ def test_the_parts_of_a_file_without_header_are_its_records(
         content = end.join(["id;name;note"] * uploaded + lines) + (end if final else "")
         path.write_bytes((BOM if mark and encoding == "utf-8" else b"") + content.encode(encoding))
         plain, dialect = opened_file(path, its.dialect, NAMES, folder / "plain")
-        whole = to_be_parted(replace(its, form="csv"), Piece(0, str(path), size=path.stat().st_size), folder)
-        if whole is None or survey(plain, dialect) is None:
+        whole = as_splittable(replace(its, form="csv"), FileSplit(0, str(path), size=path.stat().st_size), folder)
+        if whole is None or scan_bytes(plain, dialect) is None:
             return  # such a file is read whole
-        expected = [(record.line, record.raw) for record in tolerant_records(plain, dialect)]
+        expected = [(record.line, record.raw) for record in read_leniently(plain, dialect)]
         cuts = enumerate(ranges(whole.size, size))
-        cut_pieces = [replace(whole, number=number, start=start, end=stop) for number, (start, stop) in cuts]
+        cut_splits = [replace(whole, number=number, start=start, end=stop) for number, (start, stop) in cuts]
         found = []
-        for part in placed(cut_pieces, [tally(piece) for piece in cut_pieces], "csv"):
+        for part in place_splits(cut_splits, [count_quotes(split) for split in cut_splits], "csv"):
             shift = cut(part, "csv", target)
             headed = replace(its.dialect, header=True)
             read_as, shape = opened_file(target, headed, NAMES, folder / "opened")
             assert shape.header == NAMES
-            found += [(record.line + shift, record.raw) for record in tolerant_records(read_as, shape)]
+            found += [(record.line + shift, record.raw) for record in read_leniently(read_as, shape)]
     assert found == expected
     assert bool(whole.header) is not uploaded
 
@@ -140,8 +140,8 @@ def test_files_whose_quotes_or_characters_nobody_can_count_are_read_whole(tmp_pa
     def fits(dialect: Dialect, content: bytes) -> bool:
         path = tmp_path / "x"
         path.write_bytes(content)
-        piece = Piece(0, str(path), size=len(content))
-        return to_be_parted(replace(declared(dialect), form="csv"), piece, tmp_path) is not None
+        split = FileSplit(0, str(path), size=len(content))
+        return as_splittable(replace(declared(dialect), form="csv"), split, tmp_path) is not None
 
     assert fits(Dialect(header=False), b"a,b,c\nd,e,f\n")
     assert fits(Dialect(encoding="latin-1", delimiter=";"), b"ID;NAME;NOTE\n\xe9;b;c\n")

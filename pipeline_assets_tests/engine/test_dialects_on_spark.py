@@ -42,16 +42,16 @@ def reading(files: dict[str, list[SourceFile]]) -> Any:
     def work(session: Session, folder: Path) -> dict[str, Any]:
         for name, landed_files in files.items():
             session.read(contract(name).name, contract(name), landed_files)
-            session.settle(contract(name).name)
+            session.deduplicate(contract(name).name)
         names = [contract(name).name for name in files]
         return looked_at(session, names, {name: f"SELECT * FROM {name}" for name in names}, folder)
 
     return work
 
 
-@pytest.mark.parametrize("part_bytes", [None, 40], ids=["whole", "in parts"])
-def test_every_dialect_is_read_alike(tmp_path: Path, part_bytes: int | None) -> None:
-    spark = SparkEngine(master="local[2]", part_bytes=part_bytes) if part_bytes else SPARK
+@pytest.mark.parametrize("split_bytes", [None, 40], ids=["whole", "in parts"])
+def test_every_dialect_is_read_alike(tmp_path: Path, split_bytes: int | None) -> None:
+    spark = SparkEngine(master="local[2]", split_bytes=split_bytes) if split_bytes else SPARK
     found = compared(reading(files_in(tmp_path)), spark=spark, policy=USUAL)
     for name in DIALECTS:
         outcomes = found[f"{contract(name).name}: outcomes"]
@@ -69,10 +69,10 @@ def test_records_that_waited_are_read_again_alike(tmp_path: Path) -> None:
 
     def first(session: Session, folder: Path) -> dict[str, Any]:
         session.read("people", PEOPLE, [landed(tmp_path / "p", "ID,NAME,NOTE\n")])
-        session.settle("people")
+        session.deduplicate("people")
         for name, its in visits.items():
             session.read(its.name, its, [files[name]])
-            session.settle(its.name)
+            session.deduplicate(its.name)
         aside.append({name: list(session.bad_records(its.name)) for name, its in visits.items()})
         return looked_at(session, [its.name for its in visits.values()], {}, folder)
 
@@ -86,10 +86,10 @@ def test_records_that_waited_are_read_again_alike(tmp_path: Path) -> None:
     def again(session: Session, folder: Path) -> dict[str, Any]:
         people = landed(tmp_path / "p", 'ID,NAME,NOTE\n"Q""\n\\",Ada,\n"é;\\,|\t¦",Bob,\n')
         session.read("people", PEOPLE, [people])
-        session.settle("people")
+        session.deduplicate("people")
         for name, its in visits.items():
             session.read(its.name, its, [held[name]])
-            session.settle(its.name)
+            session.deduplicate(its.name)
         names = [its.name for its in visits.values()]
         return looked_at(session, names, {name: f"SELECT * FROM {name}" for name in names}, folder)
 
@@ -116,7 +116,7 @@ def test_a_glue_job_reads_dialects_alike(stage: Stage, tmp_path: Path) -> None:
         with engine.session(folder / "scratch", NEVER) as session:
             for contract_, file in ((its, first), (backslashes, second)):
                 session.read(contract_.name, contract_, [file])
-                session.settle(contract_.name)
+                session.deduplicate(contract_.name)
             selects = {relation: f"SELECT * FROM {relation}" for relation in ("lines", "others")}
             found[name] = looked_at(session, ["lines", "others"], selects, folder)
     assert found["glue"] == found["duckdb"]

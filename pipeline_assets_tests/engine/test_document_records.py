@@ -1,4 +1,4 @@
-"""What stands in a JSON record is typed exactly, told, or kept beside it; nothing is guessed and nothing dropped."""
+"""A value in a JSON record is typed exactly, reported, or kept beside it; nothing is guessed, nothing dropped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.engine.delivered import LEFT_OUT, ORDERS, Reading, customer, delivered, order, product, text
+from pipeline_assets_tests.engine.delivered import (
+    LEFT_OUT,
+    ORDERS,
+    SplitReader,
+    customer,
+    delivered,
+    order,
+    product,
+    text,
+)
 from pipeline_assets_tests.engine.landed import landed, opened, rows
 
 
-def one(record: object, **replaced: str) -> Reading:
+def one(record: object, **replaced: str) -> SplitReader:
     """A single record, beside one that is good."""
     found = delivered(f"[{text(record, **replaced)},{text(order('good'))}]")
     assert (found.ids.count("good"), found.outcome.read) == (1, 2)
@@ -270,8 +279,8 @@ def test_lines_are_counted_as_they_lie_and_records_of_a_list_from_one() -> None:
     bad = text(order(total_amount="x"))
     good = text(order(2))
 
-    assert delivered(f"\n{good}\n\n{bad}\r\n{good}\n{bad}\n").told == [(4, "not_a_number"), (6, "not_a_number")]
-    assert delivered(f"[\n\n{good},\n{bad},{good},\n{bad}]").told == [(2, "not_a_number"), (4, "not_a_number")]
+    assert delivered(f"\n{good}\n\n{bad}\r\n{good}\n{bad}\n").reported == [(4, "not_a_number"), (6, "not_a_number")]
+    assert delivered(f"[\n\n{good},\n{bad},{good},\n{bad}]").reported == [(2, "not_a_number"), (4, "not_a_number")]
 
 
 @pytest.mark.parametrize("content", ["[{}]", '{"order_id": 0}\n{}\n{"order_id": 0}\n'])
@@ -390,7 +399,7 @@ def test_a_record_that_names_a_key_twice_is_malformed(find: str, put: str) -> No
     assert find in raw
     found = delivered(f"[{raw.replace(find, put)},{text(order(3))}]")
 
-    assert (found.ids, found.told) == (["3"], [(1, "malformed_record")])
+    assert (found.ids, found.reported) == (["3"], [(1, "malformed_record")])
     assert found.bad[0].raw == raw.replace(find, put)
 
 
@@ -413,7 +422,7 @@ def test_a_bad_order_supersedes_nothing(tmp_path: Path) -> None:
     with opened() as session:
         files = [text(order(1)), text(order(1, products=[product(price="x")]))]
         session.read("orders", ORDERS, [landed(tmp_path / f"{n}.json", f, days=n) for n, f in enumerate(files)])
-        session.settle("orders")
+        session.deduplicate("orders")
 
         assert rows(session, "SELECT ORDER_ID, _POSITION, PRICE, _IS_NEW FROM ORDERS_PRODUCTS") == [
             ("1", 1, Decimal("1.5000"), True)

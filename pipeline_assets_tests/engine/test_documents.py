@@ -1,4 +1,4 @@
-"""JSON files as they arrive: every layout is read alike, what is cut off or no JSON is refused whole and told."""
+"""JSON files as they arrive: every layout is read alike, what is cut off or no JSON is refused whole and reported."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_thousands_of_tiny_files_are_one_session_and_a_broken_one_is_found(tmp_p
     files = [landed(tmp_path / f"{n}.json", broken if n == 1234 else f"[{text(order(n))}]") for n in range(2000)]
     with opened() as session:
         session.read("orders", ORDERS, files)
-        session.settle("orders")
+        session.deduplicate("orders")
 
         counted = "SELECT COUNT(*) AS N, COUNT(DISTINCT _SOURCE_URI) AS U FROM orders"
         assert rows(session, counted) == [(1999, 1999)]
@@ -250,7 +250,7 @@ def test_records_of_a_file_larger_than_the_parsers_buffers_keep_their_places() -
     for content in ("\n\n".join(records), f"[{','.join(records)}]"):
         found = delivered(content)
         places = [2 * n - 1 for n in (50, 100, 150, 200)] if content.startswith("{") else [50, 100, 150, 200]
-        assert found.told == [(place, "not_a_number") for place in places]
+        assert found.reported == [(place, "not_a_number") for place in places]
         assert [json.loads(bad.raw or "")["order_id"] for bad in found.bad] == [49, 99, 149, 199]
 
 

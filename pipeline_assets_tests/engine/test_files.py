@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.engine.duckdb.engine import DuckDBEngine, DuckDBSession
-from pipeline_assets_tests.engine.landed import PEOPLE, VISITS, landed, opened, read, rows, told
+from pipeline_assets_tests.engine.landed import PEOPLE, VISITS, landed, opened, read, reported, rows
 
 HEADER = "ID,NAME,NOTE"
 
@@ -80,7 +80,7 @@ def test_what_is_no_csv_is_refused_and_no_row_of_it_seen(tmp_path: Path, content
     found, bad, outcomes = read(PEOPLE, landed(tmp_path / "bad", content), good)
 
     assert found == [("g", "Grace", None)]  # the rest of the batch goes on
-    ((rejection, code),) = [(told, told.code) for told in bad]
+    ((rejection, code),) = [(reported, reported.code) for reported in bad]
     assert (code, rejection.line, rejection.raw) == ("unreadable_object", None, None)
     assert rejection.landed.uri.endswith("/bad")
     assert "Deliver the file" in rejection.reason
@@ -217,7 +217,7 @@ def test_the_number_of_statements_does_not_follow_the_number_of_files(tmp_path: 
         with opened() as session:
             session._connection = counted = Counted(session._connection)
             session.read("people", PEOPLE, tiny(tmp_path / f"{count}", count, irregular))
-            session.settle("people")
+            session.deduplicate("people")
             list(session.bad_records("people"))
             counts.append(counted.statements)
 
@@ -237,7 +237,7 @@ def test_one_irregular_file_among_many_spoils_no_other(tmp_path: Path, irregular
         found = rows(session, "SELECT ID, NAME, _SOURCE_URI FROM people")
         expected = [(str(number), "Ada", f"lake://bucket/raw/{number}.csv") for number in range(60)]
         assert set(expected) <= set(found)
-        assert len(found) + len(told(session, "people")) == 61
+        assert len(found) + len(reported(session, "people")) == 61
 
 
 @pytest.mark.slow
@@ -245,7 +245,7 @@ def test_five_thousand_tiny_files_are_one_session(tmp_path: Path) -> None:
     files = tiny(tmp_path / "files", 5000, "a,b\n")
     with opened() as session:
         session.read("people", PEOPLE, files)
-        session.settle("people")
+        session.deduplicate("people")
 
         assert rows(session, "SELECT COUNT(*) AS N, COUNT(DISTINCT _SOURCE_URI) AS U FROM people") == [(5000, 5000)]
         assert rows(session, "SELECT COUNT(*) AS N FROM people WHERE _RESCUED IS NOT NULL") == [(1666,)]
@@ -254,7 +254,7 @@ def test_five_thousand_tiny_files_are_one_session(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_miscounts_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DuckDB 2.0.0 returns no row and no error for a line end that it was told and did not find."""
+    """DuckDB 2.0.0 returns no row and no error for a line end that it was reported and did not find."""
     from pipeline_assets.engine.duckdb import csv_reader
 
     honest = csv_reader.scan_regular

@@ -87,7 +87,7 @@ def day(shown: str) -> date:
 
 
 def row_of(fields: tuple[Field, ...], values: dict[str, object]) -> dict[str, object]:
-    """Typed columns; faults are told in the order wrong type, missing key, missing value, the rest by column."""
+    """Typed columns; faults are reported in the order wrong type, missing key, missing value, the rest by column."""
     if any(isinstance(values[field.name], dict | list | bool) for field in fields):
         raise Bad("wrong_type")
     texts = {field.name: cleaned(field, values[field.name]) for field in fields}
@@ -259,7 +259,7 @@ records = mostly(
 
 @st.composite
 def files(draw: st.DrawFn) -> tuple[list[tuple[int, str]], bytes]:
-    """(records as they stand with the place that a bad one is told by, file)."""
+    """(records as they stand with the place that a bad one is reported by, file)."""
     layout = draw(st.sampled_from(["array", "lines", "lines with blank ones", "pretty", "one after another"]))
     if layout in ("pretty", "one after another"):
         raws = [written(record, 2 if layout == "pretty" else None) for record in draw(st.lists(orders, max_size=4))]
@@ -277,7 +277,7 @@ def files(draw: st.DrawFn) -> tuple[list[tuple[int, str]], bytes]:
     return list(zip(places, raws, strict=True)), gzip.compress(raw) if draw(st.booleans()) else raw
 
 
-def unpacked(rescued: str | None) -> object:
+def decompressed(rescued: str | None) -> object:
     return None if rescued is None else json.loads(rescued)
 
 
@@ -303,11 +303,11 @@ def test_any_file_comes_to_the_rows_that_plain_python_makes_of_it(file: tuple) -
 
     found = delivered(content)
 
-    assert [(told.line, told.code, told.raw) for told in found.bad] == bad
+    assert [(reported.line, reported.code, reported.raw) for reported in found.bad] == bad
     expected = sorted((row for row, _ in newest.values()), key=by_id)
-    assert sorted(({**row, "_RESCUED": unpacked(row["_RESCUED"])} for row in found.orders), key=by_id) == expected
+    assert sorted(({**row, "_RESCUED": decompressed(row["_RESCUED"])} for row in found.orders), key=by_id) == expected
     expected = sorted((line for _, lines in newest.values() for line in lines), key=by_id)
-    assert sorted(({**row, "_RESCUED": unpacked(row["_RESCUED"])} for row in found.lines), key=by_id) == expected
+    assert sorted(({**row, "_RESCUED": decompressed(row["_RESCUED"])} for row in found.lines), key=by_id) == expected
     outcome = found.outcome
     assert (outcome.read, outcome.quarantined, outcome.superseded) == (len(raws), len(bad), superseded)
     assert outcome.rejection is None

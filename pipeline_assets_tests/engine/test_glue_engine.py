@@ -17,7 +17,7 @@ import pytest
 from pipeline_assets.aws import Aws
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.engine.glue.engine import _PLACE as PLACE
-from pipeline_assets.engine.glue.engine import GlueEngine, _OnGlue
+from pipeline_assets.engine.glue.engine import GlueEngine, _GlueRunner
 from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.errors import EngineError, ObjectChangedError
 from pipeline_assets.lake import S3Lake
@@ -34,7 +34,7 @@ BUCKET, ARTIFACTS = "landing-bucket", "artifacts-bucket"
 class Stage:
     """One account: S3, Glue, an engine on both."""
 
-    def __init__(self, moto: str, client: Any, server: GlueServer, *, part_bytes: int = 1 << 20) -> None:
+    def __init__(self, moto: str, client: Any, server: GlueServer, *, split_bytes: int = 1 << 20) -> None:
         self.client = client
         self.lake = S3Lake(region=REGION, endpoint_url=moto)
         self.server = server
@@ -45,7 +45,7 @@ class Stage:
             s3=Aws(REGION, moto),
             bucket=ARTIFACTS,
             memory_limit="1GB",
-            part_bytes=part_bytes,
+            split_bytes=split_bytes,
         )
 
     def landed(self, file: SourceFile) -> SourceFile:
@@ -76,7 +76,7 @@ def stage(moto_url: str, aws_keys: None, tmp_path: Path, monkeypatch: pytest.Mon
         buckets_in(moto_url, BUCKET, ARTIFACTS) as client,
         glue_server(tmp_path, {"AWS_ENDPOINT_URL_S3": moto_url}) as server,
     ):
-        yield Stage(moto_url, client, server, part_bytes=3000)
+        yield Stage(moto_url, client, server, split_bytes=3000)
 
 
 def content(count: int) -> str:
@@ -99,8 +99,8 @@ def work(session: Session, people: list[SourceFile], visits: list[SourceFile], p
     assert keys.rows  # the look-up of published rows asks before anything else can be planned
     session.table("PUBLISHED", published)
     session.known("people", "SELECT * FROM PUBLISHED")
-    session.settle("people")
-    session.settle("visits")
+    session.deduplicate("people")
+    session.deduplicate("visits")
     selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits"}
     return looked_at(session, ["people", "visits"], selects, folder)
 
@@ -135,13 +135,13 @@ def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) 
 
 
 def test_an_attempt_that_died_is_taken_up_where_it_was(stage: Stage, tmp_path: Path) -> None:
-    """The job went on without us; the next attempt makes the same plan, and takes its answer without another run."""
+    """The job went on without us; the next attempt makes the same plan, and takes its response without another run."""
     people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n"))
 
     def attempt(name: str) -> list[dict]:
         with stage.engine.session(tmp_path / name, USUAL) as session:
             session.read("people", PEOPLE, [people])
-            session.settle("people")
+            session.deduplicate("people")
             found = session.write("SELECT * FROM people", tmp_path / f"{name}.parquet", "parquet")
             assert found.rows == 1
             if name == "first":
@@ -161,12 +161,12 @@ def test_what_an_attempt_kept_is_read_again_when_some_of_it_is_gone(stage: Stage
     def attempt(name: str) -> tuple:
         with stage.engine.session(tmp_path / name, USUAL) as session:
             session.read("people", PEOPLE, [people])
-            session.settle("people")
+            session.deduplicate("people")
             found = [(outcome.read, outcome.loaded) for outcome in session.outcomes("people")]
-            told = [(bad.line, bad.raw, bad.code) for bad in session.bad_records("people")]
+            reported = [(bad.line, bad.raw, bad.code) for bad in session.bad_records("people")]
             if name == "first":
                 raise ConnectionAbortedError  # before anything is cleared
-            return found, told
+            return found, reported
 
     with pytest.raises(ConnectionAbortedError):
         attempt("first")
@@ -174,7 +174,7 @@ def test_what_an_attempt_kept_is_read_again_when_some_of_it_is_gone(stage: Stage
     notes = [key for key in kept if not key.endswith(".parquet")]
     assert (len(notes), len(kept)) == (1, 2)
     for key in stage.left():
-        if "/answer-" in key or (key in kept and key not in notes):
+        if "/response-" in key or (key in kept and key not in notes):
             stage.client.delete_object(Bucket=ARTIFACTS, Key=key)
 
     assert attempt("second") == ([(3, 2)], [(3, f"{'2' * 9},too long,", "too_long")])
@@ -188,11 +188,11 @@ class Answers:
         self.client = client
         self.plans: list[str] = []
 
-    def run(self, plan: str, answer: str) -> str:
+    def run(self, plan: str, response: str) -> str:
         self.plans.append(plan)
         left = {kind: f"{plan}-{kind}.parquet" for kind in ("result", "bad")}
-        told = {"inputs": {"x": {"bad": [left["bad"]]}}, "writes": {"result-1": {"files": [left["result"]]}}}
-        for where, body in (*((place, b"PAR1") for place in left.values()), (answer, json.dumps(told).encode())):
+        reported = {"inputs": {"x": {"bad": [left["bad"]]}}, "writes": {"result-1": {"files": [left["result"]]}}}
+        for where, body in (*((place, b"PAR1") for place in left.values()), (response, json.dumps(reported).encode())):
             self.client.put_object(Bucket=ARTIFACTS, Key=where.split("/", 3)[3], Body=body)
         return f"jr_{len(self.plans)}"
 
@@ -204,9 +204,9 @@ def test_an_answer_whose_files_are_gone_is_not_taken(moto_url: str, aws_keys: No
         job, lake = Answers(client), S3Lake(region=REGION, endpoint_url=moto_url)
 
         def attempt() -> dict[str, str]:
-            runner = _OnGlue(job, lake, lambda: client, ARTIFACTS, USUAL, 1 << 20)
-            answer = runner.run([{"do": "write", "name": "result-1", "select": "SELECT 1", "where": f"{PLACE}/x"}])
-            return {"result": answer["writes"]["result-1"]["files"][0], "bad": answer["inputs"]["x"]["bad"][0]}
+            runner = _GlueRunner(job, lake, lambda: client, ARTIFACTS, USUAL, 1 << 20)
+            response = runner.run([{"do": "write", "name": "result-1", "select": "SELECT 1", "where": f"{PLACE}/x"}])
+            return {"result": response["writes"]["result-1"]["files"][0], "bad": response["inputs"]["x"]["bad"][0]}
 
         left = attempt()
         assert (attempt(), len(job.plans)) == (left, 1)
@@ -224,14 +224,14 @@ def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run
         with stage.engine.session(tmp_path / "scratch", USUAL) as session:
             session.read("visits", VISITS, [visits])
             session.read("people", PEOPLE, [])
-            session.settle("people")
-            session.settle("visits")
+            session.deduplicate("people")
+            session.deduplicate("visits")
             session.outcomes("visits")
 
     with pytest.raises(ObjectChangedError, match="landing/v was overwritten") as changed:
         attempt()
     assert changed.value.uri == visits.landed.uri
-    assert not [key for key in stage.left() if "answer" in key]  # the next attempt must ask again
+    assert not [key for key in stage.left() if "response" in key]  # the next attempt must ask again
 
 
 def test_a_job_of_another_version_says_so(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,7 +243,7 @@ def test_a_job_of_another_version_says_so(stage: Stage, tmp_path: Path, monkeypa
     def attempt() -> None:
         with stage.engine.session(tmp_path / "scratch", USUAL) as session:
             session.read("people", PEOPLE, [people])
-            session.settle("people")
+            session.deduplicate("people")
             session.outcomes("people")
 
     with pytest.raises(EngineError, match=r"(?s)ended as FAILED.*different versions of pipeline_assets.*deploy aws"):

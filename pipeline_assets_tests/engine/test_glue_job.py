@@ -58,7 +58,7 @@ def test_every_end_but_success_is_told_with_message_log_and_link(server: GlueSer
     server.logs["output", "jr_0"] = [f"line {number}" for number in range(30)] + ["MemoryError: no more"]
 
     with pytest.raises(EngineError) as failed:
-        job(server, Clock()).run("s3://b/plan", "s3://b/answer")
+        job(server, Clock()).run("s3://b/plan", "s3://b/response")
 
     said = str(failed.value)
     assert f"jr_0 of pipeline-spark ended as {state}" in said
@@ -156,7 +156,7 @@ def test_a_start_whose_answer_got_lost_is_looked_up_and_not_repeated(server: Glu
     server.dictated.append(["RUNNING", "RUNNING", "SUCCEEDED"])
     server.lose.append("StartJobRun")
 
-    assert job(server, Clock()).run("s3://b/plan", "s3://b/answer") == "jr_0"
+    assert job(server, Clock()).run("s3://b/plan", "s3://b/response") == "jr_0"
     assert server.calls.count("StartJobRun") == 1
 
 
@@ -211,10 +211,10 @@ def test_whoever_listens_gives_the_job_its_arguments_and_hears_it_out(server: Gl
         heard.append(f"closed after {server.calls.count('GetJobRun')} looks")
 
     with listened_to(listener):
-        job(server, Clock()).run("s3://b/plan", "s3://b/answer")
+        job(server, Clock()).run("s3://b/plan", "s3://b/response")
     assert server.runs["jr_0"].arguments == {
         "--dagster-pipes-context": "x",
         "--plan": "s3://b/plan",
-        "--answer": "s3://b/answer",
+        "--response": "s3://b/response",
     }
     assert heard == ["open", "closed after 2 looks"]

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed.file_splits import Piece, find, read
-from pipeline_assets.engine.distributed.split_planner import cut, to_be_parted
+from pipeline_assets.engine.distributed.file_splits import FileSplit, find, read
+from pipeline_assets.engine.distributed.split_planner import as_splittable, cut
 from pipeline_assets.engine.spark import reading
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.delivered import ORDERS
@@ -38,7 +38,7 @@ def read_alike(folder: Path, files: Sequence[HardFile]) -> None:
         for kind, (contract, _) in NAMED.items():
             mine = [file for file in files if file.name.startswith(kind)]
             session.read(contract.name, contract, [landed(folder / file.name, file.content) for file in mine])
-            session.settle(contract.name)
+            session.deduplicate(contract.name)
         for kind, (contract, select) in NAMED.items():
             found: dict[str, list[tuple]] = {}
             for *row, uri in rows(session, select):
@@ -66,53 +66,53 @@ def test_hard_files_come_to_their_records(tmp_path: Path, compressed: bool) -> N
 Record = tuple[int, str, bool, str | None]  # line, text, whether it is malformed, first column
 
 
-def read_in(contract: Contract, piece: Piece, path: Path, scratch: Path) -> list[Record] | None:
-    """The records of a piece as a task finds them, or None when it is a part that is not regular."""
-    local = scratch / f"part.{contract.form}" if piece.is_part else path
-    shift = cut(piece, contract.form, local) if piece.is_part else 0
-    *rows, fact = (row for batch in read(contract, piece, local, scratch) for row in batch.to_pylist())
-    if json.loads(fact["_FACT"]).get("irregular"):
+def read_in(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> list[Record] | None:
+    """The records of a split as a task finds them, or None when it is a part that is not regular."""
+    local = scratch / f"part.{contract.form}" if split.is_partial else path
+    shift = cut(split, contract.form, local) if split.is_partial else 0
+    *rows, statistics = (row for batch in read(contract, split, local, scratch) for row in batch.to_pylist())
+    if json.loads(statistics["_STATISTICS"]).get("irregular"):
         return None
     records = {row["_RECORD"]: (row["_MALFORMED"], row["C0"]) for row in rows}
     wanted = [{"record": number, "rule": 0, "position": None} for number in sorted(records)]
-    told = find(contract, piece, local, scratch, wanted, shift) if wanted else ()
-    return [(bad.line, bad.raw, *records[bad.record]) for bad in told]
+    reported = find(contract, split, local, scratch, wanted, shift) if wanted else ()
+    return [(bad.line, bad.raw, *records[bad.record]) for bad in reported]
 
 
 def read_in_parts(contract: Contract, path: Path, size: int, scratch: Path) -> tuple[int, list[Record]]:
     """How many parts a file was read in, and its records; whole when a part is not regular, as a Spark job does it."""
-    whole = Piece(0, str(path), size=path.stat().st_size)
+    whole = FileSplit(0, str(path), size=path.stat().st_size)
     found: list[Record] = []
-    pieces = parts_of(path, contract.form, size) if to_be_parted(contract, whole, scratch) else [whole]
-    for piece in pieces:
-        records = read_in(contract, piece, path, scratch)
+    splits = parts_of(path, contract.form, size) if as_splittable(contract, whole, scratch) else [whole]
+    for split in splits:
+        records = read_in(contract, split, path, scratch)
         if records is None:
             return 1, read_in(contract, replace(whole, tolerant=True), path, scratch) or []
         found += records
-    return len(pieces), found
+    return len(splits), found
 
 
 def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path) -> None:
     """As tasks of a Spark job read them, without Spark: every record with its line and text, wherever a cut falls."""
-    parted = 0
+    files_in_splits = 0
     for number, file in enumerate([*delimited(every=False), *documents(every=False)]):
         contract, _ = NAMED[file.name.partition(" ")[0]]
         path = tmp_path / str(number)
         path.write_bytes(file.content)
         size = (13, 22, 40)[number % 3] * (1 if contract is LINES else 8)
         parts, found = read_in_parts(contract, path, size, tmp_path)
-        parted += parts > 1
+        files_in_splits += parts > 1
         assert [record[:3] for record in found] == [
             (line, raw, outcome == MALFORMED) for line, raw, outcome in file.records
         ], file.name
         for (*_, key), (_, _, outcome) in zip(found, file.records, strict=True):
             assert isinstance(outcome, str) or key == outcome[0], file.name
-    assert parted > 10
+    assert files_in_splits > 10
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hard_files_in_parts_come_to_their_records_on_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_BUNDLE_FILES", 3)
-    with on_engine(SparkEngine(master="local[2]", part_bytes=24)):
+    with on_engine(SparkEngine(master="local[2]", split_bytes=24)):
         read_alike(tmp_path, [*delimited(every=False), *documents(every=False)])

@@ -34,7 +34,7 @@ def _read(record: dict) -> tuple[list[tuple], list[tuple], list[str]]:
     """Carts, lines and the codes of bad records of one file that holds one record."""
     with tempfile.TemporaryDirectory() as folder, opened(NEVER) as session:
         session.read("carts", CARTS, [landed(Path(folder) / "1.json", json.dumps([record]))])
-        session.settle("carts")
+        session.deduplicate("carts")
         carts = rows(session, "SELECT ID, STREET, NAME, _RESCUED FROM CARTS")
         lines = rows(session, "SELECT Z, DEEP, K, _RESCUED FROM CARTS_LINES ORDER BY _POSITION")
         return carts, lines, [bad.code for bad in session.bad_records("carts")]

@@ -250,7 +250,11 @@ def test_whatever_becomes_of_the_two_orders_of_a_file(lake: LakeFolder) -> None:
         key = f"dt={day}/a.parquet"
         lake.put(key, {f"{number}-1": ("a",), f"{number}-2": ("b", "b2")})
         lake.put(f"dt={before}/b.parquet", {f"{number}-x": ("x",), f"{number}-y": ("y",)})
-        there = {"changed": placed(day, "c"), "moved": placed(before, "m"), "moved elsewhere": placed(after, "m", "n")}
+        there = {
+            "changed": placed(day, "c"),
+            "moved": placed(before, "m"),
+            "moved elsewhere": placed(after, "m", "n"),
+        }
         there["without products"] = placed(day)
         batch |= {f"{number}-{n}": there[fate] for n, fate in enumerate(pair, 1) if fate != "stays"}
         if company != "nobody else":

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.engine.distributed.file_splits import Piece, read
-from pipeline_assets.engine.distributed.split_planner import cut, placed, ranges, tally, to_be_parted
-from pipeline_assets.engine.formats.csv.byte_scan import survey
+from pipeline_assets.engine.distributed.file_splits import FileSplit, read
+from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
+from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import sniff
-from pipeline_assets.engine.formats.csv.lenient_reader import tolerant_records
+from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets_tests.engine.delivered import ORDERS, order, text
 from pipeline_assets_tests.engine.landed import PEOPLE
 
@@ -22,13 +22,13 @@ fields = st.sampled_from(["", "a", "bb", "1", '"q,q"', '"two\nlines"', '"a ""b""
 records = st.lists(st.tuples(fields, fields).map(",".join), max_size=25)
 
 
-def parts_of(path: Path, form: str, size: int) -> list[Piece]:
-    whole = Piece(0, str(path), size=path.stat().st_size)
+def parts_of(path: Path, form: str, size: int) -> list[FileSplit]:
+    whole = FileSplit(0, str(path), size=path.stat().st_size)
     found = [
         replace(whole, number=number, start=start, end=end)
         for number, (start, end) in enumerate(ranges(whole.size, size))
     ]
-    return placed(found, [tally(part) for part in found], form)
+    return place_splits(found, [count_quotes(part) for part in found], form)
 
 
 @settings(max_examples=200, deadline=None)
@@ -44,15 +44,15 @@ def test_the_parts_of_a_delimited_file_are_its_records(
         content = end.join(["ID,TEXT", *lines]) + (end if final else "")
         path.write_bytes(("\ufeff" if bom else "").encode() + content.encode())
         dialect = sniff(path)
-        if dialect.newline is None or survey(path, dialect) is None:
+        if dialect.newline is None or scan_bytes(path, dialect) is None:
             return  # such a file is read whole
-        expected = [(record.line, record.raw) for record in tolerant_records(path, dialect)]
+        expected = [(record.line, record.raw) for record in read_leniently(path, dialect)]
         found = []
         for part in parts_of(path, "csv", size):
             shift = cut(part, "csv", target)
             if target.stat().st_size:
                 assert sniff(target).header == dialect.header
-                found += [(record.line + shift, record.raw) for record in tolerant_records(target, dialect)]
+                found += [(record.line + shift, record.raw) for record in read_leniently(target, dialect)]
     assert found == expected
 
 
@@ -96,7 +96,7 @@ def test_a_file_of_lines_is_read_in_parts_as_it_is_read_whole(lines: list[str], 
     with TemporaryDirectory() as folder:
         path, target = Path(folder) / "x.ndjson", Path(folder) / "part.json"
         path.write_bytes(content)
-        whole = Piece(0, str(path), size=len(content))
+        whole = FileSplit(0, str(path), size=len(content))
         expected = _rows(whole, path, Path(folder))
         found: list[tuple] = []
         rejected = None
@@ -109,16 +109,16 @@ def test_a_file_of_lines_is_read_in_parts_as_it_is_read_whole(lines: list[str], 
         assert found == expected[0]
 
 
-def _rows(piece: Piece, path: Path, folder: Path) -> tuple[list[tuple], dict | None]:
+def _rows(split: FileSplit, path: Path, folder: Path) -> tuple[list[tuple], dict | None]:
     """(key and whether it is malformed of every record, why the file was refused)."""
-    found, fact = [], {}
-    for batch in read(ORDERS, piece, path, folder):
+    found, statistics = [], {}
+    for batch in read(ORDERS, split, path, folder):
         for row in batch.to_pylist():
-            if row["_FACT"]:
-                fact = json.loads(row["_FACT"])
+            if row["_STATISTICS"]:
+                statistics = json.loads(row["_STATISTICS"])
             else:
                 found.append((row["C0"], row["_MALFORMED"]))
-    return found, fact.get("rejection")
+    return found, statistics.get("rejection")
 
 
 def test_only_plain_text_whose_records_are_lines_is_parted(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_only_plain_text_whose_records_are_lines_is_parted(tmp_path: Path) -> No
         path = tmp_path / "x"
         path.write_bytes(content)
         contract = replace(PEOPLE, form=form)
-        return to_be_parted(contract, Piece(0, str(path), size=len(content)), tmp_path) is not None
+        return as_splittable(contract, FileSplit(0, str(path), size=len(content)), tmp_path) is not None
 
     assert fits(b"ID,TEXT\na,b\n", "csv")
     assert not fits(b"\x1f\x8b....", "csv")

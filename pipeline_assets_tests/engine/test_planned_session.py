@@ -22,25 +22,25 @@ PLACE = LandedObject("s3://bucket/processing/f", "copy", 99, WHEN)
 
 
 class Runner:
-    """Notes the steps and gives one answer; files lie where S3 has them."""
+    """Notes the steps and gives one response; files lie where S3 has them."""
 
     folder = "results"
 
-    def __init__(self, answer: dict[str, Any]) -> None:
+    def __init__(self, response: dict[str, Any]) -> None:
         self.steps: list[Mapping[str, Any]] = []
-        self._answer = answer
+        self._response = response
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         self.steps += steps
-        return self._answer
+        return self._response
 
-    def offer(self, path: Path, name: str) -> str:
+    def upload(self, path: Path, name: str) -> str:
         return str(path)
 
     def source(self, file: SourceFile, name: str) -> str:
         return str(file.path) if file.path else (file.place or file.landed).uri
 
-    def bring(self, where: str, folder: Path) -> Path:
+    def download(self, where: str, folder: Path) -> Path:
         return Path(where)
 
 
@@ -51,25 +51,25 @@ def test_an_object_is_read_as_the_version_that_lies_at_its_place(tmp_path: Path)
     plain_one = replace(PLACE, uri="s3://bucket/landing/plain")
     files = [SourceFile(None, IDENTITY, place=PLACE), SourceFile(None, plain_one), replace(local, place=PLACE)]
     session.read("people", PEOPLE, files)
-    session.settle("people")
+    session.deduplicate("people")
     with pytest.raises(ObjectChangedError):
         session.outcomes("people")
 
     moved, plain, fetched = runner.steps[0]["files"]
-    assert (moved["piece"]["where"], moved["piece"]["etag"], moved["piece"]["size"]) == (PLACE.uri, "copy", 99)
+    assert (moved["split"]["where"], moved["split"]["etag"], moved["split"]["size"]) == (PLACE.uri, "copy", 99)
     assert (moved["uri"], moved["etag"]) == (IDENTITY.uri, "identity")
-    assert (plain["uri"], plain["piece"]["etag"]) == (plain_one.uri, "copy")
-    assert (fetched["piece"]["etag"], fetched["piece"]["size"]) == ("", 5)
+    assert (plain["uri"], plain["split"]["etag"]) == (plain_one.uri, "copy")
+    assert (fetched["split"]["etag"], fetched["split"]["size"]) == ("", 5)
 
 
 @pytest.mark.parametrize(
-    "answer", [{"changed": PLACE.uri}, {"writes": {}, "inputs": {"people": {"outcomes": [{"changed": True}]}}}]
+    "response", [{"changed": PLACE.uri}, {"writes": {}, "inputs": {"people": {"outcomes": [{"changed": True}]}}}]
 )
-def test_an_object_that_changed_is_named_by_its_identity(tmp_path: Path, answer: dict[str, Any]) -> None:
+def test_an_object_that_changed_is_named_by_its_identity(tmp_path: Path, response: dict[str, Any]) -> None:
     """That is what the batch goes on without."""
-    session = PlannedSession(Runner(answer), tmp_path, USUAL, "1GB")
+    session = PlannedSession(Runner(response), tmp_path, USUAL, "1GB")
     session.read("people", PEOPLE, [SourceFile(None, IDENTITY, place=PLACE)])
-    session.settle("people")
+    session.deduplicate("people")
     with pytest.raises(ObjectChangedError) as changed:
         session.outcomes("people")
     assert changed.value.uri == IDENTITY.uri

@@ -1,6 +1,6 @@
-"""Every record of a file is either typed exactly or told with its line and its text, whoever reads it.
+"""Every record of a file is either typed exactly or reported with its line and its text, whoever reads it.
 
-The model is plain Python over `tolerant_records`; that reader itself is held against the csv module's writer.
+The model is plain Python over `read_leniently`; that reader itself is held against the csv module's writer.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine.formats.csv import byte_scan
-from pipeline_assets.engine.formats.csv.byte_scan import locate, survey
-from pipeline_assets.engine.formats.csv.dialect import sniff, unpacked
-from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.formats.csv.byte_scan import find_records, scan_bytes
+from pipeline_assets.engine.formats.csv.dialect import decompressed, sniff
+from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.validation_query import match_columns
 from pipeline_assets.errors import RejectedObjectError
-from pipeline_assets_tests.engine.landed import landed, opened, rows, told
+from pipeline_assets_tests.engine.landed import landed, opened, reported, rows
 
 THINGS = Contract(
     "things",
@@ -53,7 +53,7 @@ def as_a_person_reads(path: Path) -> tuple[list[tuple], list[tuple[int, str, str
     """(good rows with their rescued columns, bad records as line, raw and code)."""
     good, bad = [], []
     dialect = sniff(path)
-    for record in tolerant_records(path, dialect):
+    for record in read_leniently(path, dialect):
         if record.fields is None:
             bad.append((record.line, record.raw, "malformed_record"))
             continue
@@ -147,11 +147,11 @@ def test_the_session_finds_what_a_person_reads(content: bytes, chunk: int, compr
         refused = _refusal(reference)
         if refused:
             assert found == []
-            assert [code for _, _, code in told(session, "things")] == [refused]
+            assert [code for _, _, code in reported(session, "things")] == [refused]
         else:
             good, bad = as_a_person_reads(reference)
             assert sorted(found, key=repr) == sorted(good, key=repr)
-            assert told(session, "things") == bad
+            assert reported(session, "things") == bad
             assert session.outcomes("things")[0].read == len(good) + len(bad)
 
 
@@ -185,7 +185,7 @@ def test_what_the_csv_module_writes_is_read_back_with_the_line_it_stands_on(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x.csv"
         path.write_bytes(written.getvalue().encode())
-        found = list(tolerant_records(path, sniff(path)))
+        found = list(read_leniently(path, sniff(path)))
 
     assert [record.fields for record in found] == [tuple(record) for record in records]
     assert [record.line for record in found] == lines
@@ -206,13 +206,13 @@ def test_the_fast_look_for_a_record_finds_the_line_and_text_of_the_slow_one(
             dialect = sniff(path)
         except RejectedObjectError:
             return
-        if not dialect.newline or survey(path, dialect) is None:
+        if not dialect.newline or scan_bytes(path, dialect) is None:
             return
-        records = list(tolerant_records(path, dialect))
+        records = list(read_leniently(path, dialect))
         numbers = sorted(data.draw(st.sets(st.sampled_from(range(len(records)))))) if records else []
 
-        slow = [(line, raw) for line, raw, _ in choose(path, dialect, numbers)]
-        assert [(line, raw) for line, raw, _ in locate(path, numbers, dialect)] == slow
+        slow = [(line, raw) for line, raw, _ in find_records_leniently(path, dialect, numbers)]
+        assert [(line, raw) for line, raw, _ in find_records(path, numbers, dialect)] == slow
         assert len(slow) == len(numbers)
 
 
@@ -228,7 +228,7 @@ def test_a_bad_record_is_told_with_its_line_and_as_it_stood(tmp_path: Path, end:
     with opened() as session:
         session.read("things", THINGS, [landed(tmp_path / "x", gzip.compress(content) if compressed else content)])
 
-        assert told(session, "things") == [
+        assert reported(session, "things") == [
             (5, 'b,"say ""hi""",x', "not_a_number"),
             (6, f'toolong,"three{end}four",1', "too_long"),
         ]
@@ -244,7 +244,7 @@ def test_a_broken_record_costs_its_own_line_only(tmp_path: Path, stray: str) -> 
     with opened() as session:
         session.read("things", THINGS, [landed(tmp_path / "x", content)])
 
-        assert told(session, "things") == [(27, stray, "malformed_record")]
+        assert reported(session, "things") == [(27, stray, "malformed_record")]
         assert rows(session, "SELECT ID FROM things") == sorted((f"g{number}",) for number in range(50))
 
 
@@ -253,7 +253,7 @@ def test_a_byte_that_is_not_utf8_costs_its_own_record_only(tmp_path: Path) -> No
     with opened() as session:
         session.read("things", THINGS, [landed(tmp_path / "x", content)])
 
-        assert told(session, "things") == [(2, "a,caf\\xe9,1", "malformed_record")]
+        assert reported(session, "things") == [(2, "a,caf\\xe9,1", "malformed_record")]
         assert rows(session, "SELECT ID, TEXT FROM things") == [("b", "café")]
 
 
@@ -280,7 +280,7 @@ def test_a_long_text_is_a_value_like_any_other(tmp_path: Path) -> None:
         with opened() as session:
             session.read("things", THINGS, [landed(tmp_path / f"{number}", content.getvalue() + irregular)])
 
-            assert told(session, "things") == []
+            assert reported(session, "things") == []
             found = dict(rows(session, "SELECT ID, TEXT FROM things WHERE ID <> 'g'"))
             assert found == texts | {"f": 'short\nbut "odd'}
 
@@ -338,7 +338,7 @@ def test_a_gzip_that_expands_to_a_thousand_times_its_size_goes_to_the_disk_a_bit
         file.writelines(b"0" * (1 << 20) for _ in range(size >> 20))
     tracemalloc.start()
     try:
-        plain = unpacked(packed, tmp_path / "x.csv")
+        plain = decompressed(packed, tmp_path / "x.csv")
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -365,7 +365,7 @@ def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path, p
     with opened() as session:
         session.read("things", contract, [landed(tmp_path / "x", f"ID,TEXT,AMOUNT\n{''.join(good)}")])
 
-        assert [bad[:2] for bad in told(session, "things")] == [(place + 2, poison.rstrip("\n"))]
+        assert [bad[:2] for bad in reported(session, "things")] == [(place + 2, poison.rstrip("\n"))]
         assert session.outcomes("things")[0].read == count
         counts = "SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS KEYS, SUM(AMOUNT) AS TOTAL FROM things"
         total = Decimal(sum(range(count)) - place) + Decimal("0.25") * (count - 1)
@@ -375,7 +375,7 @@ def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path, p
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_meet(tmp_path: Path, end: str) -> None:
-    """DuckDB reads pieces of 32 MB in parallel and guesses whether each starts inside quotes.
+    """DuckDB reads splits of 32 MB in parallel and guesses whether each starts inside quotes.
 
     Here nearly all of the file is inside quotes and looks like records of the same width.
     """
@@ -390,4 +390,4 @@ def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_me
 
         sizes = "SELECT ID, LENGTH(CAST(TEXT AS VARCHAR)) AS SIZE, AMOUNT FROM things"
         assert rows(session, sizes) == sorted((f"k{n}", len(fake), Decimal(n)) for n in range(100))
-        assert told(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]
+        assert reported(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]

@@ -45,15 +45,15 @@ def test_a_file_is_rejected_from_the_minimum_of_rows_on_and_above_the_share_only
     policy = RejectPolicy(share=0.4, minimum_rows=10)
     if form == "csv":
         lines = ["ID,NAME", *(f"{'' if n < bad else n},x" for n in range(rows))]
-        found, told, (outcome,) = read(PEOPLE, landed(tmp_path / "people.csv", "\n".join(lines)), policy=policy)
+        found, reported, (outcome,) = read(PEOPLE, landed(tmp_path / "people.csv", "\n".join(lines)), policy=policy)
         loaded = len(found)
     else:
         reading = delivered(
             json.dumps([order(n, total_amount="x" if n < bad else 1) for n in range(rows)]), policy=policy
         )
-        told, outcome, loaded = reading.bad, reading.outcome, len(reading.orders)
+        reported, outcome, loaded = reading.bad, reading.outcome, len(reading.orders)
 
     assert loaded == outcome.loaded == (0 if rejected else rows - bad)
     assert (outcome.read, outcome.quarantined) == (rows, rows if rejected else bad)
     assert (outcome.rejection is not None) == rejected
-    assert len(told) == (1 if rejected else bad)
+    assert len(reported) == (1 if rejected else bad)

@@ -22,7 +22,7 @@ from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.contracts.validation import REASON_CODES
 from pipeline_assets.engine import RejectPolicy, SourceFile
 from pipeline_assets.errors import ContractError
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, rows, told
+from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, reported, rows
 from pipeline_assets_tests.engine.settling import KEYS, drawn, expected, settled
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
 
@@ -83,7 +83,7 @@ def test_a_declared_version_goes_before_the_time_of_the_object_and_null_is_oldes
     older = landed(tmp_path / "older", "ID,SEQ\na,10\nb,1\nc,\nd,2\n")
     with opened() as session:
         session.read("counted", COUNTED, [newer, older])
-        session.settle("counted", version="SEQ")
+        session.deduplicate("counted", version="SEQ")
 
         found = rows(session, "SELECT ID, SEQ, _SOURCE_URI FROM counted")
     assert [(key, seq, uri.rpartition("/")[2]) for key, seq, uri in found] == [
@@ -98,7 +98,7 @@ def test_versions_cannot_be_ordered_by_what_is_no_column(tmp_path: Path) -> None
     with opened() as session:
         session.read("counted", COUNTED, [])
         with pytest.raises(ContractError, match=r"(?s)SEQUENCE.*no column.*Known: ID, SEQ"):
-            session.settle("counted", version="SEQUENCE")
+            session.deduplicate("counted", version="SEQUENCE")
 
 
 # --- complete deliveries -------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_only_the_newest_accepted_delivery_stays(tmp_path: Path) -> None:
     ]
     with opened() as session:
         session.read("people", PEOPLE, files)
-        session.settle("people", snapshot=True)
+        session.deduplicate("people", snapshot=True)
 
         assert rows(session, NAMES) == [("1", "last"), ("3", "new")]
         counts = {o.landed.uri[-3:]: (o.read, o.loaded, o.superseded) for o in session.outcomes("people")}
@@ -123,7 +123,7 @@ def test_an_empty_delivery_supersedes_what_came_before(tmp_path: Path) -> None:
     files = [landed(tmp_path / "old", f"{HEADER}\n1,old,\n"), landed(tmp_path / "new", f"{HEADER}\n", days=1)]
     with opened() as session:
         session.read("people", PEOPLE, files)
-        session.settle("people", snapshot=True)
+        session.deduplicate("people", snapshot=True)
 
         assert (rows(session, NAMES), session.new_rows("people")) == ([], 0)
 
@@ -137,7 +137,7 @@ def test_a_published_delivery_gives_way_unless_it_is_newer(tmp_path: Path, publi
         session.read("people", PEOPLE, [landed(tmp_path / "f", f"{HEADER}\n1,new,\n", days=5)])
         session.table("published", known(tmp_path, ("9", "published", "f", published)))
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people", snapshot=True)
+        session.deduplicate("people", snapshot=True)
 
         assert rows(session, "SELECT ID, NAME, _IS_NEW FROM people") == stays
         (outcome,) = session.outcomes("people")
@@ -153,7 +153,7 @@ def test_one_row_without_values_stands_for_what_is_published(tmp_path: Path) -> 
             "SELECT NULL AS ID, NULL AS PERSON_ID, NULL AS DAY, NULL AS AMOUNT, 'lake://bucket/raw/x' AS _SOURCE_URI, "
             "CAST('2026-01-09' AS TIMESTAMP_NTZ) AS _SOURCE_MODIFIED_AT, NULL AS _RESCUED",
         )
-        session.settle("visits", snapshot=True)
+        session.deduplicate("visits", snapshot=True)
 
         assert (session.new_rows("visits"), session.outcomes("visits")[0].superseded) == (0, 1)
 
@@ -168,7 +168,7 @@ def test_records_that_waited_are_added_to_the_delivery_that_they_were_in(tmp_pat
         session.read("people", PEOPLE, [*same, old])
         session.table("published", known(tmp_path, ("1", "published", "f", 0), ("9", "published", "f", 0)))
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people", snapshot=True)
+        session.deduplicate("people", snapshot=True)
 
         assert rows(session, NAMES) == [("1", "waited"), ("2", "waited"), ("3", "waited"), ("9", "published")]
         assert sorted(key for outcome in session.outcomes("people") for key in outcome.released) == [
@@ -187,7 +187,7 @@ def test_a_unit_of_files_is_one_delivery(tmp_path: Path) -> None:
     ]
     with opened() as session:
         session.read("people", PEOPLE, files)
-        session.settle("people", snapshot=True)
+        session.deduplicate("people", snapshot=True)
 
         assert [row[0] for row in rows(session, NAMES)] == ["b", "d"]
 
@@ -204,8 +204,8 @@ def test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_cam
     with opened() as session:
         session.read("people", PEOPLE, [people])
         session.read("visits", VISITS, [fresh, broken, held])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         name = session.every_version("visits")
 
         found = rows(session, f"SELECT ID, AMOUNT, _SOURCE_URI, _SOURCE_ETAG, _RESCUED FROM {name}")
@@ -230,11 +230,11 @@ def test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_t
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
         session.read("visits", contract, [landed(tmp_path / "v", f"{VISIT_HEADER},HOST_ID\nv1,9,,1,\nv2,9,,1,8\n")])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         assert rows(session, "SELECT ID FROM visits") == [("v1",)]
-        assert told(session, "visits") == [(3, "v2,9,,1,8", "orphan_host")]
+        assert reported(session, "visits") == [(3, "v2,9,,1,8", "orphan_host")]
 
 
 def test_a_personal_value_that_refers_to_nothing_is_not_in_the_reason(tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_a_personal_value_that_refers_to_nothing_is_not_in_the_reason(tmp_path: 
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
         session.read("visits", shape, [landed(tmp_path / "v", f"{VISIT_HEADER}\nv1,ada@x.org,,1\n")])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         (bad,) = session.bad_records("visits")
         assert bad.code == "orphan_visit"
@@ -262,8 +262,8 @@ def test_a_json_record_without_its_parent_is_told_like_any_other(tmp_path: Path)
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
         session.read("calls", contract, [landed(tmp_path / "c", "\n".join(map(json.dumps, lines)))])
-        session.settle("people")
-        session.settle("calls")
+        session.deduplicate("people")
+        session.deduplicate("calls")
 
         assert rows(session, "SELECT ID FROM calls") == [("c1",), ("c3",)]
         (bad,) = session.bad_records("calls")
@@ -300,8 +300,8 @@ def test_files_of_a_unit_are_rejected_together_in_every_input(tmp_path: Path) ->
     with opened(RejectPolicy()) as session:
         session.read("people", PEOPLE, people)
         session.read("visits", VISITS, visits)
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         assert rows(session, "SELECT ID FROM people") == [("4",), ("5",)]
         assert rows(session, "SELECT ID FROM visits") == [("v4",), ("v5",)]
@@ -344,7 +344,7 @@ def test_a_unit_that_is_rejected_supersedes_nothing(tmp_path: Path) -> None:
     for snapshot in (False, True):
         with opened() as session:
             session.read("people", PEOPLE, files)
-            session.settle("people", snapshot=snapshot)
+            session.deduplicate("people", snapshot=snapshot)
 
             assert rows(session, NAMES) == [("1", "old")]
             assert session.count(f"SELECT * FROM {session.every_version('people')}") == 1
@@ -362,7 +362,7 @@ def test_the_identity_of_a_file_is_told_and_not_its_place(tmp_path: Path) -> Non
     file = replace(file, place=replace(file.landed, uri="lake://bucket/processing/copy", etag="another"))
     with opened(NEVER) as session:
         session.read("people", PEOPLE, [file])
-        session.settle("people")
+        session.deduplicate("people")
 
         name = session.every_version("people")
         assert rows(session, f"SELECT _SOURCE_URI, _SOURCE_ETAG FROM {name}") == [("lake://bucket/raw/f", "etag")]

@@ -31,7 +31,7 @@ from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, kno
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
 EMBEDDED = pytest.param(None, id="duckdb")
 SPARK = pytest.param(SparkEngine(master="local[2]"), id="spark", marks=SLOW)
-SPARK_IN_PARTS = pytest.param(SparkEngine(master="local[2]", part_bytes=900), id="spark in parts", marks=SLOW)
+SPARK_IN_PARTS = pytest.param(SparkEngine(master="local[2]", split_bytes=900), id="spark in parts", marks=SLOW)
 GOOD, ORPHAN, BAD = "good", "orphan", "bad"
 
 
@@ -162,8 +162,8 @@ def test_the_newest_good_version_wins_and_what_is_bad_or_orphaned_neither_wins_n
         session.read("visits", VISITS, [landed_in(tmp_path, number, by_place[number]) for number in fresh])
         session.table("KNOWN_VISITS", published_in(tmp_path, [v for v in versions if PLACES[v.place].published]))
         session.known("visits", "SELECT * FROM KNOWN_VISITS")
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         found = rows(session, "SELECT ID, AMOUNT, _SOURCE_URI, _IS_NEW FROM visits")
         outcomes = {int(outcome.landed.etag): outcome for outcome in session.outcomes("visits")}
         bad = sorted(
@@ -178,7 +178,7 @@ def test_the_newest_good_version_wins_and_what_is_bad_or_orphaned_neither_wins_n
     ]
     assert found == sorted(expected, key=repr)
     assert new_rows == sum(is_new for *_, is_new in expected)
-    codes, told = {ORPHAN: "orphan_visit", BAD: "not_a_number"}, []
+    codes, reported = {ORPHAN: "orphan_visit", BAD: "not_a_number"}, []
     for number in fresh:
         mine, outcome = by_place[number], outcomes[number]
         waits = PLACES[number].waiting
@@ -192,8 +192,8 @@ def test_the_newest_good_version_wins_and_what_is_bad_or_orphaned_neither_wins_n
         for v in mine:
             if v.kind != GOOD:
                 line, waits_as = (1000 + v.record, f"q{number}-{v.record}") if waits else (2 + v.record, None)
-                told.append((number, line, v.line, codes[v.kind], waits_as))
-    assert sorted(bad) == sorted(told)
+                reported.append((number, line, v.line, codes[v.kind], waits_as))
+    assert sorted(bad) == sorted(reported)
 
 
 # --- what waits --------------------------------------------------------------------------------------------------
@@ -232,9 +232,9 @@ def test_what_waits_is_never_rejected_as_a_file(engine: None, tmp_path: Path) ->
         session.read("people", PEOPLE, [landed(tmp_path / "people", f"{HEADER}\n1,Ada,\n")])
         for name, (contract, files) in inputs.items():
             session.read(name, contract, files)
-        session.settle("people")
+        session.deduplicate("people")
         for name in inputs:
-            session.settle(name)
+            session.deduplicate(name)
         found = {name: _told(session, name) for name in inputs}
         loaded = {
             "visits": rows(session, "SELECT ID FROM visits"),

@@ -108,7 +108,7 @@ def reading(
 
     def work(session: Session, folder: Path) -> dict[str, Any]:
         session.read(contract.name, contract, files)
-        session.settle(contract.name)
+        session.deduplicate(contract.name)
         return looked_at(session, [contract.name], chosen, folder)
 
     return work
@@ -154,8 +154,8 @@ def test_values_at_the_edge_of_their_types_are_typed_alike(tmp_path: Path) -> No
     def work(session: Session, folder: Path) -> dict[str, Any]:
         session.read("people", PEOPLE, [people])
         session.read("visits", VISITS, [visits])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits"}
         return looked_at(session, ["people", "visits"], selects, folder)
 
@@ -223,8 +223,8 @@ def test_versions_references_known_and_waiting_records_are_settled_alike(rows_in
         session.read("visits", VISITS, [*visits, held])
         session.table("PUBLISHED", published)
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
         session.view("JOINED", "SELECT v.ID, p.NAME FROM visits AS v INNER JOIN people AS p ON v.PERSON_ID = p.ID")
         selects = {name: f"SELECT * FROM {name}" for name in ("people", "visits", "JOINED")}
         return looked_at(session, ["people", "visits"], selects, folder)
@@ -276,7 +276,7 @@ def test_a_session_without_files_works_on_what_is_known(tmp_path: Path) -> None:
         session.read("people", PEOPLE, [])
         session.table("PUBLISHED", published)
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people")
+        session.deduplicate("people")
         return looked_at(session, ["people"], {"people": "SELECT * FROM people"}, folder)
 
     assert len(compared(work)["people"]) == 1

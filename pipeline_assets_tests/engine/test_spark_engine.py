@@ -10,7 +10,7 @@ import pytest
 from pipeline_assets.engine.spark import state
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.errors import EngineError
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, rows, told
+from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, reported, rows
 from pipeline_assets_tests.engine.test_glue_engine import content
 from pipeline_assets_tests.engine.test_spark_agrees import SPARK
 from pipeline_assets_tests.engine.test_versions import HEADER, known
@@ -28,10 +28,10 @@ def test_a_home_whose_name_looks_like_a_pattern_is_a_folder_like_any_other(tmp_p
         session.read("people", PEOPLE, [landed(home / "p", f"{HEADER}\n1,Ada,\n{'2' * 9},bad,\n")])
         session.table("PUBLISHED", published)
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people")
+        session.deduplicate("people")
 
         assert rows(session, NAMES) == [("1", "Ada"), ("7", "Known")]
-        assert [line for line, _, _ in told(session, "people")] == [3]
+        assert [line for line, _, _ in reported(session, "people")] == [3]
 
 
 def test_tasks_leave_nothing_on_the_disk(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_tasks_leave_nothing_on_the_disk(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
     with SPARK.session(scratch, NEVER) as session:
         session.read("people", PEOPLE, files)
-        session.settle("people")
+        session.deduplicate("people")
         assert len(list(session.bad_records("people"))) == 2
 
     assert list((scratch / "tasks").iterdir()) == []
@@ -53,7 +53,7 @@ def test_what_spark_says_is_told_on_one_line(tmp_path: Path) -> None:
     def wrong_statement() -> None:
         with SPARK.session(tmp_path / "statement", NEVER) as session:
             session.read("people", PEOPLE, [])
-            session.settle("people")
+            session.deduplicate("people")
             session.count("SELECT NOBODY FROM people")
 
     def failing_task() -> None:
@@ -61,7 +61,7 @@ def test_what_spark_says_is_told_on_one_line(tmp_path: Path) -> None:
             file = landed(tmp_path / "there", HEADER)
             session.read("people", PEOPLE, [file])
             (tmp_path / "there").unlink()
-            session.settle("people")
+            session.deduplicate("people")
             session.outcomes("people")
 
     for attempt, expected in ((wrong_statement, "NOBODY"), (failing_task, "there")):
@@ -79,14 +79,14 @@ def test_a_job_that_takes_over_what_was_read_tells_the_bad_rows_of_every_part(
     """Rows are known by the part that they were in, so the files are cut once more; an irregular one is read whole."""
     regular = landed(tmp_path / "regular", content(200))
     irregular = landed(tmp_path / "irregular", content(200).replace("\nv150,", '\n 5" disk,1,,1\nv150,'), days=1)
-    engine = SparkEngine(master=SPARK.master, part_bytes=1500)
+    engine = SparkEngine(master=SPARK.master, split_bytes=1500)
 
     def attempt() -> list[tuple]:
         with engine.session(tmp_path / "scratch", NEVER) as session:
             session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
             session.read("visits", VISITS, [regular, irregular])
-            session.settle("people")
-            session.settle("visits")
+            session.deduplicate("people")
+            session.deduplicate("visits")
             return [(bad.landed.uri, bad.line, bad.raw, bad.code) for bad in session.bad_records("visits")]
 
     def found(state: state.State, where: str):  # as if the folder were in S3, where attempts share it

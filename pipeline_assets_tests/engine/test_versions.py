@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.engine import RejectPolicy, SourceFile
 from pipeline_assets.engine.duckdb.engine import DuckDBSession
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, read, rows, told
+from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, read, reported, rows
 
 HEADER = "ID,NAME,NOTE"
 VISIT_HEADER = "ID,PERSON_ID,DAY,AMOUNT"
@@ -126,7 +126,7 @@ def test_published_rows_take_part_and_only_older_ones_give_way(tmp_path: Path) -
         session.read("people", PEOPLE, [landed(tmp_path / "f", f"{HEADER}\n1,fresh,\n2,fresh,\n3,fresh,\n", days=5)])
         session.table("published", published)
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people")
+        session.deduplicate("people")
 
         # Of one object processed twice the fresh rows win.
         assert rows(session, NAMES) == [
@@ -145,7 +145,7 @@ def test_an_input_without_files_still_shows_what_is_known(tmp_path: Path) -> Non
         assert rows(session, NAMES) == []
         session.table("published", known(tmp_path, ("1", "Ada", "x", 0)))
         session.known("people", "SELECT * FROM PUBLISHED")
-        session.settle("people")
+        session.deduplicate("people")
 
         assert rows(session, "SELECT ID, _RESCUED, _IS_NEW FROM people") == [("1", '{"TIER":"gold"}', False)]
         assert (session.outcomes("people"), list(session.bad_records("people"))) == ([], [])
@@ -173,8 +173,8 @@ def test_a_key_of_several_columns_is_one_key(tmp_path: Path) -> None:
 def visits(session: DuckDBSession, people: Sequence[SourceFile], found: Sequence[SourceFile]) -> None:
     session.read("people", PEOPLE, people)
     session.read("visits", VISITS, found)
-    session.settle("people")
-    session.settle("visits")
+    session.deduplicate("people")
+    session.deduplicate("visits")
 
 
 def test_a_row_without_its_reference_is_set_aside_and_told(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_row_without_its_reference_is_set_aside_and_told(tmp_path: Path) -> No
         visits(session, [people], [landed(tmp_path / "v", content)])
 
         assert rows(session, "SELECT ID FROM visits") == [("v1",)]
-        assert told(session, "visits") == [
+        assert reported(session, "visits") == [
             (4, '"v2","2\n",,2', "orphan_visit"),
             (6, "v3,1,,x", "not_a_number"),
             (7, "v4,3,2026-01-01,4", "orphan_visit"),
@@ -200,7 +200,7 @@ def test_an_orphan_does_not_count_towards_the_rejection_of_its_file(tmp_path: Pa
 
         (outcome,) = session.outcomes("visits")
         assert (outcome.rejection, outcome.read, outcome.loaded, outcome.quarantined) == (None, 30, 0, 30)
-        assert {code for _, _, code in told(session, "visits")} == {"orphan_visit"}
+        assert {code for _, _, code in reported(session, "visits")} == {"orphan_visit"}
 
 
 def test_an_orphan_supersedes_nothing_and_is_not_superseded(tmp_path: Path) -> None:
@@ -222,11 +222,14 @@ def test_a_row_that_lacks_two_references_is_set_aside_once(tmp_path: Path) -> No
     with opened() as session:
         session.read("people", PEOPLE, [people])
         session.read("visits", contract, [landed(tmp_path / "v", content)])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         assert rows(session, "SELECT ID FROM visits") == [("v1",), ("v4",)]
-        assert [(line, code) for line, _, code in told(session, "visits")] == [(3, "orphan_visit"), (4, "orphan_host")]
+        assert [(line, code) for line, _, code in reported(session, "visits")] == [
+            (3, "orphan_visit"),
+            (4, "orphan_host"),
+        ]
         (outcome,) = session.outcomes("visits")
         assert (outcome.read, outcome.loaded, outcome.quarantined) == (4, 2, 2)
 
@@ -289,7 +292,7 @@ def test_a_waiting_record_that_was_superseded_meanwhile_is_released(tmp_path: Pa
 
 
 def test_waiting_records_that_swallow_each_other_all_keep_waiting(tmp_path: Path) -> None:
-    """Two halves of quotes that were apart in the source make one record here: no id can be told then."""
+    """Two halves of quotes that were apart in the source make one record here: no id can be reported then."""
     file = waiting(tmp_path, ("q1", 3, 'v1,1,,"1'), ("q2", 9, '"'), ("q3", 11, "v3,1,,1"))
     people = landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")
     with opened() as session:
@@ -307,8 +310,8 @@ def test_waiting_records_that_lack_a_column_that_is_required_by_now_keep_waiting
     with opened() as session:
         session.read("people", PEOPLE, [people])
         session.read("visits", stricter, [waiting(tmp_path, ("q1", 7, "v1,1,,1"), ("q2", 9, "v2,1,,1"))])
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         (outcome,) = session.outcomes("visits")
         assert (outcome.waiting, outcome.rejection, outcome.released) == (True, None, ())
@@ -343,8 +346,8 @@ def test_every_record_is_loaded_superseded_or_quarantined(batch: list, policy: R
         session.read("visits", VISITS, files)
         session.table("PUBLISHED", known_visits(Path(folder), *published))
         session.known("visits", "SELECT * FROM PUBLISHED")
-        session.settle("people")
-        session.settle("visits")
+        session.deduplicate("people")
+        session.deduplicate("visits")
 
         outcomes, bad = session.outcomes("visits"), list(session.bad_records("visits"))
         for outcome in outcomes:

@@ -24,7 +24,7 @@ from pipeline_assets_tests.pipeline_lake import PipelineLake
 STATEMENTS = 13
 COMMIT = "run_statement COMMIT"
 DURABLE = {"publish", "move", "delete", "delete_prefix", COMMIT}
-STEPS = {"settle", "lay_out"}
+STEPS = {"deduplicate", "write_lake_table"}
 
 
 @dataclass

@@ -78,7 +78,7 @@ def _whole_orders(seen: dict, before: dict, after: dict) -> bool:
     return all(rows in (before.get(key), after.get(key)) for key, rows in seen.items())
 
 
-_EVERYWHERE = {"publish", "move", "delete_prefix", "changed", "read", "settle", "write", "run_statement"}
+_EVERYWHERE = {"publish", "move", "delete_prefix", "changed", "read", "deduplicate", "write", "run_statement"}
 SCENARIOS = {
     "bookings": Scenario(
         BookingsLake,
@@ -96,6 +96,6 @@ SCENARIOS = {
         _many_orders,
         lambda lake: lake.lake_orders(),
         _whole_orders,
-        frozenset(_EVERYWHERE | {"lay_out", "delete"}),
+        frozenset(_EVERYWHERE | {"write_lake_table", "delete"}),
     ),
 }

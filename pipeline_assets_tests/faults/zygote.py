@@ -41,9 +41,9 @@ WATCHED = [
     (store.Lake, "delete_prefix"),
     (store.Lake, "changed"),
     (engine.DuckDBSession, "read"),
-    (engine.DuckDBSession, "settle"),
+    (engine.DuckDBSession, "deduplicate"),
     (engine.DuckDBSession, "write"),
-    (engine.DuckDBSession, "lay_out"),
+    (engine.DuckDBSession, "write_lake_table"),
     (connection, "run_statement"),
 ]
 

@@ -1,12 +1,12 @@
-"""What one task of a distributed engine does: turn a piece of a landed file into batches of texts, find raw records.
+"""What one task of a distributed engine does: turn a split of a landed file into batches of texts, find raw records.
 
-A piece is a file, or a part of a large one that ends where a record ends. It is read by the same readers as in the
+A split is a file, or a part of a large one that ends where a record ends. It is read by the same readers as in the
 embedded engine, one thread and DuckDB in process, so both see the same records. What comes out is a table with the
 texts C0, C1, … of the contract's columns; typing, rules, versions and joins are SQL, and Spark's. Nothing here knows
 Spark.
 
-Each piece also gives one row that holds nothing but `_FACT`: what is to be known of the file, as JSON. Rows of a piece
-count from 0 (`_RECORD`); `_PIECE` tells pieces of a file apart and ascends with them.
+Each split also gives one row that holds nothing but `_STATISTICS`: what is to be known of the file, as JSON. Rows of a
+split count from 0 (`_RECORD`); `_SPLIT` numbers the splits of a file in their order.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.duckdb.csv_reader import rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
-from pipeline_assets.engine.formats.csv.byte_scan import leave_out, locate, survey
+from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import FileDialect, opened
-from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.formats.csv.replay_file import waiting_dialect
 from pipeline_assets.engine.formats.json.documents import Layout, parser_said, refuse_cut_off, without_mark
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, objects, raw_select, scan
@@ -40,7 +40,7 @@ _MEMORY = "1GB"  # for DuckDB in a task; it spills to the task's scratch folder
 
 
 @dataclass(frozen=True)
-class Piece:
+class FileSplit:
     """A file as it lies at `where` (a path, or s3://bucket/key of the version `etag`), or a part of it.
 
     `file` is its number in the input. A part holds the bytes from `start` to `end`, and on to the end of the record
@@ -62,20 +62,20 @@ class Piece:
     tolerant: bool = False
 
     @property
-    def is_part(self) -> bool:
+    def is_partial(self) -> bool:
         return self.end > 0
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: str) -> Piece:
+    def load(cls, text: str) -> FileSplit:
         return cls(**json.loads(text))
 
 
 @dataclass(frozen=True)
 class Found:
-    """A bad record as it stands in its piece; `line` counts from 1, `fault` says why it cannot be split."""
+    """A bad record as it stands in its split; `line` counts from 1, `fault` says why it cannot be split."""
 
     record: int
     rule: int
@@ -105,35 +105,35 @@ def text_schema(contract: Contract) -> pa.Schema:
     if contract.items:
         fields += [("_ITEMS", pa.list_(_struct([column.path for column in contract.items.columns])))]
         fields += [("_ITEMS_RESCUED", pa.list_(pa.string())), ("_ITEMS_MISTYPED", pa.list_(pa.int32()))]
-    fields += [("_FILE", pa.int32()), ("_PIECE", pa.int32()), ("_RECORD", pa.int64()), ("_FACT", pa.string())]
+    fields += [("_FILE", pa.int32()), ("_SPLIT", pa.int32()), ("_RECORD", pa.int64()), ("_STATISTICS", pa.string())]
     return pa.schema(fields)
 
 
-def read(contract: Contract, piece: Piece, path: Path, scratch: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a piece whose bytes lie at `path`, and at the end its fact."""
+def read(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> Iterator[pa.RecordBatch]:
+    """The rows of a split whose bytes lie at `path`, and at the end its statistics."""
     schema = text_schema(contract)
-    fact = _fact(piece)
+    statistics = _statistics_of(split)
     try:
         reader = _read_documents if contract.form == "json" else _read_delimited
-        for batch in reader(contract, piece, path, scratch, fact):
-            yield _completed(batch, schema, piece, fact["read"])
-            fact["read"] += batch.num_rows
+        for batch in reader(contract, split, path, scratch, statistics):
+            yield _completed(batch, schema, split, statistics["read"])
+            statistics["read"] += batch.num_rows
     except RejectedObjectError as rejection:
-        fact["rejection"] = {"code": rejection.code, "reason": str(rejection)}
+        statistics["rejection"] = {"code": rejection.code, "reason": str(rejection)}
     except _IrregularPartError:
-        fact["irregular"] = True
-    yield _as_row(fact, schema)
+        statistics["irregular"] = True
+    yield _as_row(statistics, schema)
 
 
-def fact_row(piece: Piece, schema: pa.Schema, **facts: Any) -> pa.RecordBatch:
-    """The fact of a piece that could not be read at all."""
-    return _as_row(_fact(piece) | facts, schema)
+def statistics_row(split: FileSplit, schema: pa.Schema, **statistics: Any) -> pa.RecordBatch:
+    """The statistics of a split that could not be read at all."""
+    return _as_row(_statistics_of(split) | statistics, schema)
 
 
 def find(
-    contract: Contract, piece: Piece, path: Path, scratch: Path, wanted: Sequence[Mapping[str, Any]], shift: int
+    contract: Contract, split: FileSplit, path: Path, scratch: Path, wanted: Sequence[Mapping[str, Any]], shift: int
 ) -> Iterator[Found]:
-    """Line and text of bad records (`record`, `rule`, `position`) of a piece whose bytes lie at `path`.
+    """Line and text of bad records (`record`, `rule`, `position`) of a split whose bytes lie at `path`.
 
     `shift` is what line numbers there lack to those of the whole file.
     """
@@ -141,55 +141,57 @@ def find(
     numbers = [bad["record"] for bad in asked]
     if contract.form == "json":
         with _connection(scratch) as connection:
-            opened = _document(piece, path, scratch)
+            opened = _document(split, path, scratch)
             assert opened is not None  # a file without records has no bad ones
             found = [(line, raw, "") for line, raw in texts_of(connection, *opened, numbers)]
     else:
-        plain, dialect = _opened(contract, piece, path, scratch)
-        regular = dialect.newline and not piece.tolerant and survey(plain, dialect)
-        found = list(locate(plain, numbers, dialect) if regular else choose(plain, dialect, numbers))
+        plain, dialect = _opened(contract, split, path, scratch)
+        regular = dialect.newline and not split.tolerant and scan_bytes(plain, dialect)
+        found = list(
+            find_records(plain, numbers, dialect) if regular else find_records_leniently(plain, dialect, numbers)
+        )
     for bad, (line, raw, fault) in zip(asked, found, strict=True):
         yield Found(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
 
 
-def difference(contract: Contract, piece: Piece, path: Path, scratch: Path, unknown: Sequence[str]) -> str | None:
+def difference(contract: Contract, split: FileSplit, path: Path, scratch: Path, unknown: Sequence[str]) -> str | None:
     """How a file full of bad records differs from the contract as a whole."""
     if contract.form != "json":
         return None
     with _connection(scratch) as connection:
-        opened = _document(piece, path, scratch)
+        opened = _document(split, path, scratch)
         return shape_difference(connection, contract, *opened, unknown) if opened else None
 
 
 # --- delimited files ---------------------------------------------------------------------------------------
 
 
-def _opened(contract: Contract, piece: Piece, path: Path, scratch: Path) -> tuple[Path, FileDialect]:
+def _opened(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> tuple[Path, FileDialect]:
     """The file as UTF-8 with a header. A part has got one when it was cut."""
-    declared = waiting_dialect(contract.dialect) if piece.waiting else contract.dialect
-    if piece.is_part:
+    declared = waiting_dialect(contract.dialect) if split.waiting else contract.dialect
+    if split.is_partial:
         declared = replace(declared, header=True)
-    return opened(path, declared, contract.column_names, scratch / "unpacked.csv")
+    return opened(path, declared, contract.column_names, scratch / "decompressed.csv")
 
 
 def _read_delimited(
-    contract: Contract, piece: Piece, path: Path, scratch: Path, fact: dict[str, Any]
+    contract: Contract, split: FileSplit, path: Path, scratch: Path, statistics: dict[str, Any]
 ) -> Iterator[pa.RecordBatch]:
-    plain, dialect = _opened(contract, piece, path, scratch)
+    plain, dialect = _opened(contract, split, path, scratch)
     if not dialect.header:
         return
-    fact["header"] = list(dialect.header)
-    was_cut_from_header = piece.is_part and not contract.dialect.header and not piece.header
-    fact["header_skipped"] = dialect.header_skipped or was_cut_from_header
+    statistics["header"] = list(dialect.header)
+    was_cut_from_header = split.is_partial and not contract.dialect.header and not split.header
+    statistics["header_skipped"] = dialect.header_skipped or was_cut_from_header
     columns = match_columns(contract, dialect.header)
-    fact["unknown"], fact["missing"] = list(columns.unknown), list(columns.missing)
+    statistics["unknown"], statistics["missing"] = list(columns.unknown), list(columns.missing)
     with _connection(scratch) as connection:
         regular = None
-        if not piece.tolerant:
+        if not split.tolerant:
             regular = _regular(connection, contract, columns, plain, dialect, scratch)
         if regular is not None:
             yield from regular
-        elif piece.is_part:
+        elif split.is_partial:
             raise _IrregularPartError
         else:
             yield from _tolerant(connection, contract, columns, plain, dialect)
@@ -208,25 +210,25 @@ def _regular(
     import numpy as np
     import pyarrow as pa
 
-    surveyed = survey(path, dialect) if dialect.newline else None
-    if surveyed is None:
+    bytes_seen = scan_bytes(path, dialect) if dialect.newline else None
+    if bytes_seen is None:
         return None
-    malformed = np.asarray(surveyed.malformed, dtype=np.int64)
-    scanned = leave_out(path, surveyed.malformed, scratch / "kept.csv") if len(malformed) else path
-    scan = scan_regular([scanned], dialect)
+    malformed = np.asarray(bytes_seen.malformed, dtype=np.int64)
+    kept_file = copy_without_records(path, bytes_seen.malformed, scratch / "kept.csv") if len(malformed) else path
+    relation = scan_regular([kept_file], dialect)
     try:
         # All values are looked at before the first row goes out, so that what DuckDB refuses is refused here; a second
         # look costs less than a file in memory.
         values = "".join(f", COUNT(C{index})" for index in range(len(dialect.header)))
-        ((counted, *_),) = connection.execute(f"SELECT COUNT(*){values} FROM {scan}").fetchall()
-        kept = connection.sql(_texts_of_row(contract, columns, scan)).to_arrow_reader(_BATCH)
+        ((counted, *_),) = connection.execute(f"SELECT COUNT(*){values} FROM {relation}").fetchall()
+        kept = connection.sql(_texts_of_row(contract, columns, relation)).to_arrow_reader(_BATCH)
     except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException):
         return None
-    if counted != surveyed.records:
+    if counted != bytes_seen.records:
         return None
 
     def rows() -> Iterator[pa.RecordBatch]:
-        everything = np.arange(surveyed.records + len(malformed), dtype=np.int64)
+        everything = np.arange(bytes_seen.records + len(malformed), dtype=np.int64)
         records = np.delete(everything, malformed) if len(malformed) else everything
         first = 0
         for batch in kept:
@@ -257,7 +259,7 @@ def _tolerant(
         (batch,) = connection.register("RECORDS", RECORDS).sql(select).to_arrow_table().combine_chunks().to_batches()
         return batch
 
-    for record in tolerant_records(path, dialect):
+    for record in read_leniently(path, dialect):
         waiting.append((*(record.fields or nothing), record.number, record.fields is None))
         if len(waiting) == _BATCH:
             yield shown()
@@ -280,25 +282,25 @@ def _texts_of_row(contract: Contract, columns: Columns, relation: str, *extra: s
 # --- documents ---------------------------------------------------------------------------------------------
 
 
-def _document(piece: Piece, path: Path, scratch: Path) -> tuple[Path, Layout] | None:
-    """The file unpacked and its layout, or None when nothing is in it.
+def _document(split: FileSplit, path: Path, scratch: Path) -> tuple[Path, Layout] | None:
+    """The file decompressed and its layout, or None when nothing is in it.
 
     A part is one record a line, which its first lines cannot tell; whether the file was cut off, its last part can.
     """
-    if not piece.is_part:
-        return open_document(path, scratch / "unpacked.json", waiting=piece.waiting > 0)
-    plain = without_mark(path, scratch / "plain.json") if piece.start == 0 else path
-    if piece.end >= piece.size:
+    if not split.is_partial:
+        return open_document(path, scratch / "decompressed.json", waiting=split.waiting > 0)
+    plain = without_mark(path, scratch / "plain.json") if split.start == 0 else path
+    if split.end >= split.size:
         refuse_cut_off(plain)
     return (plain, "newline_delimited") if plain.stat().st_size else None
 
 
 def _read_documents(
-    contract: Contract, piece: Piece, path: Path, scratch: Path, fact: dict[str, Any]
+    contract: Contract, split: FileSplit, path: Path, scratch: Path, statistics: dict[str, Any]
 ) -> Iterator[pa.RecordBatch]:
     import duckdb
 
-    opened = _document(piece, path, scratch)
+    opened = _document(split, path, scratch)
     if opened is None:
         return
     shown = ", ".join((*texts(contract), "_RESCUED", "_MALFORMED", MISTYPED, *(ITEM_COLUMNS if contract.items else ())))
@@ -311,13 +313,13 @@ def _read_documents(
                 yield batch
         # A message about bytes that are no UTF-8 comes as an error of its own.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
-            if not piece.waiting:  # records that cannot be told apart keep waiting
+            if not split.waiting:  # records that cannot be reported apart keep waiting
                 raise RejectedObjectError(
                     f"The JSON is malformed: {parser_said(error)}.",
                     code="unreadable_object",
                     remedy="Deliver the file again.",
                 ) from None
-    fact["unknown"] = sorted(unknown)
+    statistics["unknown"] = sorted(unknown)
 
 
 def _note_unknown(contract: Contract, batch: pa.RecordBatch, unknown: set[str]) -> None:
@@ -352,13 +354,13 @@ def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def _completed(batch: pa.RecordBatch, schema: pa.Schema, piece: Piece, first: int) -> pa.RecordBatch:
+def _completed(batch: pa.RecordBatch, schema: pa.Schema, split: FileSplit, first: int) -> pa.RecordBatch:
     """A batch with all columns of the schema."""
     import pyarrow as pa
 
     own = {
-        "_FILE": pa.repeat(pa.scalar(piece.file, pa.int32()), batch.num_rows),
-        "_PIECE": pa.repeat(pa.scalar(piece.number, pa.int32()), batch.num_rows),
+        "_FILE": pa.repeat(pa.scalar(split.file, pa.int32()), batch.num_rows),
+        "_SPLIT": pa.repeat(pa.scalar(split.number, pa.int32()), batch.num_rows),
         "_MALFORMED": pa.repeat(False, batch.num_rows),
         "_RECORD": pa.array(range(first, first + batch.num_rows), pa.int64()),
     }
@@ -370,14 +372,14 @@ def _completed(batch: pa.RecordBatch, schema: pa.Schema, piece: Piece, first: in
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _fact(piece: Piece) -> dict[str, Any]:
-    return {"file": piece.file, "piece": piece.number, "read": 0, "unknown": [], "missing": []}
+def _statistics_of(split: FileSplit) -> dict[str, Any]:
+    return {"file": split.file, "split": split.number, "read": 0, "unknown": [], "missing": []}
 
 
-def _as_row(fact: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
+def _as_row(statistics: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
     import pyarrow as pa
 
-    arrays = [pa.array([json.dumps(fact)] if f.name == "_FACT" else [None], f.type) for f in schema]
+    arrays = [pa.array([json.dumps(statistics)] if f.name == "_STATISTICS" else [None], f.type) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 

@@ -47,13 +47,13 @@ def fetch(where: str, folder: Path, etag: str = "") -> Path:
     """
     if not is_s3(where):
         return Path(where)
-    answer = _get(where, etag)
+    response = _get(where, etag)
     target = folder / f"{abs(hash(where)):x}-{where.rpartition('/')[2][-50:]}"
     with open(target, "wb") as local:
-        shutil.copyfileobj(answer["Body"], local, _BLOCK)
-    if target.stat().st_size != answer["ContentLength"]:
+        shutil.copyfileobj(response["Body"], local, _BLOCK)
+    if target.stat().st_size != response["ContentLength"]:
         raise LakeError(
-            f"{where}: {target.stat().st_size} of {answer['ContentLength']} bytes arrived.",
+            f"{where}: {target.stat().st_size} of {response['ContentLength']} bytes arrived.",
             remedy="A retry may clear it.",
         )
     return target

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """`folder` is where state and results go; files larger than twice `part_bytes` are read in parts."""
+    """`folder` is where state and results go; files larger than twice `split_bytes` are read in parts."""
 
     folder: str
     policy: RejectPolicy
-    part_bytes: int
+    split_bytes: int
     steps: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def dump(self) -> str:

@@ -16,14 +16,21 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, rules
-from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.duckdb import csv_reader, json_reader
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.file_sets import rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, positions
-from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
-from pipeline_assets.engine.lake_table_writer import lay_out
+from pipeline_assets.engine.interface import (
+    BadRecord,
+    FileOutcome,
+    LakeFile,
+    LakeTableChanges,
+    RejectPolicy,
+    SourceFile,
+)
+from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import match_columns, validation_select
 from pipeline_assets.engine.versions import every_version_of, newest_first
 from pipeline_assets.errors import ObjectChangedError
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # of a table: with its name behind
-_IDENTITY = ("_FILE", "_PIECE", "_RECORD")
+_IDENTITY = ("_FILE", "_SPLIT", "_RECORD")
 
 
 class Runner(Protocol):
@@ -43,15 +50,15 @@ class Runner(Protocol):
     folder: str
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Do steps that follow those done before; see `spark_job.Job.run` for the answer."""
+        """Do steps that follow those done before; see `spark_job.Job.run` for the response."""
 
-    def offer(self, path: Path, name: str) -> str:
+    def upload(self, path: Path, name: str) -> str:
         """Where tasks find a local file."""
 
     def source(self, file: SourceFile, name: str) -> str:
         """Where tasks find a landed file."""
 
-    def bring(self, where: str, folder: Path) -> Path:
+    def download(self, where: str, folder: Path) -> Path:
         """A local copy of a result."""
 
 
@@ -78,7 +85,7 @@ class _Read:
 
     contract: Contract
     files: list[SourceFile]
-    answer: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
     outcomes: list[FileOutcome] | None = None
 
 
@@ -118,9 +125,9 @@ class PlannedSession:
         etag = place.etag if file.path is None else ""
         self._uris[where] = file.landed.uri
         size = file.path.stat().st_size if file.path else place.size
-        piece = Piece(number, where, etag=etag, waiting=len(file.waiting), size=size)
+        split = FileSplit(number, where, etag=etag, waiting=len(file.waiting), size=size)
         return {
-            "piece": vars(piece),
+            "split": vars(split),
             "uri": file.landed.uri,
             "etag": file.landed.etag,
             "modified": as_utc_naive(file.landed.modified).isoformat(sep=" "),
@@ -134,16 +141,16 @@ class PlannedSession:
         self._steps.append({"do": "known", "name": name, "select": wanted})
 
     def table(self, name: str, path: Path) -> None:
-        self._steps.append({"do": "table", "name": name, "where": self._runner.offer(path, name)})
+        self._steps.append({"do": "table", "name": name, "where": self._runner.upload(path, name)})
 
     def view(self, name: str, select: str) -> None:
         self._steps.append({"do": "view", "name": name, "select": transpile(select, "spark")})
         if name.startswith(_LAKE_RELATIONS):
             self._lake[name] = self._add_write(select)
 
-    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
         order = newest_first(self._inputs[name].contract, version)
-        self._steps.append({"do": "settle", "name": name, "order": order, "snapshot": snapshot})
+        self._steps.append({"do": "deduplicate", "name": name, "order": order, "snapshot": snapshot})
 
     def every_version(self, name: str) -> str:
         self._steps.append({"do": "every_version", "name": name})
@@ -163,15 +170,15 @@ class PlannedSession:
         """Have everything done that waits."""
         if self._steps:
             steps, self._steps = self._steps, []
-            answer = self._runner.run(steps)
-            if "changed" in answer:
-                raise ObjectChangedError(self._uris.get(answer["changed"], answer["changed"]))
-            self._writes |= answer["writes"]
-            for name, found in answer["inputs"].items():
+            response = self._runner.run(steps)
+            if "changed" in response:
+                raise ObjectChangedError(self._uris.get(response["changed"], response["changed"]))
+            self._writes |= response["writes"]
+            for name, found in response["inputs"].items():
                 for file, said in zip(self._inputs[name].files, found["outcomes"], strict=True):
                     if said.get("changed"):
                         raise ObjectChangedError(file.landed.uri)
-                self._inputs[name].answer = found
+                self._inputs[name].response = found
 
     # --- results -------------------------------------------------------------------------------------------
 
@@ -189,20 +196,20 @@ class PlannedSession:
         return row[0] if row else 0
 
     def new_rows(self, name: str) -> int:
-        return self._answer(name)["new_rows"]
+        return self._response(name)["new_rows"]
 
-    def lay_out(
+    def write_lake_table(
         self,
         contract: Contract,
         existing: Callable[[Sequence[str]], Sequence[LakeFile]],
         folder: Path,
         target_bytes: int,
-    ) -> LakeLayout:
+    ) -> LakeTableChanges:
         with self._host() as connection:
             for relation in _LAKE_RELATIONS:
                 found = self._result(self._lake[f"{relation}_{contract.table}"])
                 connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {found}")
-            return lay_out(connection, contract, existing, folder, target_bytes)
+            return write_lake_table(connection, contract, existing, folder, target_bytes)
 
     def _result(self, name: str) -> str:
         """What a write step left, as a relation of the embedded engine."""
@@ -210,7 +217,7 @@ class PlannedSession:
             self._flush()
         folder = self._scratch / name
         folder.mkdir(exist_ok=True)
-        paths = [self._runner.bring(place, folder) for place in self._writes[name]["files"]]
+        paths = [self._runner.download(place, folder) for place in self._writes[name]["files"]]
         return f"read_parquet({path_list(paths)})"
 
     def _host(self) -> duckdb.DuckDBPyConnection:
@@ -224,7 +231,7 @@ class PlannedSession:
 
     def outcomes(self, name: str) -> list[FileOutcome]:
         outcomes = self._own_outcomes(name)
-        for outcome, said in zip(outcomes, self._answer(name)["outcomes"], strict=True):
+        for outcome, said in zip(outcomes, self._response(name)["outcomes"], strict=True):
             if "with" in said and outcome.rejection is None:
                 other, file = said["with"]
                 cause = self._own_outcomes(other)[file].rejection
@@ -234,32 +241,38 @@ class PlannedSession:
 
     def _own_outcomes(self, name: str) -> list[FileOutcome]:
         """What became of each file, but for those that are rejected with another one."""
-        entry, answer = self._inputs[name], self._answer(name)
+        entry, response = self._inputs[name], self._response(name)
         if entry.outcomes is None:
-            entry.outcomes = [_outcome(file, said) for file, said in zip(entry.files, answer["outcomes"], strict=True)]
-            self._tell_apart(name)
+            entry.outcomes = [
+                _outcome(file, said) for file, said in zip(entry.files, response["outcomes"], strict=True)
+            ]
+            self._report_rejections(name)
         return entry.outcomes
 
-    def _tell_apart(self, name: str) -> None:
+    def _report_rejections(self, name: str) -> None:
         """Give rejections their reason, and name the waiting records that passed."""
-        entry, answer = self._inputs[name], self._answer(name)
+        entry, response = self._inputs[name], self._response(name)
         assert entry.outcomes is not None
         still: dict[int, set[int]] = {}
         samples: dict[int, list[BadRecord]] = {}
-        too_many = {file for file, said in enumerate(answer["outcomes"]) if "too_many" in said}
+        too_many = {file for file, said in enumerate(response["outcomes"]) if "too_many" in said}
         for file, rows in groupby(self._bad_rows(name), key=lambda row: row["_FILE"]):
             if file in too_many:
                 samples[file] = [self._bad(entry, row) for row in islice(rows, 3)]
             elif entry.files[file].waiting:
                 still[file] = {row["_RECORD"] for row in rows}
-        for file, (outcome, said) in enumerate(zip(entry.outcomes, answer["outcomes"], strict=True)):
+        for file, (outcome, said) in enumerate(zip(entry.outcomes, response["outcomes"], strict=True)):
             waiting = entry.files[file].waiting
             if waiting and not said.get("left_out"):
                 kept = still.get(file, set())
                 outcome.released = tuple(key for number, (key, _) in enumerate(waiting) if number not in kept)
             if file in too_many:
                 outcome.rejection = self._policy.rejection(
-                    outcome.landed, outcome.read, said["too_many"], answer["differences"].get(str(file)), samples[file]
+                    outcome.landed,
+                    outcome.read,
+                    said["too_many"],
+                    response["differences"].get(str(file)),
+                    samples[file],
                 )
             elif "rejection" in said and not waiting:
                 outcome.rejection = BadRecord(
@@ -267,18 +280,18 @@ class PlannedSession:
                 )
 
     def bad_records(self, name: str) -> Iterator[BadRecord]:
-        entry, answer = self._inputs[name], self._answer(name)
+        entry, response = self._inputs[name], self._response(name)
         yield from (outcome.rejection for outcome in self.outcomes(name) if outcome.rejection is not None)
-        told = {file for file, said in enumerate(answer["outcomes"]) if not said.get("left_out")}
+        reported = {file for file, said in enumerate(response["outcomes"]) if not said.get("left_out")}
         for row in self._bad_rows(name):
-            if row["_FILE"] in told:
+            if row["_FILE"] in reported:
                 yield self._bad(entry, row)
 
     def _bad_rows(self, name: str) -> Iterator[dict[str, Any]]:
         """What the job found of bad records, in the order of files and records."""
         folder = self._scratch / f"{name}-bad"
         folder.mkdir(exist_ok=True)
-        paths = [self._runner.bring(place, folder) for place in self._answer(name)["bad"]]
+        paths = [self._runner.download(place, folder) for place in self._response(name)["bad"]]
         if not paths:
             return
         with self._host() as connection:
@@ -295,20 +308,20 @@ class PlannedSession:
             known = [*rules(contract), *(rules(contract.items) if contract.items else ())]
             code, reason = json_reader.why(contract, known, row["_RULE"], row["_RAW"], row["_POSITION"])
         else:
-            header = tuple(self._answer_of(entry)[row["_FILE"]]["header"])
+            header = tuple(self._response_of(entry)[row["_FILE"]]["header"])
             columns = match_columns(contract, header)
             code, reason = csv_reader.why(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
         waiting_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
         return BadRecord(file.landed, line, code, reason, row["_RAW"], header, waiting_id)
 
-    def _answer_of(self, entry: _Read) -> list[dict[str, Any]]:
-        assert entry.answer is not None
-        return entry.answer["outcomes"]
+    def _response_of(self, entry: _Read) -> list[dict[str, Any]]:
+        assert entry.response is not None
+        return entry.response["outcomes"]
 
-    def _answer(self, name: str) -> dict[str, Any]:
-        if self._inputs[name].answer is None:
+    def _response(self, name: str) -> dict[str, Any]:
+        if self._inputs[name].response is None:
             self._flush()
-        found = self._inputs[name].answer
+        found = self._inputs[name].response
         assert found is not None, f"{name} was not settled"
         return found
 
@@ -330,7 +343,7 @@ def _outcome(file: SourceFile, said: Mapping[str, Any]) -> FileOutcome:
 
 def _validation(contract: Contract) -> str:
     """Spark SQL over RAW that types the texts of an input; rows that are no record at all have the fault 0."""
-    extra = ["_RESCUED", "_MALFORMED", *_IDENTITY, "_FACT"]
+    extra = ["_RESCUED", "_MALFORMED", *_IDENTITY, "_STATISTICS"]
     if contract.form == "json":
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
     kept = ", ".join(name for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED))

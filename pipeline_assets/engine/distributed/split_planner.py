@@ -1,9 +1,9 @@
-"""Parts of one large landed file that tasks can read independently of each other.
+"""Split one large landed file so that tasks can read its splits independently of each other.
 
-A record may hold line ends inside quotes, so a part can only be cut when it is known whether its first byte lies inside
-quotes. That takes one look at all bytes (`tally`), which costs little and runs in parallel as well. A part then begins
-behind the first record end that it meets and ends behind the first one at or after its last byte, so that every record
-is in one part. Whether a file is regular enough for that turns out when its parts are read; if not, it is read whole.
+A record may hold line ends inside quotes, so a split can only be cut when it is known whether its first byte lies
+inside quotes. That takes one pass over all bytes (`count_quotes`), which costs little and runs in parallel too. A split
+begins behind the first record end in its range and ends behind the first one at or after its last byte, so every record
+is in exactly one split. Whether a file is regular enough shows when its splits are read; if not, it is read whole.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import blocks
 from pipeline_assets.engine.formats.csv.dialect import header_line, opened
 from pipeline_assets.engine.formats.csv.record_parser import is_utf8
@@ -27,7 +27,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Tally:
+class QuoteCount:
     """What lies in a range of bytes."""
 
     newlines: int
@@ -41,7 +41,7 @@ def ranges(size: int, part: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def to_be_parted(contract: Contract, whole: Piece, scratch: Path) -> Piece | None:
+def as_splittable(contract: Contract, whole: FileSplit, scratch: Path) -> FileSplit | None:
     """A file whose parts are to be cut, or None for one that is read whole.
 
     It has to be plain text whose records end with lines, as far as its first megabyte tells. Where a byte may be one
@@ -79,43 +79,43 @@ def _is_one_byte(encoding: str) -> bool:
     return len(found) == len(every) and found[:128] == every[:128].decode("ascii")
 
 
-def tally(piece: Piece) -> Tally:
+def count_quotes(split: FileSplit) -> QuoteCount:
     """Line ends and quotes in the bytes of a part."""
     newlines = quotes = 0
-    for data in blocks(piece.where, piece.etag, piece.start, piece.end):
+    for data in blocks(split.where, split.etag, split.start, split.end):
         newlines += data.count(b"\n")
         quotes += data.count(b'"')
-    return Tally(newlines, quotes)
+    return QuoteCount(newlines, quotes)
 
 
-def placed(parts: Sequence[Piece], tallies: Sequence[Tally], form: str) -> list[Piece]:
+def place_splits(parts: Sequence[FileSplit], quote_counts: Sequence[QuoteCount], form: str) -> list[FileSplit]:
     """The parts of a file with what lies before each of them."""
     before = quotes = 0
     known = []
-    for part, found in zip(parts, tallies, strict=True):
+    for part, found in zip(parts, quote_counts, strict=True):
         known.append(replace(part, before=before, quoted=form != "json" and quotes % 2 == 1))
         before += found.newlines
         quotes += found.quotes
     return known
 
 
-def cut(piece: Piece, form: str, target: Path) -> int:
+def cut(split: FileSplit, form: str, target: Path) -> int:
     """Write the records of a part to a local file, with the file's header; returns by how much line numbers shift."""
-    header = b"" if form == "json" else piece.header.encode() or _header(piece)
+    header = b"" if form == "json" else split.header.encode() or _header(split)
     with open(target, "wb") as file:
         file.write(header)
-        skipped = piece.before
-        position = piece.start
-        in_quotes = piece.quoted
-        started = piece.start == 0
-        if started and piece.header:
-            position = _mark(piece)
+        skipped = split.before
+        position = split.start
+        in_quotes = split.quoted
+        started = split.start == 0
+        if started and split.header:
+            position = _mark(split)
         elif started and header:
-            position = len(header) + _mark(piece)
+            position = len(header) + _mark(split)
             skipped = header.count(b"\n")
-            if position > piece.end:
+            if position > split.end:
                 return 0  # the first record is another part's
-        for data in blocks(piece.where, piece.etag, position):
+        for data in blocks(split.where, split.etag, position):
             if not started:
                 end, in_quotes = _record_end(data, 0, in_quotes, form)
                 if not end:
@@ -127,14 +127,14 @@ def cut(piece: Piece, form: str, target: Path) -> int:
                 position, data = position + end, data[end:]
                 if form == "json" and data.startswith(_BOM):
                     file.write(b" ")  # at the start of a file a reader would skip it; inside it makes the line bad
-                if position > piece.end:
+                if position > split.end:
                     break  # the record that begins before this part reaches beyond it
-            if position + len(data) <= piece.end:
+            if position + len(data) <= split.end:
                 file.write(data)
                 in_quotes ^= form != "json" and data.count(b'"') % 2 == 1
                 position += len(data)
                 continue
-            inside = max(0, piece.end - position)
+            inside = max(0, split.end - position)
             in_quotes ^= form != "json" and data.count(b'"', 0, inside) % 2 == 1
             end, in_quotes = _record_end(data, inside, in_quotes, form)
             if end:
@@ -157,15 +157,15 @@ def _record_end(data: bytes, start: int, in_quotes: bool, form: str) -> tuple[in
     return 0, in_quotes ^ (data.count(b'"', start) % 2 == 1)
 
 
-def _header(piece: Piece) -> bytes:
+def _header(split: FileSplit) -> bytes:
     """The header of a delimited file with its line end, without a byte order mark."""
-    head = b"".join(blocks(piece.where, piece.etag, 0, min(_HEAD, piece.size))).removeprefix(_BOM)
+    head = b"".join(blocks(split.where, split.etag, 0, min(_HEAD, split.size))).removeprefix(_BOM)
     end, _ = _record_end(head, 0, False, "csv")
     return head[:end]
 
 
-def _mark(piece: Piece) -> int:
-    return len(_BOM) if b"".join(blocks(piece.where, piece.etag, 0, len(_BOM))) == _BOM else 0
+def _mark(split: FileSplit) -> int:
+    return len(_BOM) if b"".join(blocks(split.where, split.etag, 0, len(_BOM))) == _BOM else 0
 
 
 def _is_object(line: bytes) -> bool:

@@ -2,9 +2,9 @@
 
 Regular files are read in parallel and in one pass into one table per group of files with the same header; the
 table's row ids then count the records, so line numbers cost nothing until a record turns out to be bad. DuckDB is
-shown regular files only, without the records that `survey` found malformed, and has to count as many records: of
+shown regular files only, without the records that `scan_bytes` found malformed, and has to count as many records: of
 others it loses or alters some without a word (an open quote at the end of one of many files, blanks around quotes).
-The others go through `tolerant_records` first.
+The others go through `read_leniently` first.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import rules
 from pipeline_assets.engine.duckdb.inputs import Group, Input, path_list, quoted
-from pipeline_assets.engine.formats.csv.byte_scan import Survey, leave_out, locate, survey
+from pipeline_assets.engine.formats.csv.byte_scan import ByteScan, copy_without_records, find_records, scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import FileDialect, opened
-from pipeline_assets.engine.formats.csv.lenient_reader import choose, tolerant_records
+from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.formats.csv.record_parser import parse_record
 from pipeline_assets.engine.formats.csv.replay_file import waiting_dialect
 from pipeline_assets.engine.interface import BadRecord, SourceFile
@@ -49,7 +49,7 @@ class _MiscountError(Exception):
 
 @dataclass(frozen=True)
 class _Member:
-    """A file that can be read: unpacked on the local disk, with its header and, when it is regular, its survey.
+    """A file that can be read: decompressed on the local disk, with its header and, when it is regular, its scan.
 
     `scanned` is what DuckDB is shown of it: the file, or a copy without its malformed records.
     """
@@ -58,14 +58,14 @@ class _Member:
     path: Path
     scanned: Path
     dialect: FileDialect
-    survey: Survey | None
+    scan: ByteScan | None
 
     @property
     def shape(self) -> tuple[tuple[str, ...], str | None, bool]:
         """Files of one shape are read together; the line end is None for those that DuckDB is not shown."""
-        if self.survey is None:
+        if self.scan is None:
             return self.dialect.header, None, False
-        return self.dialect.header, self.dialect.newline, self.survey.tidy
+        return self.dialect.header, self.dialect.newline, self.scan.tidy
 
 
 class DelimitedReader:
@@ -100,9 +100,9 @@ class DelimitedReader:
         columns = match_columns(entry.contract, member.dialect.header)
         records = broken["record"].tolist()
         if entry.group_of(index).numbered:
-            texts = locate(member.path, records, member.dialect)
+            texts = find_records(member.path, records, member.dialect)
         else:
-            texts = choose(member.path, member.dialect, records)
+            texts = find_records_leniently(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):
             code, reason = why(entry.contract, columns, rule, raw, fault)
             waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, line)
@@ -143,7 +143,7 @@ class DelimitedReader:
         files = range(len(entry.files), len(entry.files) + len(members))
         group = Group(len(entry.groups), f"{entry.name}__{len(entry.groups)}", files, regular, bool(columns.unknown))
         extra = ["_FILE"] + ["_RESCUED"] * bool(columns.unknown) + ["_RECORD"] * (not regular)
-        tidy = members[0].survey is not None and members[0].survey.tidy
+        tidy = members[0].scan is not None and members[0].scan.tidy
         select = transpile(validation_select(entry.contract, columns, extra, tidy=tidy), "duckdb")
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {group.table} AS "
@@ -154,12 +154,12 @@ class DelimitedReader:
             f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
         ).fetchall():
             counted[file] = counts
-        expected = [member.survey.records if member.survey else None for member in members]
+        expected = [member.scan.records if member.scan else None for member in members]
         if regular and [counted[file][0] for file in files] != expected:
             raise _MiscountError
         entry.groups.append(group)
         if regular:
-            malformed = {f: list(m.survey.malformed) for f, m in zip(files, members, strict=True) if m.survey}
+            malformed = {f: list(m.scan.malformed) for f, m in zip(files, members, strict=True) if m.scan}
         entry.malformed |= malformed or {}
         for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
             outcome = entry.enter(member.source, unknown=columns.unknown, missing=columns.missing)
@@ -172,7 +172,7 @@ class DelimitedReader:
 
 
 def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
-    """Open and survey one file.
+    """Open and scan one file.
 
     Raises:
         RejectedObjectError: it cannot be read, or a required column is missing.
@@ -182,11 +182,11 @@ def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
     path, dialect = opened(file.path, declared, contract.column_names, target)
     if dialect.header:
         match_columns(contract, dialect.header)
-    surveyed = survey(path, dialect) if dialect.newline else None
+    scan = scan_bytes(path, dialect) if dialect.newline else None
     scanned = path
-    if surveyed and surveyed.malformed:
-        scanned = leave_out(path, surveyed.malformed, target.with_suffix(".kept.csv"))
-    return _Member(file, path, scanned, dialect, surveyed)
+    if scan and scan.malformed:
+        scanned = copy_without_records(path, scan.malformed, target.with_suffix(".kept.csv"))
+    return _Member(file, path, scanned, dialect, scan)
 
 
 def scan_regular(paths: list[Path], dialect: FileDialect) -> str:
@@ -238,7 +238,7 @@ def _write_fields(members: Sequence[_Member], first: int, target: Path) -> dict[
     def rows() -> Iterator[tuple]:
         for file, member in enumerate(members, first):
             broken = malformed[file] = []
-            for record in tolerant_records(member.path, member.dialect):
+            for record in read_leniently(member.path, member.dialect):
                 if record.fields is None:
                     broken.append(record.number)
                 else:

@@ -16,10 +16,17 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
 from pipeline_assets.engine.duckdb.inputs import GROUP, KNOWN, Input, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
-from pipeline_assets.engine.file_sets import CODE, rejected_with, rejection_with
+from pipeline_assets.engine.file_sets import CODE, rejected_with_set, rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
-from pipeline_assets.engine.interface import BadRecord, FileOutcome, LakeFile, LakeLayout, RejectPolicy, SourceFile
-from pipeline_assets.engine.lake_table_writer import lay_out
+from pipeline_assets.engine.interface import (
+    BadRecord,
+    FileOutcome,
+    LakeFile,
+    LakeTableChanges,
+    RejectPolicy,
+    SourceFile,
+)
+from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import referring
 from pipeline_assets.engine.versions import Delivery, every_version_of, newest_delivery, newest_first
 from pipeline_assets.errors import EngineError
@@ -103,10 +110,10 @@ class DuckDBSession:
                 rejected.append(index)
         for index, broken in self._broken(entry, rejected):
             outcome = entry.outcomes[index]
-            told = islice(entry.reader.bad_records(entry, index, broken), 3)
+            reported = islice(entry.reader.bad_records(entry, index, broken), 3)
             difference = entry.reader.other_shape(entry, index)
             outcome.rejection = self._policy.rejection(
-                outcome.landed, outcome.read, outcome.quarantined, difference, told
+                outcome.landed, outcome.read, outcome.quarantined, difference, reported
             )
         for index in rejected:
             entry.outcomes[index].quarantined = entry.outcomes[index].read
@@ -120,7 +127,7 @@ class DuckDBSession:
                 file, rejection = entry.files[index], entry.outcomes[index].rejection
                 rejected = rejection is not None and rejection.code != CODE
                 units.append(((name, index), "" if file.waiting else file.unit, rejected))
-        for (name, index), (other, cause) in rejected_with(units).items():
+        for (name, index), (other, cause) in rejected_with_set(units).items():
             entry, rejection = self._inputs[name], self._inputs[other].outcomes[cause].rejection
             outcome = entry.outcomes[index]
             if outcome.rejection is None:
@@ -152,7 +159,7 @@ class DuckDBSession:
             f"CREATE OR REPLACE TEMP TABLE {name}__known AS "
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM ({transpile(select, 'duckdb')})"
         )
-        entry.has_known = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__known"))
+        entry.has_published = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__known"))
         self._show(entry)
 
     def table(self, name: str, path: Path) -> None:
@@ -163,30 +170,30 @@ class DuckDBSession:
     def view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {transpile(select, 'duckdb')}")
 
-    def settle(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
         entry = self._inputs[name]
         order = newest_first(entry.contract, version)
         # _RULE is negative for an orphan, by the number of its reference, and NULL for a superseded row.
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name}__aside (_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
         )
-        self._set_orphans_aside(entry)
+        self._quarantine_orphans(entry)
         if snapshot:
             self._keep_newest_delivery(entry)
         self._keep_newest(entry, order)
-        if entry.has_aside:
+        if entry.has_orphans:
             self._count_superseded(entry)
         for outcome in entry.outcomes:
             outcome.loaded = outcome.read - outcome.quarantined - outcome.superseded
         self._note_released(entry)
         entry.settled = True
 
-    def _set_orphans_aside(self, entry: Input) -> None:
+    def _quarantine_orphans(self, entry: Input) -> None:
         for number, column in enumerate(referring(entry.contract), 1):
             assert column.reference is not None
             if column.reference.on_missing == "load":
                 continue
-            self._set_aside(
+            self._leave_out(
                 entry,
                 f"SELECT _ID, _FILE, -{number} FROM ({self._rows(entry)}) AS b "
                 f"WHERE _IS_NEW AND b.{column.name} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
@@ -198,7 +205,7 @@ class DuckDBSession:
             entry.outcomes[file].quarantined += orphans
 
     def _keep_newest_delivery(self, entry: Input) -> None:
-        """Of several complete deliveries keep the newest; see `settle`."""
+        """Of several complete deliveries keep the newest; see `deduplicate`."""
         accepted = {
             index: Delivery(
                 as_utc_naive(file.landed.modified),
@@ -212,14 +219,14 @@ class DuckDBSession:
             if entry.outcomes[index].rejection is None
         }
         published = None
-        if entry.has_known:
+        if entry.has_published:
             published = self._connection.execute(
                 f"SELECT _SOURCE_MODIFIED_AT, _SOURCE_URI FROM {entry.name}__known "
                 "WHERE _SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY ALL DESC LIMIT 1"
             ).fetchone()
         newest = newest_delivery(accepted, published)
         kept = ", ".join(map(str, sorted(newest.files))) or "-1"
-        self._set_aside(
+        self._leave_out(
             entry,
             f"SELECT _ID, _FILE, NULL FROM ({self._rows(entry)}) "
             f"WHERE CASE WHEN _IS_NEW THEN _FILE NOT IN ({kept}) ELSE {not newest.published} END",
@@ -235,7 +242,7 @@ class DuckDBSession:
         ).fetchone()  # type: ignore[misc]
         if rows == keys:
             return
-        self._set_aside(
+        self._leave_out(
             entry,
             f"SELECT _ID, _FILE, NULL FROM ({self._rows(entry)}) "
             f"SEMI JOIN (SELECT {key} FROM {entry.name} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
@@ -249,24 +256,24 @@ class DuckDBSession:
         ).fetchall():
             entry.outcomes[file].superseded += losers
 
-    def _set_aside(self, entry: Input, select: str) -> None:
+    def _leave_out(self, entry: Input, select: str) -> None:
         """Take the rows of a SELECT (_ID, _FILE, _RULE) out of an input."""
         (rows,) = self._connection.execute(f"INSERT INTO {entry.name}__aside {select}").fetchone()  # type: ignore[misc]
         if rows:
-            entry.has_aside = True
+            entry.has_orphans = True
             self._show(entry)
 
     def _rows(self, entry: Input) -> str:
         """The good rows of an input that are not set aside, with their identity, known ones included."""
         parts, items = self._new_rows(entry), entry.contract.items
-        if entry.has_known:
+        if entry.has_published:
             parts.append(
                 f"SELECT {', '.join(entry.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
                 f"FALSE AS _IS_NEW, {KNOWN * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE"
                 f"{no_items(items) if items else ''} FROM {entry.name}__known"
             )
         rows = " UNION ALL ".join(parts or [_no_rows(entry.contract)])
-        return f"SELECT * FROM ({rows}) ANTI JOIN {entry.name}__aside USING (_ID)" if entry.has_aside else rows
+        return f"SELECT * FROM ({rows}) ANTI JOIN {entry.name}__aside USING (_ID)" if entry.has_orphans else rows
 
     def _new_rows(self, entry: Input) -> list[str]:
         """For each group of files a SELECT of its good rows."""
@@ -340,17 +347,17 @@ class DuckDBSession:
     def count(self, select: str) -> int:
         return self._scalar(f"SELECT COUNT(*) FROM ({transpile(select, 'duckdb')})")
 
-    def lay_out(
+    def write_lake_table(
         self,
         contract: Contract,
         existing: Callable[[Sequence[str]], Sequence[LakeFile]],
         folder: Path,
         target_bytes: int,
-    ) -> LakeLayout:
+    ) -> LakeTableChanges:
         for relation in ("LAKE_ROWS", "LAKE_REPLACED"):
             made = f"SELECT * FROM {relation}_{contract.table}"
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS {made}")
-        return lay_out(self._connection, contract, existing, folder, target_bytes)
+        return write_lake_table(self._connection, contract, existing, folder, target_bytes)
 
     def outcomes(self, name: str) -> list[FileOutcome]:
         return self._inputs[name].outcomes
@@ -358,8 +365,8 @@ class DuckDBSession:
     def bad_records(self, name: str) -> Iterator[BadRecord]:
         entry = self._inputs[name]
         yield from (outcome.rejection for outcome in entry.outcomes if outcome.rejection is not None)
-        told = [i for i, outcome in enumerate(entry.outcomes) if outcome.quarantined and i not in entry.left_out]
-        for index, broken in self._broken(entry, told):
+        reported = [i for i, outcome in enumerate(entry.outcomes) if outcome.quarantined and i not in entry.left_out]
+        for index, broken in self._broken(entry, reported):
             yield from entry.reader.bad_records(entry, index, broken)
 
     def _broken(self, entry: Input, indexes: Sequence[int]) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -374,7 +381,11 @@ class DuckDBSession:
             found = self._connection.execute(
                 f"SELECT t._FILE, {record} AS record, rule FROM {group.table} AS t "
                 f"JOIN (SELECT {group.identity()} AS _ID, _FAULT AS rule FROM {group.table} WHERE _FAULT IS NOT NULL"
-                + (f" UNION ALL SELECT _ID, _RULE FROM {entry.name}__aside WHERE _RULE < 0" if entry.has_aside else "")
+                + (
+                    f" UNION ALL SELECT _ID, _RULE FROM {entry.name}__aside WHERE _RULE < 0"
+                    if entry.has_orphans
+                    else ""
+                )
                 + f") AS b ON b._ID = {group.identity('t.')} WHERE t._FILE IN ({', '.join(map(str, files))})"
             ).fetchnumpy()
             for file in files:

@@ -67,8 +67,8 @@ class Input:
     first_row: dict[int, int] = field(default_factory=dict)  # row id of the first record of a file in a numbered group
     malformed: dict[int, list[int]] = field(default_factory=dict)  # records that are in no table
     left_out: set[int] = field(default_factory=set)  # files of whose rows none is used
-    has_known: bool = False
-    has_aside: bool = False
+    has_published: bool = False
+    has_orphans: bool = False
     settled: bool = False
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:

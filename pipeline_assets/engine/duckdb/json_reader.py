@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
 from pipeline_assets.engine.duckdb.inputs import Group, Input
-from pipeline_assets.engine.formats.csv.dialect import unpacked
+from pipeline_assets.engine.formats.csv.dialect import decompressed
 from pipeline_assets.engine.formats.json.documents import (
     Layout,
     lines_at,
@@ -36,8 +36,8 @@ from pipeline_assets.engine.formats.json.record_sql import (
     positions,
     present,
     raw_select,
+    reported,
     scan,
-    told,
 )
 from pipeline_assets.engine.interface import BadRecord, SourceFile
 from pipeline_assets.engine.validation_query import explain, explain_orphan, referring, validation_select
@@ -55,7 +55,7 @@ _SMALL_FILE = 64 * 1024
 
 @dataclass(frozen=True)
 class _Member:
-    """A file that can be read: unpacked on the local disk, in one of DuckDB's layouts."""
+    """A file that can be read: decompressed on the local disk, in one of DuckDB's layouts."""
 
     source: SourceFile
     path: Path
@@ -99,7 +99,7 @@ class DocumentReader:
             if len(members) == 1:
                 source, reason = members[0].source, f"The JSON is malformed: {parser_said(error)}."
                 outcome = entry.enter(source)
-                if not source.waiting:  # records that cannot be told apart keep waiting
+                if not source.waiting:  # records that cannot be reported apart keep waiting
                     reason = f"{reason} Deliver the file again."
                     outcome.rejection = BadRecord(source.landed, None, "unreadable_object", reason)
             else:
@@ -239,7 +239,7 @@ def shape_difference(
     found = connection.execute(f"SELECT {counts} FROM (SELECT json AS J FROM {scan([path], layout)})").fetchone()
     absent = {place for place, count in zip(required, found or (), strict=True) if not count}
     empty = {place for place in absent if place[-1] == "*"}
-    lost = [told(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)]
+    lost = [reported(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)]
     if not lost:
         return None
     return f"No record has {', '.join(lost)}. Expected {', '.join(expected_names(contract))}" + (
@@ -253,7 +253,7 @@ def open_document(path: Path, target: Path, *, waiting: bool) -> tuple[Path, Lay
     Raises:
         RejectedObjectError: it cannot be read.
     """
-    plain = without_mark(unpacked(path, target), target.with_suffix(".plain.json"))
+    plain = without_mark(decompressed(path, target), target.with_suffix(".plain.json"))
     # Records that waited are written one after another, however many lines each has.
     layout: Layout | None = "unstructured" if waiting else sniff(plain)
     return (plain, layout) if layout else None

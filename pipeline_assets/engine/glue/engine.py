@@ -1,9 +1,9 @@
 """Spark as a Glue job: plans, results and all between travel through the artifacts bucket.
 
 A plan lies under a name that is the digest of all that it depends on: landed object versions, contracts, statements,
-the rows that were looked up. So an attempt that follows a killed one makes the same plan, finds the run that is under
-way, or its answer, or at least the files that have been read already. What a session left is deleted when it ends well,
-and by the bucket's lifecycle otherwise.
+the published rows that were fetched. So an attempt that follows a killed one makes the same plan and finds the run that
+is under way, or its response, or at least the files that were read already. What a session left is deleted when it ends
+well, and by the bucket's lifecycle otherwise.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ class GlueEngine:
     fetches = False  # the job reads landed objects where they lie
 
     def __init__(
-        self, *, job: GlueJob, lake: Lake, s3: Aws, bucket: str, memory_limit: str, part_bytes: int = PART_BYTES
+        self, *, job: GlueJob, lake: Lake, s3: Aws, bucket: str, memory_limit: str, split_bytes: int = PART_BYTES
     ) -> None:
         self.job = job
         self._lake = lake
         self._s3 = s3
         self.bucket = bucket
         self._memory_limit = memory_limit
-        self._part_bytes = part_bytes
+        self._split_bytes = split_bytes
 
     @contextmanager
     def session(self, scratch: Path, policy: RejectPolicy) -> Iterator[PlannedSession]:
         """Open a session; results come to `scratch`."""
         scratch.mkdir(parents=True, exist_ok=True)
-        runner = _OnGlue(self.job, self._lake, self.s3_client, self.bucket, policy, self._part_bytes)
+        runner = _GlueRunner(self.job, self._lake, self.s3_client, self.bucket, policy, self._split_bytes)
         yield PlannedSession(runner, scratch, policy, self._memory_limit)
         runner.clear()
 
@@ -64,7 +64,7 @@ class GlueEngine:
         return self._s3.client("s3")
 
 
-class _OnGlue:
+class _GlueRunner:
     """See `pipeline_assets.engine.distributed.session.Runner`."""
 
     folder = _PLACE
@@ -76,15 +76,15 @@ class _OnGlue:
         client: Callable[[], Any],
         bucket: str,
         policy: RejectPolicy,
-        part_bytes: int,
+        split_bytes: int,
     ) -> None:
         self._job, self._lake, self._client, self._bucket = job, lake, client, bucket
-        self._policy, self._part_bytes = policy, part_bytes
+        self._policy, self._split_bytes = policy, split_bytes
         self._steps: list[Mapping[str, Any]] = []
         self._prefix: str | None = None
         self._offered: dict[str, Path] = {}
 
-    def offer(self, path: Path, name: str) -> str:
+    def upload(self, path: Path, name: str) -> str:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         self._offered[f"{name}-{digest}{path.suffix}"] = path
@@ -92,14 +92,14 @@ class _OnGlue:
 
     def source(self, file: SourceFile, name: str) -> str:
         if file.path is not None:  # records that waited, written to a file of ours
-            return self.offer(file.path, name)
+            return self.upload(file.path, name)
         place = file.place or file.landed
         return self._lake.stage_url(place.bucket) + place.key
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         # A later plan repeats what came before, as relations do not outlive a job; results are not written again.
         self._steps = [step for step in self._steps if step["do"] != "write"] + list(steps)
-        plan = Plan(_PLACE, self._policy, self._part_bytes, self._steps)
+        plan = Plan(_PLACE, self._policy, self._split_bytes, self._steps)
         digest = blake2b(plan.dump().encode(), digest_size=12).hexdigest()
         if self._prefix is None:
             self._prefix = f"runs/{digest}"
@@ -108,35 +108,35 @@ class _OnGlue:
                 self._client().upload_file(str(path), self._bucket, f"{self._prefix}/{name}")
         self._offered.clear()
         place = f"s3://{self._bucket}/{self._prefix}"
-        name = f"answer-{digest}.json"
-        answer = self._answer(name)
-        if answer is None:
-            placed = Plan(place, self._policy, self._part_bytes, [_placed(step, place) for step in self._steps])
+        name = f"response-{digest}.json"
+        response = self._response(name)
+        if response is None:
+            placed = Plan(place, self._policy, self._split_bytes, [_placed(step, place) for step in self._steps])
             self._send(placed.dump().encode(), f"plan-{digest}.json")
             run_id = self._job.run(f"{place}/plan-{digest}.json", f"{place}/{name}")
-            answer = self._answer(name)
-            if answer is None:
+            response = self._response(name)
+            if response is None:
                 raise EngineError(
-                    f"The Glue run {run_id} succeeded and left no answer at {place}/{name}.",
+                    f"The Glue run {run_id} succeeded and left no response at {place}/{name}.",
                     remedy="Run `pipeline-assets deploy aws` again, its script may be another one.",
                 )
         else:
             logger.warning("An earlier attempt has had this plan done; taking its results.")
-        return answer
+        return response
 
-    def _answer(self, name: str) -> dict[str, Any] | None:
+    def _response(self, name: str) -> dict[str, Any] | None:
         """What a job answered, if all that it speaks of is there; a lifecycle may have taken some of it."""
         found = self._receive(name)
         if found is None:
             return None
-        answer = json.loads(found)
-        if "changed" in answer:  # an answer for once: the next attempt asks again
+        response = json.loads(found)
+        if "changed" in response:  # an response for once: the next attempt asks again
             with aws_errors(f"clearing {name}", "s3:DeleteObject"):
                 self._client().delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
-            return answer
-        files = [file for written in answer["writes"].values() for file in written["files"]]
-        files += [file for entry in answer["inputs"].values() for file in entry["bad"]]
-        return answer if all(map(self._is_there, files)) else None
+            return response
+        files = [file for written in response["writes"].values() for file in written["files"]]
+        files += [file for entry in response["inputs"].values() for file in entry["bad"]]
+        return response if all(map(self._is_there, files)) else None
 
     def _is_there(self, where: str) -> bool:
         bucket, key = where.split("/", 3)[2:4]
@@ -145,7 +145,7 @@ class _OnGlue:
             return True
         return False
 
-    def bring(self, where: str, folder: Path) -> Path:
+    def download(self, where: str, folder: Path) -> Path:
         bucket, key = where.split("/", 3)[2:4]
         path = folder / key.rpartition("/")[2]
         with aws_errors(f"reading {where}", "s3:GetObject"):
@@ -161,8 +161,8 @@ class _OnGlue:
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix + "/")
             for page in pages:
                 if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
-                    answer = client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
-                    for error in answer.get("Errors", ()):  # the bucket's lifecycle takes what stays
+                    response = client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
+                    for error in response.get("Errors", ()):  # the bucket's lifecycle takes what stays
                         logger.warning("s3://%s/%s was not deleted: %s", self._bucket, error["Key"], error["Code"])
 
     def _send(self, content: bytes, name: str) -> None:
@@ -188,6 +188,6 @@ def _placed(step: Mapping[str, Any], place: str) -> dict[str, Any]:
         found["where"] = there(found["where"])
     if "files" in found:
         found["files"] = [
-            {**file, "piece": {**file["piece"], "where": there(file["piece"]["where"])}} for file in found["files"]
+            {**file, "split": {**file["split"], "where": there(file["split"]["where"])}} for file in found["files"]
         ]
     return found

@@ -61,7 +61,7 @@ class GlueJob:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def run(self, plan: str, answer: str) -> str:
+    def run(self, plan: str, response: str) -> str:
         """Have a plan done; returns the run's id.
 
         A run of the same plan that is under way, of an attempt that died, is waited for; only if it does not succeed
@@ -79,7 +79,7 @@ class GlueJob:
                 logger.warning("Glue run %s of an earlier attempt is under way; waiting for it.", run_id)
                 found = self._awaited(client, run_id)
             if found is None or found["JobRunState"] != "SUCCEEDED":
-                run_id = self._start(client, {**arguments, "--plan": plan, "--answer": answer})
+                run_id = self._start(client, {**arguments, "--plan": plan, "--response": response})
                 logger.info("Started Glue job %s, run %s: %s", self.name, run_id, self.link(run_id))
                 found = self._awaited(client, run_id)
         if found["JobRunState"] != "SUCCEEDED":
@@ -125,7 +125,7 @@ class GlueJob:
 
     def _start(self, client: Any, arguments: Mapping[str, str]) -> str:
         deadline, lost = self.clock() + self.patience, 0
-        # The client itself would repeat a call whose answer got lost, and so start a second run.
+        # The client itself would repeat a call whose response got lost, and so start a second run.
         once = self.aws.client("glue", attempts=1)
         while True:
             missing, busy = "EntityNotFoundException", "ConcurrentRunsExceededException"
@@ -178,14 +178,14 @@ class GlueJob:
         """Stop a run; that it cannot be stopped must not hide why we wanted to."""
         try:
             with aws_errors(f"stopping the Glue run {run_id}", "glue:BatchStopJobRun"):
-                answer = client.batch_stop_job_run(JobName=self.name, JobRunIds=[run_id])
+                response = client.batch_stop_job_run(JobName=self.name, JobRunIds=[run_id])
         except PipelineError as error:
             logger.error("%s", error)
             return
-        for refused in answer.get("Errors", ()):
+        for refused in response.get("Errors", ()):
             detail = refused.get("ErrorDetail", {})
             logger.error("The Glue run %s was not stopped: %s", run_id, detail.get("ErrorMessage", detail))
-        if answer.get("SuccessfulSubmissions"):
+        if response.get("SuccessfulSubmissions"):
             logger.warning("The Glue run %s was stopped.", run_id)
 
     def _failure(self, run_id: str, state: str, message: str) -> EngineError:

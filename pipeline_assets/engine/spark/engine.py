@@ -32,10 +32,10 @@ class SparkEngine:
     name = "spark"
     fetches = True
 
-    def __init__(self, *, master: str = "local[*]", memory_limit: str = "4GB", part_bytes: int = PART_BYTES) -> None:
+    def __init__(self, *, master: str = "local[*]", memory_limit: str = "4GB", split_bytes: int = PART_BYTES) -> None:
         self.master = master
         self.memory_limit = memory_limit
-        self.part_bytes = part_bytes
+        self.split_bytes = split_bytes
 
     @contextmanager
     def session(self, scratch: Path, policy: RejectPolicy) -> Iterator[PlannedSession]:
@@ -50,11 +50,11 @@ class SparkEngine:
         scratch.mkdir(parents=True, exist_ok=True)
         with _spark_errors():
             spark = spark_session(self.master, self.memory_limit)
-            job = Job(spark.newSession(), str(scratch / "spark"), policy, self.part_bytes, str(scratch / "tasks"))
-            yield PlannedSession(_InProcess(job, scratch), scratch, policy, self.memory_limit)
+            job = Job(spark.newSession(), str(scratch / "spark"), policy, self.split_bytes, str(scratch / "tasks"))
+            yield PlannedSession(_LocalRunner(job, scratch), scratch, policy, self.memory_limit)
 
 
-class _InProcess:
+class _LocalRunner:
     """See `pipeline_assets.engine.distributed.session.Runner`."""
 
     def __init__(self, job: Any, scratch: Path) -> None:
@@ -64,13 +64,13 @@ class _InProcess:
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return self._job.run(steps)
 
-    def offer(self, path: Path, name: str) -> str:
+    def upload(self, path: Path, name: str) -> str:
         return str(path)
 
     def source(self, file: SourceFile, name: str) -> str:
         return str(file.path)
 
-    def bring(self, where: str, folder: Path) -> Path:
+    def download(self, where: str, folder: Path) -> Path:
         return Path(where)
 
 

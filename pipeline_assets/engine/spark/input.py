@@ -8,11 +8,11 @@ from typing import Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.distributed.file_splits import Piece
+from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.plan import contract_from
 from pipeline_assets.engine.versions import Delivery
 
-WHOLE = 1 << 20  # number of the piece that is a file read again as a whole
+WHOLE = 1 << 20  # number of the split that is a file read again as a whole
 
 
 class Input:
@@ -22,15 +22,15 @@ class Input:
         self.step = step
         self.name: str = step["name"]
         self.contract: Contract = contract_from(step["contract"])
-        self.pieces = {file["piece"]["file"]: Piece(**file["piece"]) for file in step["files"]}
+        self.splits = {file["split"]["file"]: FileSplit(**file["split"]) for file in step["files"]}
         self.landed = [(file["uri"], file["modified"]) for file in step["files"]]
         self.etags = [file["etag"] for file in step["files"]]
-        self.units = {number: file["unit"] for number, file in zip(self.pieces, step["files"], strict=True)}
+        self.units = {number: file["unit"] for number, file in zip(self.splits, step["files"], strict=True)}
         self.validate: str = step["validate"]
         self.items = self.contract.items
         self.rows = f"{self.name}__rows"
         self.known: str | None = None
-        self.parts: dict[tuple[int, int], Piece] = {}
+        self.parts: dict[tuple[int, int], FileSplit] = {}
         self.left_out: set[int] = set()
         self.settled = False
         self.outcomes: dict[int, dict[str, Any]] = {
@@ -43,26 +43,26 @@ class Input:
                 "header": [],
                 "header_skipped": False,
             }
-            for file in self.pieces
+            for file in self.splits
         }
 
-    def note(self, facts: Sequence[Mapping[str, Any]]) -> None:
-        """What the tasks found out about files."""
-        for fact in facts:
-            outcome = self.outcomes[fact["file"]]
+    def note(self, statistics: Sequence[Mapping[str, Any]]) -> None:
+        """Record what the tasks found out about files."""
+        for found in statistics:
+            outcome = self.outcomes[found["file"]]
             for name in ("unknown", "missing"):
                 same = self.contract.form != "json"  # all parts of a delimited file have its header
-                outcome[name] = fact[name] if same else sorted({*outcome[name], *fact[name]})
-            outcome["header"] = fact.get("header", outcome["header"])
-            outcome["header_skipped"] |= fact.get("header_skipped", False)
+                outcome[name] = found[name] if same else sorted({*outcome[name], *found[name]})
+            outcome["header"] = found.get("header", outcome["header"])
+            outcome["header_skipped"] |= found.get("header_skipped", False)
             for name in ("rejection", "changed"):
-                if name in fact:
-                    outcome[name] = fact[name]
+                if name in found:
+                    outcome[name] = found[name]
 
     def is_rejected(self, file: int) -> bool:
         """Whether a file is rejected for what is in it; records that waited never are."""
         outcome = self.outcomes[file]
-        return "too_many" in outcome or ("rejection" in outcome and not self.pieces[file].waiting)
+        return "too_many" in outcome or ("rejection" in outcome and not self.splits[file].waiting)
 
     def accepted(self) -> dict[int, Delivery]:
         """The files that are not rejected."""
@@ -72,7 +72,7 @@ class Input:
                 self.landed[file][0],
                 self.etags[file],
                 self.units[file],
-                self.pieces[file].waiting > 0,
+                self.splits[file].waiting > 0,
                 file,
             )
             for file, outcome in self.outcomes.items()

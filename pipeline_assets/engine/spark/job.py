@@ -1,12 +1,12 @@
 """The one Spark job: it takes the steps of a session as data and does them. Local Spark and Glue run this same file.
 
-    spark-submit spark_job.py --plan <place of plan.json> --answer <place of answer.json>
+    spark-submit spark_job.py --plan <place of plan.json> --response <place of response.json>
 
 A plan names inputs with their contracts, statements in Spark's SQL (transpiled before), and results to write; nothing
-in here knows a pipeline, a warehouse or a ledger. Landed files are read by tasks (see `pieces`) into a state folder of
+in here knows a pipeline, a warehouse or a ledger. Landed files are read by tasks (see `splits`) into a state folder of
 Parquet, so that a job which continues a plan, or the next attempt of one, need not read them again.
 
-Rows are known by (_FILE, _PIECE, _RECORD). Files that are rejected whole are left out of every relation; bad records
+Rows are known by (_FILE, _SPLIT, _RECORD). Files that are rejected whole are left out of every relation; bad records
 are written with line and text for whoever tells people about them.
 """
 
@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.distributed import file_splits, object_io
-from pipeline_assets.engine.distributed.file_splits import Piece
-from pipeline_assets.engine.file_sets import rejected_with
+from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.file_sets import rejected_with_set
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.engine.spark import tasks
 from pipeline_assets.engine.spark.input import WHOLE, Input
-from pipeline_assets.engine.spark.reading import Reading
+from pipeline_assets.engine.spark.reading import SplitReader
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
 from pipeline_assets.engine.versions import every_version_of, newest_delivery
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
-_IDENTITY = "_FILE, _PIECE, _RECORD"
+_IDENTITY = "_FILE, _SPLIT, _RECORD"
 _FEW_BYTES = 4 << 20  # landed bytes that are read, validated and joined by one task sooner than by many
-_TOLD_AT_ONCE = 200_000  # records of a piece whose bad ones one task tells of
-_FOUND = "_FILE int, _PIECE int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
+_TOLD_AT_ONCE = 200_000  # records of a split whose bad ones one task tells of
+_FOUND = "_FILE int, _SPLIT int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
 # Beside dynamic settings that Glue or a cluster brings along, results must not depend on them.
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
@@ -60,14 +60,14 @@ class Job:
     """The steps that were done, on one Spark session. `folder` is where state and results go, seen by every task."""
 
     def __init__(
-        self, spark: SparkSession, folder: str, policy: RejectPolicy, part_bytes: int, scratch: str | None = None
+        self, spark: SparkSession, folder: str, policy: RejectPolicy, split_bytes: int, scratch: str | None = None
     ) -> None:
         self._spark = spark
         self._state = State(spark, folder)
         self._scratch = scratch  # where tasks have their temporary files; the system's place when None
         self._policy = policy
-        self._part_bytes = part_bytes
-        self._reading = Reading(spark, self._state, part_bytes, scratch)
+        self._split_bytes = split_bytes
+        self._reading = SplitReader(spark, self._state, split_bytes, scratch)
         self._inputs: dict[str, Input] = {}
         self._landed_bytes = 0
         for name, value in SETTINGS.items():
@@ -77,13 +77,13 @@ class Job:
         """Do some steps; `say` hears of each that took some time.
 
         Returns:
-            By `settle` and `write` steps: `inputs` (what became of each file) and `writes` (their files).
+            By `deduplicate` and `write` steps: `inputs` (what became of each file) and `writes` (their files).
         """
-        answer: dict[str, Any] = {"inputs": {}, "writes": {}}
+        response: dict[str, Any] = {"inputs": {}, "writes": {}}
         self._landed_bytes += sum(
-            file["piece"]["size"] for step in steps if step["do"] == "read" for file in step["files"]
+            file["split"]["size"] for step in steps if step["do"] == "read" for file in step["files"]
         )
-        if self._landed_bytes > min(_FEW_BYTES, self._part_bytes):
+        if self._landed_bytes > min(_FEW_BYTES, self._split_bytes):
             self._state.expect_many()
         for number, step in enumerate(steps, 1):
             started = time.monotonic()
@@ -98,35 +98,35 @@ class Job:
                     self._show(entry)
                 case "view":
                     self._spark.sql(step["select"]).createOrReplaceTempView(step["name"])
-                case "settle":
-                    answer["inputs"][step["name"]] = self._settle(self._inputs[step["name"]], step)
+                case "deduplicate":
+                    response["inputs"][step["name"]] = self._deduplicate(self._inputs[step["name"]], step)
                 case "every_version":
                     self._show_every_version(self._inputs[step["name"]])
                 case "write":
-                    answer["writes"][step["name"]] = self._write(step)
+                    response["writes"][step["name"]] = self._write(step)
                 case other:
                     raise ValueError(f"There is no step {other!r}.")
-            if say and step["do"] in ("read", "settle", "write"):
+            if say and step["do"] in ("read", "deduplicate", "write"):
                 seconds = time.monotonic() - started
                 say(f"Step {number} of {len(steps)}: {step['do']} {step['name']}: {seconds:.1f} s")
-        return answer
+        return response
 
     # --- reading -------------------------------------------------------------------------------------------
 
     def _read(self, step: Mapping[str, Any]) -> None:
         entry = Input(step)
         self._inputs[entry.name] = entry
-        first = self._blamed(entry, self._reading.take(entry, list(entry.pieces.values()), "first"))
-        facts, counts = self._looked_over(first)
-        if irregular := {fact["file"] for fact in facts if fact.get("irregular")}:
-            whole = [replace(entry.pieces[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
+        first = self._blamed(entry, self._reading.take(entry, list(entry.splits.values()), "first"))
+        statistics, counts = self._looked_over(first)
+        if irregular := {entry["file"] for entry in statistics if entry.get("irregular")}:
+            whole = [replace(entry.splits[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
             repeated = self._blamed(entry, self._reading.take(entry, whole, "again"))
-            facts_again, counts_again = self._looked_over(repeated)
-            facts = [fact for fact in facts if fact["file"] not in irregular] + facts_again
+            statistics_again, counts_again = self._looked_over(repeated)
+            statistics = [entry for entry in statistics if entry["file"] not in irregular] + statistics_again
             counts |= counts_again
             first = self._state.together(first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated))
-        entry.note(facts)
-        first.where("_FACT IS NULL").createOrReplaceTempView(entry.rows)
+        entry.note(statistics)
+        first.where("_STATISTICS IS NULL").createOrReplaceTempView(entry.rows)
         self._reject(entry, counts)
         for other in self._reject_units():
             if other is not entry:
@@ -134,17 +134,17 @@ class Job:
         self._show(entry)
 
     def _looked_over(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
-        """The facts, and by file how many records there are and how many of them are bad."""
+        """The statistics, and by file how many records there are and how many of them are bad."""
         from pyspark.sql import functions as f
 
-        facts, counts = [], {}
-        counted = rows.groupBy("_FILE", "_FACT").agg(f.count("*"), f.count("_FAULT"))
-        for file, fact, records, bad in counted.collect():
-            if fact is None:
+        statistics, counts = [], {}
+        counted = rows.groupBy("_FILE", "_STATISTICS").agg(f.count("*"), f.count("_FAULT"))
+        for file, statistics, records, bad in counted.collect():
+            if statistics is None:
                 counts[file] = (records, bad)
             else:
-                facts.append(json.loads(fact))
-        return facts, counts
+                statistics.append(json.loads(statistics))
+        return statistics, counts
 
     def _blamed(self, entry: Input, rows: DataFrame) -> DataFrame:
         """The first bad element of a record's list makes the record bad."""
@@ -152,7 +152,7 @@ class Job:
             return rows
         items, name = entry.step["items"], entry.name
         rows.createOrReplaceTempView(f"{name}__taken")
-        self._spark.sql(entry.elements(f"{name}__taken", ["_FILE", "_PIECE", "_RECORD"])).createOrReplaceTempView("RAW")
+        self._spark.sql(entry.elements(f"{name}__taken", ["_FILE", "_SPLIT", "_RECORD"])).createOrReplaceTempView("RAW")
         self._spark.sql(items["validate"]).createOrReplaceTempView(f"{name}__elements")
         blamed = self._spark.sql(
             f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
@@ -163,7 +163,7 @@ class Job:
             f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
             f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
             f"FROM {name}__taken AS r LEFT JOIN {name}__blamed AS b "
-            "ON b._FILE = r._FILE AND b._PIECE = r._PIECE AND b._RECORD = r._RECORD"
+            "ON b._FILE = r._FILE AND b._SPLIT = r._SPLIT AND b._RECORD = r._RECORD"
         )
         return blamed.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
 
@@ -175,7 +175,7 @@ class Job:
                 continue  # rows that were read before the file turned out to be unreadable
             outcome["read"], outcome["quarantined"] = records, bad
         for file, outcome in entry.outcomes.items():
-            waiting = entry.pieces[file].waiting
+            waiting = entry.splits[file].waiting
             if waiting and outcome["read"] != waiting:
                 # One record swallowed others: ids and records do not belong together, all of them keep waiting.
                 outcome["read"] = outcome["quarantined"] = waiting
@@ -196,7 +196,7 @@ class Job:
             for file in sorted(entry.outcomes)
         ]
         found = {}
-        for (name, file), cause in rejected_with(units).items():
+        for (name, file), cause in rejected_with_set(units).items():
             entry = self._inputs[name]
             outcome = entry.outcomes[file]
             if "with" not in outcome:
@@ -227,7 +227,7 @@ class Job:
         without = f" AND _FILE NOT IN ({_listed(entry.left_out)})" if entry.left_out else ""
         rows = (
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
-            f"_FILE, _PIECE, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{without}"
+            f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{without}"
         )
         if entry.known:
             rows += (
@@ -237,7 +237,7 @@ class Job:
         self._present(entry, self._state.together(self._spark.sql(rows)))
 
     def _present(self, entry: Input, rows: DataFrame) -> None:
-        name, hidden = entry.name, ["_FILE", "_PIECE", "_RECORD"]
+        name, hidden = entry.name, ["_FILE", "_SPLIT", "_RECORD"]
         rows.createOrReplaceTempView(f"{name}__all")
         listed = ["_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED"] if entry.items else []
         rows.drop(*hidden, *listed).createOrReplaceTempView(name)
@@ -247,7 +247,7 @@ class Job:
             shown = self._spark.sql(entry.step["items"]["show"]).drop("_FAULT", MISTYPED)
             shown.createOrReplaceTempView(entry.step["items"]["name"])
 
-    def _settle(self, entry: Input, step: Mapping[str, Any]) -> dict[str, Any]:
+    def _deduplicate(self, entry: Input, step: Mapping[str, Any]) -> dict[str, Any]:
         """Set rows with an unknown reference aside; of several versions of a key keep the newest."""
         name, key = entry.name, entry.contract.key
         rule, joins = [], []
@@ -266,8 +266,8 @@ class Job:
         is_old = self._is_of_older_delivery(entry) if step["snapshot"] else "FALSE"
         rank = "1"
         if key:
-            waiting = _listed(file for file, piece in entry.pieces.items() if piece.waiting)
-            newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _PIECE DESC, _RECORD DESC"
+            waiting = _listed(file for file, split in entry.splits.items() if split.waiting)
+            newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
             whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
             rank = (
                 f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
@@ -321,61 +321,61 @@ class Job:
         """Line and text of every bad record; of files that are rejected whole, of the first three."""
         position = "_POSITION" if entry.items else "CAST(NULL AS INT)"
         samples = {file for file, outcome in entry.outcomes.items() if "too_many" in outcome}
-        told = sorted(set(entry.outcomes) - entry.left_out)
+        reported = sorted(set(entry.outcomes) - entry.left_out)
         found = (
             f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {entry.rows} WHERE _FAULT IS NOT NULL "
-            f"AND _FILE IN ({_listed(told)}) UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) "
+            f"AND _FILE IN ({_listed(reported)}) UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) "
             f"FROM {entry.name}__judged WHERE _RULE IS NOT NULL"
         )
         if samples:
             found += (
                 f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
-                f"(PARTITION BY _FILE ORDER BY _PIECE, _RECORD) AS _NUMBER FROM {entry.rows} "
+                f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {entry.rows} "
                 f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
             )
         self._state.together(self._spark.sql(found)).createOrReplaceTempView(f"{entry.name}__bad")
         wanted = self._spark.sql(
-            "SELECT _FILE, _PIECE, COLLECT_LIST(NAMED_STRUCT('record', _RECORD, 'rule', _RULE, 'position', _POSITION)) "
-            f"AS _WANTED FROM {entry.name}__bad GROUP BY _FILE, _PIECE, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
+            "SELECT _FILE, _SPLIT, COLLECT_LIST(NAMED_STRUCT('record', _RECORD, 'rule', _RULE, 'position', _POSITION)) "
+            f"AS _WANTED FROM {entry.name}__bad GROUP BY _FILE, _SPLIT, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
         )
         contract, known, within = entry.contract, self._known_parts(entry), self._scratch
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 for row in batch.to_pylist():
-                    yield tasks.found(contract, known[row["_FILE"], row["_PIECE"]], row["_WANTED"], within)
+                    yield tasks.found(contract, known[row["_FILE"], row["_SPLIT"]], row["_WANTED"], within)
 
         return wanted.mapInArrow(task, _FOUND)
 
-    def _known_parts(self, entry: Input) -> dict[tuple[int, int], Piece]:
-        """Every piece that was read; a job that took over what was read has to cut the files once more."""
+    def _known_parts(self, entry: Input) -> dict[tuple[int, int], FileSplit]:
+        """Every split that was read; a job that took over what was read has to cut the files once more."""
         if all(number == WHOLE for _, number in entry.parts):
-            cut = self._reading.parted(entry, list(entry.pieces.values()))
-            entry.parts.update({(piece.file, piece.number): piece for piece in cut})
-        for file, piece in entry.pieces.items():
-            entry.parts.setdefault((file, WHOLE), replace(piece, number=WHOLE, tolerant=True))
+            cut = self._reading.split_large_files(entry, list(entry.splits.values()))
+            entry.parts.update({(split.file, split.number): split for split in cut})
+        for file, split in entry.splits.items():
+            entry.parts.setdefault((file, WHOLE), replace(split, number=WHOLE, tolerant=True))
         return entry.parts
 
     def _differences(self, entry: Input) -> dict[str, str]:
         """For files with too many bad records, how their shape differs from the contract's."""
         contract, within = entry.contract, self._scratch
         rejected = [
-            (entry.pieces[file], outcome["unknown"])
+            (entry.splits[file], outcome["unknown"])
             for file, outcome in entry.outcomes.items()
             if "too_many" in outcome
         ]
 
-        def task(asked: tuple[Piece, list[str]]) -> str | None:
-            piece, unknown = asked
+        def task(asked: tuple[FileSplit, list[str]]) -> str | None:
+            split, unknown = asked
             with object_io.scratch_folder(within) as scratch:
                 return file_splits.difference(
-                    contract, piece, object_io.fetch(piece.where, scratch, piece.etag), scratch, unknown
+                    contract, split, object_io.fetch(split.where, scratch, split.etag), scratch, unknown
                 )
 
         if not rejected or contract.form != "json":
             return {}
         found = self._spark.sparkContext.parallelize(rejected, len(rejected)).map(task).collect()
-        return {str(piece.file): said for (piece, _), said in zip(rejected, found, strict=True) if said}
+        return {str(split.file): said for (split, _), said in zip(rejected, found, strict=True) if said}
 
     # --- results -------------------------------------------------------------------------------------------
 
@@ -399,28 +399,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--plan", required=True)
-    parser.add_argument("--answer", required=True)
+    parser.add_argument("--response", required=True)
     named, _ = parser.parse_known_args(arguments)  # Glue adds arguments of its own
     with _reporting(arguments if arguments is not None else sys.argv[1:]) as say:
         plan = Plan.load(object_io.read_text(named.plan))
         spark = SparkSession.builder.appName("pipeline-assets").getOrCreate()
         try:
-            job = Job(spark, plan.folder, plan.policy, plan.part_bytes)
+            job = Job(spark, plan.folder, plan.policy, plan.split_bytes)
             try:
-                answer = job.run(plan.steps, say)
+                response = job.run(plan.steps, say)
             except Exception as error:
                 if (where := changed_in(error)) is None:
                     raise
-                answer = {"changed": where}
-            object_io.write_text(json.dumps(answer), named.answer)
+                response = {"changed": where}
+            object_io.write_text(json.dumps(response), named.response)
         finally:
             spark.stop()
 
 
 def changed_in(error: Exception) -> str | None:
     """Where an object lies that a task found changed, from Spark's account of what went wrong in it."""
-    told = re.search(r"ObjectChangedError: (.+?) was overwritten while it was read", str(error))
-    return told[1] if told else None
+    reported = re.search(r"ObjectChangedError: (.+?) was overwritten while it was read", str(error))
+    return reported[1] if reported else None
 
 
 @contextmanager

@@ -21,7 +21,7 @@ _LINE_FEED, _RETURN, _QUOTE, _BLANK = b'\n\r" '
 
 
 @dataclass(frozen=True)
-class Survey:
+class ByteScan:
     """What a pass over the bytes of a regular file tells.
 
     `records` counts those behind the header that have its fields, `malformed` holds the numbers of the others. A
@@ -33,7 +33,7 @@ class Survey:
     malformed: tuple[int, ...] = ()
 
 
-def survey(path: Path, dialect: FileDialect) -> Survey | None:
+def scan_bytes(path: Path, dialect: FileDialect) -> ByteScan | None:
     """Look at every byte of a file, gigabytes a second; None when the file is not regular.
 
     Regular means: quotes stand around whole fields only, a carriage return only before a line feed, and a record
@@ -51,7 +51,7 @@ def survey(path: Path, dialect: FileDialect) -> Survey | None:
         records += len(chunk.starts)
         tidy = tidy and chunk.is_tidy()
     malformed = () if even else _malformed(path, dialect)
-    return None if malformed is None else Survey(records - len(malformed), tidy, malformed)
+    return None if malformed is None else ByteScan(records - len(malformed), tidy, malformed)
 
 
 def _malformed(path: Path, dialect: FileDialect) -> tuple[int, ...] | None:
@@ -68,7 +68,7 @@ def _malformed(path: Path, dialect: FileDialect) -> tuple[int, ...] | None:
     return tuple(found)
 
 
-def leave_out(path: Path, numbers: Sequence[int], target: Path) -> Path:
+def copy_without_records(path: Path, numbers: Sequence[int], target: Path) -> Path:
     """Copy a regular file to `target` without some of its records; `numbers` ascend."""
     import numpy as np
 
@@ -87,7 +87,7 @@ def leave_out(path: Path, numbers: Sequence[int], target: Path) -> Path:
     return target
 
 
-def locate(path: Path, numbers: Sequence[int], dialect: FileDialect) -> Iterator[tuple[int, str, str]]:
+def find_records(path: Path, numbers: Sequence[int], dialect: FileDialect) -> Iterator[tuple[int, str, str]]:
     """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend."""
     import numpy as np
 
@@ -105,7 +105,7 @@ def locate(path: Path, numbers: Sequence[int], dialect: FileDialect) -> Iterator
 
 
 def _whole_records(path: Path) -> Iterator[bytes]:
-    """The bytes of a regular file in pieces that end where a record ends, each with its last line end."""
+    """The bytes of a regular file in splits that end where a record ends, each with its last line end."""
     with open(path, "rb") as plain:
         rest = plain.read(len(BOM)).removeprefix(BOM)
         while chunk := plain.read(_CHUNK):

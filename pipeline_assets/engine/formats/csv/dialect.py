@@ -47,7 +47,7 @@ class FileDialect:
         return self.declared.delimiter or ","
 
 
-def unpacked(path: Path, target: Path) -> Path:
+def decompressed(path: Path, target: Path) -> Path:
     """The file itself or, when it is gzip, its content in `target`.
 
     Raises:
@@ -74,7 +74,7 @@ def opened(path: Path, declared: Dialect, names: Sequence[str], target: Path) ->
     Raises:
         RejectedObjectError: it is no readable text of the declared encoding, or its header names a column twice.
     """
-    plain = unpacked(path, target)
+    plain = decompressed(path, target)
     if not is_utf8(declared.encoding):
         plain, declared = _decoded(plain, declared, target.with_suffix(".utf8.csv"))
     if declared.header:
@@ -95,7 +95,7 @@ def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect
             open(path, encoding=declared.encoding, errors="surrogateescape", newline="") as source,
             open(target, "wb") as file,
         ):
-            kept = ""  # a last byte that may have to be told apart from the next one
+            kept = ""  # a last byte that may have to be reported apart from the next one
             while text := source.read(_CHUNK):
                 text = _MISTAKABLE.sub("\\1\udcff", kept + text)
                 kept = text[-1] if "\udc80" <= text[-1] <= "\udcff" else ""

@@ -24,7 +24,7 @@ class Record:
     fault: str = ""
 
 
-def tolerant_records(path: Path, dialect: FileDialect) -> Iterator[Record]:
+def read_leniently(path: Path, dialect: FileDialect) -> Iterator[Record]:
     """Every record of a file, broken ones included; about a million records per second and constant memory."""
     one_record, width = parser(dialect.declared).one_record, len(dialect.header)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
@@ -40,9 +40,9 @@ def tolerant_records(path: Path, dialect: FileDialect) -> Iterator[Record]:
             number += 1
 
 
-def choose(path: Path, dialect: FileDialect, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+def find_records_leniently(path: Path, dialect: FileDialect, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
     """The same for any file."""
     wanted = set(numbers)
-    for record in tolerant_records(path, dialect):
+    for record in read_leniently(path, dialect):
         if record.number in wanted:
             yield record.line, record.raw, record.fault

@@ -128,8 +128,8 @@ def _mistyped(contract: Contract) -> str:
 
 
 def _items_mistyped(items: Contract) -> str:
-    """For each element the same number, as a list; an element that is no object is wrong in its first column."""
-    cases = "WHEN i IS NULL THEN 1"
+    """For each element the same number, as a list; an element that is not an object is wrong in its first column."""
+    cases = "" if items.required else "WHEN i IS NULL THEN 1"  # else the required column is missing
     for number, column in enumerate(items.columns, 1):
         wrong = _is_wrong(column, _in_element(column.path))
         for parent in objects(items):
@@ -288,12 +288,12 @@ def present(path: Sequence[str]) -> str:
     return f"NULLIF(json_extract(J, {quoted(text)})::VARCHAR, 'null')"
 
 
-def told(path: Sequence[str]) -> str:
+def reported(path: Sequence[str]) -> str:
     return ".".join(path).replace(".*", "[]")
 
 
 def expected_names(contract: Contract) -> list[str]:
-    names = [told(column.path) for column in contract.columns]
+    names = [reported(column.path) for column in contract.columns]
     if contract.items:
-        names += [told((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
+        names += [reported((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
     return list(dict.fromkeys(names))
