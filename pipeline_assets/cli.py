@@ -261,7 +261,7 @@ What to change in what was written: README.md, "Adding a pipeline"."""
 @app.command()
 def doctor() -> None:
     """Print every setting (secrets masked) and try what the pipelines need."""
-    from pipeline_assets.deployment.examination import examine_all
+    from pipeline_assets.doctor.run import examine_all
     from pipeline_assets.settings import describe, load_settings, with_secret
 
     settings = load_settings(secret=False)
@@ -277,7 +277,7 @@ def deploy_aws(
     delete: Annotated[bool, typer.Option("--delete", help="Delete the stack; buckets with objects stay.")] = False,
 ) -> None:
     """Buckets, queues, topic, streams, Glue and roles: the CloudFormation stack in infra/. Prints the environment."""
-    from pipeline_assets.deployment.aws_stack import deploy, remove
+    from pipeline_assets.deploy.aws.stack import deploy, remove
     from pipeline_assets.settings import load_settings
 
     if delete and dry_run:
@@ -294,7 +294,7 @@ def deploy_snowflake(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; nothing is run.")] = False,
 ) -> None:
     """Roles, warehouse, schemas, stages, pipes and masking policies: the files in sql/platform/."""
-    from pipeline_assets.deployment.snowflake_objects import deploy
+    from pipeline_assets.deploy.snowflake.objects import deploy
     from pipeline_assets.settings import load_settings
 
     deploy(load_settings(), list(_pipelines().values()), dry_run=dry_run, say=print)

@@ -18,7 +18,7 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
-LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deployment/test_pro")
+LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deploy/test_pro")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ tells whether anything changed since the last look and `notifications` hears of 
 object.
 """
 
-from pipeline_assets.lake.arrivals import KnownObjects
+from pipeline_assets.lake.new_objects import KnownObjects
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.s3 import S3Lake
 from pipeline_assets.lake.store import Lake, LocalLake

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.aws import Aws, slices
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
 from pipeline_assets.lake.objects import LandedObject
-from pipeline_assets.lake.s3_refusals import refused
+from pipeline_assets.lake.s3_errors import refused
 from pipeline_assets.lake.store import Lake, bucket_name, key_of, store_errors
 
 if TYPE_CHECKING:

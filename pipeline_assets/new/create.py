@@ -182,7 +182,7 @@ def _try_sample(value: Pipeline, sample: Sample, folder: Path) -> list[str]:
 
 
 def _template(value: Pipeline) -> str:
-    from pipeline_assets.deployment.stack_template import rendered
+    from pipeline_assets.deploy.aws.template import rendered
     from pipeline_assets.pipelines import PIPELINES
 
     return rendered((*PIPELINES, value))

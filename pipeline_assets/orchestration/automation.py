@@ -17,8 +17,8 @@ import dagster as dg
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.lake.discovery import Cursor, look
 from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest
+from pipeline_assets.lake.zone_poll import Cursor, look
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
 from pipeline_assets.pipeline.resolved import ResolvedPipeline

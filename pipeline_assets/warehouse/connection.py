@@ -19,7 +19,7 @@ from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.sqlfiles import statement_kind
 from pipeline_assets.warehouse.columns import changes, kind_of, refuse_differences, without_rows
-from pipeline_assets.warehouse.refusals import remedy_for
+from pipeline_assets.warehouse.error_messages import remedy_for
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, query_tag
+from pipeline_assets.warehouse.error_messages import SignIn, refused_sign_in
 from pipeline_assets.warehouse.keys import host, load_private_key
-from pipeline_assets.warehouse.refusals import SignIn, refused_sign_in
 from pipeline_assets.warehouse.snowpipe import Snowpipe
 
 if TYPE_CHECKING:

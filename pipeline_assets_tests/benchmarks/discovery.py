@@ -32,7 +32,7 @@ def zone(folder: Path) -> Iterator[str]:
 @contextmanager
 def known_zone(folder: Path) -> Iterator[tuple]:
     """The same with a look behind us, after which ten objects landed."""
-    from pipeline_assets.lake.discovery import Cursor, look
+    from pipeline_assets.lake.zone_poll import Cursor, look
 
     with zone(folder) as url:
         lake = _lake(url)
@@ -43,14 +43,14 @@ def known_zone(folder: Path) -> Iterator[tuple]:
 
 def ours_whole(inputs: Path, folder: Path, url: str) -> int:
     """A reconcile: everything is listed, hashed and compared."""
-    from pipeline_assets.lake.discovery import Cursor, look
+    from pipeline_assets.lake.zone_poll import Cursor, look
 
     return look(_lake(url), _BUCKET, PREFIX, Cursor()).count
 
 
 def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
     """A common tick; more than one page read is a failure."""
-    from pipeline_assets.lake.discovery import look
+    from pipeline_assets.lake.zone_poll import look
 
     url, lake, cursor = opened
     before = _pages(url)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import LakeError
-from pipeline_assets.lake import KnownObjects, Lake, LandedObject, LocalLake, S3Lake, Zone, arrivals
+from pipeline_assets.lake import KnownObjects, Lake, LandedObject, LocalLake, S3Lake, Zone, new_objects
 from pipeline_assets_tests.lake.conftest import BUCKET, Put
 
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -124,7 +124,7 @@ def test_a_key_that_is_listed_twice_counts_once_in_its_newest_version(known: Kno
     older, newer = landed("a", "1"), landed("a", "2", minutes=1)
 
     for listing in ([older, newer], [newer, older], [newer, newer]):
-        assert known.arrivals(Listed(listing), {"d": EVERYTHING}) == arrivals.Arrivals({"d": [newer]}, 0)
+        assert known.arrivals(Listed(listing), {"d": EVERYTHING}) == new_objects.Arrivals({"d": [newer]}, 0)
 
 
 @pytest.mark.parametrize("fault", [LakeError("the store refused"), KeyboardInterrupt(), MemoryError()])
@@ -137,7 +137,7 @@ def test_what_goes_wrong_in_the_listing_comes_out_as_it_was(known: KnownObjects,
 
 
 def test_more_known_objects_than_memory_holds_go_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "MEMORY", "30MB")
+    monkeypatch.setattr(new_objects, "MEMORY", "30MB")
     listing = [landed(f"{number:06}") for number in range(500)]
     with KnownObjects(tmp_path / "spilled") as known:
         for start in range(0, 500_000, 50_000):

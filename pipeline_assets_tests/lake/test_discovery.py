@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.lake import Lake, LocalLake, discovery
-from pipeline_assets.lake.discovery import Cursor, look
+from pipeline_assets.lake import Lake, LocalLake, zone_poll
+from pipeline_assets.lake.zone_poll import Cursor, look
 from pipeline_assets_tests.lake.conftest import BUCKET, Put
 
 PREFIX = "in/"
@@ -99,8 +99,8 @@ def test_the_same_state_has_the_same_digest_however_it_came_about(state: dict[st
 def test_a_large_zone_has_rung_for_every_change_by_the_reconcile(rounds: list[list[tuple[str, str, str]]]) -> None:
     """Whatever happened between two reconciles, early keys and deletions too, count and digest are right after one."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery, "SMALL_ZONE", 1)
-        patch.setattr(discovery, "RECONCILE_EVERY", 4)
+        patch.setattr(zone_poll, "SMALL_ZONE", 1)
+        patch.setattr(zone_poll, "RECONCILE_EVERY", 4)
         zone = ListedZone({f"{PREFIX}{name}": "1" for name in "bdf"})
         cursor = look(zone, BUCKET, PREFIX, Cursor())
         for steps in rounds:
@@ -153,13 +153,13 @@ def test_a_large_zone_is_listed_whole_at_every_reconcile() -> None:
     zone = ListedZone({f"{PREFIX}{n:06}": "1" for n in range(2000)})
     cursor = look(zone, BUCKET, PREFIX, Cursor())
     whole = []
-    for number in range(1, 2 * discovery.RECONCILE_EVERY + 1):
+    for number in range(1, 2 * zone_poll.RECONCILE_EVERY + 1):
         zone.listed = 0
         cursor = look(zone, BUCKET, PREFIX, seen(cursor))
         if zone.listed:
             whole.append(number)
 
-    assert whole == [discovery.RECONCILE_EVERY, 2 * discovery.RECONCILE_EVERY]
+    assert whole == [zone_poll.RECONCILE_EVERY, 2 * zone_poll.RECONCILE_EVERY]
 
 
 def test_the_cursor_of_50_000_objects_is_small() -> None:
@@ -220,7 +220,7 @@ def test_two_objects_of_the_same_second_ring_both(put: Put, rings: Rings) -> Non
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every zone counts as large."""
-    monkeypatch.setattr(discovery, "SMALL_ZONE", 0)
+    monkeypatch.setattr(zone_poll, "SMALL_ZONE", 0)
 
 
 @pytest.mark.usefixtures("large")
@@ -254,8 +254,8 @@ def test_an_overwritten_object_rings(put: Put, rings: Rings) -> None:
 def test_an_order_of_keys_does_not_hide_one_from_a_large_zone(names: set[str]) -> None:
     """`after` and `highest` have to agree on what sorts first, whatever the characters."""
     with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovery, "SMALL_ZONE", 0)
-        patch.setattr(discovery, "RECONCILE_EVERY", 1000)
+        patch.setattr(zone_poll, "SMALL_ZONE", 0)
+        patch.setattr(zone_poll, "RECONCILE_EVERY", 1000)
         lake, folder = LocalLake(Path(root)), Path(root, BUCKET, PREFIX)
         os.makedirs(folder)
         (folder / "a").write_text("sorts first")

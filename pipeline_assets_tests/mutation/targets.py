@@ -15,7 +15,7 @@ PACKAGE, TESTS = "pipeline_assets", "pipeline_assets_tests"
 # Code that decides nothing about rows, files or tables.
 LEFT_OUT = {
     f"{PACKAGE}/*.py": "settings, command line, console and composition: no data passes through them",
-    f"{PACKAGE}/deployment/*": "makes accounts, not tables; has its own tests against the template and the plan",
+    f"{PACKAGE}/deploy/*": "makes accounts, not tables; has its own tests against the template and the plan",
     f"{PACKAGE}/samples/*": "makes sample sources",
     f"{PACKAGE}/*/automation.py": "when a run starts, not what it does",
     f"{PACKAGE}/doctor/*.py": "`doctor` and messages about accounts",
@@ -110,7 +110,7 @@ def stages(name: str, root: Path = ROOT) -> list[list[str]]:
 _PIPELINE = re.compile(r"\b(bookings|orders|pipeline)_lake\b|\b(Bookings|Orders)Lake\b")
 
 # Tests of other things, which would only cost time.
-_NO_TESTS_OF_IT = ("benchmarks", "deployment", "mutation", "samples")
+_NO_TESTS_OF_IT = ("benchmarks", "deploy", "mutation", "samples")
 
 
 def _test_files(root: Path) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets import cli, settings
-from pipeline_assets.deployment import stack_template
+from pipeline_assets.deploy.aws import template
 from pipeline_assets.new import create as module
 from pipeline_assets.new.create import create
 from pipeline_assets_tests.new.checkout import ORDERS_CSV, copy_checkout, tree
@@ -130,4 +130,4 @@ def test_what_would_not_load_is_not_written(checkout: Path, sample: Path, monkey
     with pytest.raises(module.ConfigurationError, match="does not select"):
         create(checkout, "shop", sample, (), None, lambda text: None)
     assert tree(checkout) == before
-    assert stack_template.rendered()
+    assert template.rendered()

@@ -26,8 +26,8 @@ LOOK = """
 import json, sys
 import dagster as dg
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.deployment.snowflake_objects import deploy
-from pipeline_assets.deployment.stack_template import infra_root, rendered
+from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.aws.template import infra_root, rendered
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
 

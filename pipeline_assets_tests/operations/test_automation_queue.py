@@ -15,7 +15,7 @@ import pytest
 from pipeline_assets.aws import Aws
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.errors import ConfigurationError, LakeError
-from pipeline_assets.lake import discovery, notifications
+from pipeline_assets.lake import notifications, zone_poll
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, booking, customer
@@ -240,7 +240,7 @@ def test_a_key_that_sorts_early_in_a_large_zone_rings_by_its_event(
     bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large zone is listed from its highest key on, so only the event knows of it before the reconcile."""
-    monkeypatch.setattr(discovery, "SMALL_ZONE", 0)
+    monkeypatch.setattr(zone_poll, "SMALL_ZONE", 0)
     monkeypatch.setattr(notifications, "LIST_EVERY", 100)
     lake.customers("", customer(1))
     assert len(bell.tick()) == 1

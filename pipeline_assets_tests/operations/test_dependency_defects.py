@@ -25,7 +25,7 @@ from dagster_aws.s3.sensor import get_objects
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.lake import S3Lake
-from pipeline_assets.lake.discovery import Cursor, look
+from pipeline_assets.lake.zone_poll import Cursor, look
 from pipeline_assets.settings import load_settings
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
 from pipeline_assets_tests.bookings_lake import BookingsLake, customer

@@ -25,12 +25,13 @@ import pytest
 from pipeline_assets.batch.platform import build_platform
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.deployment import aws_stack, snowflake_objects
+from pipeline_assets.deploy.aws import stack
+from pipeline_assets.deploy.snowflake import objects
 from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.samples import write_samples
 from pipeline_assets.settings import Settings, load_settings, prepare_home
-from pipeline_assets_tests.deployment.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.deploy.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
 from pipeline_assets_tests.scenarios.test_engines_agree import without_the_run
 from pipeline_assets_tests.warehouse.account import Key
 from pipeline_assets_tests.warehouse.snowflake_server import serving
@@ -81,7 +82,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
             for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
                 patch.setenv(name, value)
             said: list[str] = []
-            aws_stack.deploy(load_settings(**given), dry_run=False, say=said.append)
+            stack.deploy(load_settings(**given), dry_run=False, say=said.append)
             for line in said:
                 if not line.startswith("#"):
                     name, _, value = shlex.split(line)[0].partition("=")
@@ -89,7 +90,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
             settings = load_settings(**given)
             prepare_home(settings)
             aws.let_glue_jobs_run(settings.glue_job or "")
-            snowflake_objects.deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+            objects.deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
             yield Account(aws, settings)
 
 

@@ -26,7 +26,7 @@ def parsed(name: str) -> exp.Expression:
 
 @pytest.mark.parametrize("name", sql_files())
 def test_a_file_is_one_statement_that_opens_with_its_grain(name: str) -> None:
-    """Those of the platform make no rows and say what they make; they are parsed rendered, see deployment/."""
+    """Those of the platform make no rows and say what they make; they are parsed rendered, see deploy/."""
     text = (sql_root() / f"{name}.sql").read_text(encoding="utf-8")
 
     assert text.startswith("-- Makes: " if name.startswith("platform/") else "-- Grain: ")

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 import pipeline_assets
-from pipeline_assets.deployment.permissions import PERMISSIONS, PLACES, ROLES, Permission
-from pipeline_assets.deployment.stack_template import infra_root
+from pipeline_assets.deploy.aws.permissions import PERMISSIONS, PLACES, ROLES, Permission
+from pipeline_assets.deploy.aws.template import infra_root
 
 PACKAGE = Path(pipeline_assets.__file__).parent
 # Modules that the Spark job imports to reach S3; all others run on the machines of Dagster.

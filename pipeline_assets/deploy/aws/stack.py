@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.aws import Aws, aws_errors
-from pipeline_assets.deployment import bucket_settings, glue_artifacts
-from pipeline_assets.deployment.change_sets import Change, Stack
-from pipeline_assets.deployment.inventory import data_buckets
-from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS, template
+from pipeline_assets.deploy.aws import bucket_settings, glue_artifacts
+from pipeline_assets.deploy.aws.change_sets import Change, Stack
+from pipeline_assets.deploy.aws.template import ARTIFACTS, COMPUTE_LOGS, template
+from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 

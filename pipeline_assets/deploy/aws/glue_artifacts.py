@@ -14,7 +14,7 @@ from typing import Any
 
 import pipeline_assets
 from pipeline_assets.aws import Aws, aws_errors
-from pipeline_assets.deployment.stack_template import JOB_PACKAGE, JOB_SCRIPT
+from pipeline_assets.deploy.aws.template import JOB_PACKAGE, JOB_SCRIPT
 
 _DIGEST = "sha256"
 

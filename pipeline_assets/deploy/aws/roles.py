@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline_assets.deployment.permissions import PLACES, ROLES, Role, granted
+from pipeline_assets.deploy.aws.permissions import PLACES, ROLES, Role, granted
 
 
 def sub(text: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets_tests.bookings_lake import BookingsLake
-from pipeline_assets_tests.deployment.postgres import PostgresServer, dies_with_us, free_port
+from pipeline_assets_tests.deploy.postgres import PostgresServer, dies_with_us, free_port
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 PROGRAMS = Path(sys.executable).parent

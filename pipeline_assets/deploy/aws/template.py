@@ -1,6 +1,6 @@
 """Makes infra/template.yaml from the registry of pipelines and the table of permissions.
 
-    python -m pipeline_assets.deployment.stack_template
+    python -m pipeline_assets.deploy.aws.template
 
 The made file is committed, so that a reviewer and cfn-lint see what is deployed; a test holds it against its sources.
 Nothing here talks to AWS. The surprising part is order: S3 tries a queue when a bucket is told to notify it, so a
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.deployment.inventory import (
+from pipeline_assets.deploy.aws.permissions import ROLES
+from pipeline_assets.deploy.aws.queues import queues
+from pipeline_assets.deploy.aws.roles import INSTANCE_PROFILE, bucket_arn, camel, role_resource, sub
+from pipeline_assets.deploy.inventory import (
     StackBucket,
     StackStream,
     data_buckets,
     delivery_streams,
     lake_prefixes,
 )
-from pipeline_assets.deployment.permissions import ROLES
-from pipeline_assets.deployment.stack_queues import queues
-from pipeline_assets.deployment.stack_roles import INSTANCE_PROFILE, bucket_arn, camel, role_resource, sub
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipelines import PIPELINES
@@ -35,14 +35,14 @@ JOB_MODULES = ("duckdb==2.0.0", "dagster-pipes==1.13.27")
 _ALARMS = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${AWS::StackName}-*"
 
 _HEADER = """\
-# Made by `python -m pipeline_assets.deployment.stack_template` from the pipelines of
-# pipeline_assets/pipelines.py and pipeline_assets/deployment/permissions.py. Change those, not this file.
+# Made by `python -m pipeline_assets.deploy.aws.template` from the pipelines of
+# pipeline_assets/pipelines.py and pipeline_assets/deploy/aws/permissions.py. Change those, not this file.
 """
 
 
 def infra_root() -> Path:
     """The folder infra/: beside the package in a checkout, inside it in a wheel."""
-    for folder in (Path(__file__).resolve().parents[2] / "infra", Path(__file__).resolve().parent / "infra"):
+    for folder in (Path(__file__).resolve().parents[3] / "infra", Path(__file__).resolve().parent / "infra"):
         if folder.is_dir():
             return folder
     raise ConfigurationError("The folder infra/ is missing.", remedy="Reinstall the package or run from a checkout.")

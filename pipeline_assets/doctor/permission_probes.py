@@ -19,9 +19,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.deployment.permission_bench import MISSING, Bench, MissingError, elsewhere, identity
-from pipeline_assets.deployment.permissions import PERMISSIONS, Permission
+from pipeline_assets.deploy.aws.permissions import PERMISSIONS, Permission
 from pipeline_assets.doctor.installation import Finding, NoticedError, NotTriedError, finding
+from pipeline_assets.doctor.probe_context import MISSING, Bench, MissingError, elsewhere, identity
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake.notifications import dead_letters
 from pipeline_assets.settings import with_secret

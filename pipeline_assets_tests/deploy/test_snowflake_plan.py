@@ -12,8 +12,8 @@ import sqlglot
 from sqlglot import exp
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.deployment.snowflake_objects import deploy
-from pipeline_assets.deployment.snowflake_plan import PLAN, Step, steps, tables
+from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.snowflake.plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.pipeline import Pipeline as Declared

@@ -14,8 +14,8 @@ import boto3
 import pytest
 
 from pipeline_assets_tests.bookings_lake import booking, customer
-from pipeline_assets_tests.deployment.postgres import postgres_server
-from pipeline_assets_tests.deployment.production import BUCKET, PREFIX, Production, production
+from pipeline_assets_tests.deploy.postgres import postgres_server
+from pipeline_assets_tests.deploy.production import BUCKET, PREFIX, Production, production
 from pipeline_assets_tests.moto_aws import moto_server
 from pipeline_assets_tests.servers import requires_server
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table
-from pipeline_assets.deployment.snowflake_plan import INTEGRATION, Step, steps, tables
+from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.sqlfiles.parameters import Name
 from pipeline_assets.warehouse.columns import Present, refuse_differences, shown_kind, without_rows

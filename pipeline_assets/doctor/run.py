@@ -17,8 +17,8 @@ def examine_all(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> It
     """Try everything of the profile; one failure does not hide the next."""
     yield from examine(settings, pipelines)
     if settings.profile == "aws":
-        from pipeline_assets.deployment.permission_tries import examine_permissions
         from pipeline_assets.doctor.account import examine_account
+        from pipeline_assets.doctor.permission_probes import examine_permissions
 
         yield from examine_permissions(settings, pipelines)
         yield from examine_account(build_platform(settings).warehouse, settings, pipelines)

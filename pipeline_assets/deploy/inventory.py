@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline_assets.deployment.stack_roles import camel
+from pipeline_assets.deploy.aws.roles import camel
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import split_pattern

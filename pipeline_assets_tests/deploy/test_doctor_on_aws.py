@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.deployment.aws_stack import deploy
-from pipeline_assets.deployment.permission_bench import Bench
-from pipeline_assets.deployment.permission_tries import TRIES, examine_permissions
-from pipeline_assets.deployment.permissions import PERMISSIONS, Permission
+from pipeline_assets.deploy.aws.permissions import PERMISSIONS, Permission
+from pipeline_assets.deploy.aws.stack import deploy
 from pipeline_assets.doctor.installation import Finding
+from pipeline_assets.doctor.permission_probes import TRIES, examine_permissions
+from pipeline_assets.doctor.probe_context import Bench
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.deploy.ministack import CREDENTIALS, REGION, MiniStack, ministack
 
 pytestmark = pytest.mark.aws
 PREFIX = "acme-"

@@ -7,9 +7,9 @@ import json
 import pytest
 import yaml
 
-from pipeline_assets.deployment.aws_stack import parameters, template_body
-from pipeline_assets.deployment.inventory import data_buckets
-from pipeline_assets.deployment.stack_template import ARTIFACTS, JOB_MODULES, infra_root, rendered, template
+from pipeline_assets.deploy.aws.stack import parameters, template_body
+from pipeline_assets.deploy.aws.template import ARTIFACTS, JOB_MODULES, infra_root, rendered, template
+from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import LandedFiles, Pipeline
 from pipeline_assets.pipelines import PIPELINES, pipelines
@@ -161,7 +161,7 @@ class TestWhatIsSent:
         assert parameters(load_settings(aws_endpoint_url="http://127.0.0.1:1"))["RequireTls"] == "false"
 
     def test_a_prefix_that_makes_names_too_long_is_refused_before_anything_is_asked(self) -> None:
-        from pipeline_assets.deployment.aws_stack import deploy
+        from pipeline_assets.deploy.aws.stack import deploy
 
         with pytest.raises(ConfigurationError, match="63 characters"):
             deploy(load_settings(bucket_prefix="x" * 40), dry_run=True, say=print)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pipeline_assets.aws import Aws, aws_errors
-from pipeline_assets.deployment.inventory import data_buckets
-from pipeline_assets.deployment.permissions import Permission
-from pipeline_assets.deployment.stack_template import ARTIFACTS, COMPUTE_LOGS
+from pipeline_assets.deploy.aws.permissions import Permission
+from pipeline_assets.deploy.aws.template import ARTIFACTS, COMPUTE_LOGS
+from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.doctor.installation import Finding, NotTriedError
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.deployment import aws_stack, bucket_settings
-from pipeline_assets.deployment.change_sets import Stack
+from pipeline_assets.deploy.aws import bucket_settings, stack
+from pipeline_assets.deploy.aws.change_sets import Stack
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.settings import Settings
-from pipeline_assets_tests.deployment.ministack import REGION, MiniStack
-from pipeline_assets_tests.deployment.stack import buckets_of, deployed, occupy_job, stack_of
+from pipeline_assets_tests.deploy.ministack import REGION, MiniStack
+from pipeline_assets_tests.deploy.stack import buckets_of, deployed, occupy_job, stack_of
 
 pytestmark = pytest.mark.aws
 OLD = "acme-orders-source"
@@ -35,8 +35,8 @@ def aws(aws: MiniStack) -> MiniStack:
 @pytest.fixture
 def _with_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     """The emulator speaks plain HTTP, for which no policies are made; it does not enforce them here."""
-    made = aws_stack.parameters
-    monkeypatch.setattr(aws_stack, "parameters", lambda settings: made(settings) | {"RequireTls": "true"})
+    made = stack.parameters
+    monkeypatch.setattr(stack, "parameters", lambda settings: made(settings) | {"RequireTls": "true"})
 
 
 def settings_of(aws: MiniStack, bucket: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_a_deployment_that_ended_before_the_settings_is_made_good_by_the_next(
     aws: MiniStack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(aws_stack.bucket_settings, "corrections", _stop)
+        patch.setattr(stack.bucket_settings, "corrections", _stop)
         with pytest.raises(KeyboardInterrupt):
             deployed(settings)
     said = deployed(settings)

@@ -19,14 +19,14 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import Alert, AlertFile, AlertTopic
-from pipeline_assets.deployment.aws_stack import deploy
-from pipeline_assets.deployment.permissions import PERMISSIONS
+from pipeline_assets.deploy.aws.permissions import PERMISSIONS
+from pipeline_assets.deploy.aws.stack import deploy
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.deployment.ministack import CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.deploy.ministack import CREDENTIALS, REGION, MiniStack, ministack
 from pipeline_assets_tests.orders_lake import lake_table
 
 pytestmark = pytest.mark.aws

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline_assets.deployment.stack_roles import bucket_arn, camel, sub
+from pipeline_assets.deploy.aws.roles import bucket_arn, camel, sub
 
 # Times that a message is taken before it goes to the dead letters, one each five minutes by a sensor; each `doctor`
 # counts as well, and somebody who is at it for an afternoon before the sensors run should set off no alarm.

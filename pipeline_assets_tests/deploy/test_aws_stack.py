@@ -10,16 +10,16 @@ import sys
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.deployment import aws_stack, change_sets, glue_artifacts
-from pipeline_assets.deployment.aws_stack import remove
-from pipeline_assets.deployment.change_sets import Stack
-from pipeline_assets.deployment.inventory import data_buckets
-from pipeline_assets.deployment.stack_template import ARTIFACTS, infra_root
+from pipeline_assets.deploy.aws import change_sets, glue_artifacts, stack
+from pipeline_assets.deploy.aws.change_sets import Stack
+from pipeline_assets.deploy.aws.stack import remove
+from pipeline_assets.deploy.aws.template import ARTIFACTS, infra_root
+from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deployment.ministack import REGION, MiniStack
-from pipeline_assets_tests.deployment.stack import buckets_of, configured, deployed, occupy_job, stack_of
+from pipeline_assets_tests.deploy.ministack import REGION, MiniStack
+from pipeline_assets_tests.deploy.stack import buckets_of, configured, deployed, occupy_job, stack_of
 
 pytestmark = pytest.mark.aws
 
@@ -192,11 +192,11 @@ class TestFailing:
     ) -> None:
         deployed(settings)
         occupy_job(aws, "taken")
-        made = json.loads(aws_stack.template_body("acme-"))
+        made = json.loads(stack.template_body("acme-"))
         made["Resources"]["Taken"] = json.loads(json.dumps(made["Resources"]["GlueJob"]))
         made["Resources"]["Taken"]["Properties"]["Name"] = "taken"
         made["Resources"]["AlertsTopic"]["Properties"]["DisplayName"] = "other"
-        monkeypatch.setattr(aws_stack, "template_body", lambda prefix: json.dumps(made))
+        monkeypatch.setattr(stack, "template_body", lambda prefix: json.dumps(made))
         with pytest.raises(DeploymentError, match=r"Taken \(AWS::Glue::Job\)"):
             deployed(settings)
         assert stack_of(aws)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
