@@ -29,7 +29,7 @@ _NO_CREDENTIALS = {
 }
 _WRONG_TIME = {"RequestExpired", "RequestTimeTooSkewed"}
 # Errors of botocore, by name as not every version has them all: credentials are set up, and give none until a person
-# has signed in again or mended them.
+# has signed in again or patched_emulator them.
 UNUSABLE_CREDENTIALS = {
     "SSOTokenLoadError",
     "UnauthorizedSSOTokenError",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from pipeline_assets.console import plain, print_findings, print_run, print_table, say
+from pipeline_assets.console import plain, print_check_results, print_run, print_table, say
 from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError
 
 if TYPE_CHECKING:
@@ -106,14 +106,14 @@ def run(
         refuse_without_extraction(_pipelines()[pipeline])
     settings = _settings()
     _platform(settings).engine.pick(0, engine and engine.value)  # one that is not set up is a mistake, no failed run
-    answer = _run(
+    summary = _run(
         settings, pipeline, Request(reprocess=reprocess, engine=engine and engine.value, extract=extract), verbose
     )
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(summary))
     else:
-        print_run(answer)
-    raise SystemExit(0 if answer["success"] else 1)
+        print_run(summary)
+    raise SystemExit(0 if summary["success"] else 1)
 
 
 @app.command()
@@ -122,7 +122,7 @@ def query(
     form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
 ) -> None:
     """Run one statement on the active warehouse."""
-    with _platform(_settings()).warehouse.session() as session:
+    with _platform(_settings()).warehouse.autocommit() as session:
         columns, rows = session.described(sql)
     if form is Format.json:
         if len(set(columns)) < len(columns) or any(len(row) != len(columns) for row in rows):
@@ -145,10 +145,12 @@ def status() -> None:
 
     platform = _platform(_settings())
     platform.warehouse.prepare(OPS_TABLES)
-    with platform.warehouse.look() as unit:
-        totals = {row[0]: row for row in ledger.totals(unit, list(_pipelines()))}
+    with platform.warehouse.read_only() as transaction:
+        totals = {row[0]: row for row in ledger.totals(transaction, list(_pipelines()))}
         waiting = dict(
-            unit.rows("SELECT PIPELINE, COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL GROUP BY PIPELINE")
+            transaction.rows(
+                "SELECT PIPELINE, COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL GROUP BY PIPELINE"
+            )
         )
     columns = [
         "PIPELINE",
@@ -178,7 +180,7 @@ def demo(
 
     console = Console(stderr=True)
     settings = _settings()
-    started, answers = time.monotonic(), []
+    started, summaries = time.monotonic(), []
     names = list(_pipelines())
     for number, pipeline in enumerate(names, 1):
         step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing(pipeline)
@@ -187,10 +189,10 @@ def demo(
                 files = _write_samples(pipeline, folder, scale)
             console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
-            answers.append(_run(settings, pipeline, Request(), verbose=False))
-        print_run(answers[-1])
-    _print_demo(settings, answers, time.monotonic() - started)
-    raise SystemExit(0 if all(answer["success"] for answer in answers) else 1)
+            summaries.append(_run(settings, pipeline, Request(), verbose=False))
+        print_run(summaries[-1])
+    _print_demo(settings, summaries, time.monotonic() - started)
+    raise SystemExit(0 if all(summary["success"] for summary in summaries) else 1)
 
 
 @app.command()
@@ -261,14 +263,14 @@ What to change in what was written: README.md, "Adding a pipeline"."""
 @app.command()
 def doctor() -> None:
     """Print every setting (secrets masked) and try what the pipelines need."""
-    from pipeline_assets.doctor.run import examine_all
+    from pipeline_assets.doctor.run import run_doctor
     from pipeline_assets.settings import describe, load_settings, with_secret
 
     settings = load_settings(secret=False)
-    with contextlib.suppress(PipelineError):  # why the secret cannot be read is among the findings
+    with contextlib.suppress(PipelineError):  # why the secret cannot be read is among the check_results
         settings = with_secret(settings)
     print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
-    raise SystemExit(1 if print_findings(examine_all(settings, list(_pipelines().values()))) else 0)
+    raise SystemExit(1 if print_check_results(run_doctor(settings, list(_pipelines().values()))) else 0)
 
 
 @deploy_app.command("aws")
@@ -320,8 +322,10 @@ def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `qua
     from pipeline_assets.warehouse.schema import QUARANTINE
 
     columns = [name for name, *_ in QUARANTINE.columns]
-    with _quarantine_unit() as unit:
-        rows = unit.rows(f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %s", (quarantine_id,))
+    with _quarantine_transaction() as transaction:
+        rows = transaction.rows(
+            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %s", (quarantine_id,)
+        )
     if not rows:
         raise ConfigurationError(f"No quarantined record {quarantine_id!r}.", remedy="See `quarantine list`.")
     for name, value in zip(columns, rows[0], strict=True):
@@ -367,17 +371,17 @@ def quarantine_replay(
 
     _known(pipeline)
     if ids:
-        with _quarantine_unit() as unit:
-            if unknown := unknown_ids(unit, pipeline, ids):
+        with _quarantine_transaction() as transaction:
+            if unknown := unknown_ids(transaction, pipeline, ids):
                 raise ConfigurationError(f"Nothing waits as {', '.join(unknown)}.", remedy="See `quarantine list`.")
-    answer = _run(_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False)
+    summary = _run(_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False)
     if as_json:
-        print(json.dumps(answer))
+        print(json.dumps(summary))
     else:
-        print_run(answer)
-        if answer["success"]:
-            print(f"  {answer['released']} records were released from quarantine and loaded")
-    raise SystemExit(0 if answer["success"] else 1)
+        print_run(summary)
+        if summary["success"]:
+            print(f"  {summary['released']} records were released from quarantine and loaded")
+    raise SystemExit(0 if summary["success"] else 1)
 
 
 def _known(pipeline: str) -> None:
@@ -429,12 +433,12 @@ def _write_samples(pipeline: str, directory: Path, scale: float, seed: int = 202
         raise ConfigurationError(f"{directory} cannot be written: {error.strerror}.") from None
 
 
-def _quarantine_unit():
+def _quarantine_transaction():
     from pipeline_assets.warehouse.schema import OPS_TABLES
 
     platform = _platform(_settings())
     platform.warehouse.prepare(OPS_TABLES)
-    return platform.warehouse.look()
+    return platform.warehouse.read_only()
 
 
 def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool, limit: int | None) -> list[tuple]:
@@ -445,25 +449,27 @@ def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool,
     if pipeline:
         where.append("PIPELINE = %s")
     condition = f" WHERE {' AND '.join(where)}" if where else ""
-    with _quarantine_unit() as unit:
-        return unit.rows(
+    with _quarantine_transaction() as transaction:
+        return transaction.rows(
             f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE{condition} ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER"
             + (f" LIMIT {limit}" if limit else ""),
             params or None,
         )
 
 
-def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: float) -> None:
-    with _platform(settings).warehouse.look() as unit:
-        tables = unit.rows(
+def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds: float) -> None:
+    with _platform(settings).warehouse.read_only() as transaction:
+        tables = transaction.rows(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
         )
         names = [f"{schema}.{name}" for schema, name in tables]
-        names += [name for (name,) in unit.rows("SELECT DISTINCT TABLE_NAME FROM OPS.LAKE_PARTITIONS ORDER BY 1")]
-        counts = [(name, unit.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
-        waiting = unit.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
-    checks = [check for answer in answers for check in answer["checks"]]
+        names += [
+            name for (name,) in transaction.rows("SELECT DISTINCT TABLE_NAME FROM OPS.LAKE_PARTITIONS ORDER BY 1")
+        ]
+        counts = [(name, transaction.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
+        waiting = transaction.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
+    checks = [check for summary in summaries for check in summary["checks"]]
     marts = [pipeline.marts[-1] for pipeline in _pipelines().values() if pipeline.marts]
     examples = "\n".join(
         f"  .venv/bin/pipeline-assets query 'SELECT * FROM {mart.qualified} "
@@ -473,7 +479,8 @@ def _print_demo(settings: Settings, answers: Sequence[dict[str, Any]], seconds: 
     print()
     print_table(["TABLE", "ROWS"], counts)
     print(
-        f"\n{sum(answer['success'] for answer in answers)} of {len(answers)} pipelines succeeded in {seconds:.0f} s. "
+        f"\n{sum(summary['success'] for summary in summaries)} of {len(summaries)} pipelines succeeded "
+        f"in {seconds:.0f} s. "
         f"{sum(check['passed'] for check in checks)} of {len(checks)} checks passed. "
         f"{waiting} records wait in quarantine."
     )

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline_assets.doctor.installation import Finding
+    from pipeline_assets.doctor.installation import CheckResult
 
 
 def plain(value: object) -> object:
@@ -38,29 +38,29 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def print_run(answer: dict[str, Any]) -> None:
-    objects, rows = answer["objects"], answer["rows"]
-    if not answer["success"]:
-        say(f"{answer['pipeline']} failed after {answer['seconds']} s: {answer['error']}")
-        say(f"No batch is half published; run again to finish. Run {answer['run_id']} in the UI has the details.")
+def print_run(summary: dict[str, Any]) -> None:
+    objects, rows = summary["objects"], summary["rows"]
+    if not summary["success"]:
+        say(f"{summary['pipeline']} failed after {summary['seconds']} s: {summary['error']}")
+        say(f"No batch is half published; run again to finish. Run {summary['run_id']} in the UI has the details.")
         return
     taken = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
     added_up = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
     print(
-        f"{answer['pipeline']}: {taken}, {objects['known']} known; "
-        f"{rows['read']:,} rows read = {added_up}; {answer['seconds']} s"
+        f"{summary['pipeline']}: {taken}, {objects['known']} known; "
+        f"{rows['read']:,} rows read = {added_up}; {summary['seconds']} s"
     )
-    for note in answer.get("notes", []):
+    for note in summary.get("notes", []):
         print(f"  {note}")
-    for check in answer["checks"]:
+    for check in summary["checks"]:
         if not check["passed"]:
             print(f"  {check['severity']}: {check['name']} on {check['asset']}")
 
 
-def print_findings(findings: Iterable[Finding]) -> int:
+def print_check_results(check_results: Iterable[CheckResult]) -> int:
     """A line each, as soon as it is known: some take seconds. Returns how many failed."""
     failed = 0
-    for found in findings:
+    for found in check_results:
         mark = "WARN" if found.warns else {True: "ok  ", False: "FAIL", None: "-   "}[found.passed]
         print(f"{mark} {found.what}: {'not tried: ' if found.passed is None else ''}{found.detail}", flush=True)
         failed += found.passed is False

@@ -80,12 +80,12 @@ class PipelineLake:
         return run_batch(self.platform, type(self).pipeline(), run_id, Request(**request))  # type: ignore[arg-type]
 
     def rows(self, sql: str) -> list[tuple]:
-        with self.platform.warehouse.look() as unit:
-            return unit.rows(sql)
+        with self.platform.warehouse.read_only() as transaction:
+            return transaction.rows(sql)
 
     def tables(self) -> dict[str, list[tuple]]:
-        with self.platform.warehouse.look() as unit:
-            return {name: unit.rows(sql) for name, sql in type(self).tables_sql.items()}
+        with self.platform.warehouse.read_only() as transaction:
+            return {name: transaction.rows(sql) for name, sql in type(self).tables_sql.items()}
 
     def staged(self) -> list[Path]:
         bucket = self.home / "lake" / type(self).pipeline().bucket

@@ -51,8 +51,8 @@ class BatchContext:
 
     def watermark(self, name: str) -> str | None:
         """The state that the last batch with one published under a name."""
-        with self.platform.warehouse.look() as unit:
-            return ledger.watermark(unit, self.pipeline.name, name)
+        with self.platform.warehouse.read_only() as transaction:
+            return ledger.watermark(transaction, self.pipeline.name, name)
 
     def set_watermark(self, name: str, value: str) -> None:
         """Keep a state for the next run; it is published with this batch, in its transaction, or not at all.

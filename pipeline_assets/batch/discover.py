@@ -47,13 +47,13 @@ def discover(context: BatchContext) -> Discovery:
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
     with context.scratch("discovery") as folder, KnownObjects(folder) as known:
-        with platform.warehouse.look() as unit:
-            planned_on = ledger.published_batches(unit, pipeline.name)
+        with platform.warehouse.read_only() as transaction:
+            planned_on = ledger.published_batches(transaction, pipeline.name)
             if not request.reprocess:
-                known.add(ledger.fingerprints(unit, pipeline.name))
-            retaken = rejected_objects(unit, pipeline.name, request.replay_ids) if request.replay else set()
+                known.add(ledger.fingerprints(transaction, pipeline.name))
+            retaken = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
             rows = {
-                table: int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+                table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
         arrived = known.arrivals(platform.lake, zones, retaken)
@@ -71,10 +71,10 @@ def _waiting(context: BatchContext, new: Mapping[str, Sequence[LandedObject]]) -
         if request.replay or (codes and any(new.values())):
             wanted[source.name] = None if request.replay else codes
     if wanted:
-        with context.platform.warehouse.look() as unit:
+        with context.platform.warehouse.read_only() as transaction:
             for name, codes in wanted.items():
                 read_anyway = {(o.uri, o.etag) for o in new[name]}
-                records = waiting_records(unit, pipeline.name, name, codes, request.replay_ids)
+                records = waiting_records(transaction, pipeline.name, name, codes, request.replay_ids)
                 waiting[name] = [record for record in records if (record.uri, record.etag) not in read_anyway]
     return waiting
 

@@ -21,7 +21,7 @@ from pipeline_assets.lake import LakeTable
 from pipeline_assets.pipeline.fetch import (
     fetch_statement,
     keys_statement,
-    known_statement,
+    published_records_statement,
     staged_table,
     touched_condition,
 )
@@ -111,7 +111,7 @@ class Outputs:
             published = self._pipeline.published.get(source.name)
             if published and published.table.contract.name in self._fetched:
                 relation = _published_relation(published.table)
-                self._session.known(source.name, known_statement(self._pipeline, source, relation))
+                self._session.add_published(source.name, published_records_statement(self._pipeline, source, relation))
         for table in self._fetched.values():
             if table.write == "full_refresh":
                 self._fetch_version(table)
@@ -121,14 +121,14 @@ class Outputs:
         staged = [(table, self._stage("keys", table.name.lower(), written)) for table, written in keys]
         self.send_staged()
         warehouse, bucket = self._context.platform.warehouse, self._pipeline.bucket
-        with warehouse.look([bucket]) as unit:
+        with warehouse.read_only([bucket]) as transaction:
             for table, file in staged:
                 if file.rows:
-                    unit.copy(table.qualified, warehouse.stage(bucket), [file.key])
+                    transaction.copy(table.qualified, warehouse.stage(bucket), [file.key])
             for table in tables:
                 schema = arrow_schema(target_table(table.contract), (*table.contract.column_names, *PROVENANCE))
-                unit.to_parquet(fetch_statement(self._pipeline, table), schema, self._path("published", table))
-            self.statements += unit.statements
+                transaction.to_parquet(fetch_statement(self._pipeline, table), schema, self._path("published", table))
+            self.statements += transaction.statements
         for table in tables:
             self._session.table(_published_relation(table), self._path("published", table))
 
@@ -143,17 +143,17 @@ class Outputs:
         columns = ", ".join(f"CAST(NULL AS {c.physical_type}) AS {c.name}" for c in table.grain.contract.columns)
         target = target_table(table.contract)
         schema = arrow_schema(target, PROVENANCE)
-        with self._context.platform.warehouse.look() as unit:
-            unit.to_parquet(
+        with self._context.platform.warehouse.read_only() as transaction:
+            transaction.to_parquet(
                 f"SELECT DISTINCT _SOURCE_URI, _SOURCE_MODIFIED_AT, CAST(NULL AS VARCHAR) AS _RESCUED "
                 f"FROM {target.qualified} ORDER BY _SOURCE_MODIFIED_AT DESC, _SOURCE_URI DESC LIMIT 1",
                 schema,
                 self._path("published", table),
             )
-            self.statements += unit.statements
+            self.statements += transaction.statements
         relation = _published_relation(table)
         self._session.table(relation, self._path("published", table))
-        self._session.known(table.grain.name, f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}")
+        self._session.add_published(table.grain.name, f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}")
 
     def _is_snapshot(self, source: Source) -> bool:
         return any(t.grain is source and t.write == "full_refresh" for t in self._pipeline.tables)

@@ -34,8 +34,8 @@ def recover(context: BatchContext) -> None:
     left = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
     if not left:
         return
-    with platform.warehouse.look() as unit:
-        published = {batch_id: ledger.is_published(unit, batch_id) for batch_id in left}
+    with platform.warehouse.read_only() as transaction:
+        published = {batch_id: ledger.is_published(transaction, batch_id) for batch_id in left}
     for batch_id, was_published in published.items():
         logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
         if was_published:

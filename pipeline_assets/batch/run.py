@@ -59,8 +59,8 @@ def run_batch(
     platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
     with platform.exclusive(pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
         platform.warehouse.prepare(tables_for(pipeline))
-        with platform.warehouse.unit() as unit:
-            ledger.register_pipeline(unit, pipeline.name)
+        with platform.warehouse.transaction() as transaction:
+            ledger.register_pipeline(transaction, pipeline.name)
         context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)
         recover(context)
         _run_steps(context, "extract" if request.extract else "")

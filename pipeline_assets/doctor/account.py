@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts.ddl import Table
-from pipeline_assets.doctor.installation import Finding, finding
+from pipeline_assets.doctor.installation import CheckResult, check_result
 from pipeline_assets.errors import ConfigurationError, PipelineError
-from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.connection import Transaction
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets.warehouse.snowpipe import Snowpipe, pipe_name, piped_table
 
@@ -28,45 +28,45 @@ _DEPLOY = "`pipeline-assets deploy snowflake` makes and grants it."
 _NOWHERE = "staging/doctor-lists-nothing/"
 
 
-def examine_account(
+def check_account(
     warehouse: Warehouse, settings: Settings, pipelines: Sequence[ResolvedPipeline]
-) -> Iterator[Finding]:
-    """One finding for each thing; nothing is written that is not rolled back."""
+) -> Iterator[CheckResult]:
+    """One check_result for each thing; nothing is written that is not rolled back."""
     try:
-        with warehouse.session() as unit:
-            yield Finding("Snowflake", True, f"{settings.snowflake_user} is let in to {settings.snowflake_account}")
-            yield from _tries(unit, warehouse, settings, pipelines)
+        with warehouse.autocommit() as transaction:
+            yield CheckResult("Snowflake", True, f"{settings.snowflake_user} is let in to {settings.snowflake_account}")
+            yield from _checks(transaction, warehouse, settings, pipelines)
     except PipelineError as error:
-        yield Finding("Snowflake", False, str(error))
-        yield Finding("role, warehouse, database, schemas, stages", None, "nothing can be tried without signing in")
+        yield CheckResult("Snowflake", False, str(error))
+        yield CheckResult("role, warehouse, database, schemas, stages", None, "nothing can be tried without signing in")
 
 
-def _tries(
-    unit: Unit, warehouse: Warehouse, settings: Settings, pipelines: Sequence[ResolvedPipeline]
-) -> Iterator[Finding]:
+def _checks(
+    transaction: Transaction, warehouse: Warehouse, settings: Settings, pipelines: Sequence[ResolvedPipeline]
+) -> Iterator[CheckResult]:
     for what, wanted in (
         ("role", settings.snowflake_role),
         ("warehouse", settings.snowflake_warehouse),
         ("database", settings.database),
     ):
-        yield finding(what, lambda what=what, wanted=wanted: _current(unit, what, wanted))
+        yield check_result(what, lambda what=what, wanted=wanted: _current(transaction, what, wanted))
     for schema in ["OPS", *dict.fromkeys(target.domain.upper() for p in pipelines for target in p.targets)]:
-        yield finding(f"schema {schema}", lambda schema=schema: _schema(unit, settings, schema))
+        yield check_result(f"schema {schema}", lambda schema=schema: _schema(transaction, settings, schema))
     for bucket in dict.fromkeys(pipeline.bucket for pipeline in pipelines):
         stage = warehouse.stage(bucket)
-        yield finding(f"stage {stage}", lambda stage=stage: _stage(unit, stage))
+        yield check_result(f"stage {stage}", lambda stage=stage: _stage(transaction, stage))
     staging = [stage for pipeline in pipelines for stage in pipeline.load_stages]
     pipes = warehouse.loading
     if not isinstance(pipes, Snowpipe):
-        yield finding("writing into OPS", lambda: _insert(warehouse, OPS_TABLES))
+        yield check_result("writing into OPS", lambda: _insert(warehouse, OPS_TABLES))
         return
-    yield finding("writing into OPS", lambda: _insert(warehouse, [*OPS_TABLES, *map(piped_table, staging)]))
+    yield check_result("writing into OPS", lambda: _insert(warehouse, [*OPS_TABLES, *map(piped_table, staging)]))
     for pipe in (f"{settings.database}.{pipe_name(table)}" for table in staging):
-        yield finding(f"pipe {pipe}", lambda pipe=pipe: _pipe(pipes, pipe))
+        yield check_result(f"pipe {pipe}", lambda pipe=pipe: _pipe(pipes, pipe))
 
 
-def _current(unit: Unit, what: str, wanted: str) -> str:
-    found = unit.scalar(f"SELECT CURRENT_{what.upper()}()")
+def _current(transaction: Transaction, what: str, wanted: str) -> str:
+    found = transaction.scalar(f"SELECT CURRENT_{what.upper()}()")
     # A name in quotes keeps its case; ours are upper case unless somebody quoted them.
     if str(found or "").strip('"').upper() != wanted.strip('"').upper():
         raise ConfigurationError(
@@ -76,8 +76,8 @@ def _current(unit: Unit, what: str, wanted: str) -> str:
     return str(found)
 
 
-def _schema(unit: Unit, settings: Settings, schema: str) -> str:
-    found = unit.scalar("SELECT COUNT(*) FROM INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = %s", (schema,))
+def _schema(transaction: Transaction, settings: Settings, schema: str) -> str:
+    found = transaction.scalar("SELECT COUNT(*) FROM INFORMATION_SCHEMA.SCHEMATA WHERE SCHEMA_NAME = %s", (schema,))
     if not found:
         name = f"{settings.database}.{schema}"
         raise ConfigurationError(
@@ -87,8 +87,8 @@ def _schema(unit: Unit, settings: Settings, schema: str) -> str:
     return "may be used"
 
 
-def _stage(unit: Unit, stage: str) -> str:
-    unit.rows(f"LIST @{stage}/{_NOWHERE}")
+def _stage(transaction: Transaction, stage: str) -> str:
+    transaction.rows(f"LIST @{stage}/{_NOWHERE}")
     return "answers, so Snowflake may read the bucket"
 
 
@@ -98,7 +98,7 @@ def _pipe(pipes: Snowpipe, pipe: str) -> str:
 
 
 def _insert(warehouse: Warehouse, tables: Sequence[Table]) -> str:
-    with warehouse.look() as unit:
+    with warehouse.read_only() as transaction:
         for table in tables:
-            unit.execute(f"INSERT INTO {table.qualified} SELECT * FROM {table.qualified} WHERE FALSE")
+            transaction.execute(f"INSERT INTO {table.qualified} SELECT * FROM {table.qualified} WHERE FALSE")
     return f"{len(tables)} tables take rows; none was left"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """The outcome of one try; `passed` is None where nothing was tried, and `detail` says why.
 
     `warns` marks what works and shows something that people should see to.
@@ -34,39 +34,39 @@ class Finding:
     warns: bool = False
 
 
-class NotTriedError(Exception):
+class CheckSkippedError(Exception):
     """Why something cannot be tried, or need not be."""
 
 
-class NoticedError(Exception):
+class CheckWarningError(Exception):
     """What was seen in passing, where nothing is missing, and what to do about it."""
 
 
-def finding(what: str, attempt: Callable[[], str]) -> Finding:
+def check_result(what: str, attempt: Callable[[], str]) -> CheckResult:
     """What comes of a try, whatever it raises of ours."""
     try:
-        return Finding(what, True, attempt())
-    except NotTriedError as reason:
-        return Finding(what, None, str(reason))
-    except NoticedError as notice:
-        return Finding(what, True, str(notice), warns=True)
+        return CheckResult(what, True, attempt())
+    except CheckSkippedError as reason:
+        return CheckResult(what, None, str(reason))
+    except CheckWarningError as notice:
+        return CheckResult(what, True, str(notice), warns=True)
     except (PipelineError, OSError) as error:
-        return Finding(what, False, str(error))
+        return CheckResult(what, False, str(error))
 
 
-def examine(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[Finding]:
+def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
     """Try everything; one failure does not hide the next."""
     platform = build_platform(settings)
-    tries: list[tuple[str, Callable[[], str]]] = [
+    checks: list[tuple[str, Callable[[], str]]] = [
         ("home", lambda: _home(settings)),
         ("contracts", _contracts),
         ("sql", _sql),
         ("engine", lambda: _engine(platform, settings)),
     ]
     if settings.profile == "local":
-        tries += [("warehouse", lambda: _warehouse(platform)), ("lake", lambda: _lake(platform, pipelines))]
-    for what, attempt in tries:
-        yield finding(what, attempt)
+        checks += [("warehouse", lambda: _warehouse(platform)), ("lake", lambda: _lake(platform, pipelines))]
+    for what, attempt in checks:
+        yield check_result(what, attempt)
 
 
 def _home(settings: Settings) -> str:
@@ -95,8 +95,8 @@ def _engine(platform: Platform, settings: Settings) -> str:
 
 
 def _warehouse(platform: Platform) -> str:
-    with platform.warehouse.look() as unit:
-        unit.scalar("SELECT 1")
+    with platform.warehouse.read_only() as transaction:
+        transaction.scalar("SELECT 1")
     return f"{platform.warehouse.database} answers"
 
 

@@ -1,13 +1,13 @@
-"""A harmless call for each permission of the pipelines' role: what `doctor` tries of AWS.
+"""A harmless call for each permission of the pipelines' role: what `doctor` checks of AWS.
 
-One try for each row of the table in `permissions`, one finding for each try. What is tried is authorization, on the
-very things that the settings name; what is missing (bucket, queue, topic, job, secret, credentials) is told apart from
-what is forbidden, and found once: whatever needs it is then not tried.
+One probe for each row of the table in `permissions`, one check result for each probe. What is probed is authorization,
+on the very things that the settings name; what is missing (bucket, queue, topic, job, secret, credentials) is reported
+once and apart from what is forbidden: whatever needs it is then skipped.
 
 The surprising part is how a call can be harmless and still tell. AWS looks a thing up, or at what is asked of it, only
 for those who may ask, so calls go to keys, runs, tables, crawlers and streams that are not there, and where the policy
 covers the real one alone they contradict themselves. AWS documents that order for no service; a call that it refuses
-for its shape before anything else (ValidationException) therefore counts as not tried. Three tries leave a trace: an
+for its shape before anything else (ValidationException) therefore counts as not tried. Three checks leave a trace: an
 empty object is written and deleted again, a key that never was gets a delete marker where versions are kept, and a
 message that waits in a queue counts one more of the receives after which it goes to the dead letters.
 """
@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.deploy.aws.permissions import PERMISSIONS, Permission
-from pipeline_assets.doctor.installation import Finding, NoticedError, NotTriedError, finding
-from pipeline_assets.doctor.probe_context import MISSING, Bench, MissingError, elsewhere, identity
+from pipeline_assets.doctor.installation import CheckResult, CheckSkippedError, CheckWarningError, check_result
+from pipeline_assets.doctor.probe_context import MISSING, MissingError, ProbeContext, elsewhere, identity
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake.notifications import dead_letters
 from pipeline_assets.settings import with_secret
@@ -33,21 +33,21 @@ if TYPE_CHECKING:
 _NO_RUN = "jr_" + "0" * 64
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
-Try = Callable[[Bench, Permission], str]
+Try = Callable[[ProbeContext, Permission], str]
 
 
-def examine_permissions(settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[Finding]:
+def probe_permissions(settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[CheckResult]:
     """Who we are to AWS, and each permission of the pipelines' role; one failure does not hide the next."""
-    bench = Bench(settings, pipelines)
-    who = identity(bench)
+    context = ProbeContext(settings, pipelines)
+    who = identity(context)
     yield who
     if who.passed is False:
-        yield Finding("permissions", None, "nothing of AWS can be tried like that")
+        yield CheckResult("permissions", None, "nothing of AWS can be tried like that")
         return
-    yield from elsewhere(bench)
+    yield from elsewhere(context)
     for row in PERMISSIONS:
         if row.role == "pipeline":
-            yield finding(f"{row.action} on {row.on}", lambda row=row: TRIES[row.action, row.on](bench, row))
+            yield check_result(f"{row.action} on {row.on}", lambda row=row: PROBES[row.action, row.on](context, row))
 
 
 # --- S3 ------------------------------------------------------------------------------------------------------
@@ -55,29 +55,29 @@ def examine_permissions(settings: Settings, pipelines: Sequence[Pipeline]) -> It
 _LISTS = {row.on: row for row in PERMISSIONS if row.role == "pipeline" and row.action == "s3:ListBucket"}
 
 
-def _list_buckets(bench: Bench, row: Permission) -> str:
-    buckets = [bucket for bucket, _ in bench.places(row.on)]
-    if wrong := [error for bucket in buckets if (error := bench.listing(row, bucket))]:
+def _list_buckets(context: ProbeContext, row: Permission) -> str:
+    buckets = [bucket for bucket, _ in context.places(row.on)]
+    if wrong := [error for bucket in buckets if (error := context.listing(row, bucket))]:
         raise _together(wrong)
     return ", ".join(buckets)
 
 
-def _in_each(attempt: Callable[[Bench, Permission, str, str], str]) -> Try:
+def _in_each(attempt: Callable[[ProbeContext, Permission, str, str], str]) -> Try:
     """A try on objects, in every bucket that is there."""
 
-    def each(bench: Bench, row: Permission) -> str:
+    def each(context: ProbeContext, row: Permission) -> str:
         lists = _LISTS["data buckets" if row.on == "data objects" else "artifacts bucket"]
-        places = bench.places(row.on)
-        there = [(b, p) for b, p in places if not isinstance(bench.listing(lists, b), MissingError)]
+        places = context.places(row.on)
+        there = [(b, p) for b, p in places if not isinstance(context.listing(lists, b), MissingError)]
         if not there:
-            raise NotTriedError("there is no bucket to try it in")
+            raise CheckSkippedError("there is no bucket to try it in")
         wrong: list[PipelineError] = []
         done: list[str] = []
         for bucket, prefix in there:
-            if row.action == "s3:GetObject" and bench.listing(lists, bucket):
-                raise NotTriedError(f"who may not list {bucket} is told nothing about a key in it")
+            if row.action == "s3:GetObject" and context.listing(lists, bucket):
+                raise CheckSkippedError(f"who may not list {bucket} is told nothing about a key in it")
             try:
-                done.append(attempt(bench, row, bucket, prefix + bench.nobody))
+                done.append(attempt(context, row, bucket, prefix + context.nobody))
             except PipelineError as error:
                 wrong.append(error)
         if wrong:
@@ -87,11 +87,11 @@ def _in_each(attempt: Callable[[Bench, Permission, str, str], str]) -> Try:
     return each
 
 
-def _put(bench: Bench, row: Permission, bucket: str, key: str) -> str:
+def _put(context: ProbeContext, row: Permission, bucket: str, key: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
-    s3 = bench.client("s3")
-    bench.ask(row, _objects(bench, bucket, key), lambda: s3.put_object(Bucket=bucket, Key=key, Body=b""))
+    s3 = context.client("s3")
+    context.ask(row, _objects(context, bucket, key), lambda: s3.put_object(Bucket=bucket, Key=key, Body=b""))
     try:
         s3.delete_object(Bucket=bucket, Key=key)
     except (ClientError, BotoCoreError):
@@ -99,28 +99,28 @@ def _put(bench: Bench, row: Permission, bucket: str, key: str) -> str:
     return bucket
 
 
-def _get(bench: Bench, row: Permission, bucket: str, key: str) -> str:
-    s3 = bench.client("s3")
-    bench.ask(row, _objects(bench, bucket, key), lambda: s3.get_object(Bucket=bucket, Key=key), "NoSuchKey")
+def _get(context: ProbeContext, row: Permission, bucket: str, key: str) -> str:
+    s3 = context.client("s3")
+    context.ask(row, _objects(context, bucket, key), lambda: s3.get_object(Bucket=bucket, Key=key), "NoSuchKey")
     return bucket
 
 
-def _delete(bench: Bench, row: Permission, bucket: str, key: str) -> str:
-    s3 = bench.client("s3")
-    bench.ask(row, _objects(bench, bucket, key), lambda: s3.delete_object(Bucket=bucket, Key=key))
+def _delete(context: ProbeContext, row: Permission, bucket: str, key: str) -> str:
+    s3 = context.client("s3")
+    context.ask(row, _objects(context, bucket, key), lambda: s3.delete_object(Bucket=bucket, Key=key))
     return bucket
 
 
-def _abort(bench: Bench, row: Permission, bucket: str, key: str) -> str:
+def _abort(context: ProbeContext, row: Permission, bucket: str, key: str) -> str:
     def abort() -> Any:
-        return bench.client("s3").abort_multipart_upload(Bucket=bucket, Key=key, UploadId=bench.nobody)
+        return context.client("s3").abort_multipart_upload(Bucket=bucket, Key=key, UploadId=context.nobody)
 
-    bench.ask(row, _objects(bench, bucket, key), abort, "NoSuchUpload")
+    context.ask(row, _objects(context, bucket, key), abort, "NoSuchUpload")
     return bucket
 
 
-def _objects(bench: Bench, bucket: str, key: str) -> str:
-    return f"arn:{bench.partition}:s3:::{bucket}/{key.rpartition('/')[0]}/*"
+def _objects(context: ProbeContext, bucket: str, key: str) -> str:
+    return f"arn:{context.partition}:s3:::{bucket}/{key.rpartition('/')[0]}/*"
 
 
 def _together(wrong: Sequence[PipelineError]) -> PipelineError:
@@ -132,97 +132,100 @@ def _together(wrong: Sequence[PipelineError]) -> PipelineError:
 # --- Glue ----------------------------------------------------------------------------------------------------
 
 
-def _start_run(bench: Bench, row: Permission) -> str:
+def _start_run(context: ProbeContext, row: Permission) -> str:
     """A retry of a run that never was, with two sizes that exclude each other, of a minute: nothing of it can start."""
 
     def start() -> Any:
-        return bench.client("glue").start_job_run(
-            JobName=bench.job, JobRunId=_NO_RUN, WorkerType="G.1X", NumberOfWorkers=2, MaxCapacity=1.0, Timeout=1
+        return context.client("glue").start_job_run(
+            JobName=context.job, JobRunId=_NO_RUN, WorkerType="G.1X", NumberOfWorkers=2, MaxCapacity=1.0, Timeout=1
         )
 
-    answer = bench.ask(row, bench.job_arn, start, MISSING, "InvalidInputException", "ConcurrentRunsExceededException")
-    if answer.code == MISSING and re.search(r"missing metadata|\bJob \S+ not found", answer.said):
+    response = context.ask(
+        row, context.job_arn, start, MISSING, "InvalidInputException", "ConcurrentRunsExceededException"
+    )
+    if response.code == MISSING and re.search(r"missing metadata|\bJob \S+ not found", response.said):
         raise MissingError(
-            f"There is no Glue job {bench.job}.",
+            f"There is no Glue job {context.job}.",
             remedy="`pipeline-assets deploy aws` makes it; PIPELINE_GLUE_JOB names it.",
         )
-    if run := answer.given.get("JobRunId"):  # not of Glue itself
-        bench.client("glue").batch_stop_job_run(JobName=bench.job, JobRunIds=[run])
-        return f"{bench.job}; a run started all the same and was told to stop"
-    return bench.job
+    if run := response.given.get("JobRunId"):  # not of Glue itself
+        context.client("glue").batch_stop_job_run(JobName=context.job, JobRunIds=[run])
+        return f"{context.job}; a run started all the same and was told to stop"
+    return context.job
 
 
-def _get_run(bench: Bench, row: Permission) -> str:
-    glue = bench.client("glue")
-    bench.ask(row, bench.job_arn, lambda: glue.get_job_run(JobName=bench.job, RunId=_NO_RUN), MISSING)
-    return bench.job
+def _get_run(context: ProbeContext, row: Permission) -> str:
+    glue = context.client("glue")
+    context.ask(row, context.job_arn, lambda: glue.get_job_run(JobName=context.job, RunId=_NO_RUN), MISSING)
+    return context.job
 
 
-def _get_runs(bench: Bench, row: Permission) -> str:
-    glue = bench.client("glue")
-    answer = bench.ask(row, bench.job_arn, lambda: glue.get_job_runs(JobName=bench.job, MaxResults=1), MISSING)
-    if answer.code:
-        raise NotTriedError(f"there is no Glue job {bench.job}")
-    return bench.job
+def _get_runs(context: ProbeContext, row: Permission) -> str:
+    glue = context.client("glue")
+    response = context.ask(row, context.job_arn, lambda: glue.get_job_runs(JobName=context.job, MaxResults=1), MISSING)
+    if response.code:
+        raise CheckSkippedError(f"there is no Glue job {context.job}")
+    return context.job
 
 
-def _stop_run(bench: Bench, row: Permission) -> str:
-    glue = bench.client("glue")
-    stop = {"JobName": bench.job, "JobRunIds": [_NO_RUN]}
-    bench.ask(row, bench.job_arn, lambda: glue.batch_stop_job_run(**stop), MISSING)
-    return bench.job
+def _stop_run(context: ProbeContext, row: Permission) -> str:
+    glue = context.client("glue")
+    stop = {"JobName": context.job, "JobRunIds": [_NO_RUN]}
+    context.ask(row, context.job_arn, lambda: glue.batch_stop_job_run(**stop), MISSING)
+    return context.job
 
 
-def _find_log(bench: Bench, row: Permission) -> str:
-    group, logs = "/aws-glue/jobs/output", bench.client("logs")
-    where = bench.arn("logs", f"log-group:{group}") if bench.job else ""
-    find = {"logGroupName": group, "logStreamNamePrefix": bench.nobody, "limit": 1}
-    bench.ask(row, where, lambda: logs.describe_log_streams(**find), "ResourceNotFoundException")
+def _find_log(context: ProbeContext, row: Permission) -> str:
+    group, logs = "/aws-glue/jobs/output", context.client("logs")
+    where = context.arn("logs", f"log-group:{group}") if context.job else ""
+    find = {"logGroupName": group, "logStreamNamePrefix": context.nobody, "limit": 1}
+    context.ask(row, where, lambda: logs.describe_log_streams(**find), "ResourceNotFoundException")
     return group
 
 
-def _read_log(bench: Bench, row: Permission) -> str:
-    group, logs = "/aws-glue/jobs/output", bench.client("logs")
-    where = bench.arn("logs", f"log-group:{group}:*") if bench.job else ""
-    read = {"logGroupName": group, "logStreamName": bench.nobody, "limit": 1}
-    bench.ask(row, where, lambda: logs.get_log_events(**read), "ResourceNotFoundException")
+def _read_log(context: ProbeContext, row: Permission) -> str:
+    group, logs = "/aws-glue/jobs/output", context.client("logs")
+    where = context.arn("logs", f"log-group:{group}:*") if context.job else ""
+    read = {"logGroupName": group, "logStreamName": context.nobody, "limit": 1}
+    context.ask(row, where, lambda: logs.get_log_events(**read), "ResourceNotFoundException")
     return group
 
 
-def _get_table(bench: Bench, row: Permission) -> str:
-    found = {table: bench.look_up(row, table) for table in bench.lake_tables or [bench.nobody]}
+def _get_table(context: ProbeContext, row: Permission) -> str:
+    found = {table: context.get_catalog_table(row, table) for table in context.lake_tables or [context.nobody]}
     return ", ".join(
-        f"{table} ({'is made by the first batch' if answer.code else 'is there'})" for table, answer in found.items()
+        f"{table} ({'is made by the first batch' if response.code else 'is there'})"
+        for table, response in found.items()
     )
 
 
-def _create_database(bench: Bench, row: Permission) -> str:
+def _create_database(context: ProbeContext, row: Permission) -> str:
     """Over one that is there: Glue keeps it as it is."""
-    database, glue = bench.settings.glue_database, bench.client("glue")
+    database, glue = context.settings.glue_database, context.client("glue")
     try:
-        answer = bench.look_up(_row("glue:GetTable"), (bench.lake_tables or [bench.nobody])[0])
+        response = context.get_catalog_table(_row("glue:GetTable"), (context.lake_tables or [context.nobody])[0])
     except PipelineError:
-        raise NotTriedError(f"whether {database} is there could not be told, and the try might make it") from None
-    if answer.code and re.search(r"\bdatabase\b", answer.said, re.IGNORECASE):
-        raise NotTriedError(f"there is no database {database}, and the try would make it, as the first batch does")
-    where = bench.arn("glue", f"database/{database}")
-    bench.ask(row, where, lambda: glue.create_database(DatabaseInput={"Name": database}), "AlreadyExistsException")
+        raise CheckSkippedError(f"whether {database} is there could not be told, and the try might make it") from None
+    if response.code and re.search(r"\bdatabase\b", response.said, re.IGNORECASE):
+        raise CheckSkippedError(f"there is no database {database}, and the try would make it, as the first batch does")
+    where = context.arn("glue", f"database/{database}")
+    context.ask(row, where, lambda: glue.create_database(DatabaseInput={"Name": database}), "AlreadyExistsException")
     return database
 
 
-def _create_table(bench: Bench, row: Permission) -> str:
+def _create_table(context: ProbeContext, row: Permission) -> str:
     """Over one that is there: Glue keeps it as it is."""
-    database, glue = bench.settings.glue_database, bench.client("glue")
-    for table in bench.lake_tables:
+    database, glue = context.settings.glue_database, context.client("glue")
+    for table in context.lake_tables:
         try:
-            is_there = not bench.look_up(_row("glue:GetTable"), table).code
+            is_there = not context.get_catalog_table(_row("glue:GetTable"), table).code
         except PipelineError:
             break
         if is_there:
             create = {"DatabaseName": database, "TableInput": {"Name": table}}
-            bench.ask(row, bench.table_arn(table), lambda create=create: glue.create_table(**create), *_THERE)
+            context.ask(row, context.table_arn(table), lambda create=create: glue.create_table(**create), *_THERE)
             return f"{table} (is there and stays as it is)"
-    raise NotTriedError("no table of the lake is known to be there yet, and the try would make one")
+    raise CheckSkippedError("no table of the lake is known to be there yet, and the try would make one")
 
 
 _THERE = ("AlreadyExistsException", "InvalidInputException")
@@ -231,25 +234,25 @@ _THERE = ("AlreadyExistsException", "InvalidInputException")
 def _on_no_table(operation: str, **arguments: object) -> Try:
     """A change to a table that is not there."""
 
-    def change(bench: Bench, row: Permission) -> str:
-        table = bench.nobody.replace("-", "_")
+    def change(context: ProbeContext, row: Permission) -> str:
+        table = context.nobody.replace("-", "_")
         given = json.loads(json.dumps(arguments).replace("<table>", table)) | {
-            "DatabaseName": bench.settings.glue_database
+            "DatabaseName": context.settings.glue_database
         }
-        call = getattr(bench.client("glue"), operation)
-        bench.ask(row, bench.table_arn("*"), lambda: call(**given), MISSING)
-        return f"tables of {bench.settings.glue_database}"
+        call = getattr(context.client("glue"), operation)
+        context.ask(row, context.table_arn("*"), lambda: call(**given), MISSING)
+        return f"tables of {context.settings.glue_database}"
 
     return change
 
 
-def _start_crawler(bench: Bench, row: Permission) -> str:
+def _start_crawler(context: ProbeContext, row: Permission) -> str:
     """One that is not there, of a name that the role covers: a start of the real one would be paid for."""
-    crawler, glue = bench.settings.glue_crawler, bench.client("glue")
+    crawler, glue = context.settings.glue_crawler, context.client("glue")
     if not crawler:
-        raise NotTriedError("PIPELINE_GLUE_CRAWLER is not set: batches register partitions themselves")
-    name = f"{crawler}-{bench.nobody}"
-    bench.ask(row, bench.arn("glue", f"crawler/{name}"), lambda: glue.start_crawler(Name=name), MISSING)
+        raise CheckSkippedError("PIPELINE_GLUE_CRAWLER is not set: batches register partitions themselves")
+    name = f"{crawler}-{context.nobody}"
+    context.ask(row, context.arn("glue", f"crawler/{name}"), lambda: glue.start_crawler(Name=name), MISSING)
     return f"{crawler}, by way of {crawler}-doctor-…, which is not there; whether {crawler} is was not asked"
 
 
@@ -263,31 +266,31 @@ def _on_queues(
 ) -> Try:
     """One call on each queue, with a client and the queue's url; `notice` reads what it gave."""
 
-    def ask(bench: Bench, row: Permission) -> str:
-        if not bench.settings.queues:
-            raise NotTriedError("PIPELINE_QUEUES is not set: no queue, zones are listed")
-        sqs = bench.client("sqs")
+    def ask(context: ProbeContext, row: Permission) -> str:
+        if not context.settings.queues:
+            raise CheckSkippedError("PIPELINE_QUEUES is not set: no queue, zones are listed")
+        sqs = context.client("sqs")
         missing, wrong, noticed = [], [], []
-        for pipeline, url in bench.settings.queues.items():
-            where = bench.arn("sqs", url.rpartition("/")[2])
+        for pipeline, url in context.settings.queues.items():
+            where = context.arn("sqs", url.rpartition("/")[2])
             try:
-                answer = bench.ask(row, where, lambda url=url: call(sqs, url), *expected, *_NO_QUEUE)
+                response = context.ask(row, where, lambda url=url: call(sqs, url), *expected, *_NO_QUEUE)
             except PipelineError as error:
                 wrong.append(error)
                 continue
-            if answer.code in _NO_QUEUE:
+            if response.code in _NO_QUEUE:
                 missing.append(f"There is no queue {url} ({pipeline}).")
-            noticed.append(notice(answer.given))
+            noticed.append(notice(response.given))
         if missing and row.action == "sqs:ReceiveMessage":
             remedy = "`pipeline-assets deploy aws` makes it; or correct PIPELINE_QUEUES, where others list."
             wrong.append(MissingError(" ".join(missing), remedy=remedy))
         if wrong:
             raise _together(wrong)
-        if len(missing) == len(bench.settings.queues):
-            raise NotTriedError("there is no queue")
+        if len(missing) == len(context.settings.queues):
+            raise CheckSkippedError("there is no queue")
         if any(noticed):
-            raise NoticedError(f"{', '.join(filter(None, noticed))}. What to do: docs/deploy.md, section 7.")
-        return ", ".join(bench.settings.queues)
+            raise CheckWarningError(f"{', '.join(filter(None, noticed))}. What to do: docs/deploy.md, section 7.")
+        return ", ".join(context.settings.queues)
 
     return ask
 
@@ -296,16 +299,16 @@ def _waiting(given: Mapping[str, Any]) -> str:
     return f"{given['messages']} messages wait in {given['queue']}" if given.get("messages") else ""
 
 
-def _publish(bench: Bench, row: Permission) -> str:
+def _publish(context: ProbeContext, row: Permission) -> str:
     """A message for several kinds of receivers without the text that all of them may get, which SNS refuses."""
-    topic = bench.settings.alerts_topic_arn
+    topic = context.settings.alerts_topic_arn
     if not topic:
-        raise NotTriedError("PIPELINE_ALERTS_TOPIC_ARN is not set: alerts go to the log and a file")
+        raise CheckSkippedError("PIPELINE_ALERTS_TOPIC_ARN is not set: alerts go to the log and a file")
     message = {"TopicArn": topic, "MessageStructure": "json", "Message": '{"doctor": "nobody gets this"}'}
-    publish = bench.client("sns").publish
+    publish = context.client("sns").publish
     refused, missing = ("InvalidParameter", "InvalidParameterException"), ("NotFound", "NotFoundException")
-    answer = bench.ask(row, topic, lambda: publish(**message), *refused, *missing)
-    if answer.code in missing:
+    response = context.ask(row, topic, lambda: publish(**message), *refused, *missing)
+    if response.code in missing:
         raise MissingError(
             f"There is no topic {topic}.",
             remedy="`pipeline-assets deploy aws` makes it and prints PIPELINE_ALERTS_TOPIC_ARN.",
@@ -313,27 +316,27 @@ def _publish(bench: Bench, row: Permission) -> str:
     return topic
 
 
-def _deliver(bench: Bench, row: Permission) -> str:
+def _deliver(context: ProbeContext, row: Permission) -> str:
     """To a stream that is not there: the role may deliver to whatever is named after the stack."""
-    stream, client = f"{bench.settings.stack_name}-{bench.nobody}", bench.client("firehose")
-    where = bench.arn("firehose", f"deliverystream/{bench.settings.stack_name}-*")
+    stream, client = f"{context.settings.stack_name}-{context.nobody}", context.client("firehose")
+    where = context.arn("firehose", f"deliverystream/{context.settings.stack_name}-*")
     put = {"DeliveryStreamName": stream, "Records": [{"Data": b"\n"}]}
-    bench.ask(row, where, lambda: client.put_record_batch(**put), "ResourceNotFoundException")
-    return f"streams named {bench.settings.stack_name}-…"
+    context.ask(row, where, lambda: client.put_record_batch(**put), "ResourceNotFoundException")
+    return f"streams named {context.settings.stack_name}-…"
 
 
-def _read_secret(bench: Bench, row: Permission) -> str:
-    if not bench.settings.secret_id:
-        raise NotTriedError("PIPELINE_SECRET_ID is not set: every setting comes from the environment")
-    taken = with_secret(bench.settings).from_secret
-    return f"{bench.settings.secret_id}, {len(taken)} settings come from it"
+def _read_secret(context: ProbeContext, row: Permission) -> str:
+    if not context.settings.secret_id:
+        raise CheckSkippedError("PIPELINE_SECRET_ID is not set: every setting comes from the environment")
+    taken = with_secret(context.settings).from_secret
+    return f"{context.settings.secret_id}, {len(taken)} settings come from it"
 
 
 def _row(action: str) -> Permission:
     return next(row for row in PERMISSIONS if row.role == "pipeline" and row.action == action)
 
 
-TRIES: Mapping[tuple[str, str], Try] = {
+PROBES: Mapping[tuple[str, str], Try] = {
     ("s3:ListBucket", "data buckets"): _list_buckets,
     ("s3:ListBucket", "artifacts bucket"): _list_buckets,
     **{("s3:GetObject", on): _in_each(_get) for on in ("data objects", "glue runs", "compute logs")},

@@ -1,8 +1,8 @@
-"""What the tries of `permission_tries` stand on: clients that do not wait long, who is signed in, what is there.
+"""What the checks of `permission_tries` stand on: clients that do not wait long, who is signed in, what is there.
 
 A call is asked with the permission that it needs, so that a refusal names it, with who needs it and who has to get it.
 Nothing here decides what a try is. Whether a bucket is there, in our region and may be listed is found once, as each of
-the tries on its objects depends on it.
+the checks on its objects depends on it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline_assets.aws import Aws, aws_errors
 from pipeline_assets.deploy.aws.permissions import Permission
 from pipeline_assets.deploy.aws.template import ARTIFACTS, COMPUTE_LOGS
 from pipeline_assets.deploy.inventory import data_buckets
-from pipeline_assets.doctor.installation import Finding, NotTriedError
+from pipeline_assets.doctor.installation import CheckResult, CheckSkippedError
 from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _ATTEMPTS, _SECONDS = 2, 10.0
 MISSING = "EntityNotFoundException"  # Glue's word
 
 
-class Answer(NamedTuple):
+class ProbeResponse(NamedTuple):
     """What a call came back with: the code and text of an expected refusal, or what it gave."""
 
     code: str = ""
@@ -39,8 +39,8 @@ class Answer(NamedTuple):
 
 
 @dataclass
-class Bench:
-    """What the tries work with. `principal` is who is signed in, `nobody` a name that nothing has.
+class ProbeContext:
+    """What the checks work with. `principal` is who is signed in, `nobody` a name that nothing has.
 
     `clients` are kept by service.
     """
@@ -67,8 +67,8 @@ class Bench:
 
         return boto3.session.Session()
 
-    def ask(self, row: Permission, where: str, call: Callable[[], Any], *expected: str) -> Answer:
-        """Make a call that needs the permission; an `expected` refusal is an answer of somebody who let us in."""
+    def ask(self, row: Permission, where: str, call: Callable[[], Any], *expected: str) -> ProbeResponse:
+        """Make a call that needs the permission; an `expected` refusal is an response of somebody who let us in."""
         from botocore.exceptions import ClientError
 
         remedy = (
@@ -77,15 +77,15 @@ class Bench:
         )
         with aws_errors(f"trying {row.action} on {where}", row.action, remedy=remedy):
             try:
-                answer = Answer(given=call() or {})
+                response = ProbeResponse(given=call() or {})
             except ClientError as error:
                 found = error.response.get("Error", {})
                 if found.get("Code") == "ValidationException" and "ValidationException" not in expected:
-                    raise NotTriedError("AWS refused the call for its shape, whether allowed or not") from None
+                    raise CheckSkippedError("AWS refused the call for its shape, whether allowed or not") from None
                 if found.get("Code") not in expected:
                     raise
-                answer = Answer(found["Code"], found.get("Message", ""))
-        return answer
+                response = ProbeResponse(found["Code"], found.get("Message", ""))
+        return response
 
     def arn(self, service: str, resource: str) -> str:
         return f"arn:{self.partition}:{service}:{self.settings.aws_region}:{self.account}:{resource}"
@@ -103,7 +103,7 @@ class Bench:
         if on.startswith("data "):
             return [(bucket, "staging/") for bucket in self.data_buckets]
         if not self.settings.artifacts_bucket:
-            raise NotTriedError(f"PIPELINE_ARTIFACTS_BUCKET is not set: no {ARTIFACTS}, no Glue job")
+            raise CheckSkippedError(f"PIPELINE_ARTIFACTS_BUCKET is not set: no {ARTIFACTS}, no Glue job")
         prefix = {"glue runs": "runs/", "compute logs": f"{COMPUTE_LOGS}/"}.get(on, "")
         return [(self.settings.artifacts_bucket, prefix)]
 
@@ -120,14 +120,14 @@ class Bench:
 
     def _list(self, row: Permission, bucket: str) -> None:
         s3, arn = self.client("s3"), f"arn:{self.partition}:s3:::{bucket}"
-        answer = self.ask(row, arn, lambda: s3.list_objects_v2(Bucket=bucket, MaxKeys=1), "NoSuchBucket")
-        if answer.code:
+        response = self.ask(row, arn, lambda: s3.list_objects_v2(Bucket=bucket, MaxKeys=1), "NoSuchBucket")
+        if response.code:
             raise MissingError(
                 f"There is no bucket {bucket}.",
                 remedy="`pipeline-assets deploy aws` makes it; or mend PIPELINE_BUCKET_PREFIX.",
             )
         # boto3 follows S3 to another region by itself, the lake does not.
-        headers = answer.given.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        headers = response.given.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         there = headers.get("x-amz-bucket-region", self.settings.aws_region)
         if there != self.settings.aws_region:
             raise MissingError(
@@ -140,7 +140,7 @@ class Bench:
     @cached_property
     def job(self) -> str:
         if not self.settings.glue_job:
-            raise NotTriedError("PIPELINE_GLUE_JOB is not set: large batches are taken by the embedded engine")
+            raise CheckSkippedError("PIPELINE_GLUE_JOB is not set: large batches are taken by the embedded engine")
         return self.settings.glue_job
 
     @property
@@ -154,7 +154,7 @@ class Bench:
     def lake_tables(self) -> list[str]:
         return [table.contract.name for pipeline in self.pipelines for table in pipeline.lake_tables]
 
-    def look_up(self, row: Permission, table: str) -> Answer:
+    def get_catalog_table(self, row: Permission, table: str) -> ProbeResponse:
         glue, database = self.client("glue"), self.settings.glue_database
         return self.ask(row, self.table_arn(table), lambda: glue.get_table(DatabaseName=database, Name=table), MISSING)
 
@@ -163,30 +163,30 @@ class MissingError(ConfigurationError):
     """Something that the settings name is not there; whether it might be used cannot be told."""
 
 
-def identity(bench: Bench) -> Finding:
+def identity(context: ProbeContext) -> CheckResult:
     """Asking who one is needs no permission. STS may be out of reach of a machine that reaches all it needs."""
-    settings = bench.settings
+    settings = context.settings
     try:
         with aws_errors("signing in to AWS", "sts:GetCallerIdentity"):
-            found = bench.client("sts").get_caller_identity()
+            found = context.client("sts").get_caller_identity()
     except LakeError as error:
         import boto3
 
         session = boto3.session.Session()
         known = [name for p in session.get_available_partitions() for name in session.get_available_regions("sts", p)]
         if not settings.aws_endpoint_url and settings.aws_region not in known:
-            return Finding("AWS", False, f"there is no region {settings.aws_region}. Correct PIPELINE_AWS_REGION.")
-        return Finding("AWS", None, f"who we are is not known: {error.message}")
+            return CheckResult("AWS", False, f"there is no region {settings.aws_region}. Correct PIPELINE_AWS_REGION.")
+        return CheckResult("AWS", None, f"who we are is not known: {error.message}")
     except PipelineError as error:
-        return Finding("AWS", False, str(error))
-    bench.account, bench.principal = found["Account"], found["Arn"]
-    bench.partition = found["Arn"].split(":")[1]
-    return Finding("AWS", True, f"{bench.principal} in account {bench.account}, region {settings.aws_region}")
+        return CheckResult("AWS", False, str(error))
+    context.account, context.principal = found["Account"], found["Arn"]
+    context.partition = found["Arn"].split(":")[1]
+    return CheckResult("AWS", True, f"{context.principal} in account {context.account}, region {settings.aws_region}")
 
 
-def elsewhere(bench: Bench) -> Iterator[Finding]:
+def elsewhere(context: ProbeContext) -> Iterator[CheckResult]:
     """What the settings name in an account or a region other than that of the credentials."""
-    settings, named = bench.settings, []
+    settings, named = context.settings, []
     if settings.alerts_topic_arn:
         parts = [*settings.alerts_topic_arn.split(":"), "", "", "", ""]
         named.append(("PIPELINE_ALERTS_TOPIC_ARN", parts[4], parts[3]))
@@ -194,10 +194,10 @@ def elsewhere(bench: Bench) -> Iterator[Finding]:
         place = re.match(r"(?:sqs\.)?([a-z0-9-]+)\.(?:queue\.)?amazonaws\.com", urlsplit(url).hostname or "")
         named.append((f"PIPELINE_QUEUES, {pipeline},", urlsplit(url).path.split("/")[1:2][0], place and place[1]))
     for setting, account, region in named:
-        if bench.account and account != bench.account:
+        if context.account and account != context.account:
             remedy = f"Use the credentials of {account}, or correct the setting."
-            detail = f"{setting} names account {account}, the credentials are of account {bench.account}. {remedy}"
-            yield Finding("account", False, detail)
+            detail = f"{setting} names account {account}, the credentials are of account {context.account}. {remedy}"
+            yield CheckResult("account", False, detail)
         if region and region != settings.aws_region:
             detail = f"{setting} names region {region}, PIPELINE_AWS_REGION {settings.aws_region}. Correct one."
-            yield Finding("region", False, detail)
+            yield CheckResult("region", False, detail)

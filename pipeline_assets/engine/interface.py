@@ -59,17 +59,17 @@ class SourceFile:
 
     `landed` is its identity, what the ledger knows and what orders versions; `place` is where its bytes lie, if that is
     another object (a copy in another zone, a member of an archive): an engine that reads objects where they lie reads
-    that one. Files of one `unit` are accepted together: when one is rejected, all are.
+    that one. Files of one `file_set` are accepted together: when one is rejected, all are.
 
     `waiting` is set when the file holds records released from quarantine: the id and original line number of
-    each record, in order. Such a file is never rejected, has no unit, and its bad records stay where they are.
+    each record, in order. Such a file is never rejected, has no file_set, and its bad records stay where they are.
     """
 
     path: Path | None
     landed: LandedObject
     waiting: tuple[tuple[str, int | None], ...] = ()
     place: LandedObject | None = None
-    unit: str = ""
+    file_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ class Session(Protocol):
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
         """Type and validate the records of landed files; a file that breaks the contract whole is rejected.
 
-        So are the other files of its unit, those of other inputs too; these are read before any of them is settled.
+        So are the other files of its file_set, those of other inputs too; these are read before any of them is settled.
         """
 
-    def known(self, name: str, select: str) -> None:
+    def add_published(self, name: str, select: str) -> None:
         """Add rows that are published already (contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
 
     def table(self, name: str, path: Path) -> None:
@@ -182,7 +182,7 @@ class Session(Protocol):
         rows before known ones, and of new rows those of fresh files before those that waited, then by their place in
         the list of files and in the file. Without a key every row stays. Inputs that others refer to are settled first.
 
-        With `snapshot` each accepted object (each unit, where files have one) is a complete delivery: before versions
+        With `snapshot` each accepted object (or file set) is a complete delivery: before versions
         are compared, rows of all but the newest delivery are superseded, of known rows too. Known rows stand for the
         published delivery, of which the newest `_SOURCE_MODIFIED_AT` and `_SOURCE_URI` count; other columns may be
         NULL. If it is newer than every new delivery, all new rows are superseded. If it is the same object, the new

@@ -41,14 +41,14 @@ class Delivery:
     modified: datetime
     uri: str
     etag: str
-    unit: str
+    file_set: str
     waiting: bool
     turn: int
 
     def is_one_with(self, other: Delivery) -> bool:
-        """Whether both are files of one delivery: the same object, or the same unit."""
-        if self.unit or other.unit:
-            return self.unit == other.unit
+        """Whether both are files of one delivery: the same object, or the same file_set."""
+        if self.file_set or other.file_set:
+            return self.file_set == other.file_set
         return (self.modified, self.uri, self.etag) == (other.modified, other.uri, other.etag)
 
 

@@ -1,13 +1,9 @@
 """S3 event notifications from an SQS queue: news of what landed, sooner than a listing would find it.
 
-An event is a bell and no more. It may come twice, late, out of order or never; which objects to load is decided by
-listing and by the ledger. So losing a message costs time and never data, and what stands here need only be right about
-one thing: whether something landed where a pipeline looks.
-
-The surprising part is when messages are deleted. A sensor cannot do anything after its result was recorded, so each
-tick deletes what the tick before it heard, and only if that tick's cursor came back: then its ring was recorded with
-it. Messages of a tick that was lost come back by themselves, and so does what cannot be read, until the queue
-moves it to its dead-letter queue.
+An event only requests a run. It may come twice, late, out of order or never; the listing and the ledger decide what is
+loaded, so a lost message costs time and never data. A sensor cannot act after its result was recorded. Therefore each
+tick deletes the messages of the tick before, and only if that tick's cursor came back: then its run request was
+recorded with it. Messages of a lost tick come back by themselves; what cannot be read ends in the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -26,12 +22,12 @@ from urllib.parse import unquote_plus
 from pipeline_assets.aws import Aws, aws_errors, slices
 
 logger = logging.getLogger("pipeline_assets")
-MESSAGES_LIMIT = 1000  # heard at one tick; the rest waits for the next one
-SECONDS = 15  # that one tick listens, well within a sensor's minute
+MESSAGES_LIMIT = 1000  # received at one tick; the rest waits for the next one
+SECONDS = 15  # for which one tick receives messages, well within a sensor's minute
 WAIT = 1  # second for a message; without any wait SQS asks some of its servers only, and may not find what waits
 BATCH = 10  # messages that SQS gives, or deletes, in one call
-INVISIBLE = 300  # seconds in which nobody else gets a message that was heard; several ticks
-LIST_EVERY = 20  # ticks from one listing to the next, whatever is heard in between
+INVISIBLE = 300  # seconds in which nobody else gets a received message; several ticks
+LIST_EVERY = 20  # ticks from one listing to the next, whatever is received in between
 _KEPT = 3  # ticks whose messages may still be confirmed
 _DEPTH = 3  # an event in an SNS envelope in an SQS message, and one to spare
 
@@ -93,7 +89,7 @@ def landed_last(events: Iterable[Event]) -> list[Event]:
 
 
 def digest(events: Iterable[Event]) -> str:
-    """A name for that news: the same events, heard again in whatever order, have the same."""
+    """A name for these events; the same events, received again in any order, have the same name."""
     identities = sorted({(e.bucket, e.key, e.version_id, e.sequencer) for e in events})
     return blake2b(json.dumps(identities).encode(), digest_size=16).hexdigest()
 
@@ -128,20 +124,20 @@ def _text(value: object) -> str:
 
 
 @dataclass(frozen=True)
-class Listening:
-    """What a sensor keeps between two ticks: how many it is since the last listing, and the name of what it heard."""
+class QueueCursor:
+    """What a sensor keeps between two ticks: the ticks since the last listing, and the name of its last poll result."""
 
     ticks: int = 0
-    heard: str = ""
+    polled: str = ""
 
     @classmethod
-    def load(cls, text: str) -> Listening:
+    def load(cls, text: str) -> QueueCursor:
         """Read it; one that cannot be read counts as none: the next tick lists, and messages come again."""
         try:
-            listening = cls(**json.loads(text)) if text else cls()
+            cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
             return cls()
-        return listening if type(listening.ticks) is int and isinstance(listening.heard, str) else cls()
+        return cursor if type(cursor.ticks) is int and isinstance(cursor.polled, str) else cls()
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
@@ -150,13 +146,13 @@ class Listening:
     def is_listing_due(self) -> bool:
         return self.ticks == 0
 
-    def after(self, heard: str) -> Listening:
-        return Listening((self.ticks + 1) % LIST_EVERY, heard)
+    def after(self, polled: str) -> QueueCursor:
+        return QueueCursor((self.ticks + 1) % LIST_EVERY, polled)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What one tick heard; `name` is what `EventQueue.confirm` wants to hear back."""
+class PollResult:
+    """What one tick received; pass `name` to `EventQueue.confirm` at the next tick."""
 
     name: str = ""
     messages: int = 0
@@ -192,8 +188,8 @@ class EventQueue:
         self._clock = clock
         self._unconfirmed: dict[str, list[str]] = {}
 
-    def listen(self) -> Heard:
-        """Hear what waits in the queue, within bounds of time and number.
+    def poll(self) -> PollResult:
+        """Receive the waiting messages, within limits of time and number.
 
         Raises:
             PipelineError: the queue cannot be asked.
@@ -215,10 +211,10 @@ class EventQueue:
                     handles.append(message["ReceiptHandle"])
         name = uuid.uuid4().hex[:12]
         self._unconfirmed = dict([*self._unconfirmed.items(), (name, handles)][-_KEPT:])
-        return Heard(name, len(handles), events)
+        return PollResult(name, len(handles), events)
 
     def confirm(self, name: str) -> None:
-        """Delete what a tick has heard, as its ring is recorded; a failure means that it is heard again.
+        """Delete the messages of a poll whose run request is recorded; after a failure they are received again.
 
         Raises:
             PipelineError: the queue cannot be asked.
@@ -228,24 +224,24 @@ class EventQueue:
             with aws_errors(f"deleting messages of {self.url}", "sqs:DeleteMessage"):
                 self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
-    def landed_in(self, bucket: str, prefixes: Iterable[str], heard: Heard) -> list[Event]:
-        """The news among what was heard that concerns these prefixes of a bucket of the lake."""
+    def landed_in(self, bucket: str, prefixes: Iterable[str], polled: PollResult) -> list[Event]:
+        """The creations in a poll result that lie below these prefixes of a bucket of the lake."""
         zones = tuple(prefixes)
         return [
             event
-            for event in landed_last(heard.events)
+            for event in landed_last(polled.events)
             if event.bucket == self._bucket_prefix + bucket and event.key.startswith(zones)
         ]
 
     def _receive(self) -> list[dict[str, Any]]:
         with aws_errors(f"receiving from {self.url}", "sqs:ReceiveMessage"):
-            answer = self._client.receive_message(
+            response = self._client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=WAIT,
                 VisibilityTimeout=INVISIBLE,
             )
-        return answer.get("Messages", [])
+        return response.get("Messages", [])
 
     @cached_property
     def _client(self) -> Any:

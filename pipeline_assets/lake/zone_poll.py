@@ -1,10 +1,10 @@
-"""Tell whether a zone changed since the last look, with a cursor whose size does not grow with the zone.
+"""Tell whether a zone changed since the last poll, with a cursor whose size does not grow with the zone.
 
-The cursor keeps a count and an order-free digest of all (key, etag, size), and the highest key seen. A small
-zone is listed whole at every look. In a large one the common look lists only keys beyond the highest one, as
-producers date their keys; at every `RECONCILE_EVERY`th look the whole zone is listed and the digest compared, which
-finds overwritten objects and keys that sort early. The cursor only decides whether to ring; what to load is
-decided by the ledger, so a lost or stale cursor costs one idle run.
+The cursor keeps a count, a digest of all (key, etag, size) that ignores their order, and the highest key seen. A small
+zone is listed whole at every poll. In a large zone a poll lists only keys above the highest one, since producers date
+their keys; every `RECONCILE_EVERY`th poll lists the whole zone, which finds overwritten objects and keys that sort
+early. The cursor only decides whether to request a run; the ledger decides what is loaded, so a lost or stale cursor
+costs one idle run.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _SUM = "SELECT count(*), sum(hash(path, e_tag, size)::HUGEINT), max(path) FROM b
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the last look saw. `looks` counts those since the last full listing, `changes` those that saw a change."""
+    """What the last poll saw. `polls` counts those since the last full listing, `changes` those that saw a change."""
 
     count: int = 0
     digest: int = 0
     highest: str = ""
-    looks: int = 0
+    polls: int = 0
     changes: int = 0
 
     @classmethod
@@ -44,23 +44,23 @@ class Cursor:
             cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
             return cls()
-        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.looks, cursor.changes))
+        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.polls, cursor.changes))
         return cursor if whole and isinstance(cursor.highest, str) else cls()
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
 
 
-def look(lake: Lake, bucket: str, prefix: str, cursor: Cursor, *, whole: bool = False) -> Cursor:
-    """The cursor after one look at a zone; it differs in `digest` when anything is new, changed or gone.
+def poll_zone(lake: Lake, bucket: str, prefix: str, cursor: Cursor, *, whole: bool = False) -> Cursor:
+    """The cursor after one poll of a zone; it differs in `digest` when anything is new, changed or gone.
 
-    `looks` is 0 after a look at everything, which `whole` asks for.
+    `polls` is 0 after a full listing, which `whole` asks for.
     """
-    if whole or cursor.count <= SMALL_ZONE or cursor.looks + 1 >= RECONCILE_EVERY:
+    if whole or cursor.count <= SMALL_ZONE or cursor.polls + 1 >= RECONCILE_EVERY:
         seen = _advance(Cursor(), lake.batches(bucket, prefix))
     else:
         seen = _advance(cursor, lake.batches(bucket, prefix, after=cursor.highest))
-        seen = replace(seen, looks=cursor.looks + 1)
+        seen = replace(seen, polls=cursor.polls + 1)
     return replace(seen, changes=cursor.changes + (seen.digest != cursor.digest))
 
 
@@ -79,7 +79,7 @@ def _advance(cursor: Cursor, batches: Iterable[pa.RecordBatch]) -> Cursor:
 
 @cache
 def _duckdb() -> DuckDBPyConnection:
-    """One database in memory for every look of this process; opening one takes longer than a look at a small zone."""
+    """One in-memory database for all polls of this process; opening one takes longer than polling a small zone."""
     import duckdb
 
     return duckdb.connect(config={"threads": 1})

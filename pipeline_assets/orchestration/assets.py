@@ -255,8 +255,8 @@ def lake_result(report: BatchReport, table: LakeTable, platform: Platform) -> dg
 
 def _preview(platform: Platform, contract: Contract, batch_id: str) -> str:
     columns = contract.column_names
-    with platform.warehouse.look() as unit:
-        rows = unit.rows(
+    with platform.warehouse.read_only() as transaction:
+        rows = transaction.rows(
             f"SELECT {', '.join(columns)} FROM {target_table(contract).qualified} WHERE _BATCH_ID = %s "
             f"LIMIT {PREVIEW_ROWS}",
             (batch_id,),

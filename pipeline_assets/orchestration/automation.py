@@ -1,9 +1,9 @@
-"""Doorbell sensors, backstop schedules and alert hooks.
+"""New-files sensors, daily schedules and alert hooks.
 
-A sensor only asks whether a zone changed since the last look and rings; it may ring twice, late or not at all. What
-to load is decided in the run, by listing the zone and asking the ledger, so the daily schedule finds what no bell
-announced. Where a pipeline has a queue of S3's events, the sensor looks when something is heard and at every
-`LIST_EVERY`th tick, else at every tick.
+A sensor only asks whether a zone changed since the last poll, and requests a run. It may request one twice, late or not
+at all: the run lists the zone and asks the ledger what to load, so the daily schedule finds what no sensor noticed.
+Where a pipeline has a queue of S3's events, the sensor lists the zone when an event arrived and at every `LIST_EVERY`th
+tick, else at every tick.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import dagster as dg
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
-from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest
-from pipeline_assets.lake.zone_poll import Cursor, look
+from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, QueueCursor, digest
+from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
@@ -38,8 +38,8 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
         assets=pipeline_assets(pipeline, settings.freshness_hours),
         asset_checks=[checks],
         jobs=[job],
-        sensors=[doorbell(pipeline.name, zones, job, settings.sensor_interval)],
-        schedules=[backstop(pipeline.name, job, settings.schedule)],
+        sensors=[new_files_sensor(pipeline.name, zones, job, settings.sensor_interval)],
+        schedules=[daily_schedule(pipeline.name, job, settings.schedule)],
     )
 
 
@@ -63,7 +63,7 @@ def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) 
     )
 
 
-def doorbell(
+def new_files_sensor(
     name: str, zones: Sequence[tuple[str, str]], job: dg.UnresolvedAssetJobDefinition, interval: int
 ) -> dg.SensorDefinition:
     """A sensor that asks for one run when anything in the zones (bucket, prefix) is new, changed or gone.
@@ -73,14 +73,14 @@ def doorbell(
     """
 
     @dg.sensor(
-        name=f"{name}_doorbell",
+        name=f"{name}_new_files",
         job=job,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Rings when something lands in {', '.join('/'.join(zone) for zone in zones)}.",
+        description=f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}.",
         required_resource_keys={"platform"},
     )
-    def ring(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def request_run(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = context.resources.platform
         lines = [*(context.cursor or "").split("\n"), *[""] * len(zones)]
         before = [Cursor.load(text) for text in lines[: len(zones)]]
@@ -88,46 +88,46 @@ def doorbell(
         news: list[Event] = []
         whole, kept = False, []
         if queue:
-            listening = Listening.load(lines[len(zones)])
-            heard = _hear(queue, listening)
-            whole, kept = listening.is_listing_due, [listening.after(heard.name if heard else "").dump()]
-            news = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], heard)] if heard else []
-            if heard and not news and not whole:
+            queue_cursor = QueueCursor.load(lines[len(zones)])
+            polled = _poll_queue(queue, queue_cursor)
+            whole, kept = queue_cursor.is_listing_due, [queue_cursor.after(polled.name if polled else "").dump()]
+            news = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], polled)] if polled else []
+            if polled and not news and not whole:
                 cursor = "\n".join([*(entry.dump() for entry in before), *kept])
-                return dg.SensorResult(skip_reason=f"No news in {heard.messages} messages.", cursor=cursor)
+                return dg.SensorResult(skip_reason=f"No news in {polled.messages} messages.", cursor=cursor)
         after = [
-            look(platform.lake, bucket, prefix, entry, whole=whole)
+            poll_zone(platform.lake, bucket, prefix, entry, whole=whole)
             for (bucket, prefix), entry in zip(zones, before, strict=True)
         ]
         cursor = "\n".join([*(entry.dump() for entry in after), *kept])
         if [entry.digest for entry in after] != [entry.digest for entry in before]:
             run_key = "-".join(f"{entry.changes}.{entry.digest:x}" for entry in after)
-        elif news and any(entry.looks for entry in after):
-            # Not all of the zone was listed, so a key that sorts early may have been heard of and not seen.
-            run_key = f"heard-{digest(news)}"
+        elif news and any(entry.polls for entry in after):
+            # Not all of the zone was listed, so an event may name a key that sorts early and was not listed.
+            run_key = f"events-{digest(news)}"
         else:
             count = sum(entry.count for entry in after)
             return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)], cursor=cursor)
 
-    return ring
+    return request_run
 
 
-def _hear(queue: EventQueue, listening: Listening) -> Heard | None:
-    """What waits in the queue; None when it cannot be asked, and the zones are listed instead."""
+def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | None:
+    """The waiting events; None when the queue cannot be read, and the zones are listed instead."""
     try:
-        # The cursor of that tick came back, so its ring is recorded.
-        queue.confirm(listening.heard)
-        return queue.listen()
+        # The cursor of that tick came back, so its run request is recorded.
+        queue.confirm(queue_cursor.polled)
+        return queue.poll()
     except PipelineError as error:
         logger.error("The zones are listed, as their queue cannot be asked. %s", error)
         return None
 
 
-def backstop(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
-    """A daily run, UTC, that finds what no bell announced."""
+def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
+    """A daily run, UTC, that finds what no sensor noticed."""
     return dg.ScheduleDefinition(
-        name=f"{name}_backstop",
+        name=f"{name}_daily",
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",

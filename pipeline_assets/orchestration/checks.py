@@ -20,7 +20,7 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.pipeline.marts import differences
 from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline
-from pipeline_assets.warehouse import Unit
+from pipeline_assets.warehouse import Transaction
 
 LISTED = 50  # rows that break a rule
 EXAMPLES = 5  # groups of a mart
@@ -95,25 +95,27 @@ def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
 def run_checks(pipeline: ResolvedPipeline, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Evaluate `check_specs` against the warehouse, in one transaction."""
     main = [pipeline.name, pipeline.targets[0].name]
-    with platform.warehouse.look() as unit:
+    with platform.warehouse.read_only() as transaction:
         for contract in pipeline.targets:
             if contract.key:
-                yield _unique_key(unit, pipeline, contract)
-                yield _unknown_columns(unit, pipeline, contract)
-        yield _row_accounting(unit, pipeline.name, main)
-        yield _quarantine(unit, pipeline.name, main, platform.policy.share)
-        yield _rejected(unit, pipeline.name, main)
+                yield _unique_key(transaction, pipeline, contract)
+                yield _unknown_columns(transaction, pipeline, contract)
+        yield _row_accounting(transaction, pipeline.name, main)
+        yield _quarantine(transaction, pipeline.name, main, platform.policy.share)
+        yield _rejected(transaction, pipeline.name, main)
         for mart in pipeline.marts:
-            yield _reconciles(unit, pipeline, mart)
+            yield _reconciles(transaction, pipeline, mart)
         for contract in pipeline.targets:
             for rule in contract.quality:
-                yield _quality(unit, pipeline, contract, rule)
+                yield _quality(transaction, pipeline, contract, rule)
 
 
-def _unique_key(unit: Unit, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
+def _unique_key(transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
     key = ", ".join(contract.key)
     table = target_table(contract).qualified
-    twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)"))
+    twice = int(
+        transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
+    )
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, contract.name],
         check_name="unique_key",
@@ -122,8 +124,8 @@ def _unique_key(unit: Unit, pipeline: ResolvedPipeline, contract: Contract) -> d
     )
 
 
-def _unknown_columns(unit: Unit, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
-    rows = unit.rows(
+def _unknown_columns(transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
+    rows = transaction.rows(
         f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, "
         "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
     )
@@ -137,8 +139,8 @@ def _unknown_columns(unit: Unit, pipeline: ResolvedPipeline, contract: Contract)
     )
 
 
-def _row_accounting(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
-    wrong = unit.rows(
+def _row_accounting(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
+    wrong = transaction.rows(
         "SELECT URI FROM OPS.FILE_LEDGER WHERE PIPELINE = %s "
         "AND ROWS_READ <> ROWS_LOADED + ROWS_SUPERSEDED + ROWS_QUARANTINED ORDER BY URI LIMIT 20",
         (pipeline,),
@@ -151,16 +153,16 @@ def _row_accounting(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.Asset
     )
 
 
-def _quarantine(unit: Unit, pipeline: str, asset: Sequence[str], share: float) -> dg.AssetCheckResult:
+def _quarantine(transaction: Transaction, pipeline: str, asset: Sequence[str], share: float) -> dg.AssetCheckResult:
     """WARN while some records wait; ERROR when they are more than the share at which a file is rejected."""
     reasons = dict(
-        unit.rows(
+        transaction.rows(
             "SELECT REASON_CODE, COUNT(*) FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
             "AND LINE_NUMBER IS NOT NULL GROUP BY REASON_CODE ORDER BY REASON_CODE",
             (pipeline,),
         )
     )
-    read = int(unit.scalar("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)) or 0)
+    read = int(transaction.scalar("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)) or 0)
     waiting = sum(int(count) for count in reasons.values())
     grave = read > 0 and waiting / read > share
     return dg.AssetCheckResult(
@@ -176,8 +178,8 @@ def _quarantine(unit: Unit, pipeline: str, asset: Sequence[str], share: float) -
     )
 
 
-def _rejected(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
-    rows = unit.rows(
+def _rejected(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
+    rows = transaction.rows(
         "SELECT SOURCE_URI, REASON_CODE FROM OPS.QUARANTINE WHERE PIPELINE = %s AND LINE_NUMBER IS NULL "
         "AND REPLAYED_AT IS NULL ORDER BY SOURCE_URI LIMIT 20",
         (pipeline,),
@@ -192,10 +194,10 @@ def _rejected(unit: Unit, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckR
     )
 
 
-def _reconciles(unit: Unit, pipeline: ResolvedPipeline, mart: MartTable) -> dg.AssetCheckResult:
+def _reconciles(transaction: Transaction, pipeline: ResolvedPipeline, mart: MartTable) -> dg.AssetCheckResult:
     sql = differences(mart)
-    differing = int(unit.scalar(f"SELECT COUNT(*) FROM ({sql}) AS DIFFERING"))
-    names, rows = unit.described(f"{sql} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
+    differing = int(transaction.scalar(f"SELECT COUNT(*) FROM ({sql}) AS DIFFERING"))
+    names, rows = transaction.described(f"{sql} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
     examples = [{name: plain_value(cell) for name, cell in zip(names, row, strict=True)} for row in rows]
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, mart.contract.name],
@@ -206,13 +208,15 @@ def _reconciles(unit: Unit, pipeline: ResolvedPipeline, mart: MartTable) -> dg.A
     )
 
 
-def _quality(unit: Unit, pipeline: ResolvedPipeline, contract: Contract, rule: QualityRule) -> dg.AssetCheckResult:
+def _quality(
+    transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract, rule: QualityRule
+) -> dg.AssetCheckResult:
     """A rule of a contract: the value of its query, and the first rows that break it where the contract lists them."""
-    value = unit.scalar(rule.query) or 0
+    value = transaction.scalar(rule.query) or 0
     passed = holds(rule, value)
     rows: list[dict[str, object]] = []
     if rule.failing_rows and not passed:
-        columns, found = unit.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
+        columns, found = transaction.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
         rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in found]
     shown = ", ".join(str(next(iter(row.values()))) for row in rows)
     return dg.AssetCheckResult(

@@ -30,7 +30,7 @@ def keys_statement(source: Source) -> str:
     return f"SELECT DISTINCT {columns} FROM {source.relation}"
 
 
-def known_statement(pipeline: ResolvedPipeline, source: Source, relation: str) -> str:
+def published_records_statement(pipeline: ResolvedPipeline, source: Source, relation: str) -> str:
     """SELECT fetched rows as records of a source; columns that are not published are NULL."""
     published = pipeline.published[source.name]
     columns = ", ".join(

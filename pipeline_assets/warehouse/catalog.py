@@ -30,18 +30,18 @@ class WarehouseCatalog:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)
                 found.append((name, partition, location, len(files), size, self._clock()))
-        with self._warehouse.unit() as unit:
+        with self._warehouse.transaction() as transaction:
             marks = ", ".join(["%s"] * len(set(partitions))) or "NULL"
-            unit.execute(
+            transaction.execute(
                 f"DELETE FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s AND PARTITION_VALUE IN ({marks})",
                 (name, *sorted(set(partitions))),
             )
             if found:
                 rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(found))
                 columns = ", ".join(column for column, *_ in LAKE_PARTITIONS.columns)
-                unit.execute(
+                transaction.execute(
                     f"INSERT INTO OPS.LAKE_PARTITIONS ({columns}) VALUES {rows}",
                     [value for row in found for value in row],
                 )
-            left = int(unit.scalar("SELECT COUNT(*) FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s", (name,)))
+            left = int(transaction.scalar("SELECT COUNT(*) FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s", (name,)))
         self._warehouse.show_lake_table(table, has_files=left > 0)

@@ -1,8 +1,8 @@
-"""One unit of work at a time: open, begin, commit or roll back, close.
+"""One transaction at a time: open, begin, commit or roll back, close.
 
 The same code drives Snowflake and its embedded stand-in, through `dagster_snowflake`'s resource. That resource
 (0.29.27) neither closes nor rolls back when the body raises, so the connection is taken from it and closed here.
-The stand-in is kinder than Snowflake; `Unit.execute` refuses what Snowflake would refuse or silently commit.
+The stand-in is kinder than Snowflake; `Transaction.execute` refuses what Snowflake would refuse or silently commit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
 query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipeline_assets"}')
 
 
-class Unit:
+class Transaction:
     """Statements inside one transaction. `statements` keeps what ran, for the run's metadata."""
 
     def __init__(self, connection: Any, *, transactional: bool = True) -> None:
@@ -111,8 +111,8 @@ class Unit:
         kind = statement_kind(sql)
         if self._transactional and kind in _COMMITS_THERE | _TRANSACTION:
             raise WarehouseError(
-                f"{kind} inside a unit of work: Snowflake would commit the open transaction.",
-                remedy="Run it before the unit begins.",
+                f"{kind} inside a transaction: Snowflake would commit the open transaction.",
+                remedy="Run it before the transaction begins.",
             )
         self.statements.append(sql)
         return run_statement(self._connection, sql, params)
@@ -124,13 +124,13 @@ class Loading:
     def ahead(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
         """Before that transaction: whatever brings (staging table, key, rows) nearer."""
 
-    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
+    def fill(self, transaction: Transaction, table: Table, stage: str, key: str) -> int:
         """Within it: bring one file into its empty staging table; returns the rows that it gave."""
-        return unit.copy(table.qualified, stage, [key])
+        return transaction.copy(table.qualified, stage, [key])
 
 
 class Warehouse(ABC):
-    """Opens units of work on one database."""
+    """Opens transactions on one database."""
 
     database: str
     loading: Loading = Loading()
@@ -144,32 +144,32 @@ class Warehouse(ABC):
         yield
 
     @contextmanager
-    def unit(self, buckets: Sequence[str] = ()) -> Iterator[Unit]:
+    def transaction(self, buckets: Sequence[str] = ()) -> Iterator[Transaction]:
         """One transaction: committed at the end, rolled back when the body raises."""
         with self.connect(buckets) as connection:
             run_statement(connection, "BEGIN")
             try:
-                yield Unit(connection)
+                yield Transaction(connection)
             except BaseException:
                 _roll_back(connection)
                 raise
             run_statement(connection, "COMMIT")
 
     @contextmanager
-    def look(self, buckets: Sequence[str] = ()) -> Iterator[Unit]:
+    def read_only(self, buckets: Sequence[str] = ()) -> Iterator[Transaction]:
         """One transaction that is rolled back at the end: reads, with staged keys if need be."""
         with self.connect(buckets) as connection:
             run_statement(connection, "BEGIN")
             try:
-                yield Unit(connection)
+                yield Transaction(connection)
             finally:
                 _roll_back(connection)
 
     @contextmanager
-    def session(self) -> Iterator[Unit]:
+    def autocommit(self) -> Iterator[Transaction]:
         """Statements outside a transaction, each committed by itself: DDL, and what people type."""
         with self.connect() as connection:
-            yield Unit(connection, transactional=False)
+            yield Transaction(connection, transactional=False)
 
     def stage(self, bucket: str) -> str:
         """The external stage on a bucket of the lake."""
@@ -184,7 +184,7 @@ class Warehouse(ABC):
             WarehouseError: a table with rows has a column of another type; nothing was changed.
         """
         wanted = list(tables)
-        with self.session() as session:
+        with self.autocommit() as session:
             found: dict[str, dict[str, str]] = {}
             for schema, table, column, *kind in session.rows(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "

@@ -1,6 +1,6 @@
 """The embedded warehouse: Snowflake SQL on DuckDB (fakesnow), one file under the home.
 
-DuckDB lets one process write a file, so each unit of work holds a lock between processes for as long as it is
+DuckDB lets one process write a file, so each transaction holds a lock between processes for as long as it is
 open; the kernel lets go of it when a process dies. External stages live in the memory of a connection here, so
 they are made anew each time.
 """
@@ -17,7 +17,7 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, run_statement
-from pipeline_assets.warehouse.emulator import hush, leave_no_folder, mended
+from pipeline_assets.warehouse.emulator import leave_no_folder, patched_emulator, silence_warnings
 
 
 class EmbeddedWarehouse(Warehouse):
@@ -35,10 +35,10 @@ class EmbeddedWarehouse(Warehouse):
         import fakesnow
         from filelock import FileLock, Timeout
 
-        hush()
+        silence_warnings()
         leave_no_folder()
         if self._thread == threading.get_ident():
-            raise WarehouseError("A unit of work inside another one: the inner one would wait for ever.")
+            raise WarehouseError("A transaction inside another one: the inner one would wait for ever.")
         lock = FileLock(self.root / ".lock", timeout=self.patience)
         try:
             lock.acquire()
@@ -49,7 +49,7 @@ class EmbeddedWarehouse(Warehouse):
             ) from None
         self._thread = threading.get_ident()
         try:
-            with mended(), fakesnow.patch(db_path=self.root):
+            with patched_emulator(), fakesnow.patch(db_path=self.root):
                 connection = open_through_resource(
                     {
                         "account": "embedded",

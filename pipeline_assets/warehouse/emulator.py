@@ -1,4 +1,4 @@
-"""What fakesnow 0.12, the emulator below the embedded warehouse, lacks or does wrong or slowly, mended while in use."""
+"""Patches for fakesnow 0.12, the emulator below the embedded warehouse, applied while it is in use."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 
 @contextmanager
-def mended() -> Iterator[None]:
-    """Have the emulator mended for as long as this is open."""
+def patched_emulator() -> Iterator[None]:
+    """Have the emulator patched_emulator for as long as this is open."""
     with _exact_sums(), _quoted_comments(), _one_copy(), _arrow_batches():
         yield
 
@@ -125,7 +125,7 @@ def _is_tangled(root: Any) -> bool:
     return False
 
 
-def hush() -> None:
+def silence_warnings() -> None:
     """Silence what the stand-in says about itself on every statement; it is nobody's concern here."""
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     logger = logging.getLogger("sqlglot")

@@ -6,43 +6,43 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.lake.objects import FINGERPRINT
-from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.connection import Transaction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def fingerprints(unit: Unit, pipeline: str) -> Iterator[pa.Table]:
+def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
     """One column: a fingerprint of every object version that was taken, loaded or rejected.
 
     They are made in the warehouse and come as Arrow: of a million objects 32 MB instead of a million tuples.
     """
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
-    return unit.arrow(
+    return transaction.arrow(
         f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)
     )
 
 
-def published_batches(unit: Unit, pipeline: str) -> int:
+def published_batches(transaction: Transaction, pipeline: str) -> int:
     """How many batches of a pipeline were published; grows with every publication."""
-    return int(unit.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
+    return int(transaction.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
 
 
-def is_published(unit: Unit, batch_id: str) -> bool:
+def is_published(transaction: Transaction, batch_id: str) -> bool:
     """Whether a batch was committed."""
-    return bool(unit.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
+    return bool(transaction.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
 
 
-def register_pipeline(unit: Unit, pipeline: str) -> None:
+def register_pipeline(transaction: Transaction, pipeline: str) -> None:
     """Give a pipeline its counter row, once."""
-    unit.execute(
+    transaction.execute(
         "INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) SELECT %s, 0 "
         "WHERE NOT EXISTS (SELECT 1 FROM OPS.PIPELINES WHERE PIPELINE = %s)",
         (pipeline, pipeline),
     )
 
 
-def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
+def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) -> bool:
     """Count one publication more, unless somebody published since `planned_on` batches.
 
     The update makes a second publication of the pipeline wait for the end of this transaction. In Snowflake, where an
@@ -50,7 +50,7 @@ def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
     after another there.
     """
     return (
-        unit.execute(
+        transaction.execute(
             "UPDATE OPS.PIPELINES SET PUBLISHED_BATCHES = PUBLISHED_BATCHES + 1 "
             "WHERE PIPELINE = %s AND PUBLISHED_BATCHES = %s",
             (pipeline, planned_on),
@@ -59,15 +59,15 @@ def claim_publication(unit: Unit, pipeline: str, planned_on: int) -> bool:
     )
 
 
-def watermark(unit: Unit, pipeline: str, name: str) -> str | None:
+def watermark(transaction: Transaction, pipeline: str, name: str) -> str | None:
     """The state that a pipeline published last under a name."""
-    return unit.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
+    return transaction.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
 
 
-def totals(unit: Unit, pipelines: Sequence[str]) -> list[tuple]:
+def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
     """(pipeline, objects loaded, objects rejected, rows read, loaded, superseded, quarantined, last load)."""
     marks = ", ".join(["%s"] * len(pipelines))
-    return unit.rows(
+    return transaction.rows(
         "SELECT PIPELINE, COUNT_IF(STATUS = 'loaded'), COUNT_IF(STATUS = 'rejected'), SUM(ROWS_READ), "
         "SUM(ROWS_LOADED), SUM(ROWS_SUPERSEDED), SUM(ROWS_QUARANTINED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER "
         f"WHERE PIPELINE IN ({marks}) GROUP BY PIPELINE ORDER BY PIPELINE",

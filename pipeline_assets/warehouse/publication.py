@@ -18,7 +18,7 @@ from datetime import datetime
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
-from pipeline_assets.warehouse.connection import Loading, Unit, Warehouse, tagged
+from pipeline_assets.warehouse.connection import Loading, Transaction, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
 from pipeline_assets.warehouse.schema import (
     FILE_LEDGER,
@@ -118,10 +118,10 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
         files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads]
         warehouse.loading.ahead(warehouse.database, files)
         try:
-            with warehouse.unit([publication.bucket]) as unit:
-                published.statements = unit.statements
-                _claim(unit, publication, at)
-                _publish(unit, warehouse, publication, published, at)
+            with warehouse.transaction([publication.bucket]) as transaction:
+                published.statements = transaction.statements
+                _claim(transaction, publication, at)
+                _publish(transaction, warehouse, publication, published, at)
         except WarehouseError:
             # The connection may have been lost after COMMIT was sent: what happened is looked up, never assumed.
             if not _was_committed(warehouse, publication.batch_id):
@@ -130,76 +130,78 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
 
 
 def _was_committed(warehouse: Warehouse, batch_id: str) -> bool:
-    with warehouse.look() as unit:
-        return is_published(unit, batch_id)
+    with warehouse.read_only() as transaction:
+        return is_published(transaction, batch_id)
 
 
-def _claim(unit: Unit, publication: Publication, at: datetime) -> None:
-    if not claim_publication(unit, publication.pipeline, publication.planned_on):
+def _claim(transaction: Transaction, publication: Publication, at: datetime) -> None:
+    if not claim_publication(transaction, publication.pipeline, publication.planned_on):
         raise PublicationConflictError(
             f"Another run of {publication.pipeline} published first.",
             remedy="Run again: it plans over its result.",
         )
-    unit.execute(
+    transaction.execute(
         "INSERT INTO OPS.BATCHES (BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT) VALUES (%s, %s, %s, %s)",
         (publication.batch_id, publication.pipeline, publication.run_id, at),
     )
 
 
-def _publish(unit: Unit, warehouse: Warehouse, publication: Publication, published: Published, at: datetime) -> None:
+def _publish(
+    transaction: Transaction, warehouse: Warehouse, publication: Publication, published: Published, at: datetime
+) -> None:
     stage = warehouse.stage(publication.bucket)
     for table, file in (
         (STAGE_FILE_LEDGER, publication.ledger),
         (STAGE_QUARANTINE, publication.quarantine),
         (STAGE_RELEASED, publication.released),
     ):
-        _fill(unit, _BY_COPY, stage, table, file)
+        _fill(transaction, _BY_COPY, stage, table, file)
     for load in publication.loads:
-        _fill(unit, warehouse.loading, stage, load.stage, load.file)
-    _remake_changed(unit, publication.marts)
+        _fill(transaction, warehouse.loading, stage, load.stage, load.file)
+    _remake_changed(transaction, publication.marts)
     for mart in reversed(publication.marts):
-        _run(unit, mart.before)
+        _run(transaction, mart.before)
     for load in publication.loads:
-        _replace(unit, load)
+        _replace(transaction, load)
     for load in publication.loads:
-        _insert(unit, load, publication.batch_id, at)
+        _insert(transaction, load, publication.batch_id, at)
     for mart in reversed(publication.marts):
-        _run(unit, mart.after)
+        _run(transaction, mart.after)
     for mart in publication.marts:
-        _run(unit, mart.late)
-        _complete(unit, mart, publication.batch_id, at)
-    _remember(unit, publication, at)
+        _run(transaction, mart.late)
+        _complete(transaction, mart, publication.batch_id, at)
+    _remember(transaction, publication, at)
     for table in [load.stage for load in publication.loads] + [STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED]:
-        unit.execute(f"DELETE FROM {table.qualified}")
+        transaction.execute(f"DELETE FROM {table.qualified}")
     for contract in [load.contract for load in publication.loads] + [mart.contract for mart in publication.marts]:
         table = target_table(contract).qualified
-        published.table_rows[table] = int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+        published.table_rows[table] = int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
 
 
-def _run(unit: Unit, statements: Sequence[str]) -> None:
+def _run(transaction: Transaction, statements: Sequence[str]) -> None:
     for statement in statements:
-        unit.execute(statement)
+        transaction.execute(statement)
 
 
-def _remake_changed(unit: Unit, marts: Sequence[Mart]) -> None:
+def _remake_changed(transaction: Transaction, marts: Sequence[Mart]) -> None:
     """Empty the marts that another SELECT has made, so that all of their rows are missing; and note the new one."""
     if not marts:
         return
-    known = dict(unit.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
+    known = dict(transaction.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
     for mart in marts:
         name = target_table(mart.contract).qualified
         if known.get(name) == mart.digest:
             continue
-        unit.execute(f"DELETE FROM {name}")
-        unit.execute("DELETE FROM OPS.MARTS WHERE TABLE_NAME = %s", (name,))
-        unit.execute("INSERT INTO OPS.MARTS (TABLE_NAME, SELECT_DIGEST) VALUES (%s, %s)", (name, mart.digest))
+        transaction.execute(f"DELETE FROM {name}")
+        transaction.execute("DELETE FROM OPS.MARTS WHERE TABLE_NAME = %s", (name,))
+        transaction.execute("INSERT INTO OPS.MARTS (TABLE_NAME, SELECT_DIGEST) VALUES (%s, %s)", (name, mart.digest))
 
 
-def _fill(unit: Unit, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
+def _fill(transaction: Transaction, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
     """Bring one staged file into its staging table and count."""
-    unit.execute(f"DELETE FROM {table.qualified}")
-    loaded = loading.fill(unit, table, stage, file.key) if file.rows else 0
-    found = int(unit.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
+    transaction.execute(f"DELETE FROM {table.qualified}")
+    loaded = loading.fill(transaction, table, stage, file.key) if file.rows else 0
+    found = int(transaction.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
     if not loaded == found == file.rows:
         raise RowAccountingError(
             f"{table.qualified}: {file.rows} rows were written, {loaded} copied and {found} found; "
@@ -208,11 +210,11 @@ def _fill(unit: Unit, loading: Loading, stage: str, table: Table, file: StagedFi
         )
 
 
-def _replace(unit: Unit, load: Load) -> None:
+def _replace(transaction: Transaction, load: Load) -> None:
     """Delete what the staged rows replace; the engine has already decided which version is the newest."""
     target = target_table(load.contract).qualified
     if load.write == "append":
-        unit.execute(
+        transaction.execute(
             f"DELETE FROM {target} USING OPS.STAGE_FILE_LEDGER AS S WHERE S.DATASET = %s "
             f"AND {load.contract.table}._SOURCE_URI = S.URI AND {load.contract.table}._SOURCE_ETAG = S.ETAG",
             (load.dataset,),
@@ -220,69 +222,73 @@ def _replace(unit: Unit, load: Load) -> None:
         return
     if load.write == "full_refresh":
         if load.file.rows:
-            unit.execute(f"DELETE FROM {target}")
+            transaction.execute(f"DELETE FROM {target}")
         return
     key, staged = ", ".join(load.contract.key), load.stage.qualified
-    twice = int(unit.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1)"))
+    twice = int(
+        transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1)")
+    )
     if twice:
         raise RowAccountingError(f"{staged}: {twice} keys are staged more than once; nothing was published.")
     same = " AND ".join(f"{load.contract.table}.{mine} = S.{theirs}" for mine, theirs in load.on)
-    unit.execute(f"DELETE FROM {target} USING {load.replaced_by} AS S WHERE {same}")
+    transaction.execute(f"DELETE FROM {target} USING {load.replaced_by} AS S WHERE {same}")
 
 
-def _insert(unit: Unit, load: Load, batch_id: str, at: datetime) -> None:
+def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -> None:
     target = target_table(load.contract).qualified
     columns = ", ".join((*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else [])))
-    unit.execute(
+    transaction.execute(
         f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
         f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {load.stage.qualified}",
         (batch_id, at),
     )
 
 
-def _complete(unit: Unit, mart: Mart, batch_id: str, at: datetime) -> None:
+def _complete(transaction: Transaction, mart: Mart, batch_id: str, at: datetime) -> None:
     columns = ", ".join(mart.contract.column_names)
-    unit.execute(
+    transaction.execute(
         f"INSERT INTO {target_table(mart.contract).qualified} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
         f"SELECT {columns}, %s, %s, %s FROM ({mart.missing}) AS MISSING",
         (mart.source, batch_id, at),
     )
 
 
-def _remember(unit: Unit, publication: Publication, at: datetime) -> None:
+def _remember(transaction: Transaction, publication: Publication, at: datetime) -> None:
     """Ledger and quarantine; an object taken again replaces what was remembered of it."""
     same = "{0}.PIPELINE = S.PIPELINE AND {0}.DATASET = S.DATASET"
-    unit.execute(
+    transaction.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI "
         "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL"
     )
     # A record that was loaded on a replay and is bad again on reprocessing is one record still.
-    unit.execute(
+    transaction.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_QUARANTINE AS S WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID"
     )
     # An object that was refused whole and has been delivered again is no concern any more.
-    unit.execute(
+    transaction.execute(
         "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND S.STATUS = 'loaded' "
         "AND QUARANTINE.LINE_NUMBER IS NULL AND QUARANTINE.REPLAYED_AT IS NULL",
         (at, publication.run_id),
     )
-    unit.execute(
+    transaction.execute(
         f"DELETE FROM OPS.FILE_LEDGER USING OPS.STAGE_FILE_LEDGER AS S WHERE {same.format('FILE_LEDGER')} "
         "AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.ETAG = S.ETAG AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES"
     )
     for table, staged in ((FILE_LEDGER, STAGE_FILE_LEDGER), (QUARANTINE, STAGE_QUARANTINE)):
         columns = ", ".join(name for name, *_ in table.columns)
-        unit.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
-    unit.execute(
+        transaction.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
+    transaction.execute(
         "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "
         "WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID AND QUARANTINE.REPLAYED_AT IS NULL",
         (at, publication.run_id),
     )
     for name, value in publication.watermarks.items():
-        unit.execute("DELETE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (publication.pipeline, name))
-        unit.execute(
+        transaction.execute(
+            "DELETE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (publication.pipeline, name)
+        )
+        transaction.execute(
             "INSERT INTO OPS.WATERMARKS (PIPELINE, NAME, VALUE, BATCH_ID, MOVED_AT) VALUES (%s, %s, %s, %s, %s)",
             (publication.pipeline, name, value, publication.batch_id, at),
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
-from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.connection import Transaction
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | 
 
 
 def waiting_records(
-    unit: Unit,
+    transaction: Transaction,
     pipeline: str,
     dataset: str,
     codes: Sequence[str] | None = None,
@@ -48,7 +48,7 @@ def waiting_records(
         if values is not None:
             where += f" AND {column} IN ({', '.join(['%s'] * len(values))})" if values else " AND FALSE"
             params.extend(values)
-    rows = unit.rows(
+    rows = transaction.rows(
         "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE, RAW_RECORD, "
         "SOURCE_COLUMNS "
         "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL "
@@ -62,10 +62,10 @@ def waiting_records(
     ]
 
 
-def rejected_objects(unit: Unit, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
+def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
     """(uri, etag) of objects that were refused whole and not taken since; `ids` narrow them."""
     narrowed = "" if ids is None else f" AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})"
-    rows = unit.rows(
+    rows = transaction.rows(
         "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
         f"WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL{narrowed}",
         (pipeline, *(ids or ())),
@@ -73,9 +73,9 @@ def rejected_objects(unit: Unit, pipeline: str, ids: Sequence[str] | None = None
     return set(rows)
 
 
-def unknown_ids(unit: Unit, pipeline: str, ids: Sequence[str]) -> list[str]:
+def unknown_ids(transaction: Transaction, pipeline: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` under which nothing of the pipeline waits."""
-    rows = unit.rows(
+    rows = transaction.rows(
         "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
         f"AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})",
         (pipeline, *ids),

@@ -36,7 +36,7 @@ from urllib.parse import quote, urlencode
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipeTimeoutError, RowAccountingError, WarehouseError
-from pipeline_assets.warehouse.connection import Loading, Unit
+from pipeline_assets.warehouse.connection import Loading, Transaction
 from pipeline_assets.warehouse.keys import host, load_private_key
 
 if TYPE_CHECKING:
@@ -122,13 +122,13 @@ class Snowpipe(Loading):
             self.sleep(min(left, self.chance(pause / 2, pause)))
             pause = min(pause * 1.5, _POLL[1])
 
-    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
+    def fill(self, transaction: Transaction, table: Table, stage: str, key: str) -> int:
         """Take one file's rows; whatever else lies in the pipe's table can never be published any more."""
         piped, columns = piped_table(table).qualified, ", ".join(name for name, *_ in table.columns)
-        taken = unit.execute(
+        taken = transaction.execute(
             f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {piped} WHERE {FILE_COLUMN} = %s", (key,)
         )
-        unit.execute(f"DELETE FROM {piped}")
+        transaction.execute(f"DELETE FROM {piped}")
         return taken
 
     def _look(self, pipe: str, key: str, marks: dict[str, str]) -> Mapping[str, Any] | None:

@@ -31,30 +31,30 @@ def zone(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def known_zone(folder: Path) -> Iterator[tuple]:
-    """The same with a look behind us, after which ten objects landed."""
-    from pipeline_assets.lake.zone_poll import Cursor, look
+    """The same after one poll, after which ten objects landed."""
+    from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 
     with zone(folder) as url:
         lake = _lake(url)
-        cursor = look(lake, _BUCKET, PREFIX, Cursor())
+        cursor = poll_zone(lake, _BUCKET, PREFIX, Cursor())
         urlopen(Request(f"{url}/{_BUCKET}", data=str(NEW).encode(), method="PUT")).close()
         yield url, lake, cursor
 
 
 def ours_whole(inputs: Path, folder: Path, url: str) -> int:
     """A reconcile: everything is listed, hashed and compared."""
-    from pipeline_assets.lake.zone_poll import Cursor, look
+    from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 
-    return look(_lake(url), _BUCKET, PREFIX, Cursor()).count
+    return poll_zone(_lake(url), _BUCKET, PREFIX, Cursor()).count
 
 
 def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
     """A common tick; more than one page read is a failure."""
-    from pipeline_assets.lake.zone_poll import look
+    from pipeline_assets.lake.zone_poll import poll_zone
 
     url, lake, cursor = opened
     before = _pages(url)
-    after = look(lake, _BUCKET, PREFIX, cursor)
+    after = poll_zone(lake, _BUCKET, PREFIX, cursor)
     if _pages(url) - before != 1 or after.digest == cursor.digest:
         raise RuntimeError(f"{_pages(url) - before} pages were read")
     return after.count - cursor.count
@@ -87,8 +87,8 @@ def taken_zone(folder: Path) -> Iterator[tuple]:
     with zone(folder) as url:
         urlopen(Request(f"{url}/{_BUCKET}", data=str(NEW).encode(), method="PUT")).close()
         platform = replace(_platform(folder), lake=_lake(url))
-        with platform.warehouse.look() as unit:
-            unit.scalar("SELECT COUNT(*) FROM OPS.PIPELINES")
+        with platform.warehouse.read_only() as transaction:
+            transaction.scalar("SELECT COUNT(*) FROM OPS.PIPELINES")
         landed = LandedFiles("sales", f"{PREFIX}**/*.csv")
         source = Source(landed, SALES, Zone(_BUCKET, PREFIX, "**/*.csv"), ())
         yield platform, ResolvedPipeline(Pipeline("zone", _BUCKET, [landed]), (source,), (), (), (), (), {})

@@ -217,7 +217,10 @@ def test_every_operator_of_the_standard_is_read(operator: str) -> None:
         (lambda d: rule(d).update(type="library"), ".type: 'library' is unknown here. Known: sql."),
         (lambda d: rule(d).update(type="custom"), ".type: 'custom' is unknown here. Known: sql."),
         (lambda d: rule(d).pop("type"), ".type: None is unknown here. Known: sql."),
-        (lambda d: rule(d).update(unit="percent"), ".unit: is not read in quality of the schema. A metric counts"),
+        (
+            lambda d: rule(d).update(transaction="percent"),
+            ".transaction: is not read in quality of the schema. A metric counts",
+        ),
         (lambda d: rule(d).update(schedule="0 0 * * *"), ".schedule: is not read in quality of the schema."),
     ],
 )

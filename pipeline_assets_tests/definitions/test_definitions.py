@@ -106,7 +106,7 @@ def test_the_resources_have_their_public_keys(definitions: dg.Definitions) -> No
 
 
 @pytest.mark.parametrize("pipeline", pipelines())
-def test_every_pipeline_has_a_job_a_doorbell_and_a_backstop(definitions: dg.Definitions, pipeline: str) -> None:
+def test_every_pipeline_has_a_job_a_sensor_and_a_schedule(definitions: dg.Definitions, pipeline: str) -> None:
     repository = definitions.get_repository_def()
 
     assert repository.has_job(pipeline)

@@ -1,4 +1,4 @@
-"""What the stack is for, against the AWS emulator: doorbells, deliveries, and the pipelines' role doing their work.
+"""What the stack is for, against the AWS emulator: notifications, deliveries, and the pipelines' role doing their work.
 
 The emulator enforces permissions here, so an adapter that asks for what its role may not do fails as on AWS.
 """
@@ -45,7 +45,7 @@ class Deployed:
         """The role of the pipelines."""
         return self.aws.outputs()["PipelineRoleArn"]
 
-    def bell(self, pipeline: str) -> EventQueue:
+    def queue(self, pipeline: str) -> EventQueue:
         url = self.aws.client("sqs").get_queue_url(QueueName=f"pipeline-assets-{pipeline}")["QueueUrl"]
         return EventQueue(Aws(REGION, self.aws.url), url, PREFIX)
 
@@ -112,17 +112,17 @@ def eventually(look: Callable[[], object]) -> object:
 
 
 def test_an_object_in_a_watched_prefix_rings_the_bell_of_its_pipeline_only(as_pipelines: Deployed) -> None:
-    bells = {name: as_pipelines.bell(name) for name in ("orders", "reviews")}
-    for bell in bells.values():
-        bell.confirm(bell.listen().name)  # S3 rings once itself when it is told of a queue
+    queues = {name: as_pipelines.queue(name) for name in ("orders", "reviews")}
+    for queue in queues.values():
+        queue.confirm(queue.poll().name)  # S3 rings once itself when it is told of a queue
     put = as_pipelines.aws.client("s3").put_object
     put(Bucket=f"{PREFIX}orders-source", Key="incoming/a b/ä.json", Body=b"[]")
     put(Bucket=f"{PREFIX}orders-source", Key="elsewhere/b.json", Body=b"[]")
     put(Bucket=f"{PREFIX}orders-staging", Key="orders_parquet_datalake/c.parquet", Body=b"PAR1")
-    heard = bells["orders"].listen()
+    heard = queues["orders"].poll()
     assert [(event.bucket, event.key) for event in heard.events] == [(f"{PREFIX}orders-source", "incoming/a b/ä.json")]
-    bells["orders"].confirm(heard.name)
-    assert bells["reviews"].listen().events == []
+    queues["orders"].confirm(heard.name)
+    assert queues["reviews"].poll().events == []
 
 
 @pytest.mark.parametrize("stream", ["customers", "orders"])
@@ -136,8 +136,8 @@ def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: D
     (landed,) = eventually(lambda: list(lake.list("commerce-stream", f"firehose/{stream}/landing/")))
     hours = {f"firehose/{stream}/landing/{at:%Y/%m/%d/%H}/{name}-1-" for at in (before, datetime.now(UTC))}
     assert any(landed.key.startswith(hour) for hour in hours)
-    bell = as_pipelines.bell("commerce")
-    assert landed.key in [event.key for event in bell.listen().events]
+    queue = as_pipelines.queue("commerce")
+    assert landed.key in [event.key for event in queue.poll().events]
 
 
 def test_a_dead_letter_rings_the_alarm_and_the_alarm_tells_the_topic(stack: Deployed) -> None:
@@ -284,13 +284,13 @@ class TestThePipelinesRole:
     def test_a_permission_that_is_taken_away_is_missed_and_named(
         self, stack: Deployed, as_pipelines: Deployed, tmp_path: Path
     ) -> None:
-        bell = stack.bell("reviews")
-        bell.listen()
+        queue = stack.queue("reviews")
+        queue.poll()
         with (
             stack.without("sqs:ReceiveMessage"),
             pytest.raises(PipelineError, match="the permission sqs:ReceiveMessage is missing"),
         ):
-            bell.listen()
+            queue.poll()
 
     @pytest.mark.parametrize(
         ("service", "operation", "arguments"),
@@ -307,7 +307,7 @@ class TestThePipelinesRole:
     )
     def test_it_may_not(self, as_pipelines: Deployed, service: str, operation: str, arguments: dict) -> None:
         if "QueueUrl" in arguments:
-            arguments = arguments | {"QueueUrl": as_pipelines.bell("orders").url}
+            arguments = arguments | {"QueueUrl": as_pipelines.queue("orders").url}
         if arguments.get("Bucket") == "somebody-elses":
             as_pipelines.aws.client("s3").create_bucket(
                 Bucket="somebody-elses", CreateBucketConfiguration={"LocationConstraint": REGION}

@@ -19,9 +19,9 @@ import pytest
 
 from pipeline_assets.deploy.aws.permissions import PERMISSIONS, Permission
 from pipeline_assets.deploy.aws.stack import deploy
-from pipeline_assets.doctor.installation import Finding
-from pipeline_assets.doctor.permission_probes import TRIES, examine_permissions
-from pipeline_assets.doctor.probe_context import Bench
+from pipeline_assets.doctor.installation import CheckResult
+from pipeline_assets.doctor.permission_probes import PROBES, probe_permissions
+from pipeline_assets.doctor.probe_context import ProbeContext
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
@@ -56,8 +56,8 @@ class Deployed:
         names = {f"PIPELINE_{name.upper()}": name for name in Settings.model_fields}
         return {names[name]: value for name, value in self.environment.items() if name in names}
 
-    def findings(self, **changes: object) -> dict[str, Finding]:
-        found = examine_permissions(self.settings(**changes), list(pipelines().values()))
+    def check_results(self, **changes: object) -> dict[str, CheckResult]:
+        found = probe_permissions(self.settings(**changes), list(pipelines().values()))
         return {finding.what: finding for finding in found}
 
     @contextmanager
@@ -114,16 +114,16 @@ def stack() -> Iterator[Deployed]:
         yield deployed
 
 
-def failed(findings: dict[str, Finding]) -> list[str]:
-    return [what for what, finding in findings.items() if finding.passed is False]
+def failed(check_results: dict[str, CheckResult]) -> list[str]:
+    return [what for what, finding in check_results.items() if finding.passed is False]
 
 
 def test_every_permission_of_the_pipelines_has_a_try() -> None:
-    assert set(TRIES) == {(row.action, row.on) for row in ROWS}
+    assert set(PROBES) == {(row.action, row.on) for row in ROWS}
 
 
 def test_with_the_pipelines_role_everything_that_can_be_tried_passes(stack: Deployed) -> None:
-    found = stack.findings()
+    found = stack.check_results()
     assert failed(found) == []
     assert [what for what, f in found.items() if f.passed is not True or f.warns] == []
     assert "assumed-role" in found["AWS"].detail
@@ -135,7 +135,7 @@ ONE_OF_EACH_SERVICE = {row.action.partition(":")[0]: row for row in ROWS}
 @pytest.mark.parametrize("row", ONE_OF_EACH_SERVICE.values(), ids=lambda row: row.action)
 def test_a_permission_that_is_missing_is_named_and_no_other(stack: Deployed, row: Permission) -> None:
     with stack.without(row):
-        found = stack.findings()
+        found = stack.check_results()
     assert failed(found) == [f"{row.action} on {row.on}"]
 
 
@@ -149,8 +149,8 @@ def test_each_try_notices_that_its_permission_is_missing(
     stack: Deployed, clients: dict[str, Any], row: Permission
 ) -> None:
     def attempt() -> str:
-        bench = Bench(stack.settings(), list(pipelines().values()), "role/x", clients=clients)
-        return TRIES[row.action, row.on](bench, row)
+        bench = ProbeContext(stack.settings(), list(pipelines().values()), "role/x", clients=clients)
+        return PROBES[row.action, row.on](bench, row)
 
     attempt()
     with stack.without(row), pytest.raises(ConfigurationError) as missing:
@@ -168,7 +168,7 @@ def test_doctor_leaves_nothing_behind(stack: Deployed) -> None:
         return {entry["Key"] for page in pages for entry in page.get("Contents", ()) if "doctor" in entry["Key"]}
 
     before = keys()  # of those who might not delete
-    stack.findings()
+    stack.check_results()
     assert keys() == before
     glue, database = stack.aws.client("glue"), stack.environment["PIPELINE_GLUE_DATABASE"]
     tables = {table["Name"] for table in glue.get_tables(DatabaseName=database)["TableList"]}
@@ -192,7 +192,7 @@ def test_what_is_not_there_is_told_apart_from_what_is_forbidden(
     anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     stack.put(anything)
     try:
-        found = stack.findings(**{setting: _filled(value, stack.aws.url)})
+        found = stack.check_results(**{setting: _filled(value, stack.aws.url)})
     finally:
         stack.put(stack.policy)
     assert failed(found) == [what]
@@ -208,7 +208,7 @@ def test_dead_letters_are_a_warning_that_says_where_they_lie(stack: Deployed) ->
     dead = f"{url}-dead-letters"
     sqs.send_message(QueueUrl=dead, MessageBody="nobody can read this")
     try:
-        found = stack.findings()
+        found = stack.check_results()
     finally:
         sqs.purge_queue(QueueUrl=dead)
     assert failed(found) == []
@@ -221,7 +221,7 @@ def test_a_queue_without_dead_letters_has_none_waiting(stack: Deployed) -> None:
     sqs = stack.aws.client("sqs")
     url = sqs.create_queue(QueueName="pipeline-assets-plain")["QueueUrl"]
     try:
-        found = stack.findings(queues={"orders": url})
+        found = stack.check_results(queues={"orders": url})
     finally:
         sqs.delete_queue(QueueUrl=url)
     assert failed(found) == []
@@ -238,7 +238,7 @@ def test_no_crawler_is_started(stack: Deployed) -> None:
         Targets={"S3Targets": [{"Path": "s3://a/"}]},
     )
     try:
-        found = stack.findings()["glue:StartCrawler on crawler"]
+        found = stack.check_results()["glue:StartCrawler on crawler"]
         assert found.passed
         assert glue.get_crawler(Name=name)["Crawler"]["State"] == "READY"
     finally:
@@ -247,7 +247,7 @@ def test_no_crawler_is_started(stack: Deployed) -> None:
 
 def test_what_is_not_set_up_is_told_as_that(stack: Deployed) -> None:
     unset = ("artifacts_bucket", "glue_job", "glue_crawler", "alerts_topic_arn", "secret_id")
-    found = stack.findings(**dict.fromkeys(unset), queues={})
+    found = stack.check_results(**dict.fromkeys(unset), queues={})
     assert failed(found) == []
     untried = {what: f.detail for what, f in found.items() if f.passed is None}
     assert untried["sqs:ReceiveMessage on queues"] == "PIPELINE_QUEUES is not set: no queue, zones are listed"
@@ -257,7 +257,7 @@ def test_what_is_not_set_up_is_told_as_that(stack: Deployed) -> None:
 
 
 def test_another_account_and_another_region_are_named(stack: Deployed) -> None:
-    found = stack.findings(alerts_topic_arn="arn:aws:sns:us-east-1:111111111111:alerts")
+    found = stack.check_results(alerts_topic_arn="arn:aws:sns:us-east-1:111111111111:alerts")
     assert "names account 111111111111, the credentials are of account 000000000000" in found["account"].detail
     assert "names region us-east-1, PIPELINE_AWS_REGION eu-west-1" in found["region"].detail
 
@@ -267,7 +267,7 @@ def test_without_credentials_one_line_says_so(stack: Deployed, monkeypatch: pyte
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    found = stack.findings()
+    found = stack.check_results()
     assert failed(found) == ["AWS"]
     assert "there are no AWS credentials" in found["AWS"].detail
     assert found["permissions"].passed is None

@@ -57,7 +57,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, object_store: str, comput
 @pytest.fixture
 def quiet(platform: Production) -> Production:
     """Nobody rings and no run is under way, so what a test launches is all there is."""
-    platform.stop_sensor("bookings_doorbell")
+    platform.stop_sensor("bookings_new_files")
     platform.until(lambda: all(run["status"] in ("SUCCESS", "FAILURE") for run in platform.runs()))
     return platform
 
@@ -66,7 +66,7 @@ def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Prod
     platform.lake.customers("", customer(1))
     run = platform.until(lambda: next((r for r in platform.runs("bookings") if r["status"] == "SUCCESS"), None), 240)
     assert platform.lake.rows("SELECT CUSTOMER_ID FROM BOOKINGS.CUSTOMERS") == [("1",)]
-    assert "bookings_doorbell" in run["tags"]["dagster/sensor_name"]
+    assert "bookings_new_files" in run["tags"]["dagster/sensor_name"]
     kinds = [event["__typename"] for event in platform.events(run["runId"])]
     assert kinds.index("RunEnqueuedEvent") < kinds.index("RunStartingEvent") < kinds.index("RunSuccessEvent")
     in_database = platform.postgres.rows("SELECT run_id, status FROM runs WHERE pipeline_name = 'bookings'")

@@ -38,13 +38,13 @@ def deployed(settings: Settings) -> list[str]:
 
 
 def made(settings: Settings) -> list[list[tuple]]:
-    with SnowflakeWarehouse(settings).look() as unit:
+    with SnowflakeWarehouse(settings).read_only() as transaction:
         return [
-            unit.rows(
+            transaction.rows(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, "
                 "NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, 2, 3"
             ),
-            [row[1:5] for row in unit.rows("SHOW STAGES IN DATABASE ANALYTICS")],
+            [row[1:5] for row in transaction.rows("SHOW STAGES IN DATABASE ANALYTICS")],
         ]
 
 
@@ -59,16 +59,16 @@ def test_deploying_twice_changes_nothing_and_keeps_the_rows(
 ) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = made(settings)
-    with SnowflakeWarehouse(settings).unit() as unit:
-        unit.execute("INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) VALUES ('kept', 7)")
+    with SnowflakeWarehouse(settings).transaction() as transaction:
+        transaction.execute("INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) VALUES ('kept', 7)")
     second = deployed(settings)
 
     assert first == second
     assert made(settings) == before
     assert before[0]
     assert len(before[1]) == 2
-    with SnowflakeWarehouse(settings).look() as unit:
-        assert unit.rows("SELECT * FROM OPS.PIPELINES") == [("kept", 7)]
+    with SnowflakeWarehouse(settings).read_only() as transaction:
+        assert transaction.rows("SELECT * FROM OPS.PIPELINES") == [("kept", 7)]
     assert not [said for said in first if account.loader.public in said or "PRIVATE" in said]
     assert any(account.loader.public in sql for sql in account.statements())
 
@@ -77,7 +77,7 @@ def test_deploying_twice_changes_nothing_and_keeps_the_rows(
 def test_a_column_that_a_table_lacks_is_added(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = made(settings)
-    with SnowflakeWarehouse(settings).session() as session:
+    with SnowflakeWarehouse(settings).autocommit() as session:
         session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND DROP COLUMN CURRENCY_CODE")
     assert made(settings) != before
 
@@ -91,7 +91,7 @@ def test_a_column_that_is_too_narrow_is_widened_once(account: TestAccount, tmp_p
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = made(settings)
     narrower = "ALTER TABLE {} ALTER COLUMN {} SET DATA TYPE {}"
-    with SnowflakeWarehouse(settings).session() as session:
+    with SnowflakeWarehouse(settings).autocommit() as session:
         session.execute(narrower.format("OPS.PIPED_BOOKINGS_CUSTOMERS", "EMAIL", "VARCHAR(32)"))
         session.execute(narrower.format("BOOKINGS.DAILY_SPEND", "AMOUNT_SPENT", "NUMBER(10,4)"))
     assert made(settings) != before
@@ -110,7 +110,7 @@ def test_a_column_that_is_too_narrow_is_widened_once(account: TestAccount, tmp_p
 def test_another_type_under_rows_is_named_after_everything_else_was_done(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     change = "ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE {}"
-    with SnowflakeWarehouse(settings).session() as session:
+    with SnowflakeWarehouse(settings).autocommit() as session:
         session.execute("INSERT INTO BOOKINGS.DAILY_SPEND (BOOKING_DATE) VALUES ('2026-01-01'::DATE)")
         session.execute(change.format("NUMBER(38,2)"))
     said: list[str] = []
@@ -119,7 +119,7 @@ def test_another_type_under_rows_is_named_after_everything_else_was_done(account
             deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
         assert said[-1].endswith("the account is as the plan says.")
     finally:
-        with SnowflakeWarehouse(settings).session() as session:
+        with SnowflakeWarehouse(settings).autocommit() as session:
             session.execute("DELETE FROM BOOKINGS.DAILY_SPEND")
             session.execute(change.format("NUMBER(38,4)"))
 
@@ -128,7 +128,7 @@ def test_another_type_under_rows_is_named_after_everything_else_was_done(account
 def test_another_type_of_a_table_without_rows_is_applied_once(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = made(settings)
-    with SnowflakeWarehouse(settings).session() as session:
+    with SnowflakeWarehouse(settings).autocommit() as session:
         session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE NUMBER(38,2)")
     assert made(settings) != before
 

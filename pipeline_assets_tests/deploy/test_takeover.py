@@ -89,7 +89,7 @@ def test_a_deployment_that_ended_before_the_settings_is_made_good_by_the_next(
     aws: MiniStack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(stack.bucket_settings, "corrections", _stop)
+        patch.setattr(stack.bucket_settings, "find_drift", _stop)
         with pytest.raises(KeyboardInterrupt):
             deployed(settings)
     said = deployed(settings)

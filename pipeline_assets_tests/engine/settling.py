@@ -70,7 +70,7 @@ class Delivered:
     day: int
     records: tuple[Record, ...]
     kind: Literal["fresh", "waiting", "broken"] = "fresh"
-    unit: str = ""
+    file_set: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def drawn(random: Random, name: str) -> Case:
         if not records and kind == "waiting":
             kind = "fresh"
         # One version of an object is read once: its records wait, or it is read again.
-        unit = random.choice(["", "", "u", "w"])
-        found = Delivered(random.choice("abc"), etag, random.randint(0, 2), records, kind, unit)
+        file_set = random.choice(["", "", "u", "w"])
+        found = Delivered(random.choice("abc"), etag, random.randint(0, 2), records, kind, file_set)
         if (found.uri, etag) not in {(file.uri, file.etag) for file in files}:
             files.append(found)
     published = []
@@ -162,14 +162,14 @@ class _Row:
 
 def expected(case: Case, people: Sequence[str] = ("1",)) -> Expected:
     """What must become of a case, step by step as the interface says it."""
-    broken_units = {file.unit for file in case.files if file.kind == "broken" and file.unit}
+    broken_units = {file.file_set for file in case.files if file.kind == "broken" and file.file_set}
     codes, loadable = [], []
     outcomes: list[dict[str, Any]] = []
     for number, file in enumerate(case.files):
         code = None
         if file.kind == "broken":
             code = "missing_column"
-        elif file.kind != "waiting" and file.unit in broken_units:
+        elif file.kind != "waiting" and file.file_set in broken_units:
             code = "rejected_with_its_set"
         codes.append(code)
         read = 0 if code == "missing_column" else len(file.records)
@@ -203,8 +203,8 @@ def _newest_delivery(case: Case, codes: Sequence[str | None], found: Sequence[_R
     published = [(day, uri) for _, uri, day in case.published]
     if published and max(published) > (newest.day, newest.uri):
         return [row for row in found if row.file < 0]
-    unit = newest.unit if newest.kind == "fresh" else ""
-    kept = {n for n, file in accepted if file.unit == unit and file.kind == "fresh"} if unit else {number}
+    file_set = newest.file_set if newest.kind == "fresh" else ""
+    kept = {n for n, file in accepted if file.file_set == file_set and file.kind == "fresh"} if file_set else {number}
     if newest.kind == "waiting" and published and max(published) == (newest.day, newest.uri):
         kept.add(-1)
     return [row for row in found if row.file in kept]
@@ -238,7 +238,7 @@ def settled(session: Session, cases: Sequence[Case], folder: Path) -> dict[str, 
         session.read(case.name, case.contract, [_source(case, n, folder) for n in range(len(case.files))])
         if case.published:
             session.table(f"published_{case.name}", _published(case, folder))
-            session.known(case.name, f"SELECT * FROM published_{case.name}")
+            session.add_published(case.name, f"SELECT * FROM published_{case.name}")
         session.deduplicate(case.name, version=case.version, snapshot=case.snapshot)
     selects = []
     for case in cases:
@@ -278,7 +278,7 @@ def _source(case: Case, number: int, folder: Path) -> SourceFile:
     when = START + timedelta(days=file.day)
     waiting = tuple((f"q{number}-{n}", n + 2) for n in range(len(file.records))) if file.kind == "waiting" else ()
     found = LandedObject(f"lake://bucket/raw/{file.uri}", file.etag, path.stat().st_size, when)
-    return SourceFile(path, found, waiting, unit=file.unit and f"{case.name} {file.unit}")
+    return SourceFile(path, found, waiting, file_set=file.file_set and f"{case.name} {file.file_set}")
 
 
 def _published(case: Case, folder: Path) -> Path:

@@ -98,7 +98,7 @@ def work(session: Session, people: list[SourceFile], visits: list[SourceFile], p
     keys = session.write("SELECT ID AS KEY_VALUE FROM people", folder / "keys.parquet", "parquet")
     assert keys.rows  # the look-up of published rows asks before anything else can be planned
     session.table("PUBLISHED", published)
-    session.known("people", "SELECT * FROM PUBLISHED")
+    session.add_published("people", "SELECT * FROM PUBLISHED")
     session.deduplicate("people")
     session.deduplicate("visits")
     selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits"}

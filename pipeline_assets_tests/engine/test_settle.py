@@ -136,7 +136,7 @@ def test_a_published_delivery_gives_way_unless_it_is_newer(tmp_path: Path, publi
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "f", f"{HEADER}\n1,new,\n", days=5)])
         session.table("published", known(tmp_path, ("9", "published", "f", published)))
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people", snapshot=True)
 
         assert rows(session, "SELECT ID, NAME, _IS_NEW FROM people") == stays
@@ -148,7 +148,7 @@ def test_one_row_without_values_stands_for_what_is_published(tmp_path: Path) -> 
     contract = replace(VISITS, columns=tuple(replace(column, reference=None) for column in VISITS.columns))
     with opened() as session:
         session.read("visits", contract, [landed(tmp_path / "v", f"{VISIT_HEADER}\nv1,1,,1\n")])
-        session.known(
+        session.add_published(
             "visits",
             "SELECT NULL AS ID, NULL AS PERSON_ID, NULL AS DAY, NULL AS AMOUNT, 'lake://bucket/raw/x' AS _SOURCE_URI, "
             "CAST('2026-01-09' AS TIMESTAMP_NTZ) AS _SOURCE_MODIFIED_AT, NULL AS _RESCUED",
@@ -167,7 +167,7 @@ def test_records_that_waited_are_added_to_the_delivery_that_they_were_in(tmp_pat
     with opened() as session:
         session.read("people", PEOPLE, [*same, old])
         session.table("published", known(tmp_path, ("1", "published", "f", 0), ("9", "published", "f", 0)))
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people", snapshot=True)
 
         assert rows(session, NAMES) == [("1", "waited"), ("2", "waited"), ("3", "waited"), ("9", "published")]
@@ -182,8 +182,8 @@ def test_records_that_waited_are_added_to_the_delivery_that_they_were_in(tmp_pat
 def test_a_unit_of_files_is_one_delivery(tmp_path: Path) -> None:
     contents = {"a": ("old", 0), "b": ("new", 1), "c": ("old", 0), "d": ("new", 2)}
     files = [
-        replace(landed(tmp_path / name, f"{HEADER}\n{name},,\n", days=days), unit=unit)
-        for name, (unit, days) in contents.items()
+        replace(landed(tmp_path / name, f"{HEADER}\n{name},,\n", days=days), file_set=file_set)
+        for name, (file_set, days) in contents.items()
     ]
     with opened() as session:
         session.read("people", PEOPLE, files)
@@ -273,29 +273,29 @@ def test_a_json_record_without_its_parent_is_told_like_any_other(tmp_path: Path)
 # --- accepted together ---------------------------------------------------------------------------------------
 
 
-def unit(name: str, file: SourceFile) -> SourceFile:
-    return replace(file, unit=name)
+def file_set(name: str, file: SourceFile) -> SourceFile:
+    return replace(file, file_set=name)
 
 
 def test_files_of_a_unit_are_rejected_together_in_every_input(tmp_path: Path) -> None:
-    """Rejected for what is in them: a column, bad rows, bytes that are no text; others by their unit."""
+    """Rejected for what is in them: a column, bad rows, bytes that are no text; others by their file_set."""
     many = "\n".join([HEADER, *(f"{number:09d},x," for number in range(30))])
     people = [
-        unit("one", landed(tmp_path / "good", f"{HEADER}\n1,Ada,\n{'x' * 9},,\n")),
-        unit("one", landed(tmp_path / "column", "NAME\nAda\n")),
-        unit("one", landed(tmp_path / "column too", "NOTE\n\n")),
-        unit("two", landed(tmp_path / "of two", f"{HEADER}\n2,Bob,\n")),
-        unit("three", landed(tmp_path / "many", many)),
-        unit("four", landed(tmp_path / "of four", f"{HEADER}\n4,Dee,\n")),
+        file_set("one", landed(tmp_path / "good", f"{HEADER}\n1,Ada,\n{'x' * 9},,\n")),
+        file_set("one", landed(tmp_path / "column", "NAME\nAda\n")),
+        file_set("one", landed(tmp_path / "column too", "NOTE\n\n")),
+        file_set("two", landed(tmp_path / "of two", f"{HEADER}\n2,Bob,\n")),
+        file_set("three", landed(tmp_path / "many", many)),
+        file_set("four", landed(tmp_path / "of four", f"{HEADER}\n4,Dee,\n")),
         landed(tmp_path / "alone", "NAME\nAda\n"),
         landed(tmp_path / "alone too", f"{HEADER}\n5,Eve,\n"),
     ]
     visits = [
-        unit("one", landed(tmp_path / "empty", "")),
-        unit("two", landed(tmp_path / "cut", b"\x1f\x8b\x08\x00broken")),
-        unit("three", landed(tmp_path / "of three", f"{VISIT_HEADER}\nv1,5,,1\nv2,5\n")),
-        unit("four", landed(tmp_path / "also of four", f"{VISIT_HEADER}\nv4,4,,1\n")),
-        unit("one", waiting(tmp_path, ("q1", 7, "v5,5,,1"))),
+        file_set("one", landed(tmp_path / "empty", "")),
+        file_set("two", landed(tmp_path / "cut", b"\x1f\x8b\x08\x00broken")),
+        file_set("three", landed(tmp_path / "of three", f"{VISIT_HEADER}\nv1,5,,1\nv2,5\n")),
+        file_set("four", landed(tmp_path / "also of four", f"{VISIT_HEADER}\nv4,4,,1\n")),
+        file_set("one", waiting(tmp_path, ("q1", 7, "v5,5,,1"))),
     ]
     with opened(RejectPolicy()) as session:
         session.read("people", PEOPLE, people)
@@ -338,8 +338,8 @@ def test_files_of_a_unit_are_rejected_together_in_every_input(tmp_path: Path) ->
 def test_a_unit_that_is_rejected_supersedes_nothing(tmp_path: Path) -> None:
     files = [
         landed(tmp_path / "old", f"{HEADER}\n1,old,\n"),
-        unit("u", landed(tmp_path / "new", f"{HEADER}\n1,new,\n", days=2)),
-        unit("u", landed(tmp_path / "rejected", "NAME\nx\n", days=1)),
+        file_set("u", landed(tmp_path / "new", f"{HEADER}\n1,new,\n", days=2)),
+        file_set("u", landed(tmp_path / "rejected", "NAME\nx\n", days=1)),
     ]
     for snapshot in (False, True):
         with opened() as session:

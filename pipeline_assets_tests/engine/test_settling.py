@@ -158,10 +158,10 @@ def test_the_newest_good_version_wins_and_what_is_bad_or_orphaned_neither_wins_n
     with opened(RejectPolicy()) as session:
         session.read("people", PEOPLE, [people])
         session.table("KNOWN_PEOPLE", known(tmp_path, ("2", "Bob", "x", 0)))
-        session.known("people", "SELECT * FROM KNOWN_PEOPLE")
+        session.add_published("people", "SELECT * FROM KNOWN_PEOPLE")
         session.read("visits", VISITS, [landed_in(tmp_path, number, by_place[number]) for number in fresh])
         session.table("KNOWN_VISITS", published_in(tmp_path, [v for v in versions if PLACES[v.place].published]))
-        session.known("visits", "SELECT * FROM KNOWN_VISITS")
+        session.add_published("visits", "SELECT * FROM KNOWN_VISITS")
         session.deduplicate("people")
         session.deduplicate("visits")
         found = rows(session, "SELECT ID, AMOUNT, _SOURCE_URI, _IS_NEW FROM visits")

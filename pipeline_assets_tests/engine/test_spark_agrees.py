@@ -222,7 +222,7 @@ def test_versions_references_known_and_waiting_records_are_settled_alike(rows_in
         session.read("people", PEOPLE, people)
         session.read("visits", VISITS, [*visits, held])
         session.table("PUBLISHED", published)
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
         session.deduplicate("visits")
         session.view("JOINED", "SELECT v.ID, p.NAME FROM visits AS v INNER JOIN people AS p ON v.PERSON_ID = p.ID")
@@ -275,7 +275,7 @@ def test_a_session_without_files_works_on_what_is_known(tmp_path: Path) -> None:
     def work(session: Session, folder: Path) -> dict[str, Any]:
         session.read("people", PEOPLE, [])
         session.table("PUBLISHED", published)
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
         return looked_at(session, ["people"], {"people": "SELECT * FROM people"}, folder)
 

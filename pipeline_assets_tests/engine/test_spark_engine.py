@@ -27,7 +27,7 @@ def test_a_home_whose_name_looks_like_a_pattern_is_a_folder_like_any_other(tmp_p
     with SPARK.session(home / "scratch", NEVER) as session:
         session.read("people", PEOPLE, [landed(home / "p", f"{HEADER}\n1,Ada,\n{'2' * 9},bad,\n")])
         session.table("PUBLISHED", published)
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
 
         assert rows(session, NAMES) == [("1", "Ada"), ("7", "Known")]

@@ -125,7 +125,7 @@ def test_published_rows_take_part_and_only_older_ones_give_way(tmp_path: Path) -
     with opened() as session:
         session.read("people", PEOPLE, [landed(tmp_path / "f", f"{HEADER}\n1,fresh,\n2,fresh,\n3,fresh,\n", days=5)])
         session.table("published", published)
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
 
         # Of one object processed twice the fresh rows win.
@@ -144,7 +144,7 @@ def test_an_input_without_files_still_shows_what_is_known(tmp_path: Path) -> Non
         session.read("people", PEOPLE, [])
         assert rows(session, NAMES) == []
         session.table("published", known(tmp_path, ("1", "Ada", "x", 0)))
-        session.known("people", "SELECT * FROM PUBLISHED")
+        session.add_published("people", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
 
         assert rows(session, "SELECT ID, _RESCUED, _IS_NEW FROM people") == [("1", '{"TIER":"gold"}', False)]
@@ -345,7 +345,7 @@ def test_every_record_is_loaded_superseded_or_quarantined(batch: list, policy: R
         session.read("people", PEOPLE, [landed(Path(folder) / "p", f"{HEADER}\n1,Ada,\n2,Grace,\n")])
         session.read("visits", VISITS, files)
         session.table("PUBLISHED", known_visits(Path(folder), *published))
-        session.known("visits", "SELECT * FROM PUBLISHED")
+        session.add_published("visits", "SELECT * FROM PUBLISHED")
         session.deduplicate("people")
         session.deduplicate("visits")
 

@@ -47,23 +47,25 @@ class Prepared:
 
 def memory(lake: PipelineLake) -> dict[str, list[tuple]]:
     """What the platform remembers, without ids and moments of runs."""
-    with lake.platform.warehouse.look() as unit:
-        stages = unit.rows(
+    with lake.platform.warehouse.read_only() as transaction:
+        stages = transaction.rows(
             "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA = 'OPS' AND STARTSWITH(TABLE_NAME, 'STAGE_')"
         )
         return {
-            "ledger": unit.rows(
+            "ledger": transaction.rows(
                 "SELECT URI, ETAG, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED "
                 "FROM OPS.FILE_LEDGER ORDER BY URI, ETAG"
             ),
-            "quarantine": unit.rows(
+            "quarantine": transaction.rows(
                 "SELECT SOURCE_URI, LINE_NUMBER, REASON_CODE, RAW_RECORD, REPLAYED_AT IS NULL "
                 "FROM OPS.QUARANTINE ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER"
             ),
-            "staging": [row for (table,) in stages for row in unit.rows(f"SELECT * FROM OPS.{table}")],
-            "batches": unit.rows("SELECT COUNT(*) FROM OPS.BATCHES"),
-            "catalog": unit.rows("SELECT TABLE_NAME, PARTITION_VALUE, FILES FROM OPS.LAKE_PARTITIONS ORDER BY 1, 2"),
+            "staging": [row for (table,) in stages for row in transaction.rows(f"SELECT * FROM OPS.{table}")],
+            "batches": transaction.rows("SELECT COUNT(*) FROM OPS.BATCHES"),
+            "catalog": transaction.rows(
+                "SELECT TABLE_NAME, PARTITION_VALUE, FILES FROM OPS.LAKE_PARTITIONS ORDER BY 1, 2"
+            ),
         }
 
 

@@ -47,7 +47,7 @@ from pipeline_assets_tests.faults.fault_proxy import (
 )
 from pipeline_assets_tests.glue_server import GlueServer, glue_server
 from pipeline_assets_tests.moto_aws import REGION
-from pipeline_assets_tests.operations.test_automation_queue import Bell, event
+from pipeline_assets_tests.operations.test_automation_queue import QueueSensor, event
 from pipeline_assets_tests.orders_lake import OrdersLake, order, product
 
 PATIENCE = 120  # seconds between the attempts of one call, all together, that nobody should have to wait longer than
@@ -269,52 +269,52 @@ def url(sqs: Any) -> Iterator[str]:
     sqs.delete_queue(QueueUrl=url)
 
 
-def bell_of(lake: BookingsLake, aws: Aws, url: str) -> Bell:
-    """A doorbell that has listed once, and whose next listing is twenty ticks away."""
-    bell = Bell(lake, EventQueue(aws, url))  # type: ignore[arg-type]
-    assert bell.tick() == []
-    return bell
+def queue_sensor_of(lake: BookingsLake, aws: Aws, url: str) -> QueueSensor:
+    """A new_files_sensor that has listed once, and whose next listing is twenty ticks away."""
+    queue = QueueSensor(lake, EventQueue(aws, url))  # type: ignore[arg-type]
+    assert queue.tick() == []
+    return queue
 
 
 @pytest.mark.parametrize("fault", [*EVERYTHING.values(), EXPIRED], ids=[*EVERYTHING, "expired"])
 def test_row_16_a_queue_that_is_gone_is_replaced_by_the_listing_and_the_log_says_so(
     lake: BookingsLake, proxy: FaultProxy, sqs: Any, url: str, pauses: list[float], fault: Fault, caplog: Any
 ) -> None:
-    bell = bell_of(lake, Aws(REGION, proxy.url), url)
+    queue = queue_sensor_of(lake, Aws(REGION, proxy.url), url)
     proxy.reset(since(1, fault))
     lake.customers("", customer(1))
     sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}customer_details.csv"))
 
     with caplog.at_level(logging.ERROR):
-        assert len(bell.tick()) == 1
+        assert len(queue.tick()) == 1
 
     (said,) = [record.getMessage() for record in caplog.records if record.name == "pipeline_assets"]
     assert said.startswith("The zones are listed, as their queue cannot be asked. Failed receiving from")
     assert "\n" not in said
     assert sum(pauses) < 10, "a tick has a minute"
     proxy.reset()
-    assert bell.tick() == [], "heard late, and rung for already"
+    assert queue.tick() == [], "heard late, and requested for already"
 
 
 def test_row_16_a_third_of_the_queues_calls_refused_loses_no_ring(
     lake: BookingsLake, proxy: FaultProxy, sqs: Any, url: str
 ) -> None:
-    bell = bell_of(lake, Aws(REGION, proxy.url), url)
+    queue = queue_sensor_of(lake, Aws(REGION, proxy.url), url)
     proxy.reset(share(0.3, BUSY, seed=3))
     for number in range(8):
         lake.bookings(f"_{number}", booking(number, 1))
         sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details_{number}.csv", sequencer="1"))
-        assert len(bell.tick()) == 1
+        assert len(queue.tick()) == 1
     assert proxy.faults > 3
 
 
 def test_a_queue_that_answers_too_late_does_not_keep_the_tick(
     lake: BookingsLake, proxy: FaultProxy, sqs: Any, url: str
 ) -> None:
-    bell = bell_of(lake, Hasty(REGION, proxy.url), url)
+    queue = queue_sensor_of(lake, Hasty(REGION, proxy.url), url)
     proxy.reset(since(1, late(2)))
     lake.customers("", customer(1))
-    assert len(bell.tick()) == 1
+    assert len(queue.tick()) == 1
     assert proxy.faults == 2
 
 

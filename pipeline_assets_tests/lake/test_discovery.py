@@ -1,4 +1,4 @@
-"""A doorbell that rings for every change, with a cursor whose size does not grow with the zone.
+"""A new_files_sensor that rings for every change, with a cursor whose size does not grow with the zone.
 
 `dagster_aws`'s get_objects drops an object that shares the second of its watermark and raises when the object under
 its cursor was deleted; neither may come back here.
@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.lake import Lake, LocalLake, zone_poll
-from pipeline_assets.lake.zone_poll import Cursor, look
+from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets_tests.lake.conftest import BUCKET, Put
 
 PREFIX = "in/"
@@ -49,7 +49,7 @@ steps = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.sampled_from("abcdefgh"), st.sampled_from("123")),
         st.tuples(st.just("delete"), st.sampled_from("abcdefgh"), st.just("")),
-        st.tuples(st.just("look"), st.just(""), st.just("")),
+        st.tuples(st.just("poll_zone"), st.just(""), st.just("")),
     ),
     max_size=40,
 )
@@ -64,15 +64,15 @@ def seen(cursor: Cursor) -> Cursor:
 @given(steps)
 def test_a_small_zone_rings_at_the_next_look_for_every_change(steps: list[tuple[str, str, str]]) -> None:
     zone = ListedZone()
-    cursor, rung_for = look(zone, BUCKET, PREFIX, Cursor()), {}
+    cursor, rung_for = poll_zone(zone, BUCKET, PREFIX, Cursor()), {}
 
-    for action, name, etag in [*steps, ("look", "", "")]:
+    for action, name, etag in [*steps, ("poll_zone", "", "")]:
         if action == "write":
             zone.objects[PREFIX + name] = etag
         elif action == "delete":
             zone.objects.pop(PREFIX + name, None)
         else:
-            after = look(zone, BUCKET, PREFIX, seen(cursor))
+            after = poll_zone(zone, BUCKET, PREFIX, seen(cursor))
             assert (after.digest != cursor.digest) == (zone.objects != rung_for)
             assert after.count == len(zone.objects)
             cursor, rung_for = after, dict(zone.objects)
@@ -87,9 +87,9 @@ def test_the_same_state_has_the_same_digest_however_it_came_about(state: dict[st
     zone, cursor = ListedZone(), Cursor()
     for key, etag in shuffled:
         zone.objects[PREFIX + key] = etag
-        cursor = look(zone, BUCKET, PREFIX, cursor)
+        cursor = poll_zone(zone, BUCKET, PREFIX, cursor)
 
-    at_once = look(ListedZone({PREFIX + key: etag for key, etag in state.items()}), BUCKET, PREFIX, Cursor())
+    at_once = poll_zone(ListedZone({PREFIX + key: etag for key, etag in state.items()}), BUCKET, PREFIX, Cursor())
 
     assert cursor.digest == at_once.digest
 
@@ -102,7 +102,7 @@ def test_a_large_zone_has_rung_for_every_change_by_the_reconcile(rounds: list[li
         patch.setattr(zone_poll, "SMALL_ZONE", 1)
         patch.setattr(zone_poll, "RECONCILE_EVERY", 4)
         zone = ListedZone({f"{PREFIX}{name}": "1" for name in "bdf"})
-        cursor = look(zone, BUCKET, PREFIX, Cursor())
+        cursor = poll_zone(zone, BUCKET, PREFIX, Cursor())
         for steps in rounds:
             rung_for, digests = dict(zone.objects), {cursor.digest}
             for action, name, etag in steps:
@@ -111,23 +111,23 @@ def test_a_large_zone_has_rung_for_every_change_by_the_reconcile(rounds: list[li
                 elif action == "delete":
                     zone.objects.pop(PREFIX + name, None)
                 else:
-                    cursor = look(zone, BUCKET, PREFIX, seen(cursor))
+                    cursor = poll_zone(zone, BUCKET, PREFIX, seen(cursor))
                     digests.add(cursor.digest)
             for _ in range(4):
-                cursor = look(zone, BUCKET, PREFIX, seen(cursor))
+                cursor = poll_zone(zone, BUCKET, PREFIX, seen(cursor))
                 digests.add(cursor.digest)
-            whole = look(zone, BUCKET, PREFIX, Cursor())
+            whole = poll_zone(zone, BUCKET, PREFIX, Cursor())
             assert (cursor.count, cursor.digest) == (whole.count, whole.digest)
             assert len(digests) > 1 or zone.objects == rung_for
 
 
 def test_a_large_zone_is_listed_from_its_highest_key_on() -> None:
     zone = ListedZone({f"{PREFIX}2026/{n:06}": "1" for n in range(5000)})
-    cursor = look(zone, BUCKET, PREFIX, Cursor())
+    cursor = poll_zone(zone, BUCKET, PREFIX, Cursor())
     zone.objects[f"{PREFIX}2026/005000"] = "1"
     zone.listed = 0
 
-    after = look(zone, BUCKET, PREFIX, cursor)
+    after = poll_zone(zone, BUCKET, PREFIX, cursor)
 
     assert zone.listed == 1
     assert (after.count, after.highest) == (5001, f"{PREFIX}2026/005000")
@@ -142,20 +142,20 @@ def test_a_store_that_lists_the_highest_key_again_does_not_make_it_news() -> Non
             return super().batches(bucket, prefix, after and after[:-1])
 
     zone = FromThere({f"{PREFIX}{n:06}": "1" for n in range(2000)})
-    cursor = look(zone, BUCKET, PREFIX, Cursor())
+    cursor = poll_zone(zone, BUCKET, PREFIX, Cursor())
 
-    again = look(zone, BUCKET, PREFIX, cursor)
+    again = poll_zone(zone, BUCKET, PREFIX, cursor)
 
     assert (again.count, again.digest) == (cursor.count, cursor.digest)
 
 
 def test_a_large_zone_is_listed_whole_at_every_reconcile() -> None:
     zone = ListedZone({f"{PREFIX}{n:06}": "1" for n in range(2000)})
-    cursor = look(zone, BUCKET, PREFIX, Cursor())
+    cursor = poll_zone(zone, BUCKET, PREFIX, Cursor())
     whole = []
     for number in range(1, 2 * zone_poll.RECONCILE_EVERY + 1):
         zone.listed = 0
-        cursor = look(zone, BUCKET, PREFIX, seen(cursor))
+        cursor = poll_zone(zone, BUCKET, PREFIX, seen(cursor))
         if zone.listed:
             whole.append(number)
 
@@ -165,7 +165,7 @@ def test_a_large_zone_is_listed_whole_at_every_reconcile() -> None:
 def test_the_cursor_of_50_000_objects_is_small() -> None:
     zone = ListedZone({f"{PREFIX}2026/01/01/{n:06}.csv": f"etag-{n}" for n in range(50_000)})
 
-    assert len(look(zone, BUCKET, PREFIX, Cursor()).dump()) < 1000
+    assert len(poll_zone(zone, BUCKET, PREFIX, Cursor()).dump()) < 1000
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_the_cursor_of_50_000_objects_is_small() -> None:
         "[]",
         "5",
         "null",
-        '{"count": "many", "digest": 1, "highest": "", "looks": 0}',
+        '{"count": "many", "digest": 1, "highest": "", "polls": 0}',
         '{"count": null}',
-        '{"count": 5000, "digest": 1.5, "highest": "x", "looks": 0}',
+        '{"count": 5000, "digest": 1.5, "highest": "x", "polls": 0}',
         '{"count": 5000, "highest": 7}',
         '{"a field of another version": 1}',
         '{"Contents": [], "LastModified": "2020-01-01"}',
@@ -189,7 +189,7 @@ def test_the_cursor_of_50_000_objects_is_small() -> None:
 def test_a_cursor_that_cannot_be_read_costs_one_idle_run(text: str | None) -> None:
     zone = ListedZone({f"{PREFIX}a": "1"})
 
-    assert look(zone, BUCKET, PREFIX, Cursor.load(text)) == look(zone, BUCKET, PREFIX, Cursor())
+    assert poll_zone(zone, BUCKET, PREFIX, Cursor.load(text)) == poll_zone(zone, BUCKET, PREFIX, Cursor())
 
 
 # --- over real stores --------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ Rings = Callable[[Cursor], tuple[bool, Cursor]]
 @pytest.fixture
 def rings(store: Lake) -> Rings:
     def rings(cursor: Cursor) -> tuple[bool, Cursor]:
-        after = look(store, BUCKET, PREFIX, seen(cursor))
+        after = poll_zone(store, BUCKET, PREFIX, seen(cursor))
         return after.digest != cursor.digest, after
 
     return rings
@@ -212,9 +212,9 @@ def test_two_objects_of_the_same_second_ring_both(put: Put, rings: Rings) -> Non
     _, cursor = rings(Cursor())
     put("in/a")
 
-    rung, _ = rings(cursor)
+    requested, _ = rings(cursor)
 
-    assert rung
+    assert requested
 
 
 @pytest.fixture
@@ -232,9 +232,9 @@ def test_a_deleted_highest_key_is_survived(store: Lake, put: Put, rings: Rings) 
     store.delete([highest.uri])
     put("in/c")
 
-    rung, cursor = rings(cursor)
+    requested, cursor = rings(cursor)
 
-    assert rung
+    assert requested
     assert rings(cursor)[0] is False
 
 
@@ -243,9 +243,9 @@ def test_an_overwritten_object_rings(put: Put, rings: Rings) -> None:
     _, cursor = rings(Cursor())
     put("in/a", b"two")
 
-    rung, cursor = rings(cursor)
+    requested, cursor = rings(cursor)
 
-    assert rung
+    assert requested
     assert rings(cursor)[0] is False
 
 
@@ -259,10 +259,10 @@ def test_an_order_of_keys_does_not_hide_one_from_a_large_zone(names: set[str]) -
         lake, folder = LocalLake(Path(root)), Path(root, BUCKET, PREFIX)
         os.makedirs(folder)
         (folder / "a").write_text("sorts first")
-        cursor = look(lake, BUCKET, PREFIX, Cursor())
+        cursor = poll_zone(lake, BUCKET, PREFIX, Cursor())
         names = {name for name in names if not name.partition("#")[2].isdigit()}  # obstore's own temporary files
         for number, name in enumerate(sorted(names), 2):
             (folder / f"b{name}").write_text("x")
-            after = look(lake, BUCKET, PREFIX, cursor)
+            after = poll_zone(lake, BUCKET, PREFIX, cursor)
             assert (after.count, after.digest != cursor.digest) == (number, True)
             cursor = after

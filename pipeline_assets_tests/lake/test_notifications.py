@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake import notifications
-from pipeline_assets.lake.notifications import Event, EventQueue, Heard, Listening, digest, events_in, landed_last
+from pipeline_assets.lake.notifications import (
+    Event,
+    EventQueue,
+    PollResult,
+    QueueCursor,
+    digest,
+    events_in,
+    landed_last,
+)
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
 
 AWKWARD = [
@@ -147,9 +155,9 @@ def test_the_same_news_has_the_same_name_however_often_and_in_whatever_order(eve
     assert digest([*events, Event("c", "new", True)]) != digest(events)
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", "null", '{"ticks": "x"}', '{"count": 5}', '{"heard": null}'])
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "null", '{"ticks": "x"}', '{"count": 5}', '{"polled": null}'])
 def test_what_a_sensor_kept_and_cannot_be_read_makes_it_list(text: str) -> None:
-    assert Listening.load(text).is_listing_due
+    assert QueueCursor.load(text).is_listing_due
 
 
 # --- a real queue ----------------------------------------------------------------------------------------------
@@ -195,33 +203,33 @@ def test_every_key_that_s3_takes_comes_through_a_real_queue(s3, queue: EventQueu
     for key in AWKWARD:
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
 
-    heard = queue.listen()
+    polled = queue.poll()
 
-    assert [event.key for event in queue.landed_in("bucket", ["in/"], heard)] == sorted(AWKWARD)
+    assert [event.key for event in queue.landed_in("bucket", ["in/"], polled)] == sorted(AWKWARD)
 
 
 def test_only_what_lies_in_the_zones_is_news(s3, queue: EventQueue) -> None:
     for key in ("in/a", "inside/b", "staging/c", "other/d"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
 
-    heard = queue.listen()
+    polled = queue.poll()
 
-    assert heard.messages == 4
-    assert [event.key for event in queue.landed_in("bucket", ["in/", "other/"], heard)] == ["in/a", "other/d"]
-    assert queue.landed_in("another-bucket", ["in/"], heard) == []
+    assert polled.messages == 4
+    assert [event.key for event in queue.landed_in("bucket", ["in/", "other/"], polled)] == ["in/a", "other/d"]
+    assert queue.landed_in("another-bucket", ["in/"], polled) == []
 
 
 def test_a_message_is_deleted_when_its_tick_is_confirmed_and_not_before(s3, sqs, url: str, queue: EventQueue) -> None:
     for number in range(25):
         s3.put_object(Bucket=BUCKET, Key=f"in/{number}", Body=b"x")
-    heard = queue.listen()
-    assert (heard.messages, waiting(sqs, url)) == (25, 25)
+    polled = queue.poll()
+    assert (polled.messages, waiting(sqs, url)) == (25, 25)
 
     queue.confirm("of another process")
     assert waiting(sqs, url) == 25
-    queue.confirm(heard.name)
+    queue.confirm(polled.name)
     assert waiting(sqs, url) == 0
-    queue.confirm(heard.name)
+    queue.confirm(polled.name)
 
 
 def test_messages_of_a_process_that_died_are_heard_by_the_next_one(s3, s3_url: str, sqs, url: str) -> None:
@@ -230,9 +238,9 @@ def test_messages_of_a_process_that_died_are_heard_by_the_next_one(s3, s3_url: s
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(notifications, "INVISIBLE", 0)
         died = EventQueue(Aws(REGION, s3_url), url, clock=iter([0, 0, 99]).__next__)
-        assert died.listen().messages == 1
+        assert died.poll().messages == 1
 
-    assert EventQueue(Aws(REGION, s3_url), url).listen().messages == 1
+    assert EventQueue(Aws(REGION, s3_url), url).poll().messages == 1
 
 
 def test_what_is_no_event_is_logged_and_goes_to_the_dead_letters(
@@ -242,12 +250,12 @@ def test_what_is_no_event_is_logged_and_goes_to_the_dead_letters(
     sqs.send_message(QueueUrl=url, MessageBody=direct(Event(BUCKET, "in/a", True)))
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(notifications, "INVISIBLE", 0)
-        heard = queue.listen()
-        queue.confirm(heard.name)
-        queue.listen()
+        polled = queue.poll()
+        queue.confirm(polled.name)
+        queue.poll()
 
     assert "is no event" in caplog.text
-    assert [event.key for event in heard.events][:1] == ["in/a"]
+    assert [event.key for event in polled.events][:1] == ["in/a"]
     dead = sqs.get_queue_url(QueueName=url.rpartition("/")[2] + "-dead")["QueueUrl"]
     assert [m["Body"] for m in sqs.receive_message(QueueUrl=dead)["Messages"]] == ["not JSON"]
     assert waiting(sqs, url) == 0
@@ -259,7 +267,7 @@ def test_a_flood_is_heard_in_bounded_pieces(sqs, url: str, queue: EventQueue, mo
         entries = [{"Id": str(n), "MessageBody": direct(Event(BUCKET, f"in/{start + n}", True))} for n in range(10)]
         sqs.send_message_batch(QueueUrl=url, Entries=entries)
 
-    assert [queue.listen().messages for _ in range(4)] == [20, 20, 10, 0]
+    assert [queue.poll().messages for _ in range(4)] == [20, 20, 10, 0]
 
 
 def test_listening_ends_at_its_deadline(sqs, url: str, s3_url: str) -> None:
@@ -267,14 +275,14 @@ def test_listening_ends_at_its_deadline(sqs, url: str, s3_url: str) -> None:
         sqs.send_message(QueueUrl=url, MessageBody=direct(Event(BUCKET, f"in/{number}", True)))
     moments = iter([0, 1, notifications.SECONDS + 1])
 
-    assert EventQueue(Aws(REGION, s3_url), url, clock=moments.__next__).listen().messages == 10
+    assert EventQueue(Aws(REGION, s3_url), url, clock=moments.__next__).poll().messages == 10
 
 
 def test_a_queue_that_is_not_there_is_an_error_on_one_line(queue: EventQueue, s3_url: str) -> None:
     gone = EventQueue(Aws(REGION, s3_url), f"{s3_url}/123456789012/no-such-queue")
 
     with pytest.raises(PipelineError, match="no-such-queue") as refused:
-        gone.listen()
+        gone.poll()
     assert "\n" not in str(refused.value)
 
 
@@ -284,8 +292,8 @@ def test_without_credentials_it_says_what_is_missing(url: str, s3_url: str, monk
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "absent")
 
     with pytest.raises(ConfigurationError, match="no AWS credentials"):
-        EventQueue(Aws(REGION, s3_url), url).listen()
+        EventQueue(Aws(REGION, s3_url), url).poll()
 
 
 def test_nothing_heard_is_no_news(queue: EventQueue) -> None:
-    assert queue.landed_in("bucket", ["in/"], Heard()) == []
+    assert queue.landed_in("bucket", ["in/"], PollResult()) == []

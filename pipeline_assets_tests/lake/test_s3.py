@@ -286,7 +286,7 @@ def test_credentials_that_a_person_has_to_renew_are_told_and_not_a_permission(
     monkeypatch.setenv("HOME", str(tmp_path))
     for ask in (
         lambda: list(S3Lake(region=REGION, endpoint_url="http://127.0.0.1:1", patience=1).list(BUCKET)),
-        lambda: EventQueue(Aws(REGION, "http://127.0.0.1:1"), "http://127.0.0.1:1/1/q", "").listen(),
+        lambda: EventQueue(Aws(REGION, "http://127.0.0.1:1"), "http://127.0.0.1:1/1/q", "").poll(),
     ):
         with pytest.raises(ConfigurationError, match=told) as refused:
             ask()

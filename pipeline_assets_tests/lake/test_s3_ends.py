@@ -155,7 +155,7 @@ DENIED = refuse_call(403, "AccessDeniedException", "not authorized")
 @pytest.mark.parametrize(
     ("ask", "permission"),
     [
-        (lambda aws, lake: EventQueue(aws, f"{aws.endpoint_url}/1/q").listen(), "sqs:ReceiveMessage"),
+        (lambda aws, lake: EventQueue(aws, f"{aws.endpoint_url}/1/q").poll(), "sqs:ReceiveMessage"),
         (lambda aws, lake: GlueCatalog(lake, aws, "lake").register(lake_table(), ["2024-01-10"]), "glue:GetTable"),
     ],
     ids=["queue", "catalog"],

@@ -14,7 +14,7 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.lake import LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
-from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.connection import Transaction
 from pipeline_assets.warehouse.snowpipe import Endpoint, Snowpipe
 from pipeline_assets_tests.faults.fault_proxy import Call, FaultProxy, Reply, refuse, since
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
@@ -85,7 +85,7 @@ def test_snowflake_copies_a_thousand_files_at_once_at_most() -> None:
 
     names = [f"{number}.parquet" for number in range(2001)]
 
-    assert Unit(Connection()).copy("T", "S", names) == 6
+    assert Transaction(Connection()).copy("T", "S", names) == 6
     told = [re.findall(r"'(\d+\.parquet)'", sql) for sql in sent]
     assert [len(some) for some in told] == [1000, 1000, 1]
     assert [name for some in told for name in some] == names

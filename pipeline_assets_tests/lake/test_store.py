@@ -265,7 +265,7 @@ def test_a_bucket_name_is_one_visible_folder(store: Lake, bucket: str) -> None:
 
 
 def test_a_key_is_a_plain_file(tmp_path: Path) -> None:
-    """A person can drop a file in and look at results with ordinary tools."""
+    """A person can drop a file in and poll_zone at results with ordinary tools."""
     lake = LocalLake(tmp_path / "lake")
     dropped = tmp_path / "lake" / BUCKET / "in" / "dropped file.csv"
     dropped.parent.mkdir(parents=True)
@@ -339,7 +339,7 @@ def test_a_key_that_cannot_be_read_is_named(s3: object, s3_url: str) -> None:
 
 
 def test_a_bucket_that_does_not_exist_is_an_error_and_not_empty(s3: object, s3_url: str, tmp_path: Path) -> None:
-    """FAULTS 24: a wrong name must not look like a zone in which nothing landed."""
+    """FAULTS 24: a wrong name must not poll_zone like a zone in which nothing landed."""
     lake = S3Lake(region=REGION, endpoint_url=s3_url)
     (tmp_path / "source").write_text("x")
 

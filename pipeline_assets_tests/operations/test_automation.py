@@ -1,4 +1,4 @@
-"""The doorbell rings when a zone changed and once for each state; checks say what is published; alerts go out."""
+"""The sensor requests one run for each state of a zone; checks say what is published; alerts go out."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def definitions(lake: BookingsLake) -> dg.Definitions:
     return build_definitions(load_settings(home=lake.home))
 
 
-class Bell:
-    """The doorbell with its cursor, as the daemon keeps it."""
+class QueueSensor:
+    """The new_files_sensor with its cursor, as the daemon keeps it."""
 
     def __init__(self, definitions: dg.Definitions, lake: BookingsLake) -> None:
-        self.sensor = definitions.resolve_sensor_def("bookings_doorbell")
+        self.sensor = definitions.resolve_sensor_def("bookings_new_files")
         self.definitions, self.lake, self.cursor = definitions, lake, None
-        self.instance = dg.DagsterInstance.ephemeral()  # else each look makes one, which takes longer than looking
+        self.instance = dg.DagsterInstance.ephemeral()  # else each poll_zone makes one, which takes longer than looking
 
-    def look(self) -> list[str]:
+    def read_only(self) -> list[str]:
         with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
@@ -42,52 +42,52 @@ class Bell:
 
 
 @pytest.fixture
-def bell(definitions: dg.Definitions, lake: BookingsLake) -> Bell:
-    return Bell(definitions, lake)
+def queue(definitions: dg.Definitions, lake: BookingsLake) -> QueueSensor:
+    return QueueSensor(definitions, lake)
 
 
-def test_an_empty_zone_does_not_ring(bell: Bell) -> None:
-    assert bell.look() == []
+def test_an_empty_zone_does_not_ring(queue: QueueSensor) -> None:
+    assert queue.read_only() == []
 
 
-def test_a_new_object_rings_once_however_often_it_is_looked_at(bell: Bell, lake: BookingsLake) -> None:
+def test_a_new_object_rings_once_however_often_it_is_looked_at(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
-    assert len(bell.look()) == 1
-    assert [bell.look() for _ in range(100)] == [[]] * 100
+    assert len(queue.read_only()) == 1
+    assert [queue.read_only() for _ in range(100)] == [[]] * 100
 
 
-def test_an_overwritten_object_rings_again(bell: Bell, lake: BookingsLake) -> None:
+def test_an_overwritten_object_rings_again(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1), modified=START)
-    (first,) = bell.look()
+    (first,) = queue.read_only()
     lake.customers("", customer(2), modified=START)
-    (second,) = bell.look()
+    (second,) = queue.read_only()
     assert first != second
 
 
-def test_an_object_that_shares_the_second_of_the_last_one_rings(bell: Bell, lake: BookingsLake) -> None:
+def test_an_object_that_shares_the_second_of_the_last_one_rings(queue: QueueSensor, lake: BookingsLake) -> None:
     """dagster_aws' get_objects drops it."""
     lake.customers("_b", customer(1), modified=START)
-    bell.look()
+    queue.read_only()
     lake.customers("_a", customer(2), modified=START)
-    assert len(bell.look()) == 1
+    assert len(queue.read_only()) == 1
 
 
 def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(
-    bell: Bell, lake: BookingsLake
+    queue: QueueSensor, lake: BookingsLake
 ) -> None:
     lake.customers("", customer(1))
-    first = bell.look()
-    bell.cursor = None
-    assert bell.look() == first
+    first = queue.read_only()
+    queue.cursor = None
+    assert queue.read_only() == first
 
 
-def test_an_output_of_the_pipeline_does_not_ring(bell: Bell, lake: BookingsLake) -> None:
+def test_an_output_of_the_pipeline_does_not_ring(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
-    bell.look()
+    queue.read_only()
     lake.run()
     assert lake.processed()
-    assert bell.look() == []
+    assert queue.read_only() == []
 
 
 def run(definitions: dg.Definitions, **config: object) -> dg.ExecuteInProcessResult:
@@ -129,9 +129,9 @@ def test_checks_find_what_somebody_changed_by_hand(definitions: dg.Definitions, 
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     lake.run()
-    with lake.platform.warehouse.unit() as unit:
-        unit.execute("UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 0.01")
-        unit.execute("UPDATE OPS.FILE_LEDGER SET ROWS_LOADED = ROWS_LOADED + 1")
+    with lake.platform.warehouse.transaction() as transaction:
+        transaction.execute("UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 0.01")
+        transaction.execute("UPDATE OPS.FILE_LEDGER SET ROWS_LOADED = ROWS_LOADED + 1")
     found = checks(run(definitions))
     assert not found[("daily_spend", "reconciles")].passed
     assert not found[("customers", "row_accounting")].passed

@@ -1,4 +1,4 @@
-"""The doorbell with a queue of S3's events: it rings sooner, never loses news, and the listing stays the truth."""
+"""The sensor with a queue of S3's events requests runs sooner and loses none; the listing stays the truth."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def proxy(moto_url: str) -> Iterator[FaultProxy]:
         yield proxy
 
 
-class Bell:
-    """A doorbell with its cursor, as one daemon keeps it."""
+class QueueSensor:
+    """A new_files_sensor with its cursor, as one daemon keeps it."""
 
     def __init__(self, lake: S3BookingsLake, queue: EventQueue) -> None:
         self.definitions = build_definitions(load_settings(home=lake.home))
-        self.sensor = self.definitions.resolve_sensor_def("bookings_doorbell")
+        self.sensor = self.definitions.resolve_sensor_def("bookings_new_files")
         self.lake = lake.with_platform(queues={"bookings": queue})
         self.cursor: str | None = None
         self.instance = dg.DagsterInstance.ephemeral()  # else each tick makes one, which takes longer than the tick
@@ -87,9 +87,9 @@ class Bell:
         if not recorded:
             return []
         self.cursor = data.cursor
-        rung = [request.run_key for request in data.run_requests or [] if request.run_key not in self.keys]
-        self.keys |= set(rung)
-        return rung
+        requested = [request.run_key for request in data.run_requests or [] if request.run_key not in self.keys]
+        self.keys |= set(requested)
+        return requested
 
 
 @pytest.fixture
@@ -98,11 +98,11 @@ def lake(proxy: FaultProxy, client: Any, tmp_path: Path) -> S3BookingsLake:
 
 
 @pytest.fixture
-def bell(lake: S3BookingsLake, url: str, moto_url: str) -> Bell:
-    """A bell that has listed once, and whose next listing is far away."""
-    bell = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
-    assert bell.tick() == []
-    return bell
+def queue(lake: S3BookingsLake, url: str, moto_url: str) -> QueueSensor:
+    """A queue that has listed once, and whose next listing is far away."""
+    queue = QueueSensor(lake, EventQueue(Aws(REGION, moto_url), url))
+    assert queue.tick() == []
+    return queue
 
 
 def messages(sqs: Any, url: str) -> int:
@@ -128,137 +128,143 @@ def listings(proxy: FaultProxy) -> int:
     return sum("list-type=2" in call.path for call in proxy.calls)
 
 
-def test_a_quiet_queue_costs_no_listing_until_one_is_due(bell: Bell, proxy: FaultProxy) -> None:
+def test_a_quiet_queue_costs_no_listing_until_one_is_due(queue: QueueSensor, proxy: FaultProxy) -> None:
     proxy.reset()
     for _ in range(LIST_EVERY - 1):
-        assert bell.tick() == []
+        assert queue.tick() == []
     assert listings(proxy) == 0
-    bell.tick()
+    queue.tick()
     assert listings(proxy) == 1
 
 
-def test_an_object_that_lands_rings_at_the_next_tick_once(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+def test_an_object_that_lands_rings_at_the_next_tick_once(
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str
+) -> None:
     lake.customers("", customer(1))
-    assert len(bell.tick()) == 1
-    assert [bell.tick() for _ in range(LIST_EVERY + 1)] == [[]] * (LIST_EVERY + 1)
+    assert len(queue.tick()) == 1
+    assert [queue.tick() for _ in range(LIST_EVERY + 1)] == [[]] * (LIST_EVERY + 1)
     assert messages(sqs, url) == 0
 
 
-def test_what_lands_outside_the_zone_does_not_ring(bell: Bell, lake: S3BookingsLake, proxy: FaultProxy) -> None:
+def test_what_lands_outside_the_zone_does_not_ring(queue: QueueSensor, lake: S3BookingsLake, proxy: FaultProxy) -> None:
     proxy.reset()
     lake.client.put_object(Bucket=BUCKET, Key="processed-data/a.csv", Body=b"x")
     lake.client.put_object(Bucket=BUCKET, Key="raw-data-2/customer_details.csv", Body=b"x")
-    assert bell.tick() == []
+    assert queue.tick() == []
     assert listings(proxy) == 0
 
 
-def test_row_2_the_same_event_a_hundred_times_is_one_load(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+def test_row_2_the_same_event_a_hundred_times_is_one_load(
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str
+) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     for start in range(0, 100, 10):
         entries = [{"Id": str(start + n), "MessageBody": event(f"{LANDING}booking_details.csv")} for n in range(10)]
         sqs.send_message_batch(QueueUrl=url, Entries=entries)
 
-    rung = [key for _ in range(4) for key in bell.tick()]
-    assert len(rung) == 1
-    assert [bell.lake.run().loaded for _ in rung] == [2]
+    requested = [key for _ in range(4) for key in queue.tick()]
+    assert len(requested) == 1
+    assert [queue.lake.run().loaded for _ in requested] == [2]
     sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
-    assert bell.tick() == [], "a small zone was listed whole, and the news is old"
+    assert queue.tick() == [], "a small zone was listed whole, and the news is old"
     assert lake.run().new == 0
     assert lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(2,)]
 
 
-def test_row_2_two_consumers_of_one_queue_load_once(bell: Bell, lake: S3BookingsLake, url: str, moto_url: str) -> None:
-    other = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
+def test_row_2_two_consumers_of_one_queue_load_once(
+    queue: QueueSensor, lake: S3BookingsLake, url: str, moto_url: str
+) -> None:
+    other = QueueSensor(lake, EventQueue(Aws(REGION, moto_url), url))
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
 
-    rung = [*bell.tick(), *other.tick()]
+    requested = [*queue.tick(), *other.tick()]
 
-    assert rung
-    assert [lake.run().loaded for _ in [*rung, "backstop"]] == [2] + [0] * len(rung)
+    assert requested
+    assert [lake.run().loaded for _ in [*requested, "daily_schedule"]] == [2] + [0] * len(requested)
     assert lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(2,)]
     assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(1,)]
 
 
-def test_row_3_events_in_reverse_are_one_load(bell: Bell, lake: S3BookingsLake, sqs: Any, url: str) -> None:
+def test_row_3_events_in_reverse_are_one_load(queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     lose_all(sqs, url)
     for sequencer in ("10", "F", "E"):
         sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv", sequencer=sequencer))
 
-    assert len(bell.tick()) == 1
+    assert len(queue.tick()) == 1
     assert lake.run().loaded == 2
     assert lake.run().new == 0
 
 
 def test_row_3_what_no_event_told_is_found_by_the_next_listing(
-    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str
 ) -> None:
     lake.customers("", customer(1))
     lose_all(sqs, url)
 
-    rung = [bell.tick() for _ in range(LIST_EVERY)]
+    requested = [queue.tick() for _ in range(LIST_EVERY)]
 
-    assert [len(keys) for keys in rung] == [0] * (LIST_EVERY - 1) + [1]
+    assert [len(keys) for keys in requested] == [0] * (LIST_EVERY - 1) + [1]
     assert lake.run().loaded == 1
 
 
 def test_news_of_a_tick_that_was_never_recorded_rings_again(
-    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, moto_url: str, monkeypatch: pytest.MonkeyPatch
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon, and the process with it, dies after the sensor has returned and before its result is kept."""
     lake.customers("", customer(1))
     with monkeypatch.context() as patched:
         patched.setattr(notifications, "INVISIBLE", 0)
         patched.setattr(notifications, "MESSAGES_LIMIT", 1)
-        bell.tick(recorded=False)
+        queue.tick(recorded=False)
     assert messages(sqs, url) == 1
 
-    restarted = Bell(lake, EventQueue(Aws(REGION, moto_url), url))
-    restarted.cursor = bell.cursor
+    restarted = QueueSensor(lake, EventQueue(Aws(REGION, moto_url), url))
+    restarted.cursor = queue.cursor
     assert len(restarted.tick()) == 1
-    assert messages(sqs, url) == 1, "its ring may not be recorded yet"
+    assert messages(sqs, url) == 1, "its request_run may not be recorded yet"
     restarted.tick()
     assert messages(sqs, url) == 0
 
 
 def test_news_is_kept_while_s3_cannot_be_listed(
-    bell: Bell, lake: S3BookingsLake, proxy: FaultProxy, sqs: Any, url: str
+    queue: QueueSensor, lake: S3BookingsLake, proxy: FaultProxy, sqs: Any, url: str
 ) -> None:
     lake.customers("", customer(1))
     lake.platform.lake.patience = 0.2  # type: ignore[attr-defined]
     lake.platform.lake._stores.clear()  # type: ignore[attr-defined]
     proxy.reset(since(1, SLOW_DOWN))
     with pytest.raises(LakeError):
-        bell.tick()
+        queue.tick()
     assert messages(sqs, url) == 1
 
 
 def test_a_key_that_sorts_early_in_a_large_zone_rings_by_its_event(
-    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, monkeypatch: pytest.MonkeyPatch
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large zone is listed from its highest key on, so only the event knows of it before the reconcile."""
     monkeypatch.setattr(zone_poll, "SMALL_ZONE", 0)
     monkeypatch.setattr(notifications, "LIST_EVERY", 100)
     lake.customers("", customer(1))
-    assert len(bell.tick()) == 1
+    assert len(queue.tick()) == 1
     lake.bookings("", booking(1, 1))
-    assert len(bell.tick()) == 1
+    assert len(queue.tick()) == 1
     sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
-    assert len(bell.tick()) == 1, "in doubt it rings"
+    assert len(queue.tick()) == 1, "in doubt it rings"
     sqs.send_message(QueueUrl=url, MessageBody=event(f"{LANDING}booking_details.csv"))
-    assert bell.tick() == [], "the same news has the same run key"
+    assert queue.tick() == [], "the same news has the same run key"
 
 
 def test_a_queue_that_cannot_be_asked_is_told_and_the_zone_is_listed(
-    bell: Bell, lake: S3BookingsLake, sqs: Any, url: str, caplog: pytest.LogCaptureFixture
+    queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sqs.delete_queue(QueueUrl=url)
     lake.customers("", customer(1))
     with caplog.at_level(logging.ERROR):
-        assert len(bell.tick()) == 1
+        assert len(queue.tick()) == 1
     assert "queue cannot be asked" in caplog.text
     sqs.create_queue(QueueName="bookings-events")
 
@@ -281,6 +287,6 @@ def test_queues_that_are_none_are_told_with_an_example(text: str, monkeypatch: p
 
 
 def test_a_queue_of_no_pipeline_is_told(tmp_path: Path) -> None:
-    """A wrong name would go unnoticed: the pipeline would list, later than it could ring."""
+    """A wrong name would go unnoticed: the pipeline would list, later than it could request_run."""
     with pytest.raises(ConfigurationError, match="names no pipeline of ours: booking"):
         build_definitions(load_settings(home=tmp_path, queues={"booking": "https://sqs/1/b"}))

@@ -1,4 +1,4 @@
-"""Every asset check passes on clean tables, and fails when what it looks for is there.
+"""Every asset check passes on clean tables, and fails when what it polls for is there.
 
 Each test damages published tables as somebody could by hand and has Dagster evaluate the checks, which are known
 here by asset and name only.
@@ -38,13 +38,13 @@ class Home:
 
     def damage(self, *statements: str) -> None:
         """Change what is published."""
-        with self.lake.platform.warehouse.unit() as unit:
+        with self.lake.platform.warehouse.transaction() as transaction:
             for sql in statements:
-                unit.execute(sql)
+                transaction.execute(sql)
 
     def repeat(self, table: str, condition: str) -> None:
         """Publish rows twice. Snowflake does not enforce primary keys, the embedded database does until made anew."""
-        with self.lake.platform.warehouse.session() as session:
+        with self.lake.platform.warehouse.autocommit() as session:
             twice = f"SELECT * FROM {table} UNION ALL SELECT * FROM {table} WHERE {condition}"
             session.execute(f"CREATE OR REPLACE TABLE {table} AS {twice}")
 

@@ -25,7 +25,7 @@ from dagster_aws.s3.sensor import get_objects
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.lake import S3Lake
-from pipeline_assets.lake.zone_poll import Cursor, look
+from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.settings import load_settings
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
 from pipeline_assets_tests.bookings_lake import BookingsLake, customer
@@ -63,13 +63,13 @@ def test_pinned_get_objects_raises_when_the_key_of_its_cursor_was_deleted() -> N
 def test_ours_rings_for_an_object_of_the_same_second_and_after_a_deletion(s3: Any, moto_url: str) -> None:
     lake = S3Lake(region=REGION, endpoint_url=moto_url)
     s3.put_object(Bucket=BUCKET, Key="in/b", Body=b"x")
-    cursor = look(lake, BUCKET, "in/", Cursor())
+    cursor = poll_zone(lake, BUCKET, "in/", Cursor())
     s3.put_object(Bucket=BUCKET, Key="in/a", Body=b"x")
-    after = look(lake, BUCKET, "in/", cursor)
+    after = poll_zone(lake, BUCKET, "in/", cursor)
     assert after.digest != cursor.digest
     s3.delete_object(Bucket=BUCKET, Key="in/b")
     s3.put_object(Bucket=BUCKET, Key="in/c", Body=b"x")
-    assert look(lake, BUCKET, "in/", after).digest != after.digest
+    assert poll_zone(lake, BUCKET, "in/", after).digest != after.digest
 
 
 # --- obstore -------------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def test_a_page_of_a_listing_that_broke_off_is_asked_for_again_by_us_as_obstore_
     proxy.reset(first(2, truncate(0.5)))
     assert [landed.key for landed in lake.list(BUCKET, "in/")] == ["in/a", "in/b", "in/c"]
     proxy.reset(first(2, truncate(0.5)))
-    assert look(lake, BUCKET, "in/", Cursor()).count == 3
+    assert poll_zone(lake, BUCKET, "in/", Cursor()).count == 3
 
 
 # --- dagster_snowflake ---------------------------------------------------------------------------------------
@@ -140,10 +140,10 @@ def test_ours_rolls_back_and_closes_when_the_body_raises(lake: BookingsLake) -> 
     lake.run()
     warehouse = lake.platform.warehouse
     assert isinstance(warehouse, EmbeddedWarehouse)
-    opened = warehouse.unit()
-    unit = opened.__enter__()
-    unit.execute("DELETE FROM BOOKINGS.CUSTOMERS")
-    connection, error = unit._connection, RuntimeError("the body")
+    opened = warehouse.transaction()
+    transaction = opened.__enter__()
+    transaction.execute("DELETE FROM BOOKINGS.CUSTOMERS")
+    connection, error = transaction._connection, RuntimeError("the body")
     assert not opened.__exit__(RuntimeError, error, error.__traceback__)
     assert connection.is_closed()
     assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMERS") == [(1,)]

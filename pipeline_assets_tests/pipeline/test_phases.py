@@ -76,8 +76,8 @@ def land(lake: SmallLake, key: str = "G1", price: int = 1, at: float | None = No
 
 
 def watermark(lake: SmallLake, name: str = "cursor", pipeline: str = "shop") -> str | None:
-    with lake.platform.warehouse.look() as unit:
-        return ledger.watermark(unit, pipeline, name)
+    with lake.platform.warehouse.read_only() as transaction:
+        return ledger.watermark(transaction, pipeline, name)
 
 
 def exported(lake: SmallLake) -> list[str]:

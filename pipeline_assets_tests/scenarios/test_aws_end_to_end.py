@@ -100,8 +100,8 @@ def samples(pipeline: str, folder: Path, seed: int) -> list[Path]:
 
 
 def tick(account: Account, pipeline: str, cursor: str | None) -> Any:
-    """One evaluation of the doorbell, as the daemon does it."""
-    sensor = build_definitions(account.settings).get_sensor_def(f"{pipeline}_doorbell")
+    """One evaluation of the new_files_sensor, as the daemon does it."""
+    sensor = build_definitions(account.settings).get_sensor_def(f"{pipeline}_new_files")
     with dagster_instance(account.settings.dagster_home) as instance:
         context = dg.build_sensor_context(
             instance=instance, cursor=cursor, resources={"platform": build_platform(account.settings)}
@@ -122,7 +122,7 @@ def tables(settings: Settings, pipeline: str) -> dict[str, list[tuple]]:
     """Every row of every table, without what differs from run to run; uris without their scheme."""
     names = [f"{c.domain}.{c.table}" for c in pipelines()[pipeline].targets] + ["OPS.FILE_LEDGER", "OPS.QUARANTINE"]
     found = {}
-    with build_platform(settings).warehouse.session() as session:
+    with build_platform(settings).warehouse.autocommit() as session:
         for table in names:
             where = f" WHERE PIPELINE = '{pipeline}'" if table.startswith("OPS.") else ""
             columns, rows = session.described(f"SELECT * FROM {table}{where}")
@@ -147,9 +147,9 @@ def test_a_pipeline_on_aws_comes_to_what_it_comes_to_locally(account: Account, p
             account.client.put_object(Bucket=PREFIX + bucket, Key=key, Body=path.read_bytes())
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-        rung = tick(account, pipeline, cursor)
-        assert len(rung.run_requests or ()) == 1, rung.skip_reason
-        cursor = rung.cursor
+        requested = tick(account, pipeline, cursor)
+        assert len(requested.run_requests or ()) == 1, requested.skip_reason
+        cursor = requested.cursor
 
         there, here = run(account.settings, pipeline, engine), run(local, pipeline, "duckdb")
         for name in ("objects", "rows", "checks"):

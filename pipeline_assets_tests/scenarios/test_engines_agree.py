@@ -23,7 +23,7 @@ def tables(lake: PipelineLake) -> dict[str, list[tuple]]:
     """Every row of every table, without what differs from run to run."""
     targets = type(lake).pipeline().targets
     found = {}
-    with lake.platform.warehouse.session() as session:
+    with lake.platform.warehouse.autocommit() as session:
         for table in [f"{c.domain}.{c.table}" for c in targets] + ["OPS.FILE_LEDGER", "OPS.QUARANTINE"]:
             found[table] = without_the_run(*session.described(f"SELECT * FROM {table}"))
     return found

@@ -1,4 +1,4 @@
-"""Finding and reading SQL files."""
+"""CheckResult and reading SQL files."""
 
 from __future__ import annotations
 

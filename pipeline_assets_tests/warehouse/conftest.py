@@ -39,9 +39,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("prepared")
     warehouse = open_warehouse(root, LocalLake(root))
     warehouse.prepare([*OPS_TABLES, *TABLES, COUNTER])
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
-        register_pipeline(unit, "shop")
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
+        register_pipeline(transaction, "shop")
     return root
 
 

@@ -251,7 +251,7 @@ def main() -> None:
 
     import uvicorn
 
-    from pipeline_assets.warehouse.emulator import hush, mended
+    from pipeline_assets.warehouse.emulator import patched_emulator, silence_warnings
 
     parser = argparse.ArgumentParser()
     parser.add_argument("--admin", required=True, help="USER:base64 of the public key")
@@ -259,9 +259,9 @@ def main() -> None:
     parser.add_argument("--s3")
     given = parser.parse_args()
     user, _, key = given.admin.partition(":")
-    hush()
+    silence_warnings()
     logging.disable(logging.WARNING)
-    with mended(), tempfile.TemporaryDirectory() as scratch:
+    with patched_emulator(), tempfile.TemporaryDirectory() as scratch:
         read_stages_from(given.buckets or Path(scratch), given.s3)
         config = uvicorn.Config(Around(Account({user: key})), log_level="critical")
         listening = socket.create_server(("127.0.0.1", 0))

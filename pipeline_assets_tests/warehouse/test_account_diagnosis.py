@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.doctor.account import examine_account
-from pipeline_assets.doctor.installation import Finding
+from pipeline_assets.doctor.account import check_account
+from pipeline_assets.doctor.installation import CheckResult
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets_tests import bookings_lake as bookings
@@ -16,14 +16,14 @@ from pipeline_assets_tests.warehouse.account import Key, TestAccount
 from pipeline_assets_tests.warehouse.shop import Shop
 
 
-def findings(account: TestAccount, home: Path, **changes: object) -> dict[str, Finding]:
+def check_results(account: TestAccount, home: Path, **changes: object) -> dict[str, CheckResult]:
     settings = account.settings(home, **changes)
-    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), Shop()])
+    found = check_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), Shop()])
     return {finding.what: finding for finding in found}
 
 
 def test_a_deployed_account_passes_line_by_line(account: TestAccount, tmp_path: Path) -> None:
-    found = findings(account, tmp_path)
+    found = check_results(account, tmp_path)
     assert {what: f.detail for what, f in found.items() if not f.passed} == {}
     assert list(found) == [
         *("Snowflake", "role", "warehouse", "database", "schema OPS", "schema BOOKINGS", "schema SHOP"),
@@ -33,7 +33,7 @@ def test_a_deployed_account_passes_line_by_line(account: TestAccount, tmp_path: 
 
 def test_the_try_of_writing_is_rolled_back(account: TestAccount, tmp_path: Path) -> None:
     before = len(account.statements())
-    findings(account, tmp_path)
+    check_results(account, tmp_path)
     said = account.statements()[before:]
     writes = [number for number, sql in enumerate(said) if sql.startswith("INSERT")]
     assert len(writes) == len(OPS_TABLES)
@@ -44,7 +44,7 @@ def test_the_try_of_writing_is_rolled_back(account: TestAccount, tmp_path: Path)
 
 def test_pipes_are_tried_where_files_are_loaded_by_them(account: TestAccount, tmp_path: Path) -> None:
     before = len(account.statements())
-    found = findings(account, tmp_path, snowflake_load="snowpipe")
+    found = check_results(account, tmp_path, snowflake_load="snowpipe")
     assert {what: f.detail for what, f in found.items() if not f.passed} == {}
     pipes = [what for what in found if what.startswith("pipe ")]
     assert pipes[-2:] == ["pipe ANALYTICS.OPS.LOAD_BOOKINGS_CUSTOMER_BOOKINGS", "pipe ANALYTICS.OPS.LOAD_SHOP_SALES"]
@@ -55,7 +55,7 @@ def test_pipes_are_tried_where_files_are_loaded_by_them(account: TestAccount, tm
 
 def test_a_pipe_that_is_missing_is_named_and_hides_nothing(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
-    found = examine_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), orders.pipeline()])
+    found = check_account(SnowflakeWarehouse(settings), settings, [bookings.pipeline(), orders.pipeline()])
     failed = {finding.what: finding.detail for finding in found if finding.passed is False}
     pipes = {what for what in failed if what.startswith("pipe ")}
     assert {"pipe ANALYTICS.OPS.LOAD_ORDERS_ORDER_LINES"} <= pipes
@@ -78,7 +78,7 @@ def test_a_pipe_that_is_missing_is_named_and_hides_nothing(account: TestAccount,
 def test_why_a_sign_in_fails_is_told_and_the_rest_is_not_tried(
     account: TestAccount, tmp_path: Path, changes: dict, told: str
 ) -> None:
-    found = findings(account, tmp_path, **changes)
+    found = check_results(account, tmp_path, **changes)
     assert [f.passed for f in found.values()] == [False, None]
     assert told in found["Snowflake"].detail
     assert "PRIVATE KEY" not in str(found)
@@ -86,7 +86,7 @@ def test_why_a_sign_in_fails_is_told_and_the_rest_is_not_tried(
 
 def test_a_schema_that_was_not_deployed_is_named_and_hides_nothing(account: TestAccount, tmp_path: Path) -> None:
     settings = account.settings(tmp_path)
-    found = examine_account(SnowflakeWarehouse(settings), settings, [orders.pipeline(), bookings.pipeline()])
+    found = check_account(SnowflakeWarehouse(settings), settings, [orders.pipeline(), bookings.pipeline()])
     failed = {finding.what: finding.detail for finding in found if not finding.passed}
     assert set(failed) == {"schema ORDERS"}
     assert "GRANT USAGE ON SCHEMA ANALYTICS.ORDERS TO ROLE PIPELINE_LOADER" in failed["schema ORDERS"]

@@ -74,8 +74,8 @@ def altered(*columns: Column) -> list[Table]:
 
 
 def types(warehouse: EmbeddedWarehouse) -> list[tuple]:
-    with warehouse.look() as unit:
-        return unit.rows(
+    with warehouse.read_only() as transaction:
+        return transaction.rows(
             "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION, NUMERIC_SCALE "
             "FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1, 2"
         )
@@ -84,8 +84,8 @@ def types(warehouse: EmbeddedWarehouse) -> list[tuple]:
 def test_tables_with_rows_are_widened_and_keep_them(warehouse: EmbeddedWarehouse) -> None:
     """Of text the emulator knows no length, and takes any."""
     before = types(warehouse)
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.5)")
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.5)")
     wider = altered(
         Column("SALE_ID", "string", "VARCHAR(64)", required=True, key=True),
         Column("SHOP", "string", "VARCHAR(80)"),
@@ -98,11 +98,11 @@ def test_tables_with_rows_are_widened_and_keep_them(warehouse: EmbeddedWarehouse
     assert types(warehouse) == changed
     for table in ("SALES", "STAGE_SHOP_SALES"):
         assert (table, "AMOUNT", "NUMBER", None, 24, 4) in changed
-    with warehouse.unit() as unit:
-        unit.execute(
+    with warehouse.transaction() as transaction:
+        transaction.execute(
             "INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('a longer key', 'b', 12345678901234567890)"
         )
-        assert unit.rows("SELECT SALE_ID, AMOUNT FROM SHOP.SALES ORDER BY 1") == [
+        assert transaction.rows("SELECT SALE_ID, AMOUNT FROM SHOP.SALES ORDER BY 1") == [
             ("1", Decimal("1.5000")),
             ("a longer key", Decimal("12345678901234567890.0000")),
         ]
@@ -118,8 +118,8 @@ def another_scale() -> list[Table]:
 
 def test_another_type_under_rows_is_named_before_anything_is_changed(warehouse: EmbeddedWarehouse) -> None:
     """The staging table is empty, but changed alone it would fail the publication later."""
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.25)")
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO SHOP.SALES (SALE_ID, SHOP, AMOUNT) VALUES ('1', 'north', 1.25)")
     before = types(warehouse)
 
     with pytest.raises(WarehouseError) as refused:
@@ -128,8 +128,8 @@ def test_another_type_under_rows_is_named_before_anything_is_changed(warehouse: 
     assert "SHOP.SALES.AMOUNT is NUMBER(18,4) and not NUMBER(18,2)" in refused.value.message
     assert "rename the table" in refused.value.remedy
     assert types(warehouse) == before
-    with warehouse.look() as unit:
-        assert unit.rows("SELECT SALE_ID, AMOUNT FROM SHOP.SALES") == [("1", Decimal("1.2500"))]
+    with warehouse.read_only() as transaction:
+        assert transaction.rows("SELECT SALE_ID, AMOUNT FROM SHOP.SALES") == [("1", Decimal("1.2500"))]
 
 
 def test_another_type_of_a_table_without_rows_is_applied(warehouse: EmbeddedWarehouse) -> None:
@@ -146,15 +146,15 @@ def test_another_type_of_a_table_without_rows_is_applied(warehouse: EmbeddedWare
     for table in ("SALES", "STAGE_SHOP_SALES"):
         assert (table, "SALE_ID", "NUMBER", None, 18, 0) in changed
         assert (table, "AMOUNT", "DATE", None, None, None) in changed
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO SHOP.SALES (SALE_ID, AMOUNT) VALUES (1, '2026-01-01'::DATE)")
-    with pytest.raises(WarehouseError, match="SALE_ID"), warehouse.unit() as unit:
-        unit.execute("INSERT INTO SHOP.SALES (AMOUNT) VALUES ('2026-01-01'::DATE)")
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO SHOP.SALES (SALE_ID, AMOUNT) VALUES (1, '2026-01-01'::DATE)")
+    with pytest.raises(WarehouseError, match="SALE_ID"), warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO SHOP.SALES (AMOUNT) VALUES ('2026-01-01'::DATE)")
 
 
 def test_a_staging_table_follows_where_the_table_itself_is_right(warehouse: EmbeddedWarehouse) -> None:
     """So a table that people renamed away and had made anew finds a staging table of its types."""
-    with warehouse.session() as session:
+    with warehouse.autocommit() as session:
         session.execute("DROP TABLE SHOP.SALES")
 
     warehouse.prepare(another_scale())

@@ -1,6 +1,6 @@
 """Units of work: all or nothing, closed whatever happens, and no kinder than Snowflake."""
 
-# ruff: noqa: PT012 - what is expected to raise is a unit of work with statements in it
+# ruff: noqa: PT012 - what is expected to raise is a transaction with statements in it
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline_assets.errors import ConfigurationError, WarehouseBusyError, Wareh
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.connection import COPY_FILES_LIMIT, Unit
+from pipeline_assets.warehouse.connection import COPY_FILES_LIMIT, Transaction
 from pipeline_assets_tests.warehouse.conftest import open_warehouse
 from pipeline_assets_tests.warehouse.lost import LossyWarehouse
 from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER
@@ -37,8 +37,8 @@ def counter(warehouse: EmbeddedWarehouse) -> EmbeddedWarehouse:
 
 
 def counted(warehouse: EmbeddedWarehouse) -> int:
-    with warehouse.look() as unit:
-        return int(unit.scalar("SELECT N FROM OPS.COUNTER"))
+    with warehouse.read_only() as transaction:
+        return int(transaction.scalar("SELECT N FROM OPS.COUNTER"))
 
 
 def is_free(warehouse: EmbeddedWarehouse) -> bool:
@@ -56,8 +56,8 @@ def is_free(warehouse: EmbeddedWarehouse) -> bool:
 
 
 def test_a_unit_is_committed_at_its_end(counter: EmbeddedWarehouse) -> None:
-    with counter.unit() as unit:
-        assert unit.execute("UPDATE OPS.COUNTER SET N = %s", (7,)) == 1
+    with counter.transaction() as transaction:
+        assert transaction.execute("UPDATE OPS.COUNTER SET N = %s", (7,)) == 1
         assert not is_free(counter)
 
     assert is_free(counter)
@@ -69,12 +69,12 @@ def test_a_body_that_raises_is_rolled_back_and_its_connection_closed(
     counter: EmbeddedWarehouse, error: type[BaseException]
 ) -> None:
     """dagster_snowflake's own context manager (0.29.27) does neither."""
-    with pytest.raises(error), counter.unit() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+    with pytest.raises(error), counter.transaction() as transaction:
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
         raise error("boom")
 
     with pytest.raises(WarehouseError, match=r"[Cc]losed"):
-        unit.rows("SELECT 1")
+        transaction.rows("SELECT 1")
     assert is_free(counter)
     assert counted(counter) == 0
 
@@ -82,25 +82,25 @@ def test_a_body_that_raises_is_rolled_back_and_its_connection_closed(
 def test_a_statement_that_fails_undoes_those_before_it(counter: EmbeddedWarehouse) -> None:
     with (
         pytest.raises(WarehouseError, match=r"^The warehouse refused `SELECT \* FROM OPS\.ABSENT`") as refused,
-        counter.unit() as unit,
+        counter.transaction() as transaction,
     ):
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
-        unit.rows("SELECT * FROM OPS.ABSENT")
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
+        transaction.rows("SELECT * FROM OPS.ABSENT")
 
     assert "\n" not in str(refused.value)
     assert counted(counter) == 0
 
 
 def test_a_look_leaves_no_trace(counter: EmbeddedWarehouse) -> None:
-    with counter.look() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
-        assert unit.scalar("SELECT N FROM OPS.COUNTER") == 7
+    with counter.read_only() as transaction:
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
+        assert transaction.scalar("SELECT N FROM OPS.COUNTER") == 7
 
     assert counted(counter) == 0
 
 
 def test_a_unit_inside_another_is_refused_instead_of_waiting_for_itself(counter: EmbeddedWarehouse) -> None:
-    with pytest.raises(WarehouseError, match="inside another one"), counter.unit(), counter.look():
+    with pytest.raises(WarehouseError, match="inside another one"), counter.transaction(), counter.read_only():
         pass
 
     assert counted(counter) == 0
@@ -154,35 +154,35 @@ def test_a_statement_that_would_end_the_transaction_is_not_even_sent(sql: str) -
     """The stand-in would keep the transaction; Snowflake would commit half of it."""
     connection = _Recorder()
 
-    with pytest.raises(WarehouseError, match="inside a unit of work") as refused:
-        Unit(connection).execute(sql)
+    with pytest.raises(WarehouseError, match="inside a transaction") as refused:
+        Transaction(connection).execute(sql)
 
     assert refused.value.remedy
     assert connection.executed == []
 
 
 def test_ddl_inside_a_unit_commits_nothing(counter: EmbeddedWarehouse) -> None:
-    with pytest.raises(WarehouseError, match="inside a unit of work"), counter.unit() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
-        unit.execute("CREATE TABLE OPS.X (A NUMBER(1,0))")
+    with pytest.raises(WarehouseError, match="inside a transaction"), counter.transaction() as transaction:
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
+        transaction.execute("CREATE TABLE OPS.X (A NUMBER(1,0))")
 
     assert counted(counter) == 0
-    with pytest.raises(WarehouseError, match=r"OPS\.X|X does not exist"), counter.look() as unit:
-        unit.rows("SELECT * FROM OPS.X")
+    with pytest.raises(WarehouseError, match=r"OPS\.X|X does not exist"), counter.read_only() as transaction:
+        transaction.rows("SELECT * FROM OPS.X")
 
 
 def test_ddl_is_run_between_units(counter: EmbeddedWarehouse) -> None:
-    with counter.session() as session:
+    with counter.autocommit() as session:
         session.execute("TRUNCATE TABLE OPS.COUNTER")
 
-    with counter.look() as unit:
-        assert unit.scalar("SELECT COUNT(*) FROM OPS.COUNTER") == 0
+    with counter.read_only() as transaction:
+        assert transaction.scalar("SELECT COUNT(*) FROM OPS.COUNTER") == 0
 
 
 def test_several_statements_in_one_call_are_refused(counter: EmbeddedWarehouse) -> None:
     """FAULTS 31."""
-    with pytest.raises(ConfigurationError, match="One statement at a time"), counter.unit() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 7; DROP TABLE OPS.COUNTER")
+    with pytest.raises(ConfigurationError, match="One statement at a time"), counter.transaction() as transaction:
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7; DROP TABLE OPS.COUNTER")
 
     assert counted(counter) == 0
 
@@ -191,27 +191,27 @@ def test_data_is_never_sql(counter: EmbeddedWarehouse) -> None:
     """FAULTS 31."""
     nasty = "'; DROP TABLE OPS.COUNTER; -- \\' %s"
 
-    with counter.look() as unit:
-        assert unit.scalar("SELECT %s", (nasty,)) == nasty
-        assert unit.scalar("SELECT N FROM OPS.COUNTER") == 0
+    with counter.read_only() as transaction:
+        assert transaction.scalar("SELECT %s", (nasty,)) == nasty
+        assert transaction.scalar("SELECT N FROM OPS.COUNTER") == 0
 
 
 def test_statements_that_ran_are_kept_for_the_metadata(counter: EmbeddedWarehouse) -> None:
-    with counter.look() as unit:
-        unit.rows("SELECT 1 AS ONE")
-        unit.scalar("SELECT 2 AS TWO")
+    with counter.read_only() as transaction:
+        transaction.rows("SELECT 1 AS ONE")
+        transaction.scalar("SELECT 2 AS TWO")
 
-    assert unit.statements == ["SELECT 1 AS ONE", "SELECT 2 AS TWO"]
+    assert transaction.statements == ["SELECT 1 AS ONE", "SELECT 2 AS TWO"]
 
 
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.lists(st.decimals(min_value=-(10**13), max_value=10**13, places=4, allow_nan=False), min_size=1, max_size=8))
 def test_a_sum_of_money_is_exact(money: EmbeddedWarehouse, amounts: list[Decimal]) -> None:
     """fakesnow 0.12 sums in DOUBLE: 67406.55999999223."""
-    with money.look() as unit:
+    with money.read_only() as transaction:
         values = ", ".join(f"({amount:f})" for amount in amounts)
-        unit.execute(f"INSERT INTO OPS.MONEY (AMOUNT) VALUES {values}")
-        assert unit.scalar("SELECT SUM(AMOUNT) FROM OPS.MONEY") == sum(amounts)
+        transaction.execute(f"INSERT INTO OPS.MONEY (AMOUNT) VALUES {values}")
+        assert transaction.scalar("SELECT SUM(AMOUNT) FROM OPS.MONEY") == sum(amounts)
 
 
 @pytest.fixture(scope="module")
@@ -223,8 +223,8 @@ def money(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedWarehouse:
 
 
 def test_aggregates_have_the_names_that_snowflake_gives_them(money: EmbeddedWarehouse) -> None:
-    with money.look() as unit:
-        names, rows = unit.described("SELECT COUNT(*), SUM(AMOUNT), COUNT(*) AS HOW_MANY FROM OPS.MONEY")
+    with money.read_only() as transaction:
+        names, rows = transaction.described("SELECT COUNT(*), SUM(AMOUNT), COUNT(*) AS HOW_MANY FROM OPS.MONEY")
 
     assert names == ["COUNT(*)", "SUM(AMOUNT)", "HOW_MANY"]
     assert rows == [(0, None, 0)]
@@ -242,15 +242,15 @@ def test_copy_counts_what_it_loaded_from_each_file(warehouse: EmbeddedWarehouse,
         pq.write_table(pa.table({"SALE_ID": ["k"] * rows, "SHOP": ["v"] * rows}), path)
         keys.append(key)
 
-    with warehouse.look([BUCKET]) as unit:
-        loaded = unit.copy("OPS.STAGE_SHOP_SALES", warehouse.stage(BUCKET), keys)
-        assert loaded == unit.scalar("SELECT COUNT(*) FROM OPS.STAGE_SHOP_SALES") == 5
+    with warehouse.read_only([BUCKET]) as transaction:
+        loaded = transaction.copy("OPS.STAGE_SHOP_SALES", warehouse.stage(BUCKET), keys)
+        assert loaded == transaction.scalar("SELECT COUNT(*) FROM OPS.STAGE_SHOP_SALES") == 5
 
 
 def test_copy_names_no_more_files_at_once_than_snowflake_takes() -> None:
     recorder = _Recorder()
 
-    loaded = Unit(recorder).copy("T", "S", [f"{n}.parquet" for n in range(2 * COPY_FILES_LIMIT + 1)])
+    loaded = Transaction(recorder).copy("T", "S", [f"{n}.parquet" for n in range(2 * COPY_FILES_LIMIT + 1)])
 
     assert [sql.count(".parquet") for sql in recorder.executed] == [COPY_FILES_LIMIT, COPY_FILES_LIMIT, 1]
     assert loaded == 3
@@ -259,8 +259,8 @@ def test_copy_names_no_more_files_at_once_than_snowflake_takes() -> None:
 def test_rows_come_out_as_parquet_of_the_asked_schema(counter: EmbeddedWarehouse, tmp_path: Path) -> None:
     schema = pa.schema([("NAME", pa.string()), ("N", pa.decimal128(38, 0))])
 
-    with counter.look() as unit:
-        written = unit.to_parquet("SELECT N, 'x' AS NAME FROM OPS.COUNTER", schema, tmp_path / "out.parquet")
+    with counter.read_only() as transaction:
+        written = transaction.to_parquet("SELECT N, 'x' AS NAME FROM OPS.COUNTER", schema, tmp_path / "out.parquet")
 
     table = pq.read_table(tmp_path / "out.parquet")
     assert written == 1
@@ -272,8 +272,8 @@ def test_rows_come_out_as_parquet_of_the_asked_schema(counter: EmbeddedWarehouse
 
 
 def columns(warehouse: EmbeddedWarehouse, table: str) -> list[str]:
-    with warehouse.look() as unit:
-        return unit.described(f"SELECT * FROM {table} LIMIT 0")[0]
+    with warehouse.read_only() as transaction:
+        return transaction.described(f"SELECT * FROM {table} LIMIT 0")[0]
 
 
 def test_preparing_creates_what_is_missing(warehouse: EmbeddedWarehouse) -> None:
@@ -304,11 +304,11 @@ def test_a_failing_existence_check_creates_nothing(counter: EmbeddedWarehouse, m
     """FAULTS 24: nothing is re-created over data because a check failed for a moment."""
     executed: list[str] = []
 
-    def fails(self: Unit, sql: str, params: object = None) -> list[tuple]:
+    def fails(self: Transaction, sql: str, params: object = None) -> list[tuple]:
         raise WarehouseError("INFORMATION_SCHEMA does not answer.")
 
-    monkeypatch.setattr(Unit, "rows", fails)
-    monkeypatch.setattr(Unit, "execute", lambda self, sql, params=None: executed.append(sql))
+    monkeypatch.setattr(Transaction, "rows", fails)
+    monkeypatch.setattr(Transaction, "execute", lambda self, sql, params=None: executed.append(sql))
 
     with pytest.raises(WarehouseError, match="does not answer"):
         counter.prepare([COUNTER, Table("NEW_SCHEMA", "THINGS", "", (("A", "VARCHAR", False, ""),))])
@@ -358,7 +358,7 @@ def test_a_process_killed_inside_a_unit_leaves_the_old_state_and_a_free_lock(
     holder = int(order(writers, "hold", counter.root))
     impatient = open_warehouse(counter.root, LocalLake(counter.root), patience=0.2)
     try:
-        with pytest.raises(WarehouseBusyError, match=r"locked for 0\.2 seconds") as busy, impatient.unit():
+        with pytest.raises(WarehouseBusyError, match=r"locked for 0\.2 seconds") as busy, impatient.transaction():
             pass
     finally:
         os.kill(holder, signal.SIGKILL)
@@ -375,9 +375,9 @@ def test_a_process_killed_inside_a_unit_leaves_the_old_state_and_a_free_lock(
 def test_a_connection_lost_before_the_commit_leaves_the_old_state(counter: EmbeddedWarehouse) -> None:
     with (
         pytest.raises(WarehouseError, match="refused `COMMIT`: 250003"),
-        LossyWarehouse(counter, "COMMIT", arrives=False).unit() as unit,
+        LossyWarehouse(counter, "COMMIT", arrives=False).transaction() as transaction,
     ):
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
 
     assert counted(counter) == 0
 
@@ -385,9 +385,9 @@ def test_a_connection_lost_before_the_commit_leaves_the_old_state(counter: Embed
 def test_a_rollback_that_finds_no_connection_does_not_hide_the_first_error(counter: EmbeddedWarehouse) -> None:
     with (
         pytest.raises(ValueError, match="the first error"),
-        LossyWarehouse(counter, "ROLLBACK", arrives=False).unit() as unit,
+        LossyWarehouse(counter, "ROLLBACK", arrives=False).transaction() as transaction,
     ):
-        unit.execute("UPDATE OPS.COUNTER SET N = 7")
+        transaction.execute("UPDATE OPS.COUNTER SET N = 7")
         raise ValueError("the first error")
 
     assert counted(counter) == 0

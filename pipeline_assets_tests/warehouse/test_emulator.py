@@ -1,4 +1,4 @@
-"""What is mended in the emulator: sums stay exact, and a statement transformed in place is the one made by copies."""
+"""What is patched in the emulator: sums stay exact, and a statement transformed in place is the one made by copies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fakesnow.instance import FakeSnow
 from sqlglot import exp
 
 from pipeline_assets.settings import PROJECT_ROOT
-from pipeline_assets.warehouse.emulator import _InPlace, mended
+from pipeline_assets.warehouse.emulator import _InPlace, patched_emulator
 
 FILES = sorted(path for path in (PROJECT_ROOT / "sql").rglob("*.sql") if path.parent.name != "platform")
 # One for each kind of rewriting that the emulator does, the ones that put a node into two places among them.
@@ -66,7 +66,7 @@ def test_a_statement_transformed_in_place_is_the_one_that_copies_make(
     text = sql.read_text(encoding="utf-8") if isinstance(sql, Path) else sql
     with _only_exact_sums():
         theirs = _made(cursor, text)
-    with mended():
+    with patched_emulator():
         assert _made(cursor, text) == theirs
         assert _made(cursor, text) == theirs, "a constant of theirs was changed"
 

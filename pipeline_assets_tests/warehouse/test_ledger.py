@@ -10,7 +10,7 @@ import pytest
 from snowflake.connector.errors import OperationalError
 
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets.warehouse import SnowflakeWarehouse, Unit, Warehouse, ledger
+from pipeline_assets.warehouse import SnowflakeWarehouse, Transaction, Warehouse, ledger
 
 TAKEN = [
     ("customers", "s3://b/in/a b.csv", "1", 0),
@@ -35,11 +35,11 @@ def some_warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Warehouse:
 
 def test_a_fingerprint_is_made_of_dataset_size_etag_and_uri(some_warehouse: Warehouse) -> None:
     """As `KnownObjects` makes it of a listing; the model is in Python."""
-    with some_warehouse.look() as unit:
+    with some_warehouse.read_only() as transaction:
         for row in TAKEN:
-            unit.execute(_INSERT, ("made-up", *row))
-        unit.execute(_INSERT, ("another", "customers", "s3://b/in/other.csv", "1", 1))
-        tables = list(ledger.fingerprints(unit, "made-up"))
+            transaction.execute(_INSERT, ("made-up", *row))
+        transaction.execute(_INSERT, ("another", "customers", "s3://b/in/other.csv", "1", 1))
+        tables = list(ledger.fingerprints(transaction, "made-up"))
 
     told = [value for table in tables for value in table.column(0).to_pylist()]
     texts = [f"{dataset} {size} {etag} {uri}" for dataset, uri, etag, size in TAKEN]
@@ -47,9 +47,9 @@ def test_a_fingerprint_is_made_of_dataset_size_etag_and_uri(some_warehouse: Ware
 
 
 def test_a_pipeline_that_has_taken_nothing_has_no_fingerprints(some_warehouse: Warehouse) -> None:
-    with some_warehouse.look() as unit:
-        assert sum(table.num_rows for table in ledger.fingerprints(unit, "nobody's")) == 0
-        assert len(unit.statements) == 1
+    with some_warehouse.read_only() as transaction:
+        assert sum(table.num_rows for table in ledger.fingerprints(transaction, "nobody's")) == 0
+        assert len(transaction.statements) == 1
 
 
 def test_a_connection_that_is_lost_while_rows_arrive_is_a_refusal() -> None:
@@ -60,4 +60,4 @@ def test_a_connection_that_is_lost_while_rows_arrive_is_a_refusal() -> None:
     cursor = SimpleNamespace(execute=lambda *_: SimpleNamespace(fetch_arrow_batches=lost))
 
     with pytest.raises(WarehouseError, match="connection reset"):
-        list(ledger.fingerprints(Unit(SimpleNamespace(cursor=lambda: cursor)), "made-up"))
+        list(ledger.fingerprints(Transaction(SimpleNamespace(cursor=lambda: cursor)), "made-up"))

@@ -43,9 +43,9 @@ def cloud(account: TestAccount, proxy: FaultProxy, tmp_path: Path) -> CloudBooki
     cloud.s3 = boto3.client("s3", endpoint_url=account.s3_url, region_name="us-east-1")
     for key in cloud.keys(""):
         cloud.s3.delete_object(Bucket=BUCKET, Key=key)
-    with cloud.platform.warehouse.unit() as unit:
+    with cloud.platform.warehouse.transaction() as transaction:
         for table in CLEAN:
-            unit.execute(f"DELETE FROM {table}")
+            transaction.execute(f"DELETE FROM {table}")
     return cloud
 
 

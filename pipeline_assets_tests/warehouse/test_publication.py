@@ -14,7 +14,7 @@ from pipeline_assets.contracts.ddl import Table, stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
-from pipeline_assets.warehouse.connection import Loading, Unit
+from pipeline_assets.warehouse.connection import Loading, Transaction
 from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
@@ -34,8 +34,8 @@ STATE = {
 
 def state(warehouse: EmbeddedWarehouse) -> dict[str, list[tuple]]:
     """Everything that a publication writes."""
-    with warehouse.look() as unit:
-        return {name: unit.rows(sql) for name, sql in STATE.items()}
+    with warehouse.read_only() as transaction:
+        return {name: transaction.rows(sql) for name, sql in STATE.items()}
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_a_batch_writes_everything_at_once(warehouse: EmbeddedWarehouse, batch: 
         "QUARANTINE": [],
         "STAGED": [(0,)],
     }
-    with warehouse.look() as unit:
-        assert unit.rows("SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER") == [("lake://b/b1", "1", 10)]
-        assert ledger.is_published(unit, "b1")
-        assert not ledger.is_published(unit, "b2")
+    with warehouse.read_only() as transaction:
+        assert transaction.rows("SELECT URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER") == [("lake://b/b1", "1", 10)]
+        assert ledger.is_published(transaction, "b1")
+        assert not ledger.is_published(transaction, "b2")
 
 
 def test_what_came_as_json_and_is_none_is_published_as_text(
@@ -89,8 +89,8 @@ def test_what_came_as_json_and_is_none_is_published_as_text(
 
     published = publish(warehouse, replace(publication, loads=[load]), NOON)
 
-    with warehouse.look() as unit:
-        found = [row[0] for row in unit.rows("SELECT _RESCUED FROM SHOP.SALES ORDER BY SALE_ID")]
+    with warehouse.read_only() as transaction:
+        found = [row[0] for row in transaction.rows("SELECT _RESCUED FROM SHOP.SALES ORDER BY SALE_ID")]
     assert [text and json.loads(text) for text in found] == [None, {"a": 1}, None, '{"a": 1', "plain", "text"]
     assert (found[0], found[2]) == (None, "null"), "nothing was rescued, and a null was"
     # Snowflake's own refusals, of a key that an object has twice, the emulator does not have.
@@ -165,8 +165,8 @@ class MiscountingLoading(Loading):
     def __init__(self, more: int) -> None:
         self.more = more
 
-    def fill(self, unit: Unit, table: Table, stage: str, key: str) -> int:
-        return super().fill(unit, table, stage, key) + self.more
+    def fill(self, transaction: Transaction, table: Table, stage: str, key: str) -> int:
+        return super().fill(transaction, table, stage, key) + self.more
 
 
 @pytest.mark.usefixtures("first")
@@ -212,8 +212,8 @@ def test_a_staged_file_that_is_gone_publishes_nothing(
 def test_what_an_older_run_left_in_a_staging_table_is_not_published(
     warehouse: EmbeddedWarehouse, batch: Callable[..., Batch]
 ) -> None:
-    with warehouse.unit() as unit:
-        unit.execute("INSERT INTO OPS.STAGE_SHOP_SALES (SALE_ID, SHOP, AMOUNT) VALUES ('9', 'ghost', 1)")
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO OPS.STAGE_SHOP_SALES (SALE_ID, SHOP, AMOUNT) VALUES ('9', 'ghost', 1)")
 
     publish(warehouse, batch("b2", 1).publication(("3", "west", "7")), NOON)
 
@@ -269,16 +269,16 @@ def test_an_object_taken_again_is_remembered_once(warehouse: EmbeddedWarehouse, 
 
 def test_a_pipeline_is_registered_once(warehouse: EmbeddedWarehouse) -> None:
     for _ in range(2):
-        with warehouse.unit() as unit:
-            ledger.register_pipeline(unit, "shop")
-            ledger.register_pipeline(unit, "other")
+        with warehouse.transaction() as transaction:
+            ledger.register_pipeline(transaction, "shop")
+            ledger.register_pipeline(transaction, "other")
 
-    with warehouse.look() as unit:
-        assert unit.rows("SELECT PIPELINE, PUBLISHED_BATCHES FROM OPS.PIPELINES ORDER BY 1") == [
+    with warehouse.read_only() as transaction:
+        assert transaction.rows("SELECT PIPELINE, PUBLISHED_BATCHES FROM OPS.PIPELINES ORDER BY 1") == [
             ("other", 0),
             ("shop", 0),
         ]
-        assert ledger.published_batches(unit, "unheard of") == 0
+        assert ledger.published_batches(transaction, "unheard of") == 0
 
 
 # --- quarantine --------------------------------------------------------------------------------------------
@@ -308,14 +308,14 @@ def test_a_record_set_aside_keeps_what_stood_there(warehouse: EmbeddedWarehouse,
 
     publish(warehouse, batch("b1").publication(quarantine=[bad("b1", 7, raw), bad("b1", None, None)]), NOON)
 
-    with warehouse.look() as unit:
-        (record,) = waiting_records(unit, "shop", "sales")
+    with warehouse.read_only() as transaction:
+        (record,) = waiting_records(transaction, "shop", "sales")
         assert (record.line, record.raw, record.columns, record.modified) == (7, raw, ("A", "B"), NOON)
-        assert waiting_records(unit, "shop", "sales", codes=["not_a_number"]) == [record]
-        assert waiting_records(unit, "shop", "sales", codes=["orphan_booking"]) == []
-        assert waiting_records(unit, "shop", "sales", ids=[record.quarantine_id]) == [record]
-        assert waiting_records(unit, "shop", "sales", ids=[]) == []
-        assert rejected_objects(unit, "shop") == {("lake://b/b1", "1")}
+        assert waiting_records(transaction, "shop", "sales", codes=["not_a_number"]) == [record]
+        assert waiting_records(transaction, "shop", "sales", codes=["orphan_booking"]) == []
+        assert waiting_records(transaction, "shop", "sales", ids=[record.quarantine_id]) == [record]
+        assert waiting_records(transaction, "shop", "sales", ids=[]) == []
+        assert rejected_objects(transaction, "shop") == {("lake://b/b1", "1")}
 
 
 def test_reprocessing_an_object_replaces_its_records_in_quarantine(
@@ -325,8 +325,8 @@ def test_reprocessing_an_object_replaces_its_records_in_quarantine(
 
     publish(warehouse, batch("b2", 1).publication(quarantine=[bad("b1", 8)], object_of="b1"), NOON)
 
-    with warehouse.look() as unit:
-        assert [record.line for record in waiting_records(unit, "shop", "sales")] == [8]
+    with warehouse.read_only() as transaction:
+        assert [record.line for record in waiting_records(transaction, "shop", "sales")] == [8]
 
 
 def test_a_released_record_is_marked_once_and_kept(warehouse: EmbeddedWarehouse, batch: Callable[..., Batch]) -> None:
@@ -337,11 +337,11 @@ def test_a_released_record_is_marked_once_and_kept(warehouse: EmbeddedWarehouse,
 
     publish(warehouse, replace(publication, released=released), NOON)
 
-    with warehouse.look() as unit:
-        assert [record.line for record in waiting_records(unit, "shop", "sales")] == [8]
-        assert unit.rows("SELECT LINE_NUMBER, REPLAY_RUN_ID FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NOT NULL") == [
-            (7, "run")
-        ]
+    with warehouse.read_only() as transaction:
+        assert [record.line for record in waiting_records(transaction, "shop", "sales")] == [8]
+        assert transaction.rows(
+            "SELECT LINE_NUMBER, REPLAY_RUN_ID FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NOT NULL"
+        ) == [(7, "run")]
 
 
 def test_the_same_record_has_the_same_id_in_every_run_and_no_other_has() -> None:

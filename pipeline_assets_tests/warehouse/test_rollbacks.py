@@ -12,12 +12,12 @@ import snowflake.connector.errors
 
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.connection import Unit
+from pipeline_assets.warehouse.connection import Transaction
 
 
 def counted(warehouse: EmbeddedWarehouse) -> int:
-    with warehouse.look() as unit:
-        return int(unit.scalar("SELECT N FROM OPS.COUNTER"))
+    with warehouse.read_only() as transaction:
+        return int(transaction.scalar("SELECT N FROM OPS.COUNTER"))
 
 
 class _BrokenRollback(EmbeddedWarehouse):
@@ -51,7 +51,7 @@ DRIVERS = [snowflake.connector.errors.OperationalError("250003"), duckdb.Error("
 
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("way", ["unit", "look"])
+@pytest.mark.parametrize("way", ["transaction", "read_only"])
 def test_an_error_of_ours_in_a_rollback_is_not_kept_quiet(
     warehouse: EmbeddedWarehouse, way: str, error: Exception
 ) -> None:
@@ -66,7 +66,7 @@ def test_an_error_of_ours_in_a_rollback_is_not_kept_quiet(
 
 
 @pytest.mark.parametrize("error", DRIVERS, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("way", ["unit", "look"])
+@pytest.mark.parametrize("way", ["transaction", "read_only"])
 @pytest.mark.parametrize("first", [RuntimeError, WarehouseError, KeyboardInterrupt])
 def test_a_connection_that_is_gone_hides_no_error(
     warehouse: EmbeddedWarehouse, way: str, error: Exception, first: type[BaseException]
@@ -81,8 +81,8 @@ def test_a_connection_that_is_gone_hides_no_error(
 def test_a_look_whose_connection_is_gone_at_the_end_has_been_a_look(
     warehouse: EmbeddedWarehouse, error: Exception
 ) -> None:
-    with _BrokenRollback(warehouse, error).look() as unit:
-        assert unit.scalar("SELECT N FROM OPS.COUNTER") == 0
+    with _BrokenRollback(warehouse, error).read_only() as transaction:
+        assert transaction.scalar("SELECT N FROM OPS.COUNTER") == 0
 
 
 @pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
@@ -94,6 +94,6 @@ def test_an_error_of_ours_in_a_statement_stays_what_it_is(error: Exception) -> N
             raise error
 
     with pytest.raises(type(error), match="ours") as raised:
-        Unit(Broken()).execute("SELECT 1")
+        Transaction(Broken()).execute("SELECT 1")
 
     assert raised.value is error

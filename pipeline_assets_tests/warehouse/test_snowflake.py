@@ -37,7 +37,7 @@ def warehouse(**given: str) -> SnowflakeWarehouse:
 
 
 def refused(warehouse: SnowflakeWarehouse) -> str:
-    with pytest.raises(ConfigurationError) as error, warehouse.unit():
+    with pytest.raises(ConfigurationError) as error, warehouse.transaction():
         pass
     return str(error.value)
 
@@ -84,7 +84,7 @@ def test_the_connection_gets_the_key_opened_and_the_session_it_needs(
     monkeypatch.setattr("snowflake.connector.connect", refuse)
     given = {"account": "acme", "user": "LOADER", "private_key": pem(key, PASSPHRASE)}
 
-    with pytest.raises(ConfigurationError) as error, warehouse(**given, private_key_password=PASSPHRASE).unit():
+    with pytest.raises(ConfigurationError) as error, warehouse(**given, private_key_password=PASSPHRASE).transaction():
         pass
 
     assert str(error.value).startswith("Snowflake does not accept the key of user LOADER, or there is no such user")
@@ -153,7 +153,7 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
 
 
 def test_a_unit_is_committed_and_its_connection_closed(key: rsa.RSAPrivateKey, connection: Connection) -> None:
-    with warehouse(account="a", user="u", private_key=pem(key)).unit(["a-bucket"]):
+    with warehouse(account="a", user="u", private_key=pem(key)).transaction(["a-bucket"]):
         assert connection.told == ["BEGIN"]
 
     assert connection.told == ["BEGIN", "COMMIT", "close"]
@@ -163,7 +163,7 @@ def test_a_unit_that_raises_is_rolled_back_and_its_connection_closed(
     key: rsa.RSAPrivateKey, connection: Connection
 ) -> None:
     """dagster_snowflake (0.29.27) would leave the transaction and the connection open."""
-    with pytest.raises(KeyboardInterrupt), warehouse(account="a", user="u", private_key=pem(key)).unit():
+    with pytest.raises(KeyboardInterrupt), warehouse(account="a", user="u", private_key=pem(key)).transaction():
         raise KeyboardInterrupt
 
     assert connection.told == ["BEGIN", "ROLLBACK", "close"]

@@ -58,9 +58,9 @@ def cloud(request: pytest.FixtureRequest, account: TestAccount, tmp_path: Path) 
     cloud.s3 = boto3.client("s3", endpoint_url=account.s3_url, region_name="us-east-1")
     for key in cloud.keys(""):
         cloud.s3.delete_object(Bucket=BUCKET, Key=key)
-    with cloud.platform.warehouse.unit() as unit:
+    with cloud.platform.warehouse.transaction() as transaction:
         for table in CLEAN:
-            unit.execute(f"DELETE FROM {table}")
+            transaction.execute(f"DELETE FROM {table}")
     return cloud
 
 
@@ -109,7 +109,7 @@ def test_every_session_is_in_utc_and_says_whose_it_is(account: TestAccount, clou
 
 def test_every_session_frees_its_locks_when_its_worker_is_killed(account: TestAccount, tmp_path: Path) -> None:
     """Snowflake needs ten minutes at most to end a transaction that nobody owns; whoever waits for it waits longer."""
-    with SnowflakeWarehouse(account.settings(tmp_path)).look():
+    with SnowflakeWarehouse(account.settings(tmp_path)).read_only():
         session = account.sessions()[-1]
 
     assert session["ABORT_DETACHED_QUERY"] is True
@@ -120,8 +120,8 @@ def test_a_statement_may_take_longer_than_a_request_without_an_answer(account: T
     """The connector cancels what runs longer than its `network_timeout` (000604), although Snowflake is well."""
     settings = account.settings(tmp_path, snowflake_network_timeout=1)
 
-    with SnowflakeWarehouse(settings).look() as unit:
-        assert unit.rows("SELECT 'slow', 3") == [("slow", 3)]
+    with SnowflakeWarehouse(settings).read_only() as transaction:
+        assert transaction.rows("SELECT 'slow', 3") == [("slow", 3)]
     with connect_as_admin(settings) as connection:
         assert run_statement(connection, "SELECT 'slow', 3").fetchall() == [("slow", 3)]
 
@@ -132,7 +132,7 @@ def test_a_statement_may_take_longer_than_a_request_without_an_answer(account: T
 def refused(account: TestAccount, home: Path, **wrong: object) -> PipelineError:
     with (
         pytest.raises(PipelineError) as error,
-        SnowflakeWarehouse(account.settings(home, snowflake_login_timeout=2, **wrong)).look(),
+        SnowflakeWarehouse(account.settings(home, snowflake_login_timeout=2, **wrong)).read_only(),
     ):
         pass
     assert "\n" not in str(error.value)
@@ -170,8 +170,8 @@ def test_a_host_that_does_not_answer_is_named(account: TestAccount, tmp_path: Pa
 def test_a_statement_that_is_refused_is_one_line(account: TestAccount, tmp_path: Path) -> None:
     with (
         pytest.raises(WarehouseError, match=r"^The warehouse refused `SELECT \* FROM OPS\.ABSENT`") as error,
-        SnowflakeWarehouse(account.settings(tmp_path)).look() as unit,
+        SnowflakeWarehouse(account.settings(tmp_path)).read_only() as transaction,
     ):
-        unit.rows("SELECT * FROM OPS.ABSENT")
+        transaction.rows("SELECT * FROM OPS.ABSENT")
 
     assert "\n" not in str(error.value)

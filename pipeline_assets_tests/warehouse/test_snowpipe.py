@@ -46,10 +46,10 @@ def shop(account: TestAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     warehouse = SnowflakeWarehouse(account.settings(tmp_path, snowflake_load="snowpipe", snowflake_pipe_patience=30))
     clock = Clock()
     warehouse.loading.clock, warehouse.loading.sleep = clock.now, clock.sleep  # type: ignore[attr-defined]
-    with warehouse.unit() as unit:
+    with warehouse.transaction() as transaction:
         for table in TABLES:
-            unit.execute(f"DELETE FROM {table}")
-        ledger.register_pipeline(unit, "shop")
+            transaction.execute(f"DELETE FROM {table}")
+        ledger.register_pipeline(transaction, "shop")
     account.pipes_do("LOADED")
     yield warehouse
     account.pipes_do("LOADED")
@@ -77,14 +77,14 @@ def batch(account: TestAccount, tmp_path: Path) -> Callable[..., Batch]:
 
 
 def count(warehouse: SnowflakeWarehouse, table: str) -> int:
-    with warehouse.look() as unit:
-        return int(unit.scalar(f"SELECT COUNT(*) FROM {table}"))
+    with warehouse.read_only() as transaction:
+        return int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
 
 
 def published(warehouse: SnowflakeWarehouse) -> list[int]:
-    with warehouse.look() as unit:
+    with warehouse.read_only() as transaction:
         tables = ("SHOP.SALES", "SHOP.TOTALS", "OPS.BATCHES", "OPS.FILE_LEDGER")
-        return [int(unit.scalar(f"SELECT COUNT(*) FROM {table}")) for table in tables]
+        return [int(transaction.scalar(f"SELECT COUNT(*) FROM {table}")) for table in tables]
 
 
 def test_a_pipe_loads_and_the_transaction_publishes(shop: SnowflakeWarehouse, batch: Callable[..., Batch]) -> None:
@@ -92,8 +92,8 @@ def test_a_pipe_loads_and_the_transaction_publishes(shop: SnowflakeWarehouse, ba
     publish(shop, batch().publication(*SOLD), NOON)
     publish(shop, batch(1).publication(("c", "south", "1")), NOON)
 
-    with shop.look() as unit:
-        assert [str(row[0]) for row in unit.rows("SELECT TOTAL FROM SHOP.TOTALS ORDER BY SHOP")] == [
+    with shop.read_only() as transaction:
+        assert [str(row[0]) for row in transaction.rows("SELECT TOTAL FROM SHOP.TOTALS ORDER BY SHOP")] == [
             "10.0001",
             "6.0000",
         ]
@@ -146,8 +146,8 @@ def test_what_a_dead_run_left_is_seen_by_nobody_and_goes_with_the_next_publicati
 
     publish(shop, batch().publication(*SOLD), NOON)
 
-    with shop.look() as unit:
-        assert str(unit.scalar("SELECT AMOUNT FROM SHOP.SALES WHERE SALE_ID = 'a'")) == "10.0001"
+    with shop.read_only() as transaction:
+        assert str(transaction.scalar("SELECT AMOUNT FROM SHOP.SALES WHERE SALE_ID = 'a'")) == "10.0001"
     assert count(shop, "OPS.PIPED_SHOP_SALES") == 0
 
 
@@ -168,10 +168,10 @@ def test_the_load_history_decides_nothing(shop: SnowflakeWarehouse, batch: Calla
     """FAULTS 28: a history that still says LOADED does not publish rows that are gone, and loads nothing twice."""
     publication = batch().publication(*SOLD)
     publish(shop, publication, NOON)
-    with shop.unit() as unit:
+    with shop.transaction() as transaction:
         for table in TABLES:
-            unit.execute(f"DELETE FROM {table}")
-        ledger.register_pipeline(unit, "shop")
+            transaction.execute(f"DELETE FROM {table}")
+        ledger.register_pipeline(transaction, "shop")
 
     with pytest.raises(RowAccountingError, match="0 copied and 0 found"):
         publish(shop, publication, NOON)

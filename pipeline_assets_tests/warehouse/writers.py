@@ -1,8 +1,8 @@
 """Processes that write to one embedded warehouse, for tests that need processes of their own.
 
 Orders come on stdin, one a line: `count ROOT PROCESSES UNITS` forks processes that each add 1 to OPS.COUNTER in so
-many units of work, and answers with their exit codes; `hold ROOT` forks one that writes in a unit and stays in it
-until it is killed, and answers with its id. The imports are paid once, before any fork and while no DuckDB is open.
+many transactions, and answers with their exit codes; `hold ROOT` forks one that writes in a transaction and stays in
+it until it is killed, and answers with its id. The imports are paid once, before any fork and while no DuckDB is open.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ snowflake_resource()
 
 def count(warehouse: EmbeddedWarehouse, units: int) -> None:
     for _ in range(units):
-        with warehouse.unit() as unit:
-            before = unit.scalar("SELECT N FROM OPS.COUNTER")
-            unit.execute("UPDATE OPS.COUNTER SET N = %s", (int(before) + 1,))
+        with warehouse.transaction() as transaction:
+            before = transaction.scalar("SELECT N FROM OPS.COUNTER")
+            transaction.execute("UPDATE OPS.COUNTER SET N = %s", (int(before) + 1,))
 
 
 def hold(warehouse: EmbeddedWarehouse) -> None:
-    with warehouse.unit() as unit:
-        unit.execute("UPDATE OPS.COUNTER SET N = 99")
+    with warehouse.transaction() as transaction:
+        transaction.execute("UPDATE OPS.COUNTER SET N = 99")
         print(os.getpid(), flush=True)
         time.sleep(600)
 

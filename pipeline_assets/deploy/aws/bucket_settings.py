@@ -2,12 +2,9 @@
 
 CloudFormation takes a bucket over as it is: an import records it and changes nothing, and a later deployment compares
 template with template and finds no change. A bucket of an earlier system would so stay without versions, expiry and
-doorbell for ever. Each deployment therefore reads the settings of every bucket and puts those that differ; a bucket
-that CloudFormation made has them already, so that nothing is left to do. What a setting was before is told in full,
-as that is the only place where it still stands.
-
-The surprising part is comparing: S3 gives back more than it was given (keys of encryption, ids of notifications, a
-filter in place of a prefix), so each setting is brought to one form first. Policies are not compared: a bucket that has
+notifications for ever. Each deployment therefore reads the settings of every bucket and puts those that differ. It
+prints in full what a setting was before, as that is recorded nowhere else. S3 gives back more than it was given (keys
+of encryption, ids of notifications, a filter in place of a prefix), so settings are normalized before they are compared. Policies are not compared: a bucket that has
 one of its own is refused before, as CloudFormation would roll back over it.
 """
 
@@ -48,7 +45,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Correction:
+class Drift:
     """A setting that differs; `was` is what S3 has, `wanted` what it is to be given."""
 
     bucket: str
@@ -67,7 +64,7 @@ class Correction:
             put(Bucket=self.bucket, **{self.setting.argument: self.wanted})
 
 
-def corrections(client: Any, template: str, *, stack: str, queues: str) -> list[Correction]:
+def find_drift(client: Any, template: str, *, stack: str, queues: str) -> list[Drift]:
     """What differs on the buckets of a template; one that is not there yet is left out.
 
     Args:
@@ -116,7 +113,7 @@ def _has_policy(client: Any, bucket: str) -> bool:
     return False
 
 
-def _of_bucket(client: Any, properties: Mapping[str, Any]) -> list[Correction]:
+def _of_bucket(client: Any, properties: Mapping[str, Any]) -> list[Drift]:
     bucket, found = properties["BucketName"], []
     for setting in SETTINGS:
         wanted = setting.wanted(properties)
@@ -131,7 +128,7 @@ def _of_bucket(client: Any, properties: Mapping[str, Any]) -> list[Correction]:
             return []
         was = {name: value for name, value in was.items() if name != "ResponseMetadata"}
         if setting.form(was) != setting.form(wanted):
-            found.append(Correction(bucket, setting, was, wanted))
+            found.append(Drift(bucket, setting, was, wanted))
     return found
 
 
@@ -204,7 +201,7 @@ def _rules(lifecycle: Mapping[str, Any]) -> list[Any]:
     return sorted(found, key=lambda rule: rule.get("ID", ""))
 
 
-def _doorbells(notification: Mapping[str, Any]) -> Any:
+def _queue_notifications(notification: Mapping[str, Any]) -> Any:
     """Queues by their names, as their account is not known before there is a stack. S3 chooses ids, writes Prefix."""
     bells = [
         (
@@ -285,6 +282,6 @@ SETTINGS = (
         is_nested=False,
         absent="",
         wanted=_notification,
-        form=_doorbells,
+        form=_queue_notifications,
     ),
 )

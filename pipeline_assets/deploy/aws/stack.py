@@ -58,21 +58,21 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
     changes = stack.apply(body, given, dry_run=dry_run, before_import=adoptable)
     for change in changes:
         say(f"# {change}")
-    corrections = bucket_settings.corrections(client, body, stack=settings.stack_name, queues=stack.arn("sqs"))
-    for correction in corrections:
-        say(f"# {correction}")
+    drifts = bucket_settings.find_drift(client, body, stack=settings.stack_name, queues=stack.arn("sqs"))
+    for drift in drifts:
+        say(f"# {drift}")
     files = glue_artifacts.job_files()
     keys = glue_artifacts.outdated(s3, bucket, files)
     for key in keys:
         say(f"# upload  s3://{bucket}/{key}")
-    if not changes and not corrections and not keys:
+    if not changes and not drifts and not keys:
         say(f"# {settings.stack_name}: no change")
     if dry_run:
-        if changes or corrections or keys:
+        if changes or drifts or keys:
             say(f"# dry run: nothing was changed in {settings.aws_region}")
         return
-    for correction in corrections:
-        correction.put(client)
+    for drift in drifts:
+        drift.put(client)
     glue_artifacts.upload(s3, bucket, files, keys)
     outputs = stack.outputs()
     for name, value in environment(settings, outputs, stack.parameters()).items():

@@ -131,14 +131,14 @@ class PlannedSession:
             "uri": file.landed.uri,
             "etag": file.landed.etag,
             "modified": as_utc_naive(file.landed.modified).isoformat(sep=" "),
-            "unit": "" if file.waiting else file.unit,
+            "file_set": "" if file.waiting else file.file_set,
         }
 
-    def known(self, name: str, select: str) -> None:
+    def add_published(self, name: str, select: str) -> None:
         contract = self._inputs[name].contract
         columns = ", ".join((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
         wanted = transpile(f"SELECT {columns} FROM ({select}) AS PUBLISHED", "spark")
-        self._steps.append({"do": "known", "name": name, "select": wanted})
+        self._steps.append({"do": "add_published", "name": name, "select": wanted})
 
     def table(self, name: str, path: Path) -> None:
         self._steps.append({"do": "table", "name": name, "where": self._runner.upload(path, name)})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
-from pipeline_assets.engine.duckdb.inputs import GROUP, KNOWN, Input, quoted
+from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, Input, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
 from pipeline_assets.engine.file_sets import CODE, rejected_with_set, rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
@@ -95,7 +95,7 @@ class DuckDBSession:
         entry.reader.read(entry, list(files))
         self._reject(entry)
         self._set_lists(entry, files)
-        self._reject_units()
+        self._reject_file_sets()
         self._show(entry)
 
     def _reject(self, entry: Input) -> None:
@@ -119,20 +119,20 @@ class DuckDBSession:
             entry.outcomes[index].quarantined = entry.outcomes[index].read
             entry.left_out.add(index)
 
-    def _reject_units(self) -> None:
-        """Leave the rows of files out of whose unit another file is rejected, in whatever input."""
-        units = []
+    def _reject_file_sets(self) -> None:
+        """Leave the rows of files out of whose file_set another file is rejected, in whatever input."""
+        file_sets = []
         for name, entry in self._inputs.items():
             for index in sorted(range(len(entry.files)), key=entry.turns.__getitem__):
                 file, rejection = entry.files[index], entry.outcomes[index].rejection
                 rejected = rejection is not None and rejection.code != CODE
-                units.append(((name, index), "" if file.waiting else file.unit, rejected))
-        for (name, index), (other, cause) in rejected_with_set(units).items():
+                file_sets.append(((name, index), "" if file.waiting else file.file_set, rejected))
+        for (name, index), (other, cause) in rejected_with_set(file_sets).items():
             entry, rejection = self._inputs[name], self._inputs[other].outcomes[cause].rejection
             outcome = entry.outcomes[index]
             if outcome.rejection is None:
                 assert rejection is not None
-                assert not entry.settled, f"{name} was settled before all files of its units were read"
+                assert not entry.settled, f"{name} was settled before all files of its file_sets were read"
                 outcome.rejection = rejection_with(outcome.landed, rejection)
                 outcome.quarantined = outcome.read
                 entry.left_out.add(index)
@@ -152,7 +152,7 @@ class DuckDBSession:
 
     # --- known rows, versions, references -------------------------------------------------------------------
 
-    def known(self, name: str, select: str) -> None:
+    def add_published(self, name: str, select: str) -> None:
         entry = self._inputs[name]
         columns = ", ".join(entry.contract.column_names)
         self._connection.execute(
@@ -211,7 +211,7 @@ class DuckDBSession:
                 as_utc_naive(file.landed.modified),
                 file.landed.uri,
                 file.landed.etag,
-                "" if file.waiting else file.unit,
+                "" if file.waiting else file.file_set,
                 bool(file.waiting),
                 entry.turns[index],
             )
@@ -269,7 +269,7 @@ class DuckDBSession:
         if entry.has_published:
             parts.append(
                 f"SELECT {', '.join(entry.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
-                f"FALSE AS _IS_NEW, {KNOWN * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE"
+                f"FALSE AS _IS_NEW, {PUBLISHED * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE"
                 f"{no_items(items) if items else ''} FROM {entry.name}__known"
             )
         rows = " UNION ALL ".join(parts or [_no_rows(entry.contract)])

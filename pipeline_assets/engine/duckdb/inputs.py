@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # A row is known by (group, row id) in one number; a group holds fewer rows than this.
 GROUP = 1 << 44
-KNOWN = 1 << 18  # group number of known rows
+PUBLISHED = 1 << 18  # group number of known rows
 
 
 @dataclass

@@ -29,6 +29,7 @@ from pipeline_assets.engine.formats.json.documents import (
 )
 from pipeline_assets.engine.formats.json.record_sql import (
     ITEM_COLUMNS,
+    display_path,
     expected_names,
     items_select,
     json_path,
@@ -36,7 +37,6 @@ from pipeline_assets.engine.formats.json.record_sql import (
     positions,
     present,
     raw_select,
-    reported,
     scan,
 )
 from pipeline_assets.engine.interface import BadRecord, SourceFile
@@ -239,7 +239,9 @@ def shape_difference(
     found = connection.execute(f"SELECT {counts} FROM (SELECT json AS J FROM {scan([path], layout)})").fetchone()
     absent = {place for place, count in zip(required, found or (), strict=True) if not count}
     empty = {place for place in absent if place[-1] == "*"}
-    lost = [reported(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)]
+    lost = [
+        display_path(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)
+    ]
     if not lost:
         return None
     return f"No record has {', '.join(lost)}. Expected {', '.join(expected_names(contract))}" + (

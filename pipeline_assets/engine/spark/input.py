@@ -25,7 +25,7 @@ class Input:
         self.splits = {file["split"]["file"]: FileSplit(**file["split"]) for file in step["files"]}
         self.landed = [(file["uri"], file["modified"]) for file in step["files"]]
         self.etags = [file["etag"] for file in step["files"]]
-        self.units = {number: file["unit"] for number, file in zip(self.splits, step["files"], strict=True)}
+        self.file_sets = {number: file["file_set"] for number, file in zip(self.splits, step["files"], strict=True)}
         self.validate: str = step["validate"]
         self.items = self.contract.items
         self.rows = f"{self.name}__rows"
@@ -71,7 +71,7 @@ class Input:
                 datetime.fromisoformat(self.landed[file][1]),
                 self.landed[file][0],
                 self.etags[file],
-                self.units[file],
+                self.file_sets[file],
                 self.splits[file].waiting > 0,
                 file,
             )

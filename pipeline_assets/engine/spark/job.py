@@ -92,7 +92,7 @@ class Job:
                     self._read(step)
                 case "table":
                     self._state.table(step["where"]).createOrReplaceTempView(step["name"])
-                case "known":
+                case "add_published":
                     entry = self._inputs[step["name"]]
                     entry.known = step["select"]
                     self._show(entry)
@@ -128,7 +128,7 @@ class Job:
         entry.note(statistics)
         first.where("_STATISTICS IS NULL").createOrReplaceTempView(entry.rows)
         self._reject(entry, counts)
-        for other in self._reject_units():
+        for other in self._reject_file_sets():
             if other is not entry:
                 self._show(other)
         self._show(entry)
@@ -188,19 +188,19 @@ class Job:
                 outcome["left_out"] = True
         entry.left_out = {file for file, outcome in entry.outcomes.items() if outcome.get("left_out")}
 
-    def _reject_units(self) -> list[Input]:
-        """Leave the rows of files out of whose unit another file is rejected; returns the inputs that have such."""
-        units = [
-            ((name, file), entry.units[file], entry.is_rejected(file))
+    def _reject_file_sets(self) -> list[Input]:
+        """Leave the rows of files out of whose file_set another file is rejected; returns the inputs that have such."""
+        file_sets = [
+            ((name, file), entry.file_sets[file], entry.is_rejected(file))
             for name, entry in self._inputs.items()
             for file in sorted(entry.outcomes)
         ]
         found = {}
-        for (name, file), cause in rejected_with_set(units).items():
+        for (name, file), cause in rejected_with_set(file_sets).items():
             entry = self._inputs[name]
             outcome = entry.outcomes[file]
             if "with" not in outcome:
-                assert not entry.settled, f"{name} was settled before all files of its units were read"
+                assert not entry.settled, f"{name} was settled before all files of its file_sets were read"
                 outcome.update({"with": list(cause), "quarantined": outcome["read"], "left_out": True})
                 entry.left_out.add(file)
                 found[name] = entry

@@ -288,12 +288,12 @@ def present(path: Sequence[str]) -> str:
     return f"NULLIF(json_extract(J, {quoted(text)})::VARCHAR, 'null')"
 
 
-def reported(path: Sequence[str]) -> str:
+def display_path(path: Sequence[str]) -> str:
     return ".".join(path).replace(".*", "[]")
 
 
 def expected_names(contract: Contract) -> list[str]:
-    names = [reported(column.path) for column in contract.columns]
+    names = [display_path(column.path) for column in contract.columns]
     if contract.items:
-        names += [reported((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
+        names += [display_path((*contract.items.path, "*", *column.path)) for column in contract.items.columns]
     return list(dict.fromkeys(names))
