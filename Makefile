@@ -12,7 +12,7 @@ help:
 	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
 	@echo "make dev    Dagster's UI on the same home, http://127.0.0.1:3000"
 	@echo "make test   the whole test suite; make test-aws runs what needs the AWS emulator alone"
-	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter"
+	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter, mypy"
 	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
 	@echo "make mutate a sample of small faults in code and SQL; fails when the tests notice less than 90 %"
 
@@ -66,6 +66,7 @@ lint: .venv/.installed-test
 	$(BIN)/sqlfluff lint sql
 	$(BIN)/cfn-lint infra/template.yaml
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 bench: .venv/.installed-bench
 	$(BIN)/python -m pipeline_assets_tests.benchmarks

@@ -1,1 +1,1 @@
-"""Software-defined S3 to Snowflake pipelines; each folder is one room, see README.md for the plan."""
+"""S3 to Snowflake pipelines as Dagster assets; README.md describes the packages."""

@@ -1,6 +1,6 @@
-"""Clients of AWS services other than the object store: made when they are needed, their errors in our words.
+"""Clients of AWS services other than the object store, and their errors as ours.
 
-Credentials come from where boto3 finds them (environment, profile, role); nothing here reads or keeps one.
+boto3 finds the credentials (environment, profile, role); they are not read or kept here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline_assets.errors import ConfigurationError, LakeError
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
-# "403": the answer to a HEAD of S3 has no body to say more.
+# "403": the response to a HEAD of S3 has no body with a code.
 _DENIED = {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 _NO_CREDENTIALS = {
     "ExpiredToken",
@@ -28,8 +28,8 @@ _NO_CREDENTIALS = {
     "InvalidToken",
 }
 _WRONG_TIME = {"RequestExpired", "RequestTimeTooSkewed"}
-# Errors of botocore, by name as not every version has them all: credentials are set up, and give none until a person
-# has signed in again or patched_emulator them.
+# Errors of botocore, by name as not every version has them all: credentials are configured but unusable until a person
+# signs in again or corrects them.
 UNUSABLE_CREDENTIALS = {
     "SSOTokenLoadError",
     "UnauthorizedSSOTokenError",
@@ -38,13 +38,13 @@ UNUSABLE_CREDENTIALS = {
     "PartialCredentialsError",
     "LoginRefreshRequired",
 }
-RENEW = "Sign in again (`aws sso login`), or mend the profile, role or variables that the credentials come from."
+RENEW = "Sign in again (`aws sso login`), or correct the profile, role or variables that provide the credentials."
 ATTEMPTS = 8  # with exponential backoff and jitter between them: about half a minute
 
 
 @dataclass(frozen=True)
 class Aws:
-    """Which AWS: `endpoint_url` is set for anything that speaks its protocols elsewhere."""
+    """A region of AWS, or of a compatible service at `endpoint_url`."""
 
     region: str
     endpoint_url: str | None = None
@@ -52,42 +52,42 @@ class Aws:
     def client(self, service: str, *, attempts: int = ATTEMPTS, timeout: float = 60, session: Any = None) -> Any:
         """A client of one service; opens no connection yet. `timeout` is in seconds, of one attempt.
 
-        `session` is for whoever makes many at once: each of its own takes a fifth of a second.
+        A caller that makes many clients passes one `session`, as each new session takes a fifth of a second.
         """
         import boto3
         from botocore.config import Config
 
         retries = {"mode": "standard", "total_max_attempts": attempts}
         config = Config(retries=retries, connect_timeout=min(10, timeout), read_timeout=timeout)
-        # A session of its own: the default one keeps the credentials that the process started with.
+        # Not the default session: that keeps the credentials of the start of the process.
         session = session or boto3.session.Session()
         return session.client(service, region_name=self.region, endpoint_url=self.endpoint_url, config=config)
 
 
 @contextmanager
 def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = (), remedy: str = "") -> Iterator[list[str]]:
-    """Turn errors of a call into ours; yields a list that gets the code of an `expected` one instead.
+    """Turn errors of a call into ours. An `expected` code raises nothing and is added to the yielded list.
 
     Args:
-        doing: what failed, for people, e.g. "registering partitions of orders".
+        doing: the operation in the message, e.g. "registering partitions of orders".
         action: the permission that the call needs, e.g. "glue:GetTable".
-        remedy: what to do when it is missing; otherwise to grant it to the pipeline's role.
+        remedy: what to do if it is missing; by default, to grant it to the pipeline's role.
 
     Raises:
-        ConfigurationError: a permission or the credentials are missing; granting them clears it.
-        LakeError: the service refused for another reason or cannot be reached; a retry may clear it.
+        ConfigurationError: a permission or the credentials are missing.
+        LakeError: the call failed for another reason; a retry may clear it.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-    found: list[str] = []
+    codes: list[str] = []
     try:
-        yield found
+        yield codes
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code in expected:
-            found.append(code)
+            codes.append(code)
             return
-        raise _refused(doing, action, code, error, remedy) from None
+        raise _as_pipeline_error(doing, action, code, error, remedy) from None
     except NoCredentialsError:
         raise ConfigurationError(
             f"Failed {doing}: there are no AWS credentials.",
@@ -104,12 +104,12 @@ def aws_errors(doing: str, action: str, *, expected: tuple[str, ...] = (), remed
 
 
 def slices(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """As many of some values at a time as a call takes."""
+    """The values in slices of at most `size`, for calls with a limit."""
     for start in range(0, len(values), size):
         yield values[start : start + size]
 
 
-def _refused(doing: str, action: str, code: str, error: ClientError, remedy: str) -> Exception:
+def _as_pipeline_error(doing: str, action: str, code: str, error: ClientError, remedy: str) -> Exception:
     message = error.response.get("Error", {}).get("Message", "")
     if code in _DENIED:
         return ConfigurationError(
@@ -122,7 +122,7 @@ def _refused(doing: str, action: str, code: str, error: ClientError, remedy: str
         )
     if code in _WRONG_TIME:
         return ConfigurationError(
-            f"Failed {doing}: AWS finds the request's time wrong ({code}).",
+            f"Failed {doing}: AWS rejects the request's time ({code}).",
             remedy="Set this machine's clock by a time server and run again.",
         )
     return LakeError(f"Failed {doing}: {code}: {message}", remedy="The state is intact; run again.")

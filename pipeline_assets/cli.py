@@ -1,8 +1,8 @@
 """The console script `pipeline-assets`.
 
-Commands decide nothing about data; they call the rooms below and print. Results go to stdout, everything else to
-stderr. Exit codes: 0 success, 1 the work failed, 2 the command or a setting is wrong. Heavy modules are imported in
-the commands that need them, so that `--help` is quick.
+Commands only call the other packages and print. Results go to stdout, everything else to stderr. Exit codes: 0
+success, 1 the work failed, 2 the command or a setting is wrong. Heavy modules are imported in the commands that need
+them, so that `--help` is quick.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.batch.report import Request
+    from pipeline_assets.engine.choice import Wanted
     from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
@@ -46,7 +47,7 @@ app.add_typer(deploy_app, name="deploy")
 
 
 class Format(StrEnum):
-    """How `query` prints."""
+    """Output formats of `query`."""
 
     table = "table"
     csv = "csv"
@@ -54,14 +55,14 @@ class Format(StrEnum):
 
 
 class Form(StrEnum):
-    """How a sample file is written."""
+    """Formats of a sample file."""
 
     csv = "csv"
     json = "json"
 
 
 class Engine(StrEnum):
-    """Who reads and joins files."""
+    """Engines that read and join files."""
 
     auto = "auto"
     duckdb = "duckdb"
@@ -70,10 +71,10 @@ class Engine(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; our errors become one line and an exit code, anything else is a bug and shows."""
+    """Run the command line. A `PipelineError` becomes one line and an exit code; other exceptions propagate."""
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
-    logging.getLogger("snowflake").setLevel(logging.ERROR)  # each attempt to connect, before our line says what failed
+    logging.getLogger("snowflake").setLevel(logging.ERROR)  # it logs each attempt to connect
     try:
         app()
     except (KeyboardInterrupt, InterruptedRunError):
@@ -92,23 +93,22 @@ def main() -> None:
 def run(
     pipeline: Annotated[str, typer.Argument(help="Which pipeline.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
-    extract: Annotated[bool, typer.Option("--extract", help="First pull what is new from the source.")] = False,
-    reprocess: Annotated[bool, typer.Option("--reprocess", help="Take known objects again.")] = False,
-    engine: Annotated[Engine | None, typer.Option(help="Instead of PIPELINE_ENGINE.")] = None,
+    extract: Annotated[bool, typer.Option("--extract", help="First extract new records from the source.")] = False,
+    reprocess: Annotated[bool, typer.Option("--reprocess", help="Load known objects again.")] = False,
+    engine: Annotated[Engine | None, typer.Option(help="Overrides PIPELINE_ENGINE.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:
     """Process everything that has landed, up to the marts, as one Dagster run."""
-    _known(pipeline)
+    _require_pipeline(pipeline)
     from pipeline_assets.batch.report import Request
     from pipeline_assets.batch.run import refuse_without_extraction
 
     if extract:
         refuse_without_extraction(_pipelines()[pipeline])
     settings = _settings()
-    _platform(settings).engine.pick(0, engine and engine.value)  # one that is not set up is a mistake, no failed run
-    summary = _run(
-        settings, pipeline, Request(reprocess=reprocess, engine=engine and engine.value, extract=extract), verbose
-    )
+    engine_name: Wanted | None = engine.value if engine else None
+    _platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
+    summary = _run(settings, pipeline, Request(reprocess=reprocess, engine=engine_name, extract=extract), verbose)
     if as_json:
         print(json.dumps(summary))
     else:
@@ -139,7 +139,7 @@ def query(
 
 @app.command()
 def status() -> None:
-    """What each pipeline has taken, loaded and set aside."""
+    """Show what each pipeline has loaded, rejected and quarantined."""
     from pipeline_assets.warehouse import ledger
     from pipeline_assets.warehouse.schema import OPS_TABLES
 
@@ -170,7 +170,7 @@ def status() -> None:
 def demo(
     scale: Annotated[float, typer.Option(help="Size of the samples; 1 is 4,000 bookings and 2,000 orders.")] = 1.0,
 ) -> None:
-    """Generate sample sources and run every pipeline end to end; a second demo loads nothing twice."""
+    """Generate sample sources and run every pipeline end to end; a second demo loads nothing again."""
     import time
 
     from rich.console import Console
@@ -183,7 +183,7 @@ def demo(
     started, summaries = time.monotonic(), []
     names = list(_pipelines())
     for number, pipeline in enumerate(names, 1):
-        step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing(pipeline)
+        step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing_bucket(pipeline)
         if pipeline in SOURCES:
             with console.status(f"{step}: writing sample sources"):
                 files = _write_samples(pipeline, folder, scale)
@@ -221,29 +221,29 @@ def dev(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1.")] = N
 
 @app.command()
 def samples(
-    pipeline: Annotated[str, typer.Argument(help="Whose sources.")] = "bookings",
+    pipeline: Annotated[str, typer.Argument(help="The pipeline of the sources.")] = "bookings",
     scale: Annotated[float, typer.Option(help="Size; 1 is 4,000 bookings or 2,000 orders.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2024,
     into: Annotated[Path | None, typer.Option(help="Folder instead of the lake's bucket.")] = None,
 ) -> None:
-    """Write deterministic sample sources of any size, dirt included."""
-    _known(pipeline)
-    for file in _write_samples(pipeline, into or _settings().lake_root / _landing(pipeline), scale, seed):
+    """Write deterministic sample sources of any size, with bad records."""
+    _require_pipeline(pipeline)
+    for file in _write_samples(pipeline, into or _settings().lake_root / _landing_bucket(pipeline), scale, seed):
         print(f"{file.rows:>10,} records  {file.path}")
 
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="Of the pipeline: small letters, digits and _.")],
+    name: Annotated[str, typer.Argument(help="Name of the pipeline: small letters, digits and _.")],
     sample: Annotated[Path, typer.Option("--from", help="A file as it will be delivered, plain or .gz.")],
-    key: Annotated[str, typer.Option(help="COLUMN[,COLUMN]: what tells records apart; found by default.")] = "",
-    form: Annotated[Form | None, typer.Option(help="What the file is; found out by default.")] = None,
+    key: Annotated[str, typer.Option(help="COLUMN[,COLUMN]: the key of a record; detected by default.")] = "",
+    form: Annotated[Form | None, typer.Option(help="Format of the file; detected by default.")] = None,
 ) -> None:
-    """Make a pipeline from a sample file: contract, SELECT, value and registration.
+    """Create a pipeline from a sample file: contract, SELECT, value and registration.
 
-    Says what it proposes for each column and why. Writes pipeline_assets/NAME/ and sql/NAME/, and adds the pipeline to
-    pipeline_assets/pipelines.py and infra/template.yaml; it overwrites nothing. Files for the pipeline land in the
-    bucket NAME-source below incoming/, and `pipeline-assets run NAME` loads them into the table NAME.NAME.
+    Prints its proposal for each column with the reason. Writes pipeline_assets/NAME/ and sql/NAME/, and adds the
+    pipeline to pipeline_assets/pipelines.py and infra/template.yaml; it overwrites nothing. Files for the pipeline land
+    in the bucket NAME-source below incoming/, and `pipeline-assets run NAME` loads them into the table NAME.NAME.
     """
     from pipeline_assets.new.create import create
     from pipeline_assets.settings import PROJECT_ROOT, load_settings
@@ -262,12 +262,12 @@ What to change in what was written: README.md, "Adding a pipeline"."""
 
 @app.command()
 def doctor() -> None:
-    """Print every setting (secrets masked) and try what the pipelines need."""
+    """Print every setting (secrets masked) and check what the pipelines need."""
     from pipeline_assets.doctor.run import run_doctor
     from pipeline_assets.settings import describe, load_settings, with_secret
 
     settings = load_settings(secret=False)
-    with contextlib.suppress(PipelineError):  # why the secret cannot be read is among the check_results
+    with contextlib.suppress(PipelineError):  # a check reports why the secret cannot be read
         settings = with_secret(settings)
     print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
     raise SystemExit(1 if print_check_results(run_doctor(settings, list(_pipelines().values()))) else 0)
@@ -275,16 +275,16 @@ def doctor() -> None:
 
 @deploy_app.command("aws")
 def deploy_aws(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would change.")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="Delete the stack; buckets with objects stay.")] = False,
 ) -> None:
-    """Buckets, queues, topic, streams, Glue and roles: the CloudFormation stack in infra/. Prints the environment."""
+    """Deploy the stack in infra/: buckets, queues, topic, streams, Glue and roles. Prints the environment."""
     from pipeline_assets.deploy.aws.stack import deploy, remove
     from pipeline_assets.settings import load_settings
 
     if delete and dry_run:
         raise ConfigurationError("--delete and --dry-run exclude each other.", remedy="Leave one out.")
-    settings = load_settings(secret=False)  # it is the stack's: it may not exist yet, or no more
+    settings = load_settings(secret=False)  # the secret belongs to the stack and may not exist
     if delete:
         remove(settings, say=print)
     else:
@@ -295,7 +295,7 @@ def deploy_aws(
 def deploy_snowflake(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; nothing is run.")] = False,
 ) -> None:
-    """Roles, warehouse, schemas, stages, pipes and masking policies: the files in sql/platform/."""
+    """Deploy roles, warehouse, schemas, stages, pipes and masking policies: the files in sql/platform/."""
     from pipeline_assets.deploy.snowflake.objects import deploy
     from pipeline_assets.settings import load_settings
 
@@ -305,10 +305,10 @@ def deploy_snowflake(
 @quarantine_app.command("list")
 def quarantine_list(
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many rows.")] = 100,
-    everything: Annotated[bool, typer.Option("--all", help="Those loaded after all, too.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 100,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that a replay has loaded.")] = False,
 ) -> None:
-    """List what waits, without the records themselves (they may be personal data)."""
+    """List quarantined records and objects, without their content, which may be personal data."""
     columns = ["QUARANTINE_ID", "PIPELINE", "DATASET", "SOURCE_URI", "LINE_NUMBER", "REASON_CODE", "REASON"]
     rows = _quarantined(columns, pipeline, everything, limit)
     print_table(columns, rows)
@@ -318,7 +318,7 @@ def quarantine_list(
 
 @quarantine_app.command("show")
 def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `quarantine list`.")]) -> None:
-    """Show one record whole, as it stood in its source."""
+    """Show one record completely, as it was in its source."""
     from pipeline_assets.warehouse.schema import QUARANTINE
 
     columns = [name for name, *_ in QUARANTINE.columns]
@@ -337,7 +337,7 @@ def quarantine_export(
     path: Annotated[Path, typer.Argument(help="CSV file to write.")],
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
 ) -> None:
-    """Write what waits to a CSV file, records included."""
+    """Write quarantined records with their content to a CSV file."""
     columns = [
         "QUARANTINE_ID",
         "PIPELINE",
@@ -361,7 +361,7 @@ def quarantine_export(
 
 @quarantine_app.command("replay")
 def quarantine_replay(
-    pipeline: Annotated[str, typer.Argument(help="Whose records.")],
+    pipeline: Annotated[str, typer.Argument(help="The pipeline of the records.")],
     ids: Annotated[list[str] | None, typer.Option("--id", help="Only this record; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
@@ -369,7 +369,7 @@ def quarantine_replay(
     from pipeline_assets.batch.report import Request
     from pipeline_assets.warehouse.quarantine import unknown_ids
 
-    _known(pipeline)
+    _require_pipeline(pipeline)
     if ids:
         with _quarantine_transaction() as transaction:
             if unknown := unknown_ids(transaction, pipeline, ids):
@@ -384,7 +384,7 @@ def quarantine_replay(
     raise SystemExit(0 if summary["success"] else 1)
 
 
-def _known(pipeline: str) -> None:
+def _require_pipeline(pipeline: str) -> None:
     if pipeline not in _pipelines():
         raise ConfigurationError(f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(_pipelines())}.")
 
@@ -395,8 +395,8 @@ def _pipelines() -> dict[str, ResolvedPipeline]:
     return pipelines()
 
 
-def _landing(pipeline: str) -> str:
-    """The bucket in which a pipeline's files land."""
+def _landing_bucket(pipeline: str) -> str:
+    """The bucket that a pipeline's files land in."""
     return _pipelines()[pipeline].sources[0].zone.bucket
 
 
@@ -443,15 +443,15 @@ def _quarantine_transaction():
 
 def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool, limit: int | None) -> list[tuple]:
     if pipeline:
-        _known(pipeline)
-    where = [] if everything else ["REPLAYED_AT IS NULL"]
+        _require_pipeline(pipeline)
+    conditions = [] if everything else ["REPLAYED_AT IS NULL"]
     params = [pipeline] if pipeline else []
     if pipeline:
-        where.append("PIPELINE = %s")
-    condition = f" WHERE {' AND '.join(where)}" if where else ""
+        conditions.append("PIPELINE = %s")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     with _quarantine_transaction() as transaction:
         return transaction.rows(
-            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE{condition} ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER"
+            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE{where} ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER"
             + (f" LIMIT {limit}" if limit else ""),
             params or None,
         )

@@ -1,4 +1,4 @@
-"""How commands print: results to stdout, everything else to stderr."""
+"""Output of the commands: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def plain(value: object) -> object:
-    """A value for JSON and CSV: decimals stay exact, moments are ISO 8601."""
+    """A value for JSON and CSV: decimals stay exact, dates and times are ISO 8601."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else str(value)
     if isinstance(value, (date, datetime)):
@@ -44,11 +44,11 @@ def print_run(summary: dict[str, Any]) -> None:
         say(f"{summary['pipeline']} failed after {summary['seconds']} s: {summary['error']}")
         say(f"No batch is half published; run again to finish. Run {summary['run_id']} in the UI has the details.")
         return
-    taken = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
-    added_up = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
+    object_counts = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
+    row_counts = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
     print(
-        f"{summary['pipeline']}: {taken}, {objects['known']} known; "
-        f"{rows['read']:,} rows read = {added_up}; {summary['seconds']} s"
+        f"{summary['pipeline']}: {object_counts}, {objects['known']} known; "
+        f"{rows['read']:,} rows read = {row_counts}; {summary['seconds']} s"
     )
     for note in summary.get("notes", []):
         print(f"  {note}")
@@ -58,12 +58,12 @@ def print_run(summary: dict[str, Any]) -> None:
 
 
 def print_check_results(check_results: Iterable[CheckResult]) -> int:
-    """A line each, as soon as it is known: some take seconds. Returns how many failed."""
+    """Print a line for each result as soon as it arrives; returns the number of failures."""
     failed = 0
-    for found in check_results:
-        mark = "WARN" if found.warns else {True: "ok  ", False: "FAIL", None: "-   "}[found.passed]
-        print(f"{mark} {found.what}: {'not tried: ' if found.passed is None else ''}{found.detail}", flush=True)
-        failed += found.passed is False
+    for result in check_results:
+        mark = "WARN" if result.warns else {True: "ok  ", False: "FAIL", None: "-   "}[result.passed]
+        print(f"{mark} {result.what}: {'not tried: ' if result.passed is None else ''}{result.detail}", flush=True)
+        failed += result.passed is False
     return failed
 
 

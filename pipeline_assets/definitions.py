@@ -1,7 +1,7 @@
-"""Where everything meets: settings in, Dagster definitions out.
+"""The code location: Dagster definitions built from the settings.
 
-Importing this module reads no environment and opens nothing; `defs` is called when the code location is loaded, and
-only then are the settings read (their library is a seventh of the cost of importing dagster).
+Importing this module reads no environment and opens no connection. Dagster calls `defs` when it loads the code
+location; only then are the settings read (their library costs a seventh of importing dagster).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] | None = None) -> dg.Definitions:
-    """The whole code location for one installation; `built` are other pipelines than those of the registry.
+    """The whole code location for one installation; `built` replaces the pipelines of the registry.
 
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
@@ -31,7 +31,7 @@ def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] 
     built = pipelines() if built is None else built
     if unknown := sorted(set(settings.queues) - set(built)):
         raise ConfigurationError(
-            f"PIPELINE_QUEUES names no pipeline of ours: {', '.join(unknown)}.",
+            f"PIPELINE_QUEUES names unknown pipelines: {', '.join(unknown)}.",
             remedy=f"There are {', '.join(built)}.",
         )
     platform = build_platform(settings)

@@ -1,12 +1,12 @@
-"""The errors people see. Each says what happened and what to do about it.
+"""The errors that people see. Each says what happened and what to do about it.
 
-`transient` tells the retry policies apart: a permanent error forbids a retry, a transient one says that
-retrying may clear it. Nothing here may carry a secret: messages are shown, logged and stored.
+`transient` decides about retries: a permanent error forbids them, a transient one may clear on a retry. Messages are
+shown, logged and stored, so none may contain a secret.
 """
 
 
 class PipelineError(Exception):
-    """Something a person has to know, with the remedy beside it."""
+    """The base of all errors of the platform: a message and a remedy."""
 
     transient = False
 
@@ -24,7 +24,7 @@ class ConfigurationError(PipelineError):
 
 
 class ArchivedObjectError(ConfigurationError):
-    """An object lies in a storage class that is not read until somebody has it restored."""
+    """An object is in an archive storage class and must be restored before it can be read."""
 
     def __init__(self, doing: str) -> None:
         super().__init__(
@@ -34,11 +34,11 @@ class ArchivedObjectError(ConfigurationError):
 
 
 class ContractError(ConfigurationError):
-    """A data contract cannot be read or asks for something the platform cannot keep."""
+    """A data contract cannot be read, or requires something that the platform does not support."""
 
 
 class RejectedObjectError(PipelineError):
-    """A landed object as a whole breaks its contract; `code` is one of the quarantine reason codes."""
+    """A landed object as a whole violates its contract; `code` is one of the quarantine reason codes."""
 
     def __init__(self, message: str, *, code: str, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
@@ -60,21 +60,21 @@ class ObjectChangedError(PipelineError):
 
 
 class LakeError(PipelineError):
-    """The object store refused or lost a request."""
+    """A request to the object store failed."""
 
     transient = True
 
 
 class EngineError(PipelineError):
-    """The engine could not go on, for want of memory or disk; nothing was published."""
+    """The engine ran out of memory or disk; nothing was published."""
 
 
 class WarehouseError(PipelineError):
-    """The warehouse refused a statement; its transaction was rolled back."""
+    """A statement failed in the warehouse; its transaction was rolled back."""
 
 
 class WarehouseBusyError(WarehouseError):
-    """Another process kept the embedded warehouse locked for longer than the configured patience."""
+    """Another process kept the embedded warehouse locked for longer than PIPELINE_WAREHOUSE_PATIENCE."""
 
     transient = True
 
@@ -86,7 +86,7 @@ class PipeTimeoutError(WarehouseError):
 
 
 class PublicationConflictError(WarehouseError):
-    """Another run published for the same pipeline first; planning again over its result clears this."""
+    """Another run published for the same pipeline first; a new run plans over its result."""
 
     transient = True
 
@@ -96,8 +96,8 @@ class RowAccountingError(WarehouseError):
 
 
 class LostRowsError(RowAccountingError):
-    """A SELECT yields fewer or more rows than the records that it was given; nothing was published."""
+    """A SELECT yields fewer or more rows than it had records; nothing was published."""
 
 
 class DeploymentError(PipelineError):
-    """What `deploy` wanted could not be made; it was rolled back or goes on without us, as the message says."""
+    """A deployment failed; it was rolled back or continues without us, as the message says."""

@@ -1,4 +1,4 @@
-"""The registry: every pipeline, listed once. Whatever goes through all of them goes through this list."""
+"""The registry: the list of all pipelines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIPELINES: tuple[Pipeline, ...] = (
 
 @cache
 def pipelines() -> dict[str, ResolvedPipeline]:
-    """Every pipeline that is built, by its name; one without sources is only its buckets so far.
+    """The pipelines by name, without those that have no sources yet, only buckets.
 
     Raises:
         ConfigurationError: a value, a contract or a SELECT is wrong.

@@ -1,8 +1,8 @@
-"""Every knob, read once from the environment, and what is not set there from a secret of Secrets Manager.
+"""All settings, read once from the environment or, if not set there, from a secret in Secrets Manager.
 
-What a knob does stands in its description; `pipeline-assets doctor` prints them all. Nothing else in the
-package reads the environment. Reading happens in `load_settings`, never at import, so that a missing
-variable cannot stop a code location from loading. AWS is asked only where PIPELINE_SECRET_ID is set.
+Each setting has a description; `pipeline-assets doctor` prints them all. Nothing else in the package reads the
+environment. `load_settings` reads it, never an import, so that a wrong variable cannot stop an import. AWS is called
+only if PIPELINE_SECRET_ID is set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         description="Files with fewer rows than this are never rejected for their share of bad rows.",
     )
     warehouse_patience: float = Field(
-        600, gt=0, description="Seconds to wait for another process that holds the embedded warehouse."
+        600, gt=0, description="Seconds to wait for another process that uses the embedded warehouse."
     )
     memory_limit: str = Field(
         "4GB",
@@ -54,22 +54,23 @@ class Settings(BaseSettings):
     )
     engine_threads: int = Field(0, ge=0, description="Threads of the embedded engine; 0 means every core.")
     engine: Literal["auto", "duckdb", "spark", "glue"] = Field(
-        "auto", description="Who reads and joins files; `auto` is duckdb, for large batches Glue or a Spark cluster."
+        "auto",
+        description="Engine that reads and joins files; `auto` is duckdb, for large batches Glue or a Spark cluster.",
     )
     engine_threshold_mib: int = Field(
-        20_480, ge=0, description="MiB of landed files from which `auto` takes Glue or a cluster, if there is one."
+        20_480, ge=0, description="MiB of landed files from which `auto` uses Glue or a cluster, if configured."
     )
     spark_master: str = Field("local[*]", description="Spark's master, e.g. `local[*]` or `spark://host:7077`.")
-    lake_file_mib: int = Field(128, ge=1, le=5000, description="MiB at which a new file of a lake table is begun.")
-    retries: int = Field(2, ge=0, description="How often a step that lost a connection or the like is tried again.")
-    retry_seconds: float = Field(15, gt=0, description="Seconds before the first of these, doubled for the next.")
-    sensor_interval: int = Field(30, ge=5, description="Seconds between two looks at a landing zone.")
-    schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run that backs the sensors up.")
+    lake_file_mib: int = Field(128, ge=1, le=5000, description="MiB after which a lake table starts a new file.")
+    retries: int = Field(2, ge=0, description="Number of retries of a step after a transient error.")
+    retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
+    sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")
+    schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run, for changes that the sensors missed.")
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours after which a table counts as stale.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 
     secret_id: str | None = Field(
-        None, description="Secret with a JSON object of variables for what is not set here; an output of the stack."
+        None, description="Secret with a JSON object of variables that are not set here; an output of the stack."
     )
     s3_endpoint_url: str | None = Field(None, description="S3-compatible endpoint; empty means AWS itself.")
     aws_region: str = Field("eu-west-1", pattern=r"^[a-z]+(-[a-z0-9]+)+$", description="Region of the buckets.")
@@ -88,23 +89,26 @@ class Settings(BaseSettings):
     glue_job: str | None = Field(None, description="Glue job that runs Spark; an output of the stack in infra/.")
     glue_timeout_minutes: float = Field(120, gt=0, le=10_080, description="Minutes after which a Glue run is stopped.")
     artifacts_bucket: str | None = Field(
-        None, description="Bucket of scripts and Glue runs with its whole name; an output of the stack in infra/."
+        None, description="Full name of the bucket of scripts and Glue runs; an output of the stack in infra/."
     )
     host_principal_arn: str | None = Field(
-        None, description="Who may take the pipelines' role; empty means EC2, ECS and whom the account allows to."
+        None,
+        description="Principal that may assume the pipelines' role; empty means EC2, ECS and what the account allows.",
     )
     alerts_email: str | None = Field(
-        None, description="Mail address that `deploy aws` subscribes to the alerts; kept once told, `none` ends that."
+        None,
+        description="Mail address that `deploy aws` subscribes to the alerts; the stack keeps it, `none` removes it.",
     )
     alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
     bucket_prefix: str = Field(
-        "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Put before every bucket name, as S3 names are global."
+        "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Prefix of every bucket name, as S3 names are global."
     )
     s3_patience: float = Field(
-        120, gt=0, lt=300, description="Seconds to repeat a request for that S3 puts off (503 SlowDown)."
+        120, gt=0, lt=300, description="Seconds for which a throttled request (503 SlowDown) to S3 is repeated."
     )
     queues: Annotated[dict[str, str], NoDecode] = Field(
-        {}, description='SQS queues of S3 events by pipeline, as JSON: {"bookings": "https://sqs…"}; others list.'
+        {},
+        description='SQS queues of S3 events by pipeline, as JSON: {"bookings": "https://sqs…"}; others list zones.',
     )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
@@ -118,22 +122,22 @@ class Settings(BaseSettings):
     )
     snowflake_port: int = Field(443, ge=1, le=65535, description="Port of that host.")
     snowflake_protocol: Literal["https", "http"] = Field("https", description="`http` is for emulators only.")
-    snowflake_login_timeout: int = Field(60, ge=1, description="Seconds to wait for Snowflake to let us in.")
+    snowflake_login_timeout: int = Field(60, ge=1, description="Seconds to wait for the sign-in to Snowflake.")
     snowflake_network_timeout: int = Field(
-        300, ge=1, description="Seconds to repeat a request that gets no answer; statements may take longer."
+        300, ge=1, description="Seconds for which a request without a response is repeated; statements may take longer."
     )
     snowflake_load: Literal["copy", "snowpipe"] = Field(
         "copy", description="How staged files are loaded: by COPY on the warehouse, or by pipes."
     )
     snowflake_pipe_patience: float = Field(600, gt=0, description="Seconds to wait for a pipe to load a batch.")
-    snowflake_admin_user: str | None = Field(None, description="Who runs `deploy snowflake`; needed for nothing else.")
+    snowflake_admin_user: str | None = Field(None, description="User who runs `deploy snowflake`; not used otherwise.")
     snowflake_admin_private_key: SecretStr | None = Field(
-        None, description="PEM private key of that user; empty means signing in with the browser."
+        None, description="PEM private key of that user; empty means sign-in with the browser."
     )
     snowflake_admin_private_key_password: SecretStr | None = Field(None, description="Passphrase of that key.")
     snowflake_admin_role: str = Field("PIPELINE_ADMIN", description="Snowflake role that owns schemas and tables.")
     snowflake_analyst_role: str = Field(
-        "PIPELINE_ANALYST", description="Snowflake role that reads the tables, personal data masked."
+        "PIPELINE_ANALYST", description="Snowflake role that reads the tables, with personal data masked."
     )
     snowflake_storage_role_arn: str | None = Field(
         None, description="AWS role that Snowflake assumes to read the staged files; an output of the stack in infra/."
@@ -166,12 +170,12 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
-        # Importing dagster takes long, but only a schedule that somebody set comes here.
+        # Importing dagster is slow, but this runs only for a schedule that is set.
         import dagster as dg
 
         try:
             if len(schedule.split()) == 5:
-                dg.ScheduleDefinition(name="tried", job_name="tried", cron_schedule=schedule)
+                dg.ScheduleDefinition(name="validated", job_name="validated", cron_schedule=schedule)
                 return schedule
         except dg.DagsterInvalidDefinitionError:
             pass
@@ -181,23 +185,27 @@ class Settings(BaseSettings):
     @classmethod
     def _queue_of_each_pipeline(cls, queues: object) -> object:
         try:
-            read = json.loads(queues) if isinstance(queues, str) else queues
-            sound = all(urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname for url in read.values())
+            urls: Any = json.loads(queues) if isinstance(queues, str) else queues
+            is_valid = all(
+                urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname for url in urls.values()
+            )
         except (ValueError, AttributeError, TypeError):
-            sound = False
-        if not sound:
+            is_valid = False
+        if not is_valid:
             raise ValueError('a JSON object of pipelines and queue urls is expected: {"bookings": "https://sqs…"}')
-        return read
+        return urls
 
     @field_validator("s3_endpoint_url", "aws_endpoint_url")
     @classmethod
     def _endpoint(cls, url: str | None) -> str | None:
         try:
             parts = urlsplit(url or "https://aws")
-            sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-        except ValueError:  # its message would repeat what may be a password
-            sound = False
-        if not sound:
+            is_valid = (
+                parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+            )
+        except ValueError:  # its message may repeat a password
+            is_valid = False
+        if not is_valid:
             raise ValueError("http(s)://host[:port] is expected; credentials go to AWS_ACCESS_KEY_ID and so on")
         return url
 
@@ -224,59 +232,59 @@ class Settings(BaseSettings):
 
 
 def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
-    """Read the environment; `overrides` win (tests and the command line use them).
+    """Read the environment; `overrides` take precedence (for tests and the command line).
 
     Args:
-        secret: whether settings that are not set are taken from the secret, where one is named.
+        secret: whether to read missing settings from the secret in PIPELINE_SECRET_ID.
 
     Raises:
-        ConfigurationError: naming each wrong variable, what was expected and how to set it. The value
-            itself is not repeated, as it may be a secret. Also when there is a secret and it cannot be used.
+        ConfigurationError: a variable is wrong, or the secret cannot be used. The message names each wrong variable and
+            what was expected, but not the value, which may be a secret.
         LakeError: Secrets Manager cannot be reached.
     """
-    settings = _checked(overrides, "Wrong setting")
+    settings = _validated(overrides, "Wrong setting")
     return with_secret(settings) if secret else settings
 
 
 def with_secret(settings: Settings) -> Settings:
-    """The settings, those that are not set taken from the secret if they name one; asks AWS.
+    """The settings with missing ones from the secret in PIPELINE_SECRET_ID, if set.
 
     Raises:
-        ConfigurationError: as `load_settings`; LakeError too.
+        ConfigurationError, LakeError: as `load_settings`.
     """
     if not settings.secret_id:
         return settings
-    names = {f"PIPELINE_{name.upper()}": name for name in Settings.model_fields if name not in _LEADS_TO_THE_SECRET}
-    found = read_secret(Aws(settings.aws_region, settings.aws_endpoint_url), settings.secret_id, names)
+    names = {f"PIPELINE_{name.upper()}": name for name in Settings.model_fields if name not in _NEEDED_FOR_THE_SECRET}
+    variables = read_secret(Aws(settings.aws_region, settings.aws_endpoint_url), settings.secret_id, names)
     given = {name: getattr(settings, name) for name in settings.model_fields_set - settings.from_secret}
-    taken = {names[name]: value for name, value in found.items() if names[name] not in given}
-    filled = _checked(given | taken, f"Wrong setting, here or in the secret {settings.secret_id}")
+    taken = {names[name]: value for name, value in variables.items() if names[name] not in given}
+    filled = _validated(given | taken, f"Wrong setting, here or in the secret {settings.secret_id}")
     filled._from_secret = frozenset(taken)
     return filled
 
 
-# What must be known before the secret can be read.
-_LEADS_TO_THE_SECRET = {"secret_id", "aws_region", "aws_endpoint_url"}
+# Settings that are needed to read the secret.
+_NEEDED_FOR_THE_SECRET = {"secret_id", "aws_region", "aws_endpoint_url"}
 
 
-def _checked(values: Mapping[str, object], wrongly: str) -> Settings:
+def _validated(values: Mapping[str, object], message: str) -> Settings:
     try:
         return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
-        wrong = "; ".join(
+        problems = "; ".join(
             f"PIPELINE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(
-            f"{wrongly}. {wrong}.", remedy="`pipeline-assets doctor` lists every setting."
+            f"{message}. {problems}.", remedy="`pipeline-assets doctor` lists every setting."
         ) from None
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the folders of the home and prove that they can be written.
+    """Create the folders of PIPELINE_HOME and check that they are writable.
 
     Raises:
-        ConfigurationError: when a folder cannot be created or written.
+        ConfigurationError: a folder cannot be created or written.
     """
     folders = (settings.lake_root, settings.warehouse_root, settings.dagster_home, settings.scratch_root)
     try:
@@ -292,15 +300,15 @@ def prepare_home(settings: Settings) -> None:
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
-    """(variable, value, description) of every setting; of a secret, and of what came from one, only that it is set."""
+    """(variable, value, description) of every setting; values that are secret or from the secret are masked."""
     described = []
-    for name, knob in Settings.model_fields.items():
+    for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         if name in settings.from_secret:
-            shown = f"******** (from {settings.secret_id})"
+            text = f"******** (from {settings.secret_id})"
         elif isinstance(value, SecretStr):
-            shown = "********" if value.get_secret_value() else ""
+            text = "********" if value.get_secret_value() else ""
         else:
-            shown = "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
-        described.append((f"PIPELINE_{name.upper()}", shown, knob.description or ""))
+            text = "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
+        described.append((f"PIPELINE_{name.upper()}", text, field.description or ""))
     return described

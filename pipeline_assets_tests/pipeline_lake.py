@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 
 from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.batch.report import BatchReport, Request
-from pipeline_assets.batch.run import run_batch, tables_for
+from pipeline_assets.batch.run import required_tables, run_batch
 from pipeline_assets.contracts import Contract
 from pipeline_assets.pipeline import Pipeline as Declared
 from pipeline_assets.pipeline.resolve import resolve
@@ -115,7 +115,7 @@ def changed_pipeline(value: Declared, folder: Path, contract: str, edit: Callabl
 def _warehouse(kind: type[PipelineLake]) -> Path:
     """The warehouse of a home of this process that has run nothing."""
     lake = kind.at(Path(_homes().name) / kind.__name__)
-    lake.platform.warehouse.prepare(tables_for(kind.pipeline()))
+    lake.platform.warehouse.prepare(required_tables(kind.pipeline()))
     return lake.home / "warehouse"
 
 

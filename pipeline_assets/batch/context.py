@@ -20,7 +20,7 @@ STAGING = "staging/"
 
 @dataclass(frozen=True)
 class BatchContext:
-    """One batch of a pipeline: who runs it, with what, and the state it will publish.
+    """One batch of a pipeline: its platform, its run, its request, and the watermarks that it will publish.
 
     The batch id is fixed before anything is moved or read, so that every phase names its files by it.
     """
@@ -36,12 +36,12 @@ class BatchContext:
 
     @property
     def staging(self) -> str:
-        """The prefix in the pipeline's bucket below which everything that this batch stages lies."""
+        """The prefix in the pipeline's bucket for everything that this batch stages."""
         return f"{staging_of(self.pipeline)}{self.batch_id}/"
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder on the local disk that goes away with the block."""
+        """A folder on the local disk that is deleted at the end of the block."""
         folder = scratch_of(self.platform, self.pipeline) / name
         folder.mkdir(parents=True)
         try:
@@ -50,15 +50,15 @@ class BatchContext:
             shutil.rmtree(folder, ignore_errors=True)
 
     def watermark(self, name: str) -> str | None:
-        """The state that the last batch with one published under a name."""
+        """The value that was last published under a name; None if there is none."""
         with self.platform.warehouse.read_only() as transaction:
             return ledger.watermark(transaction, self.pipeline.name, name)
 
     def set_watermark(self, name: str, value: str) -> None:
-        """Keep a state for the next run; it is published with this batch, in its transaction, or not at all.
+        """Keep a value for the next run; it is published in this batch's transaction, or not at all.
 
         Raises:
-            ConfigurationError: the batch is published already; a `promote` step came too late with it.
+            ConfigurationError: the batch is published already, for example in a `promote` step.
         """
         if self.is_published:
             raise ConfigurationError(
@@ -69,10 +69,10 @@ class BatchContext:
 
 
 def staging_of(pipeline: ResolvedPipeline) -> str:
-    """The prefix below which a pipeline stages; other pipelines may share the bucket."""
+    """The prefix for everything that a pipeline stages; other pipelines may share the bucket."""
     return f"{STAGING}{pipeline.name}/"
 
 
 def scratch_of(platform: Platform, pipeline: ResolvedPipeline) -> Path:
-    """The folder on the local disk that the runs of a pipeline work in, one after another."""
+    """The folder on the local disk for the runs of a pipeline, which run one after another."""
     return platform.scratch / pipeline.name

@@ -1,4 +1,4 @@
-"""What a batch takes: objects that the ledger does not know, and quarantined records to read again."""
+"""What a batch processes: objects that are not in the ledger, and quarantined records to read again."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.quarantine import WaitingRecord, rejected_objects, waiting_records
 
-_LISTED_AT_MOST = 1000  # objects of a bucket, to say what lies there beside an empty zone
+_MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a zone is empty
 
 
 @dataclass(frozen=True)
 class Discovery:
-    """The objects of one run by source, and the state of the warehouse that the batch is planned on."""
+    """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned."""
 
     new: dict[str, list[LandedObject]]
     known: int
-    waiting: dict[str, list[WaitingRecord]]
+    quarantined: dict[str, list[WaitingRecord]]
     planned_on: int
     published_rows: dict[str, int]
     unmatched: tuple[str, ...] = field(default=())
@@ -36,13 +36,13 @@ class Discovery:
         return [landed for objects in self.new.values() for landed in objects]
 
     def __bool__(self) -> bool:
-        return bool(self.objects) or any(self.waiting.values())
+        return bool(self.objects) or any(self.quarantined.values())
 
 
 def discover(context: BatchContext) -> Discovery:
-    """Ask the ledger and list the zones; what lies there and is not known is new.
+    """List the zones; an object that is not in the ledger is new.
 
-    The warehouse is let go of while the zones are listed, and asked again only for records that have to wait no longer.
+    The warehouse is not held open while the zones are listed. It is read again only for quarantined records.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
@@ -51,45 +51,49 @@ def discover(context: BatchContext) -> Discovery:
             planned_on = ledger.published_batches(transaction, pipeline.name)
             if not request.reprocess:
                 known.add(ledger.fingerprints(transaction, pipeline.name))
-            retaken = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
-            rows = {
+            rejected = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
+            row_counts = {
                 table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
-        arrived = known.arrivals(platform.lake, zones, retaken)
-    waiting = _waiting(context, arrived.new)
-    return Discovery(arrived.new, arrived.known, waiting, planned_on, rows, arrived.unmatched, arrived.unmatched_count)
+        arrivals = known.arrivals(platform.lake, zones, rejected)
+    quarantined = _quarantined_records(context, arrivals.new)
+    return Discovery(
+        arrivals.new, arrivals.known, quarantined, planned_on, row_counts, arrivals.unmatched, arrivals.unmatched_count
+    )
 
 
-def _waiting(context: BatchContext, new: Mapping[str, Sequence[LandedObject]]) -> dict[str, list[WaitingRecord]]:
-    """Quarantined records to read again: on a replay all, else those that miss a reference, with whatever is new."""
+def _quarantined_records(
+    context: BatchContext, new: Mapping[str, Sequence[LandedObject]]
+) -> dict[str, list[WaitingRecord]]:
+    """Quarantined records to read again: all on a replay, else, if anything is new, those that miss a reference."""
     pipeline, request = context.pipeline, context.request
-    waiting: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
-    wanted: dict[str, list[str] | None] = {}
+    quarantined: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
+    codes_by_source: dict[str, list[str] | None] = {}
     for source in pipeline.sources:
         codes = sorted({column.reference.reason_code for column in source.contract.columns if column.reference})
         if request.replay or (codes and any(new.values())):
-            wanted[source.name] = None if request.replay else codes
-    if wanted:
+            codes_by_source[source.name] = None if request.replay else codes
+    if codes_by_source:
         with context.platform.warehouse.read_only() as transaction:
-            for name, codes in wanted.items():
-                read_anyway = {(o.uri, o.etag) for o in new[name]}
-                records = waiting_records(transaction, pipeline.name, name, codes, request.replay_ids)
-                waiting[name] = [record for record in records if (record.uri, record.etag) not in read_anyway]
-    return waiting
+            for name, replayed_codes in codes_by_source.items():
+                new_objects = {(o.uri, o.etag) for o in new[name]}
+                records = waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids)
+                quarantined[name] = [record for record in records if (record.uri, record.etag) not in new_objects]
+    return quarantined
 
 
-def notes_on(context: BatchContext, found: Discovery) -> list[str]:
-    """What people should hear who expected something to be loaded: empty zones, objects that match no pattern."""
+def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
+    """Reasons why less was loaded than somebody may expect: empty zones, objects that match no pattern."""
     notes = []
-    if found.unmatched_count:
-        examples = ", ".join(found.unmatched)
-        notes.append(f"{found.unmatched_count} objects match no pattern of a source, for example {examples}.")
-    if not (found.objects or found.known or found.unmatched_count):
+    if discovery.unmatched_count:
+        examples = ", ".join(discovery.unmatched)
+        notes.append(f"{discovery.unmatched_count} objects match no pattern of a source, for example {examples}.")
+    if not (discovery.objects or discovery.known or discovery.unmatched_count):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
             sources = [source for source in context.pipeline.sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))
-            lying = list(islice(context.platform.lake.list(bucket), _LISTED_AT_MOST))
-            elsewhere = f"; the bucket holds {len(lying)} other objects, such as {lying[0].key}" if lying else ""
+            others = list(islice(context.platform.lake.list_objects(bucket), _MAX_LISTED))
+            elsewhere = f"; the bucket holds {len(others)} other objects, such as {others[0].key}" if others else ""
             notes.append(f"Nothing has landed: {zones} is empty{elsewhere}.")
     return notes

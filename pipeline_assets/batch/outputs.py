@@ -1,7 +1,7 @@
 """What a batch makes of its sources: tables, exports and lake tables, written to the local disk and staged in the lake.
 
-The engine does the work (`engine.interface.Session`); what it is asked for follows from the resolved pipeline alone.
-Nothing is published here.
+The engine (`engine.interface.Session`) does the work; the statements follow from the resolved pipeline alone. Nothing
+is published here.
 """
 
 from __future__ import annotations
@@ -78,32 +78,32 @@ class Outputs:
 
         Raises:
             RowAccountingError: the records of a source do not add up.
-            LostRowsError: a SELECT yields fewer or more rows than it was given.
+            LostRowsError: a SELECT yields fewer or more rows than it reads.
         """
         self._fetch_published()
         for source in self._pipeline.sources:
             self._session.deduplicate(source.name, version=source.declared.version, snapshot=self._is_snapshot(source))
         for source in self._pipeline.sources:
-            self._show_touched(source)
+            self._define_touched_views(source)
         for table in self._pipeline.tables:
             self._write_table(table)
         for export in self._pipeline.exports:
             self._write_export(export)
         for table in self._pipeline.lake_outputs:
-            self._show_lake_rows(table)
-        self._complete()
+            self._define_lake_views(table)
+        self._stage_outputs()
 
     # --- published rows ------------------------------------------------------------------------------------
 
     def _tables_to_fetch(self) -> list[FileTable]:
-        """Tables whose published rows a batch compares its own with."""
-        wanted = [published.table for published in self._pipeline.published.values()]
-        wanted += [export.table for export in self._pipeline.exports if export.declared.only_changed]
-        wanted += [table for table in self._pipeline.tables if table.write == "full_refresh"]
-        return list(dict.fromkeys(wanted))
+        """The tables whose published rows a batch compares with its own rows."""
+        tables = [published.table for published in self._pipeline.published.values()]
+        tables += [export.table for export in self._pipeline.exports if export.declared.only_changed]
+        tables += [table for table in self._pipeline.tables if table.write == "full_refresh"]
+        return list(dict.fromkeys(tables))
 
     def _fetch_published(self) -> None:
-        """Bring the published rows that this batch has to see to the engine; of empty tables there are none."""
+        """Fetch the published rows that this batch needs into the engine; an empty table is not queried."""
         keyed = [table for table in self._fetched.values() if table.write == "upsert"]
         if keyed:
             self._fetch_by_keys(keyed)
@@ -118,13 +118,13 @@ class Outputs:
 
     def _fetch_by_keys(self, tables: Sequence[FileTable]) -> None:
         keys = [(key_table(self._pipeline, s), self._write_keys(s)) for s in self._pipeline.sources if s.has_keys]
-        staged = [(table, self._stage("keys", table.name.lower(), written)) for table, written in keys]
+        staged = [(keys_of, self._stage("keys", keys_of.name.lower(), written)) for keys_of, written in keys]
         self.send_staged()
         warehouse, bucket = self._context.platform.warehouse, self._pipeline.bucket
         with warehouse.read_only([bucket]) as transaction:
-            for table, file in staged:
+            for staging_table, file in staged:
                 if file.rows:
-                    transaction.copy(table.qualified, warehouse.stage(bucket), [file.key])
+                    transaction.copy(staging_table.qualified, warehouse.stage(bucket), [file.key])
             for table in tables:
                 schema = arrow_schema(target_table(table.contract), (*table.contract.column_names, *PROVENANCE))
                 transaction.to_parquet(fetch_statement(self._pipeline, table), schema, self._path("published", table))
@@ -139,7 +139,7 @@ class Outputs:
         return self._session.write(statement, path, "parquet")
 
     def _fetch_version(self, table: FileTable) -> None:
-        """The object that a table was last refreshed from, as one published record without values."""
+        """Fetch which object a table was last refreshed from, as one published record without values."""
         columns = ", ".join(f"CAST(NULL AS {c.physical_type}) AS {c.name}" for c in table.grain.contract.columns)
         target = target_table(table.contract)
         schema = arrow_schema(target, PROVENANCE)
@@ -158,42 +158,44 @@ class Outputs:
     def _is_snapshot(self, source: Source) -> bool:
         return any(t.grain is source and t.write == "full_refresh" for t in self._pipeline.tables)
 
-    # --- what SELECTs read ---------------------------------------------------------------------------------
+    # --- relations that SELECTs read -----------------------------------------------------------------------
 
-    def _has_published(self, source: Source) -> bool:
+    def _has_published_rows(self, source: Source) -> bool:
         published = self._pipeline.published.get(source.name)
         return bool(published and published.table.contract.name in self._fetched) or self._is_snapshot(source)
 
-    def _show_touched(self, source: Source) -> None:
-        """The records that this batch writes, as relations that SELECTs read instead of the whole source."""
-        if self._has_published(source):
+    def _define_touched_views(self, source: Source) -> None:
+        """Define views of the records that this batch writes; SELECTs read them in place of the whole source."""
+        if self._has_published_rows(source):
             condition = touched_condition(self._pipeline, source)
             for relation in source.relations:
-                # Published records come without their lists, so of elements there are new ones only.
-                wanted = condition if relation == source.relation else "_IS_NEW"
-                self._session.view(_touched_relation(relation), f"SELECT * FROM {relation} WHERE {wanted}")
+                # Published records have no lists, so all list elements are new.
+                rows = condition if relation == source.relation else "_IS_NEW"
+                self._session.view(_touched_relation(relation), f"SELECT * FROM {relation} WHERE {rows}")
 
-    def _instead(self, table: FileTable) -> dict[str, str]:
-        """The relations that a SELECT reads instead of those that it names."""
+    def _replacements(self, table: FileTable) -> dict[str, str]:
+        """The relations that replace those that a SELECT names."""
         source = table.grain
         if table.write == "append":
             return {source.relation: self._session.every_version(source.name)}
-        if not self._has_published(source):
+        if not self._has_published_rows(source):
             return {}
         return {relation: _touched_relation(relation) for relation in source.relations}
 
     def _select(self, table: FileTable, extra: Sequence[str] = PROVENANCE) -> str:
-        """The SELECT of a table over what this batch touches, with where each row came from."""
-        instead = self._instead(table)
-        if found := table.select.with_columns_of(table.grain_relation, extra, instead):
-            return found
-        made = ", ".join(f"MADE.{name}" for name in table.contract.column_names)
-        came = ", ".join(f"CAME.{name}" for name in extra)
+        """The SELECT of a table over the touched records, with the provenance of each row."""
+        replacements = self._replacements(table)
+        if statement := table.select.with_source_columns(table.grain_relation, extra, replacements):
+            return statement
+        own_columns = ", ".join(f"MADE.{name}" for name in table.contract.column_names)
+        extra_columns = ", ".join(f"CAME.{name}" for name in extra)
         keys = [(name, copy[1]) for name in table.contract.key if (copy := table.select.copy_of(name))]
-        same = " AND ".join(f"MADE.{mine} = CAME.{theirs}" for mine, theirs in keys)
-        relation = instead.get(table.grain_relation, table.grain_relation)
-        rows = table.select.reading(instead)
-        return f"SELECT {made}, {came} FROM ({rows}) AS MADE INNER JOIN {relation} AS CAME ON {same}"
+        same_key = " AND ".join(f"MADE.{mine} = CAME.{theirs}" for mine, theirs in keys)
+        relation = replacements.get(table.grain_relation, table.grain_relation)
+        rows = table.select.over(replacements)
+        return (
+            f"SELECT {own_columns}, {extra_columns} FROM ({rows}) AS MADE INNER JOIN {relation} AS CAME ON {same_key}"
+        )
 
     # --- outputs -------------------------------------------------------------------------------------------
 
@@ -209,51 +211,51 @@ class Outputs:
         self._count_rows(table, _batch_relation(table), written)
 
     def _write_export(self, export: Export) -> None:
-        """The rows of a table that this batch writes, or those of them that differ from what is published."""
+        """Write the rows of a table as CSV: all of this batch, or only those that differ from the published rows."""
         table, name = export.table, export.declared.name
         columns = table.contract.column_names
         select = f"SELECT {', '.join(f'MADE.{c}' for c in columns)} FROM {_batch_relation(table)} AS MADE"
         if export.declared.only_changed and table.contract.name in self._fetched:
-            same = " AND ".join(
+            equal = " AND ".join(
                 f"HAS.{c} = MADE.{c}" if c in table.contract.key else f"EQUAL_NULL(HAS.{c}, MADE.{c})" for c in columns
             )
-            select += f" WHERE NOT EXISTS (SELECT 1 FROM {_published_relation(table)} AS HAS WHERE {same})"
+            select += f" WHERE NOT EXISTS (SELECT 1 FROM {_published_relation(table)} AS HAS WHERE {equal})"
         self.statements.append(select)
         self._exports.append((export, self._session.write(select, self._folder / f"export-{name}.csv", "csv")))
 
-    def _show_lake_rows(self, table: FileTable) -> None:
-        """What goes into the files of a lake table, and every place of a touched record in it, old and new."""
+    def _define_lake_views(self, table: FileTable) -> None:
+        """Define the rows of a lake table, and the old and new partitions of each touched record."""
         source, name = table.grain, table.contract.table
         columns = ", ".join(table.contract.column_names)
-        select = table.select.reading(self._instead(table))
+        select = table.select.over(self._replacements(table))
         self.statements.append(select)
         self._session.view(f"LAKE_ROWS_{name}", f"SELECT {columns} FROM ({select}) AS MADE")
         self._count_rows(table, f"LAKE_ROWS_{name}")
         partition = partition_column(table.contract)
         copy = table.select.copy_of(partition)
         assert copy is not None  # checked when the pipeline was resolved
-        (key,), (together,) = source.contract.key, table.record_key
-        relation = self._instead(table).get(source.relation, source.relation)
-        places = f"SELECT {key} AS {together}, {copy[1]} AS {partition} FROM {relation}"
+        (key,), (record_key,) = source.contract.key, table.record_key
+        relation = self._replacements(table).get(source.relation, source.relation)
+        partitions = f"SELECT {key} AS {record_key}, {copy[1]} AS {partition} FROM {relation}"
         published = self._pipeline.published[source.name]
         if published.table.contract.name in self._fetched:
-            places += (
+            partitions += (
                 f" UNION SELECT HAS.{published.columns[key]}, HAS.{published.columns[copy[1]]} "
                 f"FROM {_published_relation(published.table)} AS HAS "
                 f"INNER JOIN {relation} AS TOUCHED ON HAS.{published.columns[key]} = TOUCHED.{key}"
             )
-        self._session.view(f"LAKE_REPLACED_{name}", places)
+        self._session.view(f"LAKE_REPLACED_{name}", partitions)
 
     # --- results -------------------------------------------------------------------------------------------
 
-    def _complete(self) -> None:
-        """Have everything done that was asked for, and stage it on the local disk."""
+    def _stage_outputs(self) -> None:
+        """Check the row counts, and list all outputs for staging."""
         for source in self._pipeline.sources:
             outcomes = self._session.outcomes(source.name)
-            counted, found = sum(outcome.loaded for outcome in outcomes), self._session.new_rows(source.name)
-            if counted != found or any(outcome.loaded < 0 for outcome in outcomes):
+            expected, remaining = sum(outcome.loaded for outcome in outcomes), self._session.new_rows(source.name)
+            if expected != remaining or any(outcome.loaded < 0 for outcome in outcomes):
                 raise RowAccountingError(
-                    f"{source.name}: {counted} rows should be left after validation and {found} are; "
+                    f"{source.name}: {expected} rows should remain after validation, but {remaining} do; "
                     "nothing was published."
                 )
         self._require_all_rows()
@@ -272,47 +274,49 @@ class Outputs:
         staged, keys = staged_table(self._pipeline, table.grain)
         return Load(contract, file, write, staged, tuple(zip(table.record_key, keys, strict=True)))
 
-    def _count_rows(self, table: FileTable, made: str, written: Written | None = None) -> None:
-        """Have counted what goes into a SELECT, and what comes out where it is not `written`.
+    def _count_rows(self, table: FileTable, result: str, written: Written | None = None) -> None:
+        """Count the rows that a SELECT reads and, unless they are `written` to a file, the rows that it yields.
 
-        Not where the SELECT has no clause that could lose a row. Asked for with everything else, as a job that runs
-        elsewhere is started each time that a result is read.
+        A SELECT without a clause that could lose or double a row is not counted. The counts are only requested here
+        and read later: an engine that runs elsewhere starts a job whenever a result is read.
         """
         if table.filtered or table.write != "upsert" or table.select.keeps_every_row:
             return
-        relation = self._instead(table).get(table.grain_relation, table.grain_relation)
-        counts = {"EXPECTED": relation} if written else {"EXPECTED": relation, "MADE": made}
+        relation = self._replacements(table).get(table.grain_relation, table.grain_relation)
+        counts = {"EXPECTED": relation} if written else {"EXPECTED": relation, "MADE": result}
         select = ", ".join(f"(SELECT COUNT(*) FROM {counted}) AS {name}" for name, counted in counts.items())
         path = self._folder / f"count-{table.contract.name}.parquet"
-        self._counts.append((table, made, relation, written, self._session.write(f"SELECT {select}", path, "parquet")))
+        self._counts.append(
+            (table, result, relation, written, self._session.write(f"SELECT {select}", path, "parquet"))
+        )
 
     def _require_all_rows(self) -> None:
-        """A row for each touched record or element: one lost to WHERE or JOIN would be loaded by the ledger alone."""
-        for table, made, relation, written, counted in self._counts:
-            row = _first_row(_finished(counted))
+        """Require one row per touched record or element: a row that a JOIN loses must not count as loaded."""
+        for table, result, relation, written, counted in self._counts:
+            row = _first_row(_finished_path(counted))
             rows = written.rows if written else row["MADE"]
             if row["EXPECTED"] != rows:
                 raise LostRowsError(
                     f"{table.select.name} yields {rows} rows for {row['EXPECTED']} of {table.grain_relation}"
-                    f"{self._example(table, made, relation)}; nothing was published.",
+                    f"{self._example(table, result, relation)}; nothing was published.",
                     remedy="Make the JOIN or WHERE keep every row, or declare the table as filtered.",
                 )
 
-    def _example(self, table: FileTable, made: str, relation: str) -> str:
-        """The key of one row that is lost, or that came twice, for the message."""
+    def _example(self, table: FileTable, result: str, relation: str) -> str:
+        """The key of one row that is lost or doubled, for the message."""
         keys = table.contract.key or table.record_key
         personal = {column.name for column in table.contract.columns if column.personal}
         copies = [(mine, copy[1]) for mine in keys if (copy := table.select.copy_of(mine))]
         mine, theirs = ", ".join(m for m, _ in copies), ", ".join(f"{t} AS {m}" for m, t in copies)
         for kind, select in (
-            ("is lost", f"SELECT {theirs} FROM {relation} EXCEPT SELECT {mine} FROM {made}"),
-            ("came more than once", f"SELECT {mine} FROM {made} GROUP BY {mine} HAVING COUNT(*) > 1"),
+            ("is lost", f"SELECT {theirs} FROM {relation} EXCEPT SELECT {mine} FROM {result}"),
+            ("came more than once", f"SELECT {mine} FROM {result} GROUP BY {mine} HAVING COUNT(*) > 1"),
         ):
             path = self._folder / f"{kind.replace(' ', '-')}-{table.contract.name}.parquet"
-            found = f"SELECT * FROM ({select}) AS FOUND ORDER BY {mine} LIMIT 1"
-            if self._session.write(found, path, "parquet").rows and (row := _first_row(path)):
-                shown = {name: "(personal data)" if name in personal else value for name, value in row.items()}
-                return f"; {', '.join(f'{name} {value}' for name, value in shown.items())} {kind}"
+            query = f"SELECT * FROM ({select}) AS FOUND ORDER BY {mine} LIMIT 1"
+            if self._session.write(query, path, "parquet").rows and (row := _first_row(path)):
+                values = {name: "(personal data)" if name in personal else value for name, value in row.items()}
+                return f"; {', '.join(f'{name} {value}' for name, value in values.items())} {kind}"
         return ""
 
     def _write_lake_table(self, output: FileTable, table: LakeTable) -> None:
@@ -339,9 +343,9 @@ class Outputs:
                 key = file.key or table.folder(file.partition) + new
                 self._staged.append((file.path, f"{context.staging}{kind}{key}"))
         if layout.partitions:
-            noted = folder / "partitions.json"
-            noted.write_text(json.dumps(layout.partitions), encoding="utf-8")
-            self._staged.append((noted, f"{context.staging}{CATALOG}{name}"))
+            partitions_file = folder / "partitions.json"
+            partitions_file.write_text(json.dumps(layout.partitions), encoding="utf-8")
+            self._staged.append((partitions_file, f"{context.staging}{CATALOG}{name}"))
         self.lake_files[name] = len(layout.written)
 
     # --- staging -------------------------------------------------------------------------------------------
@@ -351,7 +355,7 @@ class Outputs:
         return f"{self._context.started_at:%Y%m%dT%H%M%SZ}"
 
     def export_key(self, export: Export) -> str:
-        """Where the CSV of this batch appears in the pipeline's bucket."""
+        """The key of this batch's CSV in the pipeline's bucket."""
         return export.declared.key.format(started_at=self._started_at, batch_id=self._context.batch_id)
 
     def _path(self, kind: str, table: FileTable) -> Path:
@@ -369,14 +373,14 @@ class Outputs:
         return StagedFile(key, write_parquet(path, arrow_schema(table), rows))
 
     def send_staged(self) -> None:
-        """Bring what was staged on the local disk into the lake."""
+        """Upload the staged files from the local disk to the lake."""
         for path, key in self._staged:
             self._context.platform.lake.publish(path, self._pipeline.bucket, key)
         self._staged.clear()
 
 
-def _finished(written: Written) -> Path:
-    """The file of something written; asking for its rows makes sure that it is there."""
+def _finished_path(written: Written) -> Path:
+    """The path of a written file; reading its row count waits until the file exists."""
     int(written.rows)
     return written.path
 
@@ -393,7 +397,7 @@ def _batch_relation(table: FileTable) -> str:
 
 
 def _published_relation(table: FileTable) -> str:
-    """The rows of a table that were fetched."""
+    """The fetched published rows of a table."""
     return f"PUBLISHED_{table.contract.table}"
 
 

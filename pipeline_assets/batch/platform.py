@@ -1,4 +1,4 @@
-"""Lake, engine, warehouse and alerts, chosen once from the settings; a pipeline never asks which they are."""
+"""Lake, engine, warehouse and alerts, chosen once from the settings; no pipeline depends on the choice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.errors import WarehouseBusyError
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
-from pipeline_assets.lake.lease import Lease, home_of
+from pipeline_assets.lake.lease import Lease, installation_id
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
 
@@ -32,15 +32,15 @@ logger = logging.getLogger("pipeline_assets")
 
 
 def utc_now() -> datetime:
-    """Now, UTC, without a time zone: the form in which the warehouse keeps moments."""
+    """The current UTC time without a time zone, as the warehouse stores timestamps."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What a batch works with. `scratch` and `locks` are local folders; `clock` tells UTC without a zone.
+    """What a batch works with. `scratch` and `locks` are local folders; `clock` returns UTC without a time zone.
 
-    `queues` has the queue of S3's events for each pipeline that has one.
+    `queues` maps a pipeline to its queue of S3 events, if it has one.
     """
 
     lake: Lake
@@ -54,29 +54,31 @@ class Platform:
     catalog: Catalog
     lake_file_bytes: int
     queues: Mapping[str, EventQueue] = field(default_factory=dict)
-    shared: bool = False  # whether other machines work on this lake
+    shared: bool = False  # whether other machines use this lake
     retries: int = 0
     retry_seconds: float = 0
     clock: Callable[[], datetime] = utc_now
 
     @contextmanager
     def exclusive(self, pipeline: str, bucket: str) -> Iterator[Callable[[], None]]:
-        """Hold the pipeline: a second run, here or on another machine, waits until the first has ended or died.
+        """Hold the pipeline's lock: a second run, here or on another machine, waits until the first has ended or died.
 
-        Yields a function that proves that the pipeline is still held; to be asked before anything is published.
+        Yields a function that raises if the lock was lost; call it before anything is published.
 
         Raises:
-            WarehouseBusyError: the other run outlasted the patience.
+            WarehouseBusyError: the other run did not end within `patience` seconds.
         """
-        with self._alone_here(pipeline):
+        with self._local_lock(pipeline):
             if not self.shared:
                 yield lambda: None
                 return
-            with Lease(self.lake, bucket, f"locks/{pipeline}.json", home_of(self.locks)).held(self.patience) as lease:
+            with Lease(self.lake, bucket, f"locks/{pipeline}.json", installation_id(self.locks)).held(
+                self.patience
+            ) as lease:
                 yield lease.confirm
 
     @contextmanager
-    def _alone_here(self, pipeline: str) -> Iterator[None]:
+    def _local_lock(self, pipeline: str) -> Iterator[None]:
         from filelock import FileLock, Timeout
 
         self.locks.mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,7 @@ def build_platform(settings: Settings) -> Platform:
 
 
 def _engines(settings: Settings, lake: Lake) -> EngineChoice:
-    """Every engine that is set up; none of them starts anything before its first batch."""
+    """Every configured engine; none starts anything before its first batch."""
     memory = settings.memory_limit
     engines: dict[str, Engine] = {
         "duckdb": DuckDBEngine(memory_limit=memory, threads=settings.engine_threads),

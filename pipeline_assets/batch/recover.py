@@ -1,7 +1,7 @@
 """Before anything else: finish or undo what a killed run left in the lake and on the local disk.
 
-What lies in the pipeline's staging prefix is the only trace that a killed run can leave. A published batch's files are
-promoted, any other's are deleted. What has no batch's name there is not ours, and stays.
+A killed run leaves files only in the pipeline's staging prefix and its scratch folder. The staged files of a published
+batch are promoted, those of any other batch deleted. Anything there that is not named like a batch is left alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BATCH_ID = re.compile(r"[0-9a-f]{12}")
 
 
 def new_batch_id() -> str:
-    """A name that no other batch has."""
+    """A random id of 12 hexadecimal digits."""
     return uuid.uuid4().hex[:12]
 
 
@@ -30,12 +30,12 @@ def recover(context: BatchContext) -> None:
     platform, pipeline = context.platform, context.pipeline
     shutil.rmtree(scratch_of(platform, pipeline), ignore_errors=True)
     prefix = staging_of(pipeline)
-    folders = (o.key.removeprefix(prefix).partition("/") for o in platform.lake.list(pipeline.bucket, prefix))
-    left = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
-    if not left:
+    folders = (o.key.removeprefix(prefix).partition("/") for o in platform.lake.list_objects(pipeline.bucket, prefix))
+    interrupted = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
+    if not interrupted:
         return
     with platform.warehouse.read_only() as transaction:
-        published = {batch_id: ledger.is_published(transaction, batch_id) for batch_id in left}
+        published = {batch_id: ledger.is_published(transaction, batch_id) for batch_id in interrupted}
     for batch_id, was_published in published.items():
         logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
         if was_published:

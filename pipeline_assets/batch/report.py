@@ -1,4 +1,4 @@
-"""What a run is asked for, and what its batch reports."""
+"""What a run is asked to do, and what its batch reports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pipeline_assets.engine.choice import Wanted
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for: `reprocess` takes known objects again, `replay` quarantined ones.
+    """What a run is asked to do: `reprocess` processes known objects again, `replay` quarantined records.
 
-    `extract` first pulls what is new from the pipeline's source. `replay_ids` narrows a replay to some quarantined
-    records; None means all of the pipeline. `engine` goes before the setting.
+    `extract` first runs the pipeline's extract steps. `replay_ids` limits a replay to some quarantined records; None
+    means all of the pipeline. `engine` overrides the setting.
     """
 
     reprocess: bool = False
@@ -24,9 +24,9 @@ class Request:
 
 @dataclass
 class BatchReport:
-    """What one batch did. `rows` always keeps read == loaded + superseded + quarantined.
+    """What one batch did. In `rows`, read == loaded + superseded + quarantined.
 
-    `notes` are for people: what the run found out that is neither an error nor in a table.
+    `notes` are messages for people, such as empty zones and skipped headers.
     """
 
     batch_id: str | None = None

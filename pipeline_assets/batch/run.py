@@ -3,8 +3,8 @@
     recover -> extract -> discover -> arrive -> read and validate -> fetch published -> references and versions
       -> transform -> stage -> publish -> promote
 
-All results are first staged in the lake below `staging/<pipeline>/<batch>/`, the tables among them are published in one
-warehouse transaction, and the files that readers look for are promoted after it.
+All results are first staged in the lake below `staging/<pipeline>/<batch>/`. Then tables are published in one warehouse
+transaction, and files for readers are promoted after its commit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.context import BatchContext
-from pipeline_assets.batch.discover import Discovery, discover, notes_on
+from pipeline_assets.batch.discover import Discovery, discover, discovery_notes
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.promote import promote
@@ -26,7 +26,7 @@ from pipeline_assets.batch.recover import new_batch_id, recover
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
-from pipeline_assets.engine.formats.csv.replay_file import write_waiting
+from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.objects import as_utc_naive
@@ -40,48 +40,48 @@ from pipeline_assets.warehouse.schema import OPS_TABLES, STAGE_FILE_LEDGER, STAG
 logger = logging.getLogger("pipeline_assets")
 
 
-def tables_for(pipeline: ResolvedPipeline) -> list[Table]:
-    """Everything that must exist in the warehouse before a batch of a pipeline."""
+def required_tables(pipeline: ResolvedPipeline) -> list[Table]:
+    """The tables that must exist in the warehouse before a batch of a pipeline."""
     return [*OPS_TABLES, *pipeline.staging_tables]
 
 
 def run_batch(
     platform: Platform, pipeline: ResolvedPipeline, run_id: str, request: Request | None = None
 ) -> BatchReport:
-    """Take everything that landed for a pipeline up to its marts, as one batch.
+    """Process everything that landed for a pipeline as one batch, from landed objects to marts.
 
     Raises:
-        PipelineError: the state is as before; the next run finishes the job.
+        PipelineError: the batch failed. It is published completely or not at all; the next run does the rest.
     """
     request = request or Request()
     if request.extract:
         refuse_without_extraction(pipeline)
     platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
     with platform.exclusive(pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
-        platform.warehouse.prepare(tables_for(pipeline))
+        platform.warehouse.prepare(required_tables(pipeline))
         with platform.warehouse.transaction() as transaction:
             ledger.register_pipeline(transaction, pipeline.name)
         context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)
         recover(context)
         _run_steps(context, "extract" if request.extract else "")
         _run_steps(context, "arrive")
-        found = discover(context)
-        report = BatchReport(new=len(found.objects), known=found.known, table_rows=found.published_rows)
-        report.notes = notes_on(context, found)
-        changed: set[str] = set()
-        while (remaining := found.without(changed)) or context.watermarks:
+        discovery = discover(context)
+        report = BatchReport(new=len(discovery.objects), known=discovery.known, table_rows=discovery.published_rows)
+        report.notes = discovery_notes(context, discovery)
+        requeued: set[str] = set()
+        while (remaining := discovery.without(requeued)) or context.watermarks:
             try:
                 _process(context, remaining, report, confirm_lease)
                 break
-            except ObjectChangedError as overwritten:
-                logger.warning("%s", overwritten)
-                changed.add(overwritten.uri)
-        report.requeued = sorted(changed)
+            except ObjectChangedError as error:
+                logger.warning("%s", error)
+                requeued.add(error.uri)
+        report.requeued = sorted(requeued)
         return report
 
 
 def refuse_without_extraction(pipeline: ResolvedPipeline) -> None:
-    """Refuse to extract where nothing does.
+    """Refuse `--extract` for a pipeline without an extract step.
 
     Raises:
         ConfigurationError: the pipeline has no source to extract from.
@@ -96,23 +96,25 @@ def _run_steps(context: BatchContext, phase: str) -> None:
             step.run(context)
 
 
-def _process(context: BatchContext, found: Discovery, report: BatchReport, confirm_lease: Callable[[], None]) -> None:
-    """Read, transform, stage, publish and promote what was found."""
+def _process(
+    context: BatchContext, discovery: Discovery, report: BatchReport, confirm_lease: Callable[[], None]
+) -> None:
+    """Read, transform, stage, publish and promote the discovered objects."""
     platform, pipeline = context.platform, context.pipeline
     with context.scratch(context.batch_id) as folder:
         try:
-            engine = platform.engine.pick(sum(landed.size for landed in found.objects), context.request.engine)
+            engine = platform.engine.pick(sum(landed.size for landed in discovery.objects), context.request.engine)
             report.engine = engine.name
             with engine.session(folder, platform.policy) as session:
                 for source in pipeline.sources:
-                    files = list(_source_files(context, found, source, folder, fetch=engine.fetches))
+                    files = list(_source_files(context, discovery, source, folder, fetch=engine.fetches))
                     session.read(source.name, source.contract, files)
-                outputs = Outputs(context, session, folder, found.published_rows)
+                outputs = Outputs(context, session, folder, discovery.published_rows)
                 outputs.make()
                 outcomes = {source.name: session.outcomes(source.name) for source in pipeline.sources}
-                waited_as = {r.quarantine_id: r.code for records in found.waiting.values() for r in records}
-                staged = _stage_records(context, session, outputs, outcomes, waited_as)
-            for landed in platform.lake.changed(found.objects):
+                earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
+                staged = _stage_records(context, session, outputs, outcomes, earlier_codes)
+            for landed in platform.lake.changed(discovery.objects):
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
             confirm_lease()
@@ -121,7 +123,7 @@ def _process(context: BatchContext, found: Discovery, report: BatchReport, confi
                 batch_id=context.batch_id,
                 run_id=context.run_id,
                 bucket=pipeline.bucket,
-                planned_on=found.planned_on,
+                planned_on=discovery.planned_on,
                 loads=outputs.loads,
                 marts=outputs.marts,
                 watermarks=context.watermarks,
@@ -129,31 +131,30 @@ def _process(context: BatchContext, found: Discovery, report: BatchReport, confi
             )
             published = publish(platform.warehouse, publication, platform.clock())
         except ObjectChangedError:
-            # Any other failure leaves the staging prefix to the next run, which looks up whether the batch was
-            # published after all.
+            # After any other failure the staging prefix stays, and the next run checks whether the batch was published.
             platform.lake.delete_prefix(pipeline.bucket, context.staging)
             raise
     promoted = set(promote(context))
     uris = {e.declared.name: platform.lake.uri(pipeline.bucket, outputs.export_key(e)) for e in pipeline.exports}
     report.exported = {name: uri for name, uri in uris.items() if uri in promoted}
-    _fill_report(report, context, outputs, published, found, outcomes)
+    _fill_report(report, context, outputs, published, discovery, outcomes)
     _alert(context, outcomes)
 
 
 def _source_files(
-    context: BatchContext, found: Discovery, source: Source, folder: Path, *, fetch: bool = True
+    context: BatchContext, discovery: Discovery, source: Source, folder: Path, *, fetch: bool = True
 ) -> Iterator[SourceFile]:
-    """The new objects of a source, and files made of the quarantined records that are read again."""
-    objects = found.new[source.name]
+    """The new objects of a source, and files made from the quarantined records that are read again."""
+    objects = discovery.new[source.name]
     paths = context.platform.lake.fetch_all(objects, folder) if fetch else [None] * len(objects)
     for landed, path in zip(objects, paths, strict=True):
         yield SourceFile(path, landed)
     by_object: dict[tuple, list[WaitingRecord]] = defaultdict(list)
-    for record in found.waiting[source.name]:
+    for record in discovery.quarantined[source.name]:
         by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)
     for number, ((uri, etag, modified, columns), records) in enumerate(by_object.items()):
         path = folder / f"waiting-{source.name}-{number}.csv"
-        write_waiting(path, columns, (record.raw for record in records), source.contract.dialect)
+        write_replay_file(path, columns, (record.raw for record in records), source.contract.dialect)
         landed = LandedObject(uri, etag, 0, modified.replace(tzinfo=UTC))
         yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
 
@@ -163,7 +164,7 @@ def _stage_records(
     session: Session,
     outputs: Outputs,
     outcomes: Mapping[str, Sequence[FileOutcome]],
-    waited_as: Mapping[str, str],
+    earlier_codes: Mapping[str, str],
 ) -> dict[str, StagedFile]:
     """Stage ledger rows, quarantined records, and the ids of released ones.
 
@@ -171,7 +172,7 @@ def _stage_records(
         RowAccountingError: the rows of an object do not add up.
     """
     pipeline, run_id, at = context.pipeline, context.run_id, context.platform.clock()
-    landed = [(name, outcome) for name, found in outcomes.items() for outcome in found if not outcome.waiting]
+    landed = [(name, outcome) for name, files in outcomes.items() for outcome in files if not outcome.waiting]
     for name, outcome in landed:
         if outcome.read != outcome.loaded + outcome.superseded + outcome.quarantined:
             raise RowAccountingError(f"{name}: the rows of {outcome.landed.uri} do not add up; nothing was published.")
@@ -194,17 +195,17 @@ def _stage_records(
         )
         for name, outcome in landed
     )
-    bad = (
+    quarantine_rows = (
         _quarantine_row(pipeline.name, name, record, run_id, at)
         for name in outcomes
         for record in session.bad_records(name)
-        # A record that waited and is bad for another reason by now replaces its entry.
-        if record.quarantine_id is None or waited_as[record.quarantine_id] != record.code
+        # A quarantined record that now fails for another reason replaces its entry.
+        if record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code
     )
-    released = ((key,) for found in outcomes.values() for outcome in found for key in outcome.released)
+    released = ((key,) for files in outcomes.values() for outcome in files for key in outcome.released)
     return {
         "ledger": outputs.stage_rows("ledger", STAGE_FILE_LEDGER, ledger_rows),
-        "quarantine": outputs.stage_rows("quarantine", STAGE_QUARANTINE, bad),
+        "quarantine": outputs.stage_rows("quarantine", STAGE_QUARANTINE, quarantine_rows),
         "released": outputs.stage_rows("released", STAGE_RELEASED, released),
     }
 
@@ -235,7 +236,7 @@ def _fill_report(
     context: BatchContext,
     outputs: Outputs,
     published: Published,
-    found: Discovery,
+    discovery: Discovery,
     outcomes: Mapping[str, Sequence[FileOutcome]],
 ) -> None:
     landed = [outcome for result in outcomes.values() for outcome in result if not outcome.waiting]
@@ -245,7 +246,7 @@ def _fill_report(
     for name in report.rows:
         report.rows[name] = sum(getattr(outcome, name) for outcome in landed)
     report.released = sum(len(outcome.released) for result in outcomes.values() for outcome in result)
-    report.bytes_read = sum(o.size for o in found.objects)
+    report.bytes_read = sum(o.size for o in discovery.objects)
     report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in outputs.loads}
     report.table_rows = published.table_rows
     report.lake_files = outputs.lake_files

@@ -1,1 +1,1 @@
-"""Customer bookings joined with their customers: landed CSV files to the BOOKINGS tables and a CSV for others."""
+"""Customer bookings joined with their customers: from landed CSV files to the BOOKINGS tables and a CSV export."""

@@ -1,7 +1,7 @@
 """Customer bookings joined with their customers.
 
-A booking joins the newest version of its customer. One whose customer is not known waits in quarantine as
-`orphan_booking` (the contract's relationship says so) and is read again when customers come.
+A booking is joined with the newest version of its customer. If its customer is unknown, it is quarantined as
+`orphan_booking` (by the contract's relationship) and read again when new files arrive.
 """
 
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Table

@@ -1,1 +1,1 @@
-"""Streamed customers and orders; so far only their bucket and delivery streams."""
+"""Streamed customers and orders; so far only the bucket and the delivery streams."""

@@ -1,4 +1,4 @@
-"""Arrow schemas of contracts and tables, for the Parquet files that go into the warehouse and come out of it."""
+"""Arrow schemas of contracts and tables, for Parquet files that are loaded into the warehouse or read from it."""
 
 from __future__ import annotations
 

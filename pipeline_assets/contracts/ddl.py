@@ -1,7 +1,7 @@
 """Snowflake DDL derived from contracts: tables, and the staging tables that COPY fills.
 
-A staging table has the same columns without constraints, as COPY must not fail on what a later statement
-checks with a better message.
+A staging table has the same columns without constraints: a later statement checks them with a better message, so COPY
+must not fail on them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROVENANCE = {
 
 @dataclass(frozen=True)
 class Table:
-    """A warehouse table as it should be: (name, type, not null, comment) per column, in order."""
+    """The definition of a warehouse table: (name, type, not null, comment) per column, in order."""
 
     schema: str
     name: str
@@ -37,11 +37,11 @@ class Table:
         return f"{self.schema}.{self.name}"
 
     def create(self) -> str:
-        """Make the table unless it is there."""
+        """The statement that creates the table unless it exists."""
         return f"CREATE TABLE IF NOT EXISTS {self._definition()} COMMENT = {literal(self.comment)}"
 
     def create_anew(self) -> str:
-        """Put the table in the place of one without rows; grants stay, masks and tags of columns do not."""
+        """The statement that replaces a table without rows; grants stay, masks and tags of columns do not."""
         return f"CREATE OR REPLACE TABLE {self._definition()} COPY GRANTS COMMENT = {literal(self.comment)}"
 
     def _definition(self) -> str:
@@ -61,7 +61,7 @@ def literal(text: str) -> str:
 
 
 def identifier(name: str) -> str:
-    """Quote a name from outside, so that `x; drop table y` is a name and nothing else."""
+    """Quote a name that comes from outside, so that `x; drop table y` is only a name."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -69,7 +69,7 @@ SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
 
 
 def published_table(contract: Contract, write: str = "upsert") -> Table:
-    """The table that analysts query, for a write mode: rows that are appended are known by their object, not a key."""
+    """The table that analysts query, for a write mode; appended rows are identified by their object, not by a key."""
     table = target_table(contract)
     if write != "append":
         return table
@@ -90,7 +90,7 @@ def target_table(contract: Contract) -> Table:
 
 
 def stage_table(contract: Contract, write: str = "upsert") -> Table:
-    """Where COPY puts the rows of one batch until the same transaction has merged them."""
+    """The table that COPY fills with the rows of one batch, for the MERGE in the same transaction."""
     columns = [(c.name, c.physical_type, False, "") for c in contract.columns]
     columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
     columns += [("_RESCUED", "VARCHAR", False, "")]

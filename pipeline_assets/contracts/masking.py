@@ -10,13 +10,12 @@ MASK = "•••"
 
 
 def mask_row(contract: Contract, columns: Sequence[str], row: Sequence[object]) -> list[object]:
-    """Replace each value of a personal column by a mask; NULL stays NULL, as it tells nobody's secret.
+    """Replace each value of a personal column by a mask; NULL stays NULL, as it reveals nothing.
 
-    `columns` names the values of `row`; a column that the contract does not know is masked too, as nobody
-    has said that it may be shown.
+    `columns` names the values of `row`; a column that is not in the contract is masked too, because it may be personal.
     """
-    shown = {column.name for column in contract.columns if not column.personal}
+    visible = {column.name for column in contract.columns if not column.personal}
     return [
-        value if value is None or name in shown or name.startswith("_SOURCE") else MASK
+        value if value is None or name in visible or name.startswith("_SOURCE") else MASK
         for name, value in zip(columns, row, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The mistakes of one contract, collected so that all of them are reported at once."""
+"""Collect the mistakes of one contract, so that all of them are reported at once."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ class Mistakes:
             raise ContractError(lines[0][0], remedy=lines[0][1])
         raise ContractError("\n".join(f"{line} {remedy}".rstrip() for line, remedy in lines))
 
-    def unread(self, where: str, said: Mapping[str, Any], level: Level, but: Iterable[str] = ()) -> None:
-        """Name the properties that nobody reads at this level, except those in `but`."""
-        for name in said:
+    def unread(self, where: str, given: Mapping[str, Any], level: Level, but: Iterable[str] = ()) -> None:
+        """Report the properties that are not read at this level, except those in `but`."""
+        for name in given:
             if name not in (*level.read, *level.notes, *but) and not (name == "customProperties" and level.custom):
                 self.add(join(where, str(name)), f"is not read in {level.name}.", _instead(str(name), level.read))
 
-    def custom(self, where: str, said: Mapping[str, Any], level: Level) -> dict[str, Any]:
+    def custom(self, where: str, given: Mapping[str, Any], level: Level) -> dict[str, Any]:
         """The custom properties of a level by name; unknown and repeated ones are mistakes."""
         values: dict[str, Any] = {}
-        for number, entry in enumerate(said.get("customProperties") or []):
+        for number, entry in enumerate(given.get("customProperties") or []):
             name = str(entry.get("property"))
             path = join(where, "customProperties", name if entry.get("property") else f"[{number}]")
             self.unread(path, entry, CUSTOM_PROPERTY)
             if name not in level.custom:
                 self.add(path, f"is not read in {level.name}.", _instead(name, level.custom))
             elif name in values:
-                self.add(path, "is said twice.")
+                self.add(path, "is given twice.")
             elif entry.get("value") is None:
-                self.add(path, "has no value.", "Texts that YAML reads as none, like NULL and ~, need quotes.")
+                self.add(path, "has no value.", "Texts that YAML reads as null, like NULL and ~, need quotes.")
             values[name] = entry.get("value")
         return {name: value for name, value in values.items() if value is not None}
 

@@ -1,8 +1,8 @@
 """The values that contracts are read into: a dataset, its columns, its references, rules and dialect.
 
 `odcs` reads them from Open Data Contract Standard documents. A dataset is a warehouse table, landed `csv` or `json`, or
-`parquet` files of the lake. JSON records are flattened: a property of type `object` lends its own properties to the
-record, one of type `array` becomes a contract of its own, one row per element (`Contract.items`).
+`parquet` files of the lake. JSON records are flattened: the properties of an `object` become columns of the record, an
+`array` becomes a contract of its own with one row per element (`Contract.items`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import Literal
 
 LOGICAL_TYPES = ("string", "number", "integer", "date", "timestamp", "boolean")
-# Date formats accepted on input, in Snowflake's notation, and what each looks like.
-# The year 0000 is no year: engines make 1 BC of it, and MySQL's zero date is no date.
+# Date formats that are accepted on input, in Snowflake's notation, each with its pattern.
+# The year 0000 is not accepted: engines turn it into 1 BC, and MySQL's zero date is not a date.
 YEAR_PATTERN = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 TIMED_DATE = 'YYYY-MM-DD"T"HH24:MI:SSTZHTZM'
 DATE_PATTERNS = {
@@ -23,18 +23,18 @@ DATE_PATTERNS = {
     "MM/DD/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
     "DD/MM/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
     "YYYYMMDD": f"^{YEAR_PATTERN}[0-9]{{4}}$",
-    # ISO 8601 with a time of day, and with or without an offset: the day is the one that its own clock showed.
+    # ISO 8601 with a time of day, with or without an offset; the date is the local one, as written.
     TIMED_DATE: (
         f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]+)?)?"
         "([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$"
     ),
 }
 FORMS = ("table", "csv", "json", "parquet")
-# What the columns of lake tables are, in the words of Glue and Hive.
+# The types of lake table columns, as Glue and Hive name them.
 LAKE_TYPES = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
 PHYSICAL_TYPES = {
     "string": re.compile(r"^VARCHAR(\((?P<precision>\d+)\))?$"),
-    # NUMBER alone means NUMBER(38,0) to Snowflake: it would round cents away.
+    # In Snowflake NUMBER alone means NUMBER(38,0), which would round cents away.
     "number": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>\d+)\)$"),
     "integer": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>0)\)$"),
     "date": re.compile(r"^DATE$"),
@@ -45,10 +45,10 @@ PHYSICAL_TYPES = {
 
 @dataclass(frozen=True)
 class Reference:
-    """A value that names a row of another dataset by its key.
+    """A column whose value is the key of a row in another dataset, the parent.
 
-    A row whose parent is not known waits in quarantine as `reason_code` (`meaning` says what that is), or is loaded
-    where `on_missing` is `load` and written again when the parent comes.
+    A row whose parent is missing is quarantined with `reason_code` (`meaning` explains it). With `on_missing` `load` it
+    is loaded, and written again when the parent arrives.
     """
 
     dataset: str
@@ -60,7 +60,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class QualityRule:
-    """A SELECT over tables of the warehouse whose only value is compared: ODCS `type: sql`.
+    """A SELECT over warehouse tables whose single value is compared with a number: ODCS `type: sql`.
 
     `operator` is ODCS's (`mustBe`, `mustBeGreaterThan`, …), `failing_rows` a SELECT of the rows that break the rule.
     """
@@ -76,10 +76,10 @@ class QualityRule:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How delimited files are written, as far as their producer has to say it.
+    """How the delimited files of a dataset are written.
 
-    `delimiter` of None is a comma. `escape` is what a quote inside quotes is written with: a second
-    quote, or a backslash. `null_text` is a text that stands for no value, besides the empty one.
+    `delimiter` None is a comma. `escape` is the character in front of a quote inside quotes: a second quote, or a
+    backslash. `null_text` is a text that means NULL, besides the empty one.
     """
 
     header: bool = True
@@ -93,8 +93,8 @@ class Dialect:
 class Column:
     """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
 
-    `path` are the keys that lead to the value in a JSON record. A `partition` column of lake files is the folder that
-    they lie in; rows with one value in a `keep_together` column are in one file.
+    `path` is the list of keys that lead to the value in a JSON record. The value of a `partition` column is the folder
+    of a lake file; rows with the same value in a `keep_together` column are in the same file.
     """
 
     name: str
@@ -120,7 +120,7 @@ class Column:
     @property
     def precision_and_scale(self) -> tuple[int, int]:
         match = PHYSICAL_TYPES[self.logical_type].match(self.physical_type)
-        assert match is not None  # `odcs` refuses every other
+        assert match is not None  # `odcs` refuses all other types
         return int(match["precision"]), int(match["scale"])
 
 
@@ -158,7 +158,7 @@ class Contract:
         return tuple(column.name for column in self.columns if column.required)
 
     def within(self, record: Contract) -> Contract:
-        """The shape of an element together with the record that it lies in."""
+        """The columns of an element together with those of its record."""
         return replace(self, columns=(*self.columns, *record.columns))
 
     def column(self, name: str) -> Column:

@@ -1,8 +1,8 @@
-"""Read Open Data Contract Standard (ODCS 3.x) documents, one dataset a file, and refuse what nobody would read.
+"""Read Open Data Contract Standard (ODCS 3.x) documents, one dataset per file, and refuse properties that are not read.
 
 The first entry of `schema` is the dataset; its `physicalType` says whether it is a `table`, landed `csv` or `json`, or
-`parquet` files of the lake. What ODCS has no word for stands in `customProperties`. docs/contracts.md lists everything
-that is read. All mistakes of a file are reported at once: readers note them and go on.
+`parquet` files of the lake. Settings without an ODCS property are `customProperties`. docs/contracts.md lists
+everything that is read. All mistakes of a file are reported at once: the readers collect them and continue.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pipeline_assets.contracts.model import (
 )
 from pipeline_assets.errors import ContractError
 
-Said = Mapping[str, Any]
+Properties = Mapping[str, Any]
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _JSON_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_DIGITS = 38  # of a NUMBER in Snowflake
@@ -38,17 +38,17 @@ def load_contract(path: Path) -> Contract:
     """Read one ODCS document.
 
     Raises:
-        ContractError: the file is missing, is no ODCS, asks for what cannot be kept or says what nobody reads; the
-            message names the file and, line by line, each property.
+        ContractError: the file is missing, is not ODCS, or has properties that contradict each other or are not read;
+            the message names the file and, line by line, each property.
     """
     return contract_of(path.name, _read(path))
 
 
 def contract_of(file: str, document: dict[str, Any]) -> Contract:
-    """The contract that a document is; values that are of no use to it are taken out of the document.
+    """The contract in a document; values of wrong types are removed from the document.
 
     Raises:
-        ContractError: as `load_contract`, `file` is the name in its message.
+        ContractError: as for `load_contract`; `file` is the name in its message.
     """
     mistakes = Mistakes(file)
     if not str(document.get("apiVersion")).startswith("v3."):
@@ -62,13 +62,13 @@ def _read(path: Path) -> dict[str, Any]:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Refuses a property that is said twice; YAML would take the last."""
+        """Refuses a property that is given twice; YAML would take the last."""
 
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
             names = [key.value for key, _ in node.value]
             for number, (key, _) in enumerate(node.value):
                 if key.value in names[:number]:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is said twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value} is given twice", key.start_mark)
             return super().construct_mapping(node, deep)
 
     try:
@@ -82,8 +82,8 @@ def _read(path: Path) -> dict[str, Any]:
         line = f", line {mark.line + 1}" if mark else ""
         if isinstance(error, yaml.constructor.ConstructorError):
             raise ContractError(f"{path.name}{line}: {error.problem}.") from None
-        raise ContractError(f"{path.name}{line}: is not YAML.", remedy="Mend the indentation there.") from None
-    except ValueError as error:  # of a date that YAML takes for one, like 2026-13-01
+        raise ContractError(f"{path.name}{line}: is not YAML.", remedy="Correct the indentation there.") from None
+    except ValueError as error:  # YAML takes texts like 2026-13-01 for dates
         raise ContractError(f"{path.name}: is not YAML: {error}.", remedy="Put texts in quotes.") from None
     if not isinstance(document, dict):
         raise ContractError(f"{path.name}: is not an ODCS document.", remedy="It needs apiVersion and schema.")
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _typed(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
-    """The document without the values that are not of the standard's types, which are mistakes."""
+    """The document without the values that do not have the standard's types; each is a mistake."""
     from open_data_contract_standard.model import OpenDataContractStandard
     from pydantic import ValidationError
 
@@ -100,38 +100,44 @@ def _typed(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
             OpenDataContractStandard.model_validate(document, strict=True)
             return document
         except ValidationError as error:
-            problems = {_place(document, problem["loc"]): problem for problem in error.errors(include_url=False)}
-        # Where several types would do, each has its problem: the deepest is that of the type which was meant.
-        deepest = [place for place in problems if not any(other[: len(place)] == place != other for other in problems)]
-        for place in deepest:
-            if problems[place]["type"] == "extra_forbidden":
-                mistakes.unread("", {place[-1]: None}, known.DOCUMENT)
+            problems = {
+                _document_path(document, problem["loc"]): problem for problem in error.errors(include_url=False)
+            }
+        # Where several types are possible, pydantic reports a problem for each; the deepest is of the intended type.
+        deepest = [
+            location
+            for location in problems
+            if not any(other[: len(location)] == location != other for other in problems)
+        ]
+        for location in deepest:
+            if problems[location]["type"] == "extra_forbidden":
+                mistakes.unread("", {location[-1]: None}, known.DOCUMENT)
             else:
-                mistakes.add(_path(document, place), f"{problems[place]['msg']}.")
+                mistakes.add(_display_path(document, location), f"{problems[location]['msg']}.")
         if not all(deepest):
             mistakes.refuse()
-        for place in reversed(deepest):  # from the end, so that places in lists stay what they are
+        for location in reversed(deepest):  # from the end, so that indexes of lists stay valid
             holder = document
-            for part in place[:-1]:
+            for part in location[:-1]:
                 holder = holder[part]
-            del holder[place[-1]]
+            del holder[location[-1]]
 
 
-def _place(document: Any, location: Sequence[str | int]) -> tuple[Any, ...]:
-    """The keys and indexes of a location, without the names of types that pydantic puts among them."""
-    place = []
+def _document_path(document: Any, location: Sequence[str | int]) -> tuple[Any, ...]:
+    """The keys and indexes of a location, without the names of types that pydantic adds."""
+    steps = []
     for part in location:
-        is_there = part in document if isinstance(document, dict) else isinstance(document, list) and type(part) is int
-        if is_there:
-            place.append(part)
+        exists = part in document if isinstance(document, dict) else isinstance(document, list) and type(part) is int
+        if exists:
+            steps.append(part)
             document = document[part]
-    return tuple(place)
+    return tuple(steps)
 
 
-def _path(document: Any, place: Sequence[str | int]) -> str:
-    """A place as people call it: columns and rules by their names."""
+def _display_path(document: Any, location: Sequence[str | int]) -> str:
+    """A location for messages: columns and rules by their names."""
     names: list[str] = []
-    for part in place:
+    for part in location:
         document = document[part]
         named = document.get("name") or document.get("property") if isinstance(document, dict) else None
         names.append(part if isinstance(part, str) else str(named or f"[{part}]"))
@@ -141,7 +147,7 @@ def _path(document: Any, place: Sequence[str | int]) -> str:
     return join(*(name for name in below if name not in ("properties", "items"))) or join(*names) or "the document"
 
 
-def _contract(document: Said, mistakes: Mistakes) -> Contract:
+def _contract(document: Properties, mistakes: Mistakes) -> Contract:
     mistakes.unread("", document, known.DOCUMENT)
     mistakes.one_of("kind", document.get("kind", "DataContract"), ("DataContract",))
     description, team = document.get("description") or {}, document.get("team") or {}
@@ -152,7 +158,7 @@ def _contract(document: Said, mistakes: Mistakes) -> Contract:
     mistakes.unread("team", team, known.TEAM)
     datasets = document.get("schema") or []
     if len(datasets) != 1:
-        mistakes.add("schema", f"describes {len(datasets)} datasets.", "One a file.")
+        mistakes.add("schema", f"describes {len(datasets)} datasets.", "Describe one dataset per file.")
     dataset = datasets[0] if datasets else {}
     form = dataset.get("physicalType") or "table"
     if datasets:
@@ -160,13 +166,13 @@ def _contract(document: Said, mistakes: Mistakes) -> Contract:
         mistakes.one_of("schema.physicalType", form, FORMS)
         mistakes.one_of("schema.logicalType", dataset.get("logicalType") or "object", ("object",))
     table = (dataset.get("physicalName") or dataset.get("name") or "").upper()
-    for where in ("name", "domain"):
-        if not document.get(where):
-            mistakes.add(where, "is required.")
-        elif not _NAME.fullmatch(document[where].upper()):
-            mistakes.add(where, f"{document[where]!r} is no identifier.", _IDENTIFIER)
+    for location in ("name", "domain"):
+        if not document.get(location):
+            mistakes.add(location, "is required.")
+        elif not _NAME.fullmatch(document[location].upper()):
+            mistakes.add(location, f"{document[location]!r} is not an identifier.", _IDENTIFIER)
     if datasets and not _NAME.fullmatch(table):
-        mistakes.add("schema.physicalName", f"{table!r} is no identifier.", _IDENTIFIER)
+        mistakes.add("schema.physicalName", f"{table!r} is not an identifier.", _IDENTIFIER)
     properties = dataset.get("properties") or []
     if datasets and not properties:
         mistakes.add("schema", f"{dataset.get('name')} has no properties.")
@@ -198,7 +204,7 @@ def _contract(document: Said, mistakes: Mistakes) -> Contract:
 
 
 def _columns(
-    properties: Sequence[Said],
+    properties: Sequence[Properties],
     form: str,
     mistakes: Mistakes,
     *,
@@ -206,159 +212,159 @@ def _columns(
     inside: str = "",
     path: tuple[str, ...] = (),
 ) -> tuple[Column, ...]:
-    """The columns of a record, or of the elements of its list, those of objects included."""
+    """The columns of a record, or of the elements of its list; the columns of nested objects are included."""
     columns: list[Column] = []
-    for number, said in enumerate(properties):
-        where = join(inside, said.get("name") or f"properties[{number}]")
-        kind = said.get("logicalType") if form == "json" else None
+    for number, given in enumerate(properties):
+        location = join(inside, given.get("name") or f"properties[{number}]")
+        kind = given.get("logicalType") if form == "json" else None
         if kind == "object":
-            mistakes.unread(where, said, known.OBJECT)
-            below = (*path, _json_key(said, where, mistakes))
-            nested = said.get("properties") or []
+            mistakes.unread(location, given, known.OBJECT)
+            below = (*path, _json_key(given, location, mistakes))
+            nested = given.get("properties") or []
             if not nested:
-                mistakes.add(where, "is an object without properties.")
-            columns.extend(_columns(nested, form, mistakes, level=level, inside=where, path=below))
+                mistakes.add(location, "is an object without properties.")
+            columns.extend(_columns(nested, form, mistakes, level=level, inside=location, path=below))
         elif kind == "array" and (inside or level):
-            mistakes.add(where, "is a list within an object or a list.", "A record may have one list, at its top.")
+            mistakes.add(location, "is a list within an object or a list.", "A record may have one list, at its top.")
         elif kind != "array":
-            columns.append(_column(said, form, where, mistakes, level, path))
+            columns.append(_column(given, form, location, mistakes, level, path))
     return tuple(columns)
 
 
-def _items(contract: Contract, properties: Sequence[Said], mistakes: Mistakes) -> Contract | None:
+def _items(contract: Contract, properties: Sequence[Properties], mistakes: Mistakes) -> Contract | None:
     """The contract of the elements of the one list that a record may have."""
-    lists = [said for said in properties if contract.form == "json" and said.get("logicalType") == "array"]
-    for said in lists:
-        where, items = said.get("name") or "a list", said.get("items") or {}
-        mistakes.unread(where, said, known.LIST)
-        mistakes.unread(join(where, "items"), items, known.ELEMENT)
-        mistakes.one_of(join(where, "items", "logicalType"), items.get("logicalType") or "object", ("object",))
+    lists = [given for given in properties if contract.form == "json" and given.get("logicalType") == "array"]
+    for given in lists:
+        location, items = given.get("name") or "a list", given.get("items") or {}
+        mistakes.unread(location, given, known.LIST)
+        mistakes.unread(join(location, "items"), items, known.ELEMENT)
+        mistakes.one_of(join(location, "items", "logicalType"), items.get("logicalType") or "object", ("object",))
         if not items.get("properties"):
-            mistakes.add(where, "is a list of what is no object.", "A record may have one list, of objects.")
-        if not _NAME.fullmatch(said.get("name") or ""):
-            mistakes.add(where, "is no upper-case identifier.", _IDENTIFIER)
+            mistakes.add(location, "is a list of other things than objects.", "A record may have one list, of objects.")
+        if not _NAME.fullmatch(given.get("name") or ""):
+            mistakes.add(location, "is not an upper-case identifier.", _IDENTIFIER)
     if len(lists) > 1:
-        names = ", ".join(str(said.get("name")) for said in lists)
+        names = ", ".join(str(given.get("name")) for given in lists)
         mistakes.add(names, f"are {len(lists)} lists.", "A record may have one list, of objects.")
     if len(lists) != 1:
         return None
-    (said,) = lists
-    name = said.get("name") or ""
+    (given,) = lists
+    name = given.get("name") or ""
     return replace(
         contract,
         name=f"{contract.name}_{name.lower()}",
         table=f"{contract.table}_{name}",
-        description=_text(said),
+        description=_text(given),
         grain=f"One row per element of {name}.",
         columns=_columns(
-            (said.get("items") or {}).get("properties") or [],
+            (given.get("items") or {}).get("properties") or [],
             contract.form,
             mistakes,
             level=known.ELEMENT_COLUMN,
             inside=name,
         ),
-        path=(_json_key(said, name, mistakes),),
+        path=(_json_key(given, name, mistakes),),
         quality=(),
     )
 
 
-def _json_key(said: Said, where: str, mistakes: Mistakes) -> str:
-    key = said.get("physicalName") or (said.get("name") or "").lower()
+def _json_key(given: Properties, location: str, mistakes: Mistakes) -> str:
+    key = given.get("physicalName") or (given.get("name") or "").lower()
     if not _JSON_KEY.fullmatch(key):
-        mistakes.add(where, f"the JSON key {key!r} cannot be addressed.", "Use letters, digits, _ and -.")
+        mistakes.add(location, f"the JSON key {key!r} cannot be addressed.", "Use letters, digits, _ and -.")
     return key
 
 
 def _column(
-    said: Said, form: str, where: str, mistakes: Mistakes, level: known.Level | None, path: tuple[str, ...]
+    given: Properties, form: str, location: str, mistakes: Mistakes, level: known.Level | None, path: tuple[str, ...]
 ) -> Column:
     level = level or {"json": known.JSON_COLUMN, "parquet": known.LAKE_COLUMN}.get(form, known.COLUMN)
-    mistakes.unread(where, said, level)
-    custom = mistakes.custom(where, said, level)
-    name, logical = said.get("name") or "", said.get("logicalType") or ""
+    mistakes.unread(location, given, level)
+    custom = mistakes.custom(location, given, level)
+    name, logical = given.get("name") or "", given.get("logicalType") or ""
     if not _NAME.fullmatch(name):
-        mistakes.add(where, "is no upper-case identifier.", _IDENTIFIER)
-    mistakes.one_of(join(where, "logicalType"), logical, LOGICAL_TYPES)
-    if said.get("classification"):
-        mistakes.one_of(join(where, "classification"), said["classification"], known.CLASSIFICATIONS)
-    physical = (said.get("physicalType") or "").upper().replace(" ", "")
+        mistakes.add(location, "is not an upper-case identifier.", _IDENTIFIER)
+    mistakes.one_of(join(location, "logicalType"), logical, LOGICAL_TYPES)
+    if given.get("classification"):
+        mistakes.one_of(join(location, "classification"), given["classification"], known.CLASSIFICATIONS)
+    physical = (given.get("physicalType") or "").upper().replace(" ", "")
     column = Column(
         name=name,
         logical_type=logical,
         physical_type=physical,
-        description=_text(said),
-        required=bool(said.get("required")),
-        classification=said.get("classification"),
+        description=_text(given),
+        required=bool(given.get("required")),
+        classification=given.get("classification"),
     )
     if form == "parquet":
         if logical in LOGICAL_TYPES and physical != LAKE_TYPES.get(logical):
             mistakes.add(
-                join(where, "physicalType"),
-                f"{said.get('physicalType')!r} does not fit logicalType {logical}.",
+                join(location, "physicalType"),
+                f"{given.get('physicalType')!r} does not fit logicalType {logical}.",
                 f"Use {LAKE_TYPES[logical]}." if logical in LAKE_TYPES else f"Known: {', '.join(LAKE_TYPES)}.",
             )
         together = custom.get("keepTogether", False)
         if type(together) is not bool:
-            mistakes.add(join(where, "customProperties.keepTogether"), f"{together!r} is neither true nor false.")
-        return replace(column, partition=bool(said.get("partitioned")), keep_together=together is True)
-    key = bool(said.get("primaryKey"))
-    if key and said.get("required") is False:
-        mistakes.add(join(where, "required"), "is false, but a key is always required.", "Leave it out.")
+            mistakes.add(join(location, "customProperties.keepTogether"), f"{together!r} is neither true nor false.")
+        return replace(column, partition=bool(given.get("partitioned")), keep_together=together is True)
+    key = bool(given.get("primaryKey"))
+    if key and given.get("required") is False:
+        mistakes.add(join(location, "required"), "is false, but a key is always required.", "Leave it out.")
     if custom.get("blanks", "keep") != "keep" or ("blanks" in custom and logical != "string"):
-        mistakes.add(join(where, "customProperties.blanks"), "is `keep`, of a string, or left out.")
+        mistakes.add(join(location, "customProperties.blanks"), "is `keep`, of a string, or left out.")
     return replace(
         column,
         required=column.required or key,
         key=key,
-        max_length=_width(said, physical, where, mistakes),
-        accepted=accepted_values(said, where, mistakes),
-        input_formats=_input_formats(custom, logical, where, mistakes),
+        max_length=_width(given, physical, location, mistakes),
+        accepted=accepted_values(given, location, mistakes),
+        input_formats=_input_formats(custom, logical, location, mistakes),
         keep_blanks=custom.get("blanks") == "keep",
-        reference=reference(said, where, mistakes),
-        path=(*path, _json_key(said, where, mistakes)) if form == "json" else (),
+        reference=reference(given, location, mistakes),
+        path=(*path, _json_key(given, location, mistakes)) if form == "json" else (),
     )
 
 
-def _width(said: Said, physical: str, where: str, mistakes: Mistakes) -> int | None:
-    """Characters that fit; VARCHAR(n) says so itself, as one longer value would fail the load of a whole batch."""
-    logical, options = said.get("logicalType") or "", said.get("logicalTypeOptions") or {}
+def _width(given: Properties, physical: str, location: str, mistakes: Mistakes) -> int | None:
+    """The most characters of a value; VARCHAR(n) is a limit too, as one longer value would fail the whole load."""
+    logical, options = given.get("logicalType") or "", given.get("logicalTypeOptions") or {}
     if logical not in LOGICAL_TYPES:
         return None
-    mistakes.unread(join(where, "logicalTypeOptions"), options, known.TYPE_OPTIONS)
-    at = join(where, "physicalType")
+    mistakes.unread(join(location, "logicalTypeOptions"), options, known.TYPE_OPTIONS)
+    at = join(location, "physicalType")
     fit = PHYSICAL_TYPES[logical].match(physical)
     if not fit:
         mistakes.add(
             at,
-            f"{said.get('physicalType')!r} does not fit logicalType {logical}.",
+            f"{given.get('physicalType')!r} does not fit logicalType {logical}.",
             "Numbers declare precision and scale, timestamps are TIMESTAMP_NTZ(6).",
         )
     elif "scale" in fit.groupdict() and not int(fit["scale"]) <= int(fit["precision"]) <= _MOST_DIGITS:
         mistakes.add(at, f"{physical} does not exist.", f"At most {_MOST_DIGITS} digits in all.")
     width = int(fit["precision"]) if fit and logical == "string" and fit["precision"] else None
-    length, at = options.get("maxLength", width), join(where, "logicalTypeOptions.maxLength")
+    length, at = options.get("maxLength", width), join(location, "logicalTypeOptions.maxLength")
     if length is not None and logical != "string":
         mistakes.add(at, f"does not fit logicalType {logical}.", "Only strings have a length.")
     elif length is not None and (type(length) is not int or length < 1 or (width and length > width)):
-        mistakes.add(at, f"{length!r} does not fit {said.get('physicalType')}.")
+        mistakes.add(at, f"{length!r} does not fit {given.get('physicalType')}.")
     return length
 
 
-def _input_formats(custom: Said, logical: str, where: str, mistakes: Mistakes) -> tuple[str, ...]:
+def _input_formats(custom: Properties, logical: str, location: str, mistakes: Mistakes) -> tuple[str, ...]:
     formats = custom.get("inputFormats", ["YYYY-MM-DD"] if logical == "date" else [])
-    where = join(where, "customProperties.inputFormats")
+    location = join(location, "customProperties.inputFormats")
     if not isinstance(formats, list):
-        mistakes.add(where, f"{formats!r} is no list.", f"Known: {', '.join(DATE_PATTERNS)}.")
+        mistakes.add(location, f"{formats!r} is not a list.", f"Known: {', '.join(DATE_PATTERNS)}.")
         return ()
     if "inputFormats" in custom and logical != "date":
-        mistakes.add(where, f"does not fit logicalType {logical}.", "Only dates have them.")
+        mistakes.add(location, f"does not fit logicalType {logical}.", "Only dates have them.")
     elif logical == "date":
-        unknown = [entry for entry in map(str, formats) if entry not in DATE_PATTERNS]
+        unknown = [format_ for format_ in map(str, formats) if format_ not in DATE_PATTERNS]
         if unknown or not formats:
-            mistakes.add(where, f"{', '.join(unknown) or 'none'} unknown.", f"Known: {', '.join(DATE_PATTERNS)}.")
-    return tuple(str(entry) for entry in formats)
+            mistakes.add(location, f"{', '.join(unknown) or 'none'} unknown.", f"Known: {', '.join(DATE_PATTERNS)}.")
+    return tuple(str(format_) for format_ in formats)
 
 
-def _text(said: Said) -> str:
+def _text(given: Properties) -> str:
     """A description on one line."""
-    return " ".join((said.get("description") or "").split())
+    return " ".join((given.get("description") or "").split())

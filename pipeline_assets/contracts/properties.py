@@ -1,7 +1,7 @@
-"""What a contract may say, level by level; docs/contracts.md has what follows from each property.
+"""The properties that a contract may have, level by level; docs/contracts.md describes the effect of each.
 
-Anything else is refused: whoever writes it expects something to follow, and nothing would. Properties for people only
-(`notes`) are allowed wherever leaving them unread cannot mislead anybody.
+Any other property is refused, because its author would expect an effect and there is none. Properties for people only
+(`notes`) are allowed where ignoring them cannot mislead anybody.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ LEVELS = (
     *(TYPE_OPTIONS, REFERENCE, ACCEPTED_VALUES, ARGUMENTS, RULE, DIALECT, CUSTOM_PROPERTY),
 )
 
-# What to write instead of properties that ODCS has and nobody reads.
+# What to write instead of ODCS properties that are not read.
 INSTEAD = {
     "rule": "Write `metric:`.",
     "unique": "Keys are declared by `primaryKey`.",
@@ -109,8 +109,8 @@ INSTEAD = {
     "transformLogic": "Lineage is read from the SELECTs in sql/.",
     "transformSourceObjects": "Lineage is read from the SELECTs in sql/.",
     "transformDescription": "Describe the SELECT in its own file in sql/.",
-    "slaProperties": "Nothing keeps them.",
-    "slaDefaultElement": "Nothing keeps them.",
+    "slaProperties": "They are not enforced.",
+    "slaDefaultElement": "They are not enforced.",
     "roles": "Roles are those of `deploy snowflake`.",
     "schedule": "Rules are checked after each batch.",
     "scheduler": "Rules are checked after each batch.",

@@ -1,12 +1,10 @@
 """Validation predicates derived from a contract, in Snowflake SQL over text.
 
-Landed values arrive as text. For each column there is an expression that cleans the text, one that types it,
-and the rules a row must keep, in the order in which they are reported. They are written in Snowflake's
-dialect like everything in sql/, and transpiled for the engine that runs them.
-
-A cast alone is never believed, because engines disagree on what it accepts (`1e3`, `1_000`, a two-digit year) and
-agree on rounding silently; what the patterns let through, all cast alike. As a regular expression costs more than
-all else, it is kept for the texts that no cheaper test settles.
+Landed values arrive as text. For each column there is an expression that cleans the text, one that types it, and the
+rules that a row must keep, in the order in which they are reported. They are Snowflake SQL like everything in sql/, and
+transpiled for the engine that runs them. A cast alone does not decide, because engines disagree on what it accepts
+(`1e3`, `1_000`, a two-digit year) and all round silently; texts that the patterns accept are cast alike everywhere.
+Regular expressions cost more than all else, so they run only on texts for which no cheaper test is enough.
 """
 
 from __future__ import annotations
@@ -56,42 +54,42 @@ class Rule:
 
 
 def reason_codes(contracts: Iterable[Contract]) -> dict[str, str]:
-    """Every reason code with its meaning: the platform's own and those that references of the contracts name.
+    """Every reason code with its meaning: the platform's own and those of references in the contracts.
 
     Raises:
         ContractError: two contracts mean different things by one code.
     """
-    found = dict(REASON_CODES)
+    codes = dict(REASON_CODES)
     for contract in contracts:
         for reference in (column.reference for column in contract.columns):
             if reference and reference.meaning:
-                known = found.setdefault(reference.reason_code, reference.meaning)
-                if known != reference.meaning:
+                meaning = codes.setdefault(reference.reason_code, reference.meaning)
+                if meaning != reference.meaning:
                     raise ContractError(
-                        f"{contract.name}: reasonCode {reference.reason_code} has another meaning already: {known}.",
+                        f"{contract.name}: reasonCode {reference.reason_code} has another meaning already: {meaning}.",
                         remedy="Choose a code of its own.",
                     )
-    return found
+    return codes
 
 
 def text_column(name: str) -> str:
-    """The name under which the cleaned text of a column is known inside the generated query."""
+    """The name of the cleaned text of a column in the generated query."""
     return f"{name}__TEXT"
 
 
 def cast_column(name: str) -> str:
-    """The name under which `try_cast` of a column is known inside the generated query."""
+    """The name of `try_cast` of a column in the generated query."""
     return f"{name}__CAST"
 
 
-def cleaned(column: Column, raw: str, null_text: str | None = None, *, tidy: bool = False) -> str:
-    """Blank becomes NULL, and so does `null_text`; blanks around names, codes and keys go, those of free text stay.
+def cleaned(column: Column, raw: str, null_text: str | None = None, *, trimmed: bool = False) -> str:
+    """Blank text becomes NULL, and so does `null_text`; blanks around a value are removed unless `keep_blanks` is set.
 
-    A blank is a space, as it is to Snowflake's TRIM; told what to take away, all engines take the same.
+    A blank is a space, as for Snowflake's TRIM; naming it to TRIM makes all engines remove the same.
 
-    `tidy` says that there is none to take away in the whole file: TRIM would cost as much as reading it.
+    `trimmed` says that no value of the file has blanks around it: TRIM would cost as much as reading the file.
     """
-    text = f"NULLIF({raw}, '')" if column.keep_blanks or tidy else f"NULLIF(TRIM({raw}, ' '), '')"
+    text = f"NULLIF({raw}, '')" if column.keep_blanks or trimmed else f"NULLIF(TRIM({raw}, ' '), '')"
     return text if null_text is None else f"NULLIF({text}, {literal(null_text)})"
 
 
@@ -104,9 +102,9 @@ def typed(column: Column, cast: str | None = None) -> str:
     match column.logical_type:
         case "number" | "integer":
             precision, scale = column.precision_and_scale
-            # A text with which the number's own text starts is exact: 10.5 and 10.5000. Not where nothing may stand
-            # before the point, as engines differ on whether a zero is written there.
-            # Nor with more than six decimals, as Spark writes small ones of those as 1E-10.
+            # The cast is exact if its text starts with the landed text: 10.5 and 10.5000. The shortcut is not safe for
+            # columns without digits before the point (engines differ on whether they write a zero there), nor with more
+            # than six decimals (Spark writes small numbers as 1E-10).
             plain = precision > scale and scale <= 6
             shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} " if plain else ""
             return f"CASE {shortcut}WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {cast} END"
@@ -115,7 +113,7 @@ def typed(column: Column, cast: str | None = None) -> str:
         case "timestamp":
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(timestamp_pattern(column))}) THEN {cast} END"
         case "boolean":
-            # Said by hand, as the cast becomes a function that Spark does not have.
+            # Compared, not cast: the cast becomes a function that Spark does not have.
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN LOWER({text}) = 'true' END"
         case _:
             return text
@@ -130,55 +128,55 @@ def number_pattern(column: Column) -> str:
 
 
 def timestamp_pattern(column: Column) -> str:
-    """Date and time of day that fit TIMESTAMP_NTZ(digits) exactly; an offset would have to be guessed away."""
+    """Date and time of day that fit TIMESTAMP_NTZ(digits) exactly; values with an offset do not match."""
     digits = column.physical_type.partition("(")[2].rstrip(")")
     time = f"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{{0,{digits}}}0*)?)?"
     return f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}([ T]{time})?$"
 
 
 def rules(contract: Contract) -> tuple[Rule, ...]:
-    """Every rule of the contract, most telling first: JSON types, keys, required values, types, lists, lengths.
+    """Every rule of the contract, most specific first: JSON types, keys, required values, types, lists, lengths.
 
-    For JSON, whoever reads the records puts the number of the first mistyped column (the list counts as the last)
-    into `MISTYPED`.
+    For JSON, the reader of the records puts the number of the first mistyped column (the list counts as the last) into
+    `MISTYPED`.
     """
-    found: list[Rule] = []
+    contract_rules: list[Rule] = []
     if contract.form == "json":
         names = [*contract.column_names, *((contract.items.path[-1].upper(),) if contract.items else ())]
         for number, name in enumerate(names, 1):
             expectation = "a text or a number" if number <= len(contract.columns) else "a list of objects"
             broken, suspect = f"{MISTYPED} = {number}", f"{MISTYPED} IS NOT NULL"
-            found.append(Rule("wrong_type", name, expectation, broken, suspect))
+            contract_rules.append(Rule("wrong_type", name, expectation, broken, suspect))
     for column in sorted(contract.columns, key=lambda column: not column.key):
         if column.required:
             code = "missing_key" if column.key or column.reference else "missing_value"
-            found.append(_rule(code, column, "a value", f"{text_column(column.name)} IS NULL"))
+            contract_rules.append(_rule(code, column, "a value", f"{text_column(column.name)} IS NULL"))
     for column in contract.columns:
-        found.extend(_value_rules(column))
-    return tuple(found)
+        contract_rules.extend(_value_rules(column))
+    return tuple(contract_rules)
 
 
 def _value_rules(column: Column) -> list[Rule]:
-    text, found = text_column(column.name), []
+    text, column_rules = text_column(column.name), []
     kinds = {
         "number": ("not_a_number", f"a number that fits {column.physical_type}"),
         "integer": ("not_a_number", f"a whole number that fits {column.physical_type}"),
-        "date": ("not_a_date", f"a date as {' or '.join(_told(form) for form in column.input_formats)}"),
+        "date": ("not_a_date", f"a date as {' or '.join(_displayed_format(form) for form in column.input_formats)}"),
         "timestamp": ("not_a_timestamp", "a timestamp as YYYY-MM-DD HH:MM:SS, in UTC, without a zone"),
         "boolean": ("not_a_boolean", "true or false"),
     }
     if column.logical_type in kinds:
         code, expectation = kinds[column.logical_type]
-        found.append(_rule(code, column, expectation, f"{text} IS NOT NULL AND {column.name} IS NULL"))
+        column_rules.append(_rule(code, column, expectation, f"{text} IS NOT NULL AND {column.name} IS NULL"))
     if column.accepted:
         values = ", ".join(literal(value) for value in column.accepted)
-        found.append(
+        column_rules.append(
             _rule("not_accepted_value", column, f"one of {', '.join(column.accepted)}", f"NOT {text} IN ({values})")
         )
     if column.max_length:
         limit = column.max_length
-        # The length in bits is known at once; characters have to be counted. sqlglot asks for the type without a CAST.
-        found.append(
+        # The length in bits needs no counting of characters. Without the CAST sqlglot asks for the type of the text.
+        column_rules.append(
             _rule(
                 "too_long",
                 column,
@@ -187,7 +185,7 @@ def _value_rules(column: Column) -> list[Rule]:
                 suspect=f"BIT_LENGTH({text}) > {8 * limit}",
             )
         )
-    return found
+    return column_rules
 
 
 def _rule(code: str, column: Column, expectation: str, broken: str, suspect: str | None = None) -> Rule:
@@ -195,7 +193,7 @@ def _rule(code: str, column: Column, expectation: str, broken: str, suspect: str
 
 
 def try_cast(column: Column) -> str:
-    """What the engine makes of the cleaned text by itself: a guess, or rounded, until `typed` confirms it."""
+    """The engine's own cast of the cleaned text; it may be wrong or rounded until `typed` has confirmed it."""
     return f"TRY_CAST({text_column(column.name)} AS {column.physical_type})"
 
 
@@ -207,7 +205,7 @@ def _first_date(column: Column, text: str) -> str:
     return f"CASE {branches} END"
 
 
-def _told(form: str) -> str:
+def _displayed_format(form: str) -> str:
     return "YYYY-MM-DDTHH:MM:SS, with or without an offset" if form == TIMED_DATE else form
 
 

@@ -1,4 +1,4 @@
-"""What the stack has to have for the pipelines of the registry: their buckets, delivery streams and lake tables."""
+"""The buckets, delivery streams and lake tables of the registered pipelines, for the CloudFormation stack."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class StackBucket:
 
 @dataclass(frozen=True)
 class StackStream:
-    """A delivery stream, the bucket that it delivers to, and the prefix of what it delivers."""
+    """A delivery stream with the bucket and prefix that it delivers to."""
 
     name: str
     bucket: str
@@ -37,7 +37,7 @@ class StackStream:
 
     @property
     def errors_prefix(self) -> str:
-        """Beside the landing zone, so that what cannot be delivered never looks like something that landed."""
+        """Outside the landing zone, so that a failed delivery is never taken for a landed object."""
         return f"{self.prefix.rstrip('/').rpartition('/')[0]}/errors/"
 
 
@@ -45,32 +45,32 @@ def data_buckets(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackBucket]
     """The buckets of the pipelines, in the order of the registry.
 
     Raises:
-        ConfigurationError: two pipelines have one bucket with different needs.
+        ConfigurationError: two pipelines have the same bucket.
     """
-    found: dict[str, StackBucket] = {}
+    buckets: dict[str, StackBucket] = {}
     for pipeline in pipelines:
         for bucket in _buckets_of(pipeline):
-            if bucket.name in found:
+            if bucket.name in buckets:
                 raise ConfigurationError(
-                    f"{found[bucket.name].pipeline} and {pipeline.name} both have the bucket {bucket.name}.",
+                    f"{buckets[bucket.name].pipeline} and {pipeline.name} both have the bucket {bucket.name}.",
                     remedy="Give each its own: a bucket notifies one queue.",
                 )
-            found[bucket.name] = bucket
-    return list(found.values())
+            buckets[bucket.name] = bucket
+    return list(buckets.values())
 
 
 def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
     declared = {bucket.name: bucket for bucket in pipeline.buckets}
     names = [*declared, *(source.bucket or pipeline.bucket for source in pipeline.sources), pipeline.bucket]
-    made = []
+    buckets = []
     for name in dict.fromkeys(names):
         watched = list(declared[name].watched) if name in declared else []
         watched += [split_pattern(s.pattern)[0] for s in pipeline.sources if (s.bucket or pipeline.bucket) == name]
         # S3 refuses two notifications whose prefixes overlap.
         outer = sorted({p for p in watched if not any(p != other and p.startswith(other) for other in watched)})
         days = declared[name].archive_after_days if name in declared else None
-        made.append(StackBucket(name, pipeline.name, tuple(outer), days))
-    return made
+        buckets.append(StackBucket(name, pipeline.name, tuple(outer), days))
+    return buckets
 
 
 def delivery_streams(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackStream]:

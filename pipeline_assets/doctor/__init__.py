@@ -1,1 +1,1 @@
-"""`pipeline-assets doctor`: try what an installation needs and say what is missing."""
+"""`pipeline-assets doctor`: check what an installation needs and report what is missing."""

@@ -1,6 +1,6 @@
-"""Try what the pipelines need and say what is missing, one line each; used by `pipeline-assets doctor`.
+"""The checks of an installation itself, one result each: home, contracts, SQL, engine, embedded warehouse and lake.
 
-Snowflake is tried in `account_diagnosis`, the permissions of AWS in the layer that grants them.
+`account` checks Snowflake, `permission_probes` the permissions of AWS.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The outcome of one try; `passed` is None where nothing was tried, and `detail` says why.
+    """The result of one check; `passed` is None if it was skipped, and `detail` says why.
 
-    `warns` marks what works and shows something that people should see to.
+    `warns` marks a check that passed but shows something to look after.
     """
 
     what: str
@@ -35,15 +35,15 @@ class CheckResult:
 
 
 class CheckSkippedError(Exception):
-    """Why something cannot be tried, or need not be."""
+    """Raised by a check that cannot or need not run; the text says why."""
 
 
 class CheckWarningError(Exception):
-    """What was seen in passing, where nothing is missing, and what to do about it."""
+    """Raised by a check that passes with a warning; the text says what to do."""
 
 
 def check_result(what: str, attempt: Callable[[], str]) -> CheckResult:
-    """What comes of a try, whatever it raises of ours."""
+    """Run a check and turn its return value, or our exceptions, into a result."""
     try:
         return CheckResult(what, True, attempt())
     except CheckSkippedError as reason:
@@ -55,7 +55,7 @@ def check_result(what: str, attempt: Callable[[], str]) -> CheckResult:
 
 
 def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
-    """Try everything; one failure does not hide the next."""
+    """Run every check; a failure does not stop the next check."""
     platform = build_platform(settings)
     checks: list[tuple[str, Callable[[], str]]] = [
         ("home", lambda: _home(settings)),
@@ -102,4 +102,4 @@ def _warehouse(platform: Platform) -> str:
 
 def _lake(platform: Platform, pipelines: Sequence[ResolvedPipeline]) -> str:
     buckets = sorted({source.zone.bucket for pipeline in pipelines for source in pipeline.sources})
-    return ", ".join(f"{sum(1 for _ in platform.lake.list(bucket))} objects in {bucket}" for bucket in buckets)
+    return ", ".join(f"{sum(1 for _ in platform.lake.list_objects(bucket))} objects in {bucket}" for bucket in buckets)

@@ -1,53 +1,57 @@
-"""A harmless call for each permission of the pipelines' role: what `doctor` checks of AWS.
+"""The checks of AWS in `doctor`: a harmless call, the probe, for each permission of the pipelines' role.
 
-One probe for each row of the table in `permissions`, one check result for each probe. What is probed is authorization,
-on the very things that the settings name; what is missing (bucket, queue, topic, job, secret, credentials) is reported
-once and apart from what is forbidden: whatever needs it is then skipped.
-
-The surprising part is how a call can be harmless and still tell. AWS looks a thing up, or at what is asked of it, only
-for those who may ask, so calls go to keys, runs, tables, crawlers and streams that are not there, and where the policy
-covers the real one alone they contradict themselves. AWS documents that order for no service; a call that it refuses
-for its shape before anything else (ValidationException) therefore counts as not tried. Three checks leave a trace: an
-empty object is written and deleted again, a key that never was gets a delete marker where versions are kept, and a
-message that waits in a queue counts one more of the receives after which it goes to the dead letters.
+A probe checks authorization on the resources in the settings. A missing resource (bucket, queue, topic, job, secret,
+credentials) is reported once, apart from missing permissions; the probes that need it are skipped. Three probes leave a
+trace: an empty object is written and deleted, a missing key gets a delete marker in a bucket with versions, and a
+message in a queue counts one more receive towards the dead-letter queue.
 """
+# Probes call keys, runs, tables, crawlers and streams that do not exist, or pass contradictory arguments where a policy
+# covers only the real resource: AWS looks up a resource and its arguments only after authorization. AWS documents this
+# order for no service, so a call that is rejected for its arguments first (ValidationException) counts as not tried.
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.deploy.aws.permissions import PERMISSIONS, Permission
 from pipeline_assets.doctor.installation import CheckResult, CheckSkippedError, CheckWarningError, check_result
-from pipeline_assets.doctor.probe_context import MISSING, MissingError, ProbeContext, elsewhere, identity
+from pipeline_assets.doctor.probe_context import (
+    MISSING,
+    MissingError,
+    ProbeContext,
+    identity,
+    other_accounts_and_regions,
+)
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake.notifications import dead_letters
 from pipeline_assets.settings import with_secret
 
 if TYPE_CHECKING:
-    from pipeline_assets.batch.report import Pipeline
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 _NO_RUN = "jr_" + "0" * 64
 _NO_QUEUE = ("AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist")
 
-Try = Callable[[ProbeContext, Permission], str]
+Probe = Callable[[ProbeContext, Permission], str]
 
 
-def probe_permissions(settings: Settings, pipelines: Sequence[Pipeline]) -> Iterator[CheckResult]:
-    """Who we are to AWS, and each permission of the pipelines' role; one failure does not hide the next."""
+def probe_permissions(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
+    """Check the credentials and each permission of the pipelines' role; a failure does not stop the next probe."""
     context = ProbeContext(settings, pipelines)
     who = identity(context)
     yield who
     if who.passed is False:
-        yield CheckResult("permissions", None, "nothing of AWS can be tried like that")
+        yield CheckResult("permissions", None, "cannot be checked without credentials")
         return
-    yield from elsewhere(context)
+    yield from other_accounts_and_regions(context)
     for row in PERMISSIONS:
         if row.role == "pipeline":
-            yield check_result(f"{row.action} on {row.on}", lambda row=row: PROBES[row.action, row.on](context, row))
+            yield check_result(f"{row.action} on {row.on}", partial(PROBES[row.action, row.on], context, row))
 
 
 # --- S3 ------------------------------------------------------------------------------------------------------
@@ -56,33 +60,33 @@ _LISTS = {row.on: row for row in PERMISSIONS if row.role == "pipeline" and row.a
 
 
 def _list_buckets(context: ProbeContext, row: Permission) -> str:
-    buckets = [bucket for bucket, _ in context.places(row.on)]
-    if wrong := [error for bucket in buckets if (error := context.listing(row, bucket))]:
-        raise _together(wrong)
+    buckets = [bucket for bucket, _ in context.bucket_prefixes(row.on)]
+    if errors := [error for bucket in buckets if (error := context.listing(row, bucket))]:
+        raise _combined(errors)
     return ", ".join(buckets)
 
 
-def _in_each(attempt: Callable[[ProbeContext, Permission, str, str], str]) -> Try:
-    """A try on objects, in every bucket that is there."""
+def _in_each(attempt: Callable[[ProbeContext, Permission, str, str], str]) -> Probe:
+    """A probe of objects, in every bucket that exists."""
 
     def each(context: ProbeContext, row: Permission) -> str:
         lists = _LISTS["data buckets" if row.on == "data objects" else "artifacts bucket"]
-        places = context.places(row.on)
-        there = [(b, p) for b, p in places if not isinstance(context.listing(lists, b), MissingError)]
-        if not there:
+        prefixes = context.bucket_prefixes(row.on)
+        existing = [(b, p) for b, p in prefixes if not isinstance(context.listing(lists, b), MissingError)]
+        if not existing:
             raise CheckSkippedError("there is no bucket to try it in")
-        wrong: list[PipelineError] = []
-        done: list[str] = []
-        for bucket, prefix in there:
+        errors: list[PipelineError] = []
+        passed: list[str] = []
+        for bucket, prefix in existing:
             if row.action == "s3:GetObject" and context.listing(lists, bucket):
-                raise CheckSkippedError(f"who may not list {bucket} is told nothing about a key in it")
+                raise CheckSkippedError(f"without listing {bucket} a missing key cannot be told from a forbidden one")
             try:
-                done.append(attempt(context, row, bucket, prefix + context.nobody))
+                passed.append(attempt(context, row, bucket, prefix + context.unused_name))
             except PipelineError as error:
-                wrong.append(error)
-        if wrong:
-            raise _together(wrong)
-        return ", ".join(done)
+                errors.append(error)
+        if errors:
+            raise _combined(errors)
+        return ", ".join(passed)
 
     return each
 
@@ -113,7 +117,7 @@ def _delete(context: ProbeContext, row: Permission, bucket: str, key: str) -> st
 
 def _abort(context: ProbeContext, row: Permission, bucket: str, key: str) -> str:
     def abort() -> Any:
-        return context.client("s3").abort_multipart_upload(Bucket=bucket, Key=key, UploadId=context.nobody)
+        return context.client("s3").abort_multipart_upload(Bucket=bucket, Key=key, UploadId=context.unused_name)
 
     context.ask(row, _objects(context, bucket, key), abort, "NoSuchUpload")
     return bucket
@@ -123,17 +127,16 @@ def _objects(context: ProbeContext, bucket: str, key: str) -> str:
     return f"arn:{context.partition}:s3:::{bucket}/{key.rpartition('/')[0]}/*"
 
 
-def _together(wrong: Sequence[PipelineError]) -> PipelineError:
-    """The first of several, and how many more there are like it."""
-    more = [error.message for error in wrong[1:]]
-    return ConfigurationError(" ".join([wrong[0].message, *more]), remedy=wrong[0].remedy)
+def _combined(errors: Sequence[PipelineError]) -> PipelineError:
+    """One error with the messages of all and the remedy of the first."""
+    return ConfigurationError(" ".join(error.message for error in errors), remedy=errors[0].remedy)
 
 
 # --- Glue ----------------------------------------------------------------------------------------------------
 
 
 def _start_run(context: ProbeContext, row: Permission) -> str:
-    """A retry of a run that never was, with two sizes that exclude each other, of a minute: nothing of it can start."""
+    """Retry a run that does not exist, with two sizes that exclude each other and a minute's limit: it cannot start."""
 
     def start() -> Any:
         return context.client("glue").start_job_run(
@@ -143,14 +146,14 @@ def _start_run(context: ProbeContext, row: Permission) -> str:
     response = context.ask(
         row, context.job_arn, start, MISSING, "InvalidInputException", "ConcurrentRunsExceededException"
     )
-    if response.code == MISSING and re.search(r"missing metadata|\bJob \S+ not found", response.said):
+    if response.code == MISSING and re.search(r"missing metadata|\bJob \S+ not found", response.message):
         raise MissingError(
             f"There is no Glue job {context.job}.",
-            remedy="`pipeline-assets deploy aws` makes it; PIPELINE_GLUE_JOB names it.",
+            remedy="`pipeline-assets deploy aws` creates it; PIPELINE_GLUE_JOB names it.",
         )
-    if run := response.given.get("JobRunId"):  # not of Glue itself
+    if run := response.result.get("JobRunId"):  # only from an emulator of Glue
         context.client("glue").batch_stop_job_run(JobName=context.job, JobRunIds=[run])
-        return f"{context.job}; a run started all the same and was told to stop"
+        return f"{context.job}; a run started nevertheless and was stopped"
     return context.job
 
 
@@ -177,44 +180,44 @@ def _stop_run(context: ProbeContext, row: Permission) -> str:
 
 def _find_log(context: ProbeContext, row: Permission) -> str:
     group, logs = "/aws-glue/jobs/output", context.client("logs")
-    where = context.arn("logs", f"log-group:{group}") if context.job else ""
-    find = {"logGroupName": group, "logStreamNamePrefix": context.nobody, "limit": 1}
-    context.ask(row, where, lambda: logs.describe_log_streams(**find), "ResourceNotFoundException")
+    arn = context.arn("logs", f"log-group:{group}") if context.job else ""
+    find = {"logGroupName": group, "logStreamNamePrefix": context.unused_name, "limit": 1}
+    context.ask(row, arn, lambda: logs.describe_log_streams(**find), "ResourceNotFoundException")
     return group
 
 
 def _read_log(context: ProbeContext, row: Permission) -> str:
     group, logs = "/aws-glue/jobs/output", context.client("logs")
-    where = context.arn("logs", f"log-group:{group}:*") if context.job else ""
-    read = {"logGroupName": group, "logStreamName": context.nobody, "limit": 1}
-    context.ask(row, where, lambda: logs.get_log_events(**read), "ResourceNotFoundException")
+    arn = context.arn("logs", f"log-group:{group}:*") if context.job else ""
+    read = {"logGroupName": group, "logStreamName": context.unused_name, "limit": 1}
+    context.ask(row, arn, lambda: logs.get_log_events(**read), "ResourceNotFoundException")
     return group
 
 
 def _get_table(context: ProbeContext, row: Permission) -> str:
-    found = {table: context.get_catalog_table(row, table) for table in context.lake_tables or [context.nobody]}
+    responses = {table: context.get_catalog_table(row, table) for table in context.lake_tables or [context.unused_name]}
     return ", ".join(
-        f"{table} ({'is made by the first batch' if response.code else 'is there'})"
-        for table, response in found.items()
+        f"{table} ({'is created by the first batch' if response.code else 'exists'})"
+        for table, response in responses.items()
     )
 
 
 def _create_database(context: ProbeContext, row: Permission) -> str:
-    """Over one that is there: Glue keeps it as it is."""
+    """Create one that exists already: Glue does not change it."""
     database, glue = context.settings.glue_database, context.client("glue")
     try:
-        response = context.get_catalog_table(_row("glue:GetTable"), (context.lake_tables or [context.nobody])[0])
+        response = context.get_catalog_table(_row("glue:GetTable"), (context.lake_tables or [context.unused_name])[0])
     except PipelineError:
-        raise CheckSkippedError(f"whether {database} is there could not be told, and the try might make it") from None
-    if response.code and re.search(r"\bdatabase\b", response.said, re.IGNORECASE):
-        raise CheckSkippedError(f"there is no database {database}, and the try would make it, as the first batch does")
-    where = context.arn("glue", f"database/{database}")
-    context.ask(row, where, lambda: glue.create_database(DatabaseInput={"Name": database}), "AlreadyExistsException")
+        raise CheckSkippedError(f"whether {database} exists is unknown, and the probe might create it") from None
+    if response.code and re.search(r"\bdatabase\b", response.message, re.IGNORECASE):
+        raise CheckSkippedError(f"there is no database {database}; the probe would create it, as the first batch does")
+    arn = context.arn("glue", f"database/{database}")
+    context.ask(row, arn, lambda: glue.create_database(DatabaseInput={"Name": database}), "AlreadyExistsException")
     return database
 
 
 def _create_table(context: ProbeContext, row: Permission) -> str:
-    """Over one that is there: Glue keeps it as it is."""
+    """Create one that exists already: Glue does not change it."""
     database, glue = context.settings.glue_database, context.client("glue")
     for table in context.lake_tables:
         try:
@@ -223,37 +226,37 @@ def _create_table(context: ProbeContext, row: Permission) -> str:
             break
         if is_there:
             create = {"DatabaseName": database, "TableInput": {"Name": table}}
-            context.ask(row, context.table_arn(table), lambda create=create: glue.create_table(**create), *_THERE)
-            return f"{table} (is there and stays as it is)"
-    raise CheckSkippedError("no table of the lake is known to be there yet, and the try would make one")
+            context.ask(row, context.table_arn(table), partial(glue.create_table, **create), *_EXISTS)
+            return f"{table} (exists and is not changed)"
+    raise CheckSkippedError("no table of the lake is known to exist yet, and the probe would create one")
 
 
-_THERE = ("AlreadyExistsException", "InvalidInputException")
+_EXISTS = ("AlreadyExistsException", "InvalidInputException")
 
 
-def _on_no_table(operation: str, **arguments: object) -> Try:
-    """A change to a table that is not there."""
+def _on_no_table(operation: str, **arguments: object) -> Probe:
+    """A probe that changes a table that does not exist."""
 
     def change(context: ProbeContext, row: Permission) -> str:
-        table = context.nobody.replace("-", "_")
-        given = json.loads(json.dumps(arguments).replace("<table>", table)) | {
+        table = context.unused_name.replace("-", "_")
+        filled = json.loads(json.dumps(arguments).replace("<table>", table)) | {
             "DatabaseName": context.settings.glue_database
         }
         call = getattr(context.client("glue"), operation)
-        context.ask(row, context.table_arn("*"), lambda: call(**given), MISSING)
+        context.ask(row, context.table_arn("*"), lambda: call(**filled), MISSING)
         return f"tables of {context.settings.glue_database}"
 
     return change
 
 
 def _start_crawler(context: ProbeContext, row: Permission) -> str:
-    """One that is not there, of a name that the role covers: a start of the real one would be paid for."""
+    """Start a crawler that does not exist, under a name that the role covers: a start of the real one costs money."""
     crawler, glue = context.settings.glue_crawler, context.client("glue")
     if not crawler:
         raise CheckSkippedError("PIPELINE_GLUE_CRAWLER is not set: batches register partitions themselves")
-    name = f"{crawler}-{context.nobody}"
+    name = f"{crawler}-{context.unused_name}"
     context.ask(row, context.arn("glue", f"crawler/{name}"), lambda: glue.start_crawler(Name=name), MISSING)
-    return f"{crawler}, by way of {crawler}-doctor-…, which is not there; whether {crawler} is was not asked"
+    return f"{crawler}, checked by {crawler}-doctor-…, which does not exist; whether {crawler} exists was not checked"
 
 
 # --- queues, topic, streams, secret ------------------------------------------------------------------------
@@ -262,81 +265,81 @@ def _start_crawler(context: ProbeContext, row: Permission) -> str:
 def _on_queues(
     call: Callable[[Any, str], Mapping[str, Any]],
     *expected: str,
-    notice: Callable[[Mapping[str, Any]], str] = lambda given: "",
-) -> Try:
-    """One call on each queue, with a client and the queue's url; `notice` reads what it gave."""
+    notice: Callable[[Mapping[str, Any]], str] = lambda result: "",
+) -> Probe:
+    """A probe that makes one call for each queue (client, url); `notice` makes a warning of the result, or no text."""
 
     def ask(context: ProbeContext, row: Permission) -> str:
         if not context.settings.queues:
             raise CheckSkippedError("PIPELINE_QUEUES is not set: no queue, zones are listed")
         sqs = context.client("sqs")
-        missing, wrong, noticed = [], [], []
+        missing, errors, notices = [], [], []
         for pipeline, url in context.settings.queues.items():
-            where = context.arn("sqs", url.rpartition("/")[2])
+            arn = context.arn("sqs", url.rpartition("/")[2])
             try:
-                response = context.ask(row, where, lambda url=url: call(sqs, url), *expected, *_NO_QUEUE)
+                response = context.ask(row, arn, partial(call, sqs, url), *expected, *_NO_QUEUE)
             except PipelineError as error:
-                wrong.append(error)
+                errors.append(error)
                 continue
             if response.code in _NO_QUEUE:
                 missing.append(f"There is no queue {url} ({pipeline}).")
-            noticed.append(notice(response.given))
+            notices.append(notice(response.result))
         if missing and row.action == "sqs:ReceiveMessage":
-            remedy = "`pipeline-assets deploy aws` makes it; or correct PIPELINE_QUEUES, where others list."
-            wrong.append(MissingError(" ".join(missing), remedy=remedy))
-        if wrong:
-            raise _together(wrong)
+            remedy = "`pipeline-assets deploy aws` creates it; or remove it from PIPELINE_QUEUES: zones are listed."
+            errors.append(MissingError(" ".join(missing), remedy=remedy))
+        if errors:
+            raise _combined(errors)
         if len(missing) == len(context.settings.queues):
             raise CheckSkippedError("there is no queue")
-        if any(noticed):
-            raise CheckWarningError(f"{', '.join(filter(None, noticed))}. What to do: docs/deploy.md, section 7.")
+        if any(notices):
+            raise CheckWarningError(f"{', '.join(filter(None, notices))}. What to do: docs/deploy.md, section 7.")
         return ", ".join(context.settings.queues)
 
     return ask
 
 
-def _waiting(given: Mapping[str, Any]) -> str:
-    return f"{given['messages']} messages wait in {given['queue']}" if given.get("messages") else ""
+def _waiting(counted: Mapping[str, Any]) -> str:
+    return f"{counted['messages']} messages wait in {counted['queue']}" if counted.get("messages") else ""
 
 
 def _publish(context: ProbeContext, row: Permission) -> str:
-    """A message for several kinds of receivers without the text that all of them may get, which SNS refuses."""
+    """Publish a message as JSON without its mandatory member `default`, which SNS rejects."""
     topic = context.settings.alerts_topic_arn
     if not topic:
         raise CheckSkippedError("PIPELINE_ALERTS_TOPIC_ARN is not set: alerts go to the log and a file")
     message = {"TopicArn": topic, "MessageStructure": "json", "Message": '{"doctor": "nobody gets this"}'}
     publish = context.client("sns").publish
-    refused, missing = ("InvalidParameter", "InvalidParameterException"), ("NotFound", "NotFoundException")
-    response = context.ask(row, topic, lambda: publish(**message), *refused, *missing)
+    rejected, missing = ("InvalidParameter", "InvalidParameterException"), ("NotFound", "NotFoundException")
+    response = context.ask(row, topic, lambda: publish(**message), *rejected, *missing)
     if response.code in missing:
         raise MissingError(
             f"There is no topic {topic}.",
-            remedy="`pipeline-assets deploy aws` makes it and prints PIPELINE_ALERTS_TOPIC_ARN.",
+            remedy="`pipeline-assets deploy aws` creates it and prints PIPELINE_ALERTS_TOPIC_ARN.",
         )
     return topic
 
 
 def _deliver(context: ProbeContext, row: Permission) -> str:
-    """To a stream that is not there: the role may deliver to whatever is named after the stack."""
-    stream, client = f"{context.settings.stack_name}-{context.nobody}", context.client("firehose")
-    where = context.arn("firehose", f"deliverystream/{context.settings.stack_name}-*")
+    """Deliver to a stream that does not exist: the role may deliver to any whose name starts with the stack's."""
+    stream, client = f"{context.settings.stack_name}-{context.unused_name}", context.client("firehose")
+    arn = context.arn("firehose", f"deliverystream/{context.settings.stack_name}-*")
     put = {"DeliveryStreamName": stream, "Records": [{"Data": b"\n"}]}
-    context.ask(row, where, lambda: client.put_record_batch(**put), "ResourceNotFoundException")
+    context.ask(row, arn, lambda: client.put_record_batch(**put), "ResourceNotFoundException")
     return f"streams named {context.settings.stack_name}-…"
 
 
 def _read_secret(context: ProbeContext, row: Permission) -> str:
     if not context.settings.secret_id:
         raise CheckSkippedError("PIPELINE_SECRET_ID is not set: every setting comes from the environment")
-    taken = with_secret(context.settings).from_secret
-    return f"{context.settings.secret_id}, {len(taken)} settings come from it"
+    from_secret = with_secret(context.settings).from_secret
+    return f"{context.settings.secret_id}, {len(from_secret)} settings come from it"
 
 
 def _row(action: str) -> Permission:
     return next(row for row in PERMISSIONS if row.role == "pipeline" and row.action == action)
 
 
-PROBES: Mapping[tuple[str, str], Try] = {
+PROBES: Mapping[tuple[str, str], Probe] = {
     ("s3:ListBucket", "data buckets"): _list_buckets,
     ("s3:ListBucket", "artifacts bucket"): _list_buckets,
     **{("s3:GetObject", on): _in_each(_get) for on in ("data objects", "glue runs", "compute logs")},

@@ -1,8 +1,8 @@
-"""What the checks of `permission_tries` stand on: clients that do not wait long, who is signed in, what is there.
+"""What the probes of `permission_probes` share: clients with short timeouts, the signed-in role, and the resources.
 
-A call is asked with the permission that it needs, so that a refusal names it, with who needs it and who has to get it.
-Nothing here decides what a try is. Whether a bucket is there, in our region and may be listed is found once, as each of
-the checks on its objects depends on it.
+Each call is made with the row of the permission that it needs, so that an error names the permission, its purpose and
+the role to grant it to. Whether a bucket exists, is in our region and may be listed is checked once, as all probes of
+its objects depend on it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
 _ATTEMPTS, _SECONDS = 2, 10.0
-MISSING = "EntityNotFoundException"  # Glue's word
+MISSING = "EntityNotFoundException"  # Glue's code
 
 
 class ProbeResponse(NamedTuple):
-    """What a call came back with: the code and text of an expected refusal, or what it gave."""
+    """The result of a call: `code` and `message` of an expected error, or the `result`."""
 
     code: str = ""
-    said: str = ""
-    given: Mapping[str, Any] = {}
+    message: str = ""
+    result: Mapping[str, Any] = {}
 
 
 @dataclass
 class ProbeContext:
-    """What the checks work with. `principal` is who is signed in, `nobody` a name that nothing has.
+    """The state of all probes. `principal` is the signed-in role; `unused_name` is a name that no resource has.
 
     `clients` are kept by service.
     """
@@ -50,9 +50,9 @@ class ProbeContext:
     principal: str = "the pipelines' role"
     partition: str = "aws"
     account: str = ""
-    nobody: str = field(default_factory=lambda: f"doctor-{uuid.uuid4().hex}")
+    unused_name: str = field(default_factory=lambda: f"doctor-{uuid.uuid4().hex}")
     clients: dict[str, Any] = field(default_factory=dict)
-    _found: dict[str, PipelineError | None] = field(default_factory=dict)
+    _listing_errors: dict[str, PipelineError | None] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
         if service not in self.clients:
@@ -67,24 +67,24 @@ class ProbeContext:
 
         return boto3.session.Session()
 
-    def ask(self, row: Permission, where: str, call: Callable[[], Any], *expected: str) -> ProbeResponse:
-        """Make a call that needs the permission; an `expected` refusal is an response of somebody who let us in."""
+    def ask(self, row: Permission, resource: str, call: Callable[[], Any], *expected: str) -> ProbeResponse:
+        """Make a call that needs the permission; an `expected` error code proves that AWS allowed the call."""
         from botocore.exceptions import ClientError
 
         remedy = (
-            f"Whoever runs the pipelines {row.purpose} with it ({row.used_by}). Grant it to {self.principal}; the role "
-            "that `pipeline-assets deploy aws` makes has it."
+            f"With it the pipelines' role {row.purpose} ({row.used_by}). Grant it to {self.principal}; the role that "
+            "`pipeline-assets deploy aws` creates has it."
         )
-        with aws_errors(f"trying {row.action} on {where}", row.action, remedy=remedy):
+        with aws_errors(f"trying {row.action} on {resource}", row.action, remedy=remedy):
             try:
-                response = ProbeResponse(given=call() or {})
+                response = ProbeResponse(result=call() or {})
             except ClientError as error:
-                found = error.response.get("Error", {})
-                if found.get("Code") == "ValidationException" and "ValidationException" not in expected:
-                    raise CheckSkippedError("AWS refused the call for its shape, whether allowed or not") from None
-                if found.get("Code") not in expected:
+                details = error.response.get("Error", {})
+                if details.get("Code") == "ValidationException" and "ValidationException" not in expected:
+                    raise CheckSkippedError("AWS rejected the call's arguments, whether it is allowed or not") from None
+                if details.get("Code") not in expected:
                     raise
-                response = ProbeResponse(found["Code"], found.get("Message", ""))
+                response = ProbeResponse(details["Code"], details.get("Message", ""))
         return response
 
     def arn(self, service: str, resource: str) -> str:
@@ -94,12 +94,12 @@ class ProbeContext:
 
     @cached_property
     def data_buckets(self) -> list[str]:
-        """Those of the pipelines that there are; the stack is ready for more."""
+        """The buckets of the installed pipelines; the stack may have more."""
         names = {pipeline.name for pipeline in self.pipelines}
         return [self.settings.bucket_prefix + bucket.name for bucket in data_buckets() if bucket.pipeline in names]
 
-    def places(self, on: str) -> list[tuple[str, str]]:
-        """(bucket, prefix) of what a row is about."""
+    def bucket_prefixes(self, on: str) -> list[tuple[str, str]]:
+        """(bucket, prefix) of the resources `on`."""
         if on.startswith("data "):
             return [(bucket, "staging/") for bucket in self.data_buckets]
         if not self.settings.artifacts_bucket:
@@ -108,15 +108,15 @@ class ProbeContext:
         return [(self.settings.artifacts_bucket, prefix)]
 
     def listing(self, row: Permission, bucket: str) -> PipelineError | None:
-        """What is in the way of listing a bucket; asked once."""
-        if bucket not in self._found:
+        """The error of listing a bucket, or None; it is listed once."""
+        if bucket not in self._listing_errors:
             try:
                 self._list(row, bucket)
             except PipelineError as error:
-                self._found[bucket] = error
+                self._listing_errors[bucket] = error
             else:
-                self._found[bucket] = None
-        return self._found[bucket]
+                self._listing_errors[bucket] = None
+        return self._listing_errors[bucket]
 
     def _list(self, row: Permission, bucket: str) -> None:
         s3, arn = self.client("s3"), f"arn:{self.partition}:s3:::{bucket}"
@@ -124,14 +124,14 @@ class ProbeContext:
         if response.code:
             raise MissingError(
                 f"There is no bucket {bucket}.",
-                remedy="`pipeline-assets deploy aws` makes it; or mend PIPELINE_BUCKET_PREFIX.",
+                remedy="`pipeline-assets deploy aws` creates it; or correct PIPELINE_BUCKET_PREFIX.",
             )
-        # boto3 follows S3 to another region by itself, the lake does not.
-        headers = response.given.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        there = headers.get("x-amz-bucket-region", self.settings.aws_region)
-        if there != self.settings.aws_region:
+        # boto3 follows the redirect to another region, obstore does not.
+        headers = response.result.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        region = headers.get("x-amz-bucket-region", self.settings.aws_region)
+        if region != self.settings.aws_region:
             raise MissingError(
-                f"The bucket {bucket} is in the region {there} and not in {self.settings.aws_region}.",
+                f"The bucket {bucket} is in the region {region} and not in {self.settings.aws_region}.",
                 remedy="Correct PIPELINE_AWS_REGION, or PIPELINE_BUCKET_PREFIX.",
             )
 
@@ -160,40 +160,41 @@ class ProbeContext:
 
 
 class MissingError(ConfigurationError):
-    """Something that the settings name is not there; whether it might be used cannot be told."""
+    """Something that the settings name does not exist, so the permission cannot be checked."""
 
 
 def identity(context: ProbeContext) -> CheckResult:
-    """Asking who one is needs no permission. STS may be out of reach of a machine that reaches all it needs."""
+    """Check the credentials, which needs no permission. Some machines cannot reach STS but all that they need."""
     settings = context.settings
     try:
         with aws_errors("signing in to AWS", "sts:GetCallerIdentity"):
-            found = context.client("sts").get_caller_identity()
+            caller = context.client("sts").get_caller_identity()
     except LakeError as error:
         import boto3
 
         session = boto3.session.Session()
-        known = [name for p in session.get_available_partitions() for name in session.get_available_regions("sts", p)]
-        if not settings.aws_endpoint_url and settings.aws_region not in known:
+        regions = [name for p in session.get_available_partitions() for name in session.get_available_regions("sts", p)]
+        if not settings.aws_endpoint_url and settings.aws_region not in regions:
             return CheckResult("AWS", False, f"there is no region {settings.aws_region}. Correct PIPELINE_AWS_REGION.")
-        return CheckResult("AWS", None, f"who we are is not known: {error.message}")
+        return CheckResult("AWS", None, f"the signed-in role is unknown: {error.message}")
     except PipelineError as error:
         return CheckResult("AWS", False, str(error))
-    context.account, context.principal = found["Account"], found["Arn"]
-    context.partition = found["Arn"].split(":")[1]
+    context.account, context.principal = caller["Account"], caller["Arn"]
+    context.partition = caller["Arn"].split(":")[1]
     return CheckResult("AWS", True, f"{context.principal} in account {context.account}, region {settings.aws_region}")
 
 
-def elsewhere(context: ProbeContext) -> Iterator[CheckResult]:
-    """What the settings name in an account or a region other than that of the credentials."""
-    settings, named = context.settings, []
+def other_accounts_and_regions(context: ProbeContext) -> Iterator[CheckResult]:
+    """Resources in the settings that are in another account or region than the credentials."""
+    settings = context.settings
+    resources: list[tuple[str, str, str | None]] = []
     if settings.alerts_topic_arn:
         parts = [*settings.alerts_topic_arn.split(":"), "", "", "", ""]
-        named.append(("PIPELINE_ALERTS_TOPIC_ARN", parts[4], parts[3]))
+        resources.append(("PIPELINE_ALERTS_TOPIC_ARN", parts[4], parts[3]))
     for pipeline, url in settings.queues.items():
-        place = re.match(r"(?:sqs\.)?([a-z0-9-]+)\.(?:queue\.)?amazonaws\.com", urlsplit(url).hostname or "")
-        named.append((f"PIPELINE_QUEUES, {pipeline},", urlsplit(url).path.split("/")[1:2][0], place and place[1]))
-    for setting, account, region in named:
+        host = re.match(r"(?:sqs\.)?([a-z0-9-]+)\.(?:queue\.)?amazonaws\.com", urlsplit(url).hostname or "")
+        resources.append((f"PIPELINE_QUEUES, {pipeline},", urlsplit(url).path.split("/")[1:2][0], host and host[1]))
+    for setting, account, region in resources:
         if context.account and account != context.account:
             remedy = f"Use the credentials of {account}, or correct the setting."
             detail = f"{setting} names account {account}, the credentials are of account {context.account}. {remedy}"

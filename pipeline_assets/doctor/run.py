@@ -1,4 +1,4 @@
-"""Everything that `pipeline-assets doctor` checks, in the order in which one thing builds on another."""
+"""All checks of `pipeline-assets doctor`, ordered so that each comes after the checks that it depends on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_doctor(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
-    """Try everything of the profile; one failure does not hide the next."""
+    """Run every check of the profile; a failure does not stop the next check."""
     yield from check_installation(settings, pipelines)
     if settings.profile == "aws":
         from pipeline_assets.doctor.account import check_account

@@ -1,7 +1,7 @@
-"""Which engine takes a batch: the one that was asked for, or by the size of what landed.
+"""Select the engine for a batch: the one that was requested, or one by the size of the landed objects.
 
-The embedded engine is the quickest as long as one machine can hold the work on its disk, so it takes everything below
-the threshold, and all of it where no other engine is set up. docs/benchmarks.md argues the threshold.
+The embedded engine is the fastest as long as the work fits on the disk of one machine. It takes every batch below the
+threshold, and every batch where no other engine is set up. docs/benchmarks.md explains the threshold.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Wanted = Literal["auto", "duckdb", "spark", "glue"]
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The engines of an installation by name; `distributed` are those that outgrow a machine, best first."""
+    """The engines of an installation by name; `distributed` names those for large batches, preferred first."""
 
     engines: Mapping[str, Engine]
     wanted: Wanted = "auto"
@@ -26,12 +26,12 @@ class EngineChoice:
     threshold_bytes: int = 0
 
     def pick(self, landed_bytes: int, wanted: Wanted | None = None) -> Engine:
-        """The engine for a batch of so many landed bytes; `wanted` goes before the setting.
+        """The engine for a batch of `landed_bytes`; the argument `wanted` overrides the setting.
 
         Raises:
-            ConfigurationError: the engine that was asked for is not set up.
+            ConfigurationError: the requested engine is not set up.
         """
-        name = wanted or self.wanted
+        name: str = wanted or self.wanted
         if name == "auto":
             name = "duckdb"
             if landed_bytes >= self.threshold_bytes and self.distributed:

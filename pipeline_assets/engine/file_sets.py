@@ -1,4 +1,4 @@
-"""Files that are accepted together: when one of a file_set is rejected, all of it are."""
+"""Files that are accepted together: when one file of a set is rejected, all of its files are."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _File = TypeVar("_File", bound=Hashable)
 
 
 def rejected_with_set(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _File]:
-    """For each file of a file_set of which another was rejected, that one; the first, where there are several.
+    """The files that must be rejected with their file_set, each with the first rejected file of the set.
 
-    `files` are files with their file_set, if any, and whether the file is rejected for what is in it.
+    `files` are (file, its file_set or "", whether the file is rejected for its own content).
     """
-    known = list(files)
+    listed = list(files)
     causes: dict[str, _File] = {}
-    for file, file_set, rejected in known:
+    for file, file_set, rejected in listed:
         if file_set and rejected:
             causes.setdefault(file_set, file)
-    return {file: causes[file_set] for file, file_set, rejected in known if file_set in causes and not rejected}
+    return {file: causes[file_set] for file, file_set, rejected in listed if file_set in causes and not rejected}
 
 
 def rejection_with(landed: LandedObject, cause: BadRecord) -> BadRecord:
-    """What is reported of a file that has nothing wrong with it but its file_set."""
+    """The rejection of a valid file whose file_set has a rejected file."""
     return BadRecord(
         landed,
         None,

@@ -1,13 +1,10 @@
-"""What every engine promises.
+"""The interface that every engine implements.
 
-A session is a short plan over named inputs: `read` landed files, add rows that are `known` already, `deduplicate`
-versions and references, then `write` the results of SELECTs. Each step is data (paths, a contract, one Snowflake
-statement), so an engine may run it in process, or collect the steps and hand them to a Spark or Glue job.
-
-Inside a SELECT an input shows its contract's columns and four of ours: `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`,
-`_RESCUED` (JSON text of columns the contract does not know, or NULL) and `_IS_NEW` (false for known rows). The list in
-JSON records is a relation of its own, named by `Contract.items`: one row per element with the columns of its record
-and its place in the list, `_POSITION`, from 1.
+A session is a short plan over named inputs: `read` landed files, `add_published` rows, `deduplicate` versions and check
+references, then `write` the results of SELECTs. Each step is data (paths, a contract, one Snowflake statement), so an
+engine may run it in process, or collect the steps and send them to a Spark or Glue job. To a SELECT an input has the
+columns of its contract and `INPUT_COLUMNS`. The list in JSON records is a separate relation, named by `Contract.items`:
+one row per element with the columns of its record and `_POSITION`, its position in the list from 1.
 """
 
 from __future__ import annotations
@@ -21,26 +18,28 @@ from typing import Literal, Protocol
 from pipeline_assets.contracts import Contract
 from pipeline_assets.lake import LandedObject
 
+# `_RESCUED` is JSON text of the columns that are not in the contract, or NULL. `_IS_NEW` is false for published rows.
+# Only list elements have `_POSITION`.
 INPUT_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW", "_POSITION")
 
 
 @dataclass(frozen=True)
 class RejectPolicy:
-    """A file with at least `minimum_rows` rows of which more than `share` are bad is rejected whole."""
+    """Reject a whole file when it has at least `minimum_rows` rows and more than `share` of them are bad."""
 
     share: float = 0.5
     minimum_rows: int = 20
 
     def rejects(self, rows: int, bad: int) -> bool:
-        # Divided, as 0.29 * 100 is 28.999999999999996.
+        # Divide, do not multiply: 0.29 * 100 is 28.999999999999996.
         return rows >= self.minimum_rows and bad > 0 and bad / rows > self.share
 
     def rejection(
         self, landed: LandedObject, rows: int, bad: int, difference: str | None, reported: Iterable[BadRecord]
     ) -> BadRecord:
-        """What is reported of a file that is rejected for its bad rows, of which `reported` are the first few.
+        """The rejection of a file for its bad rows, of which `reported` are the first few.
 
-        `difference` says how its shape differs from the contract's as a whole, if it does.
+        `difference` describes how the shape of the whole file differs from the contract's, if it does.
         """
         return BadRecord(
             landed,
@@ -57,12 +56,12 @@ class RejectPolicy:
 class SourceFile:
     """A landed object as a local file.
 
-    `landed` is its identity, what the ledger knows and what orders versions; `place` is where its bytes lie, if that is
-    another object (a copy in another zone, a member of an archive): an engine that reads objects where they lie reads
+    `landed` is its identity: the ledger records it, and it orders versions. `place` is the object that stores the bytes
+    if that is another one (a copy in another zone, a member of an archive); engines that read objects in place read
     that one. Files of one `file_set` are accepted together: when one is rejected, all are.
 
-    `waiting` is set when the file holds records released from quarantine: the id and original line number of
-    each record, in order. Such a file is never rejected, has no file_set, and its bad records stay where they are.
+    `waiting` is set when the file holds quarantined records that are replayed: the id and original line number of
+    each record, in order. Such a file is never rejected, has no file_set, and its bad records stay in quarantine.
     """
 
     path: Path | None
@@ -76,8 +75,8 @@ class SourceFile:
 class BadRecord:
     """A record that breaks its contract.
 
-    `line` counts physical lines from 1 (the header is one) and is None for a whole object. `raw` is the record
-    as it stood, without its line end; `columns` the header it stood under.
+    `line` counts physical lines from 1, the header included, and is None for a whole object. `raw` is the original
+    text of the record, without its line end; `columns` is the header of its file.
     """
 
     landed: LandedObject
@@ -91,11 +90,11 @@ class BadRecord:
 
 @dataclass
 class FileOutcome:
-    """What became of one file's records; `read == loaded + superseded + quarantined` always.
+    """The counts of one file's records; `read == loaded + superseded + quarantined` always.
 
-    `rejection` is set when the whole file was refused; its rows then count as quarantined, with the file.
-    `released` holds the quarantine ids of waiting records that passed this time. `header_skipped` says that a file
-    whose dialect has no header began with one all the same, which is no row.
+    `rejection` is set when the whole file is rejected; all its rows then count as quarantined. `released` holds the
+    quarantine ids of replayed records that are valid now. `header_skipped` is true when a file began with a header
+    although its dialect declares none; that line is not counted as a row.
     """
 
     landed: LandedObject
@@ -113,7 +112,7 @@ class FileOutcome:
 
 @dataclass(frozen=True)
 class LakeFile:
-    """A file of a lake table as it lies there: its key in the bucket, its partition, and a local copy."""
+    """A file of a lake table: its key in the bucket, its partition, and a local copy."""
 
     key: str
     partition: str
@@ -122,7 +121,7 @@ class LakeFile:
 
 @dataclass(frozen=True)
 class WrittenLakeFile:
-    """A file written for a lake table: in place of the one at `key`, or a new one when that is None."""
+    """A file written for a lake table: it replaces the file at `key`, or is a new one when `key` is None."""
 
     key: str | None
     partition: str
@@ -132,10 +131,11 @@ class WrittenLakeFile:
 
 @dataclass
 class LakeTableChanges:
-    """What becomes of the files of a lake table in one batch, in the order in which readers may see it.
+    """The changes of one batch to the files of a lake table, in the order in which readers may see them.
 
-    `partitions` are all that the batch has to do with. `removed` have no rows left, or none for the moment; `released`
-    have let go of what moves to another file; `written` are as they shall be.
+    `partitions` are all partitions that the batch concerns. `removed` files have no rows left, or none until `written`
+    is published; `released` files are written without the rows that move to another partition; `written` files are
+    final.
     """
 
     partitions: list[str] = field(default_factory=list)
@@ -145,9 +145,10 @@ class LakeTableChanges:
 
 
 class Written(Protocol):
-    """A file that a session writes. Asking for its rows makes sure that it is there."""
+    """A file that a session writes. Reading `rows` makes sure that the file exists."""
 
-    path: Path
+    @property
+    def path(self) -> Path: ...
 
     @property
     def rows(self) -> int: ...
@@ -156,48 +157,50 @@ class Written(Protocol):
 class Session(Protocol):
     """One plan; temporary data lives as long as the session.
 
-    An engine may put everything off until a result is asked for: the rows of something `Written`, outcomes, bad
-    records, a lake's layout. So a job that takes a minute to start is started once or twice a batch.
+    An engine may defer all steps until a result is needed: the rows of a `Written`, outcomes, bad records, the changes
+    to a lake table. So a job that takes a minute to start is started once or twice a batch.
     """
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
-        """Type and validate the records of landed files; a file that breaks the contract whole is rejected.
+        """Type and validate the records of landed files; reject each file that breaks the contract as a whole.
 
-        So are the other files of its file_set, those of other inputs too; these are read before any of them is settled.
+        The other files of its file_set are rejected too, also those of other inputs. Read all inputs with files of one
+        file_set before the first of them is deduplicated.
         """
 
     def add_published(self, name: str, select: str) -> None:
-        """Add rows that are published already (contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
+        """Add published rows (contract columns, `_SOURCE_*`, `_RESCUED`) to an input."""
 
     def table(self, name: str, path: Path) -> None:
-        """Offer a Parquet file to SELECTs as it is."""
+        """Make the rows of a Parquet file available to SELECTs."""
 
     def view(self, name: str, select: str) -> None:
-        """Name the result of a Snowflake SELECT for those that follow."""
+        """Give the result of a Snowflake SELECT a name for later SELECTs."""
 
     def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
-        """Set rows with an unknown reference aside; of several versions of a key keep the newest.
+        """Quarantine rows whose reference is missing; of several versions of a key keep the newest.
 
         Newest by the column `version` if one is named (NULL is oldest), then by modification time, then uri; then new
-        rows before known ones, and of new rows those of fresh files before those that waited, then by their place in
-        the list of files and in the file. Without a key every row stays. Inputs that others refer to are settled first.
+        rows before published ones, and of new rows those of landed files before replayed ones, then by their position
+        in the list of files and in the file. Rows without a key are all kept. Deduplicate inputs that others refer to
+        first.
 
-        With `snapshot` each accepted object (or file set) is a complete delivery: before versions
-        are compared, rows of all but the newest delivery are superseded, of known rows too. Known rows stand for the
-        published delivery, of which the newest `_SOURCE_MODIFIED_AT` and `_SOURCE_URI` count; other columns may be
-        NULL. If it is newer than every new delivery, all new rows are superseded. If it is the same object, the new
-        rows win when the object was read again; records of it that waited are added to the known rows.
+        With `snapshot` each accepted object (or file set) is a complete delivery: before versions are compared, the
+        rows of all but the newest delivery are superseded, published rows too. Published rows represent the published
+        delivery: only the newest `_SOURCE_MODIFIED_AT` and `_SOURCE_URI` of them count, other columns may be NULL. If
+        it is newer than every new delivery, all new rows are superseded. If it is the same object, the new rows win
+        when the object was read again; replayed records of it are added to the published rows.
 
         Raises:
             ContractError: the contract has no column `version`.
         """
 
     def every_version(self, name: str) -> str:
-        """The name of a relation with every new record of an input that could be loaded; after `deduplicate`.
+        """The name of a relation with every valid new record of an input; after `deduplicate`.
 
-        Superseded records are in it; bad ones, those without their reference and known rows are not. It has the
-        contract's columns, `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`, `_RESCUED` and `_SOURCE_ETAG`, of the object that
-        the record came in, also where it waited since.
+        It contains superseded records, but not bad ones, those without their reference, or published rows. Its columns
+        are the contract's, `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`, `_RESCUED` and `_SOURCE_ETAG`; for a replayed record
+        these describe the object in which it arrived.
         """
 
     def new_rows(self, name: str) -> int:
@@ -218,13 +221,13 @@ class Session(Protocol):
     ) -> LakeTableChanges:
         """Write the relation LAKE_ROWS_<TABLE> (the contract's columns) into files of a lake table, by partition.
 
-        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names everything that this batch
-        writes or takes away, with each partition where it lies or shall lie; `existing` gives the files of those.
-        Rows of a known key go back to the file where it was, others to a small file or a new one.
+        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names every key that this batch
+        writes or removes, with each partition that has its rows before or after; `existing` returns the files of such
+        partitions. Rows of a key that is in a file already go back to that file, others to a small file or a new one.
         """
 
     def outcomes(self, name: str) -> list[FileOutcome]:
-        """What became of each file of an input; after `deduplicate`."""
+        """The outcome of each file of an input; after `deduplicate`."""
 
     def bad_records(self, name: str) -> Iterator[BadRecord]:
         """Every bad record of the accepted files of an input; after `deduplicate`."""
@@ -233,7 +236,7 @@ class Session(Protocol):
 class Engine(Protocol):
     """Opens sessions. `scratch` is a folder on the local disk that the caller removes.
 
-    An engine that does not fetch reads landed objects where they lie; its source files have no path.
+    An engine with `fetches` False reads landed objects in place; its source files have no path.
     """
 
     name: str

@@ -1,11 +1,9 @@
 """Write rows into the files of a lake table, a folder per partition.
 
-A file is never larger than needed (a new one starts near the target size) and small ones fill up: new rows go to a
-file of their partition that is below half of the target, by writing it again. So there are few files however many
-batches there were, and a batch writes no more than the files it touches.
-
-What makes that safe to read meanwhile: all rows of one key (an order) are in one file, they stay in that file as long
-as they stay in their partition, and a file is replaced whole, under its old name.
+New files stop growing near the target size, and small ones fill up: new rows are merged into a file of their partition
+below half of the target, which is written again. So there are few files after any number of batches, and a batch
+writes only the files that it changes. Readers are safe meanwhile: all rows of one key (an order) are in one file, they
+stay in that file as long as they stay in their partition, and a file is replaced as a whole, under its old name.
 """
 
 from __future__ import annotations
@@ -28,9 +26,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-# Rows of a row group: enough to compress, few enough to know the size of a file while it grows.
+# Rows of a row group: enough to compress well, few enough to measure the size of a file while it grows.
 _ROW_GROUP = 61_440
-_BATCH = 16_384  # rows that travel together; whoever holds one row holds them all
+_BATCH = 16_384  # rows of a record batch; a reference to one row keeps all of them in memory
 _PASS_ROWS = 500_000
 _THREADS = 2
 
@@ -46,36 +44,36 @@ def write_lake_table(
     (partition,) = (column.name for column in contract.columns if column.partition)
     (key,) = (column.name for column in contract.columns if column.keep_together)
     columns = ", ".join(column.name for column in contract.columns if not column.partition)
-    found = connection.execute(f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_REPLACED ORDER BY 1").fetchall()
-    layout = LakeTableChanges(partitions=[name for (name,) in found])
-    existing = existing_in(layout.partitions)
+    partitions = connection.execute(f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_REPLACED ORDER BY 1").fetchall()
+    changes = LakeTableChanges(partitions=[name for (name,) in partitions])
+    existing = existing_in(changes.partitions)
     writer = _Writer(contract, existing, folder, target_bytes)
-    touched: set[int] = set()
+    rewritten: set[int] = set()
     if existing:
-        touched = _assign_files(connection, existing, key, partition, target_bytes)
-        layout.released, layout.removed = _drop_moved_rows(
+        rewritten = _assign_files(connection, existing, key, partition, target_bytes)
+        changes.released, changes.removed = _drop_moved_rows(
             connection, contract, existing, key, partition, columns, writer
         )
-    source = _source(existing, touched, key, partition, columns)
+    source = _source(existing, rewritten, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
-    for first, last in _passes(connection, existing, touched, partition):
-        rows = f"{_shaped(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
-        layout.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
-    kept = {file.key for file in layout.written}
-    gone = {existing[number].key for number in touched} - kept
-    layout.removed = sorted(gone.union(layout.removed))
-    layout.released = [file for file in layout.released if file.key in kept]
-    return layout
+    for first, last in _passes(connection, existing, rewritten, partition):
+        rows = f"{_as_lake_columns(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
+        changes.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
+    kept = {file.key for file in changes.written}
+    emptied = {existing[number].key for number in rewritten} - kept
+    changes.removed = sorted(emptied.union(changes.removed))
+    changes.released = [file for file in changes.released if file.key in kept]
+    return changes
 
 
 def _passes(
-    connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], touched: set[int], partition: str
+    connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], rewritten: set[int], partition: str
 ) -> list[tuple[str, str]]:
-    """Ranges of partitions with so few rows that sorting them fits in memory; most batches need one."""
+    """Ranges of partitions, each with few enough rows to sort in memory; most batches need one."""
     import pyarrow.parquet as pq
 
     sizes = dict(connection.execute(f"SELECT {partition}::VARCHAR, COUNT(*) FROM LAKE_ROWS GROUP BY ALL").fetchall())
-    for number in touched:
+    for number in rewritten:
         file = existing[number]
         sizes[file.partition] = sizes.get(file.partition, 0) + pq.read_metadata(file.path).num_rows
     ranges: list[tuple[str, str]] = []
@@ -93,45 +91,45 @@ def _passes(
 def _assign_files(
     connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], key: str, partition: str, target_bytes: int
 ) -> set[int]:
-    """Note where the batch's keys lie (LAKE__HOMES) and where others shall go (LAKE__ROOMS).
+    """Map the batch's keys to their files (LAKE__KEY_FILES), and partitions to files with space (LAKE__OPEN_FILES).
 
-    Returns the numbers of the files that have to be written again.
+    Returns the numbers of the files that must be written again.
     """
     connection.execute("CREATE OR REPLACE TEMP TABLE LAKE__FILES (_TARGET INTEGER, _PATH VARCHAR, _PARTITION DATE)")
     connection.executemany(
         "INSERT INTO LAKE__FILES VALUES (?, ?, ?)",
         [(number, str(file.path), file.partition) for number, file in enumerate(existing)],
     )
-    # Were a key in two files after all, one is its home and it leaves the other.
+    # If a key is in two files, keep it in one and remove it from the other.
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE LAKE__HOMES AS SELECT {key}, _PARTITION, MIN(_TARGET) AS _TARGET FROM "
+        f"CREATE OR REPLACE TEMP TABLE LAKE__KEY_FILES AS SELECT {key}, _PARTITION, MIN(_TARGET) AS _TARGET FROM "
         f"(SELECT DISTINCT {key}, filename FROM {_files(existing, range(len(existing)))} "
         f"SEMI JOIN LAKE_REPLACED USING ({key})) JOIN LAKE__FILES ON filename = _PATH GROUP BY ALL"
     )
-    touched = {
+    rewritten = {
         number
         for (number,) in connection.execute(
             f"SELECT DISTINCT _TARGET FROM (SELECT DISTINCT {key}, filename FROM "
-            f"{_files(existing, range(len(existing)))} SEMI JOIN LAKE__HOMES USING ({key})) "
+            f"{_files(existing, range(len(existing)))} SEMI JOIN LAKE__KEY_FILES USING ({key})) "
             "JOIN LAKE__FILES ON filename = _PATH"
         ).fetchall()
     }
-    homeless = connection.execute(
-        f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_ROWS AS r ANTI JOIN LAKE__HOMES AS h "
+    growing = connection.execute(
+        f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_ROWS AS r ANTI JOIN LAKE__KEY_FILES AS h "
         f"ON h.{key} = r.{key} AND h._PARTITION = r.{partition}"
     ).fetchall()
     sizes = [file.path.stat().st_size for file in existing]
-    connection.execute("CREATE OR REPLACE TEMP TABLE LAKE__ROOMS (_PARTITION DATE, _TARGET INTEGER)")
-    for (name,) in homeless:
-        room = min(
+    connection.execute("CREATE OR REPLACE TEMP TABLE LAKE__OPEN_FILES (_PARTITION DATE, _TARGET INTEGER)")
+    for (name,) in growing:
+        smallest = min(
             (n for n, f in enumerate(existing) if f.partition == name and sizes[n] < target_bytes / 2),
             key=lambda number: (sizes[number], existing[number].key),
             default=None,
         )
-        if room is not None:
-            connection.execute("INSERT INTO LAKE__ROOMS VALUES (?, ?)", [name, room])
-            touched.add(room)
-    return touched
+        if smallest is not None:
+            connection.execute("INSERT INTO LAKE__OPEN_FILES VALUES (?, ?)", [name, smallest])
+            rewritten.add(smallest)
+    return rewritten
 
 
 def _drop_moved_rows(
@@ -143,49 +141,52 @@ def _drop_moved_rows(
     columns: str,
     writer: _Writer,
 ) -> tuple[list[WrittenLakeFile], list[str]]:
-    """Versions of the files that lose keys to another partition, without those keys, to be shown first.
+    """Write the files that lose keys to another partition without those keys, to be published first.
 
-    A reader may then miss such a key for a moment, but never sees it twice. Files of which nothing is left for that
-    moment are named by their keys.
+    A reader may then miss such a key for a moment, but never sees it twice. Returns these files, and the keys of files
+    that have no rows until the rest is published.
     """
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE LAKE__MOVERS AS SELECT DISTINCT h.{key}, h._TARGET FROM LAKE__HOMES AS h "
-        f"JOIN LAKE_ROWS AS r ON r.{key} = h.{key} AND r.{partition} <> h._PARTITION"
+        f"CREATE OR REPLACE TEMP TABLE LAKE__MOVED_KEYS AS SELECT DISTINCT h.{key}, h._TARGET "
+        f"FROM LAKE__KEY_FILES AS h JOIN LAKE_ROWS AS r ON r.{key} = h.{key} AND r.{partition} <> h._PARTITION"
     )
     released: list[WrittenLakeFile] = []
     emptied = []
-    for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVERS ORDER BY ALL").fetchall():
-        rest = (
+    for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVED_KEYS ORDER BY ALL").fetchall():
+        remaining_rows = (
             f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
-            f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVERS USING ({key})"
+            f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVED_KEYS USING ({key})"
         )
-        written = writer.write(connection.sql(_shaped(contract, rest)).to_arrow_reader(_BATCH), partition, key)
+        written = writer.write(
+            connection.sql(_as_lake_columns(contract, remaining_rows)).to_arrow_reader(_BATCH), partition, key
+        )
         released += written
         if not written:
             emptied.append(existing[number].key)
     return released, emptied
 
 
-def _source(existing: Sequence[LakeFile], touched: set[int], key: str, partition: str, columns: str) -> str:
-    """All rows to be written with the number of the file they belong to, -1 for a new one."""
+def _source(existing: Sequence[LakeFile], rewritten: set[int], key: str, partition: str, columns: str) -> str:
+    """All rows to write, with the number of their file, -1 for a new one."""
     if not existing:
         return f"SELECT {columns}, {partition}, -1 AS _TARGET, TRUE AS _IS_FRESH FROM LAKE_ROWS"
-    named = ", ".join(f"r.{name}" for name in columns.split(", "))
+    qualified = ", ".join(f"r.{name}" for name in columns.split(", "))
     rows = (
-        f"SELECT {named}, r.{partition}, COALESCE(h._TARGET, a._TARGET, -1) AS _TARGET, h._TARGET IS NULL AS _IS_FRESH "
-        f"FROM LAKE_ROWS AS r LEFT JOIN LAKE__HOMES AS h ON h.{key} = r.{key} AND h._PARTITION = r.{partition} "
-        f"LEFT JOIN LAKE__ROOMS AS a ON a._PARTITION = r.{partition}"
+        f"SELECT {qualified}, r.{partition}, COALESCE(h._TARGET, a._TARGET, -1) AS _TARGET, "
+        "h._TARGET IS NULL AS _IS_FRESH "
+        f"FROM LAKE_ROWS AS r LEFT JOIN LAKE__KEY_FILES AS h ON h.{key} = r.{key} AND h._PARTITION = r.{partition} "
+        f"LEFT JOIN LAKE__OPEN_FILES AS a ON a._PARTITION = r.{partition}"
     )
-    if touched:
+    if rewritten:
         rows += (
-            f" UNION ALL SELECT {columns}, _PARTITION, _TARGET, FALSE FROM {_files(existing, sorted(touched))} "
+            f" UNION ALL SELECT {columns}, _PARTITION, _TARGET, FALSE FROM {_files(existing, sorted(rewritten))} "
             f"ANTI JOIN LAKE_REPLACED USING ({key}) JOIN LAKE__FILES ON filename = _PATH"
         )
     return rows
 
 
-def _shaped(contract: Contract, source: str) -> str:
-    """The rows of a source with the types and names that the files have."""
+def _as_lake_columns(contract: Contract, source: str) -> str:
+    """The rows of a source with the types and names of the files' columns."""
     kinds = {"STRING": "VARCHAR"}
     columns = ", ".join(
         f"CAST({c.name} AS {kinds.get(c.physical_type, c.physical_type)}) AS {c.name.lower()}"
@@ -202,11 +203,11 @@ def _files(existing: Sequence[LakeFile], numbers: Sequence[int]) -> str:
 
 
 class _Pool:
-    """Threads that compress, with so little waiting for them that memory does not grow with the data."""
+    """Threads that compress; `submit` waits when too much is queued, so memory does not grow with the data."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_THREADS)
-        self._room = BoundedSemaphore(_THREADS + 1)
+        self._slots = BoundedSemaphore(_THREADS + 1)
 
     def __enter__(self) -> _Pool:
         return self
@@ -215,9 +216,9 @@ class _Pool:
         self._pool.shutdown()
 
     def submit(self, work: Callable[..., None], *arguments: object) -> Future:
-        self._room.acquire()
+        self._slots.acquire()
         future = self._pool.submit(work, *arguments)
-        future.add_done_callback(lambda _: self._room.release())
+        future.add_done_callback(lambda _: self._slots.release())
         return future
 
 
@@ -232,22 +233,23 @@ class _Writer:
         self._number = 0
 
     def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[WrittenLakeFile]:
-        """Write rows that come sorted by partition, target, freshness and key; files are in that order."""
+        """Write rows that are sorted by partition, target, freshness and key; the files are in that order."""
         files: list[_OpenFile] = []
         current: _OpenFile | None = None
         with _Pool() as pool:
             try:
-                for where, fresh, part in self._parts(batches, partition, key):
+                for destination, fresh, part in self._parts(batches, partition, key):
                     if current and (
-                        current.where != where or (fresh and current.last != part.first and current.is_full())
+                        current.destination != destination
+                        or (fresh and current.last != part.first and current.is_full())
                     ):
                         current.finish()
-                        target = -1 if current.where == where else where[1]
+                        target = -1 if current.destination == destination else destination[1]
                         current = None
                     else:
-                        target = where[1]
+                        target = destination[1]
                     if current is None:
-                        current = self._open(pool, where, target)
+                        current = self._open(pool, destination, target)
                         files.append(current)
                     current.add(part)
                 if current:
@@ -255,31 +257,33 @@ class _Writer:
             finally:
                 for file in files:
                     file.close()
-        return [file.laid() for file in files]
+        return [file.result() for file in files]
 
     def _parts(
         self, batches: pa.RecordBatchReader, partition: str, key: str
     ) -> Iterator[tuple[tuple[str, int], bool, _Part]]:
-        """Stretches of rows for one place, cut so that a file may end before each."""
+        """Consecutive rows with one destination, cut so that a file may end before each part."""
         for batch in batches:
             names = [name.upper() for name in batch.schema.names]
-            place = {name: batch.column(names.index(name)) for name in (partition, "_TARGET", "_IS_FRESH", key)}
+            sorted_by = {name: batch.column(names.index(name)) for name in (partition, "_TARGET", "_IS_FRESH", key)}
             rows = batch.select([names.index(field.name.upper()) for field in self._schema])
-            for start, end in _runs(place[partition], place["_TARGET"], place["_IS_FRESH"]):
-                where = (str(place[partition][start]), place["_TARGET"][start].as_py())
-                keys = place[key].slice(start, end - start)
+            for start, end in _runs(sorted_by[partition], sorted_by["_TARGET"], sorted_by["_IS_FRESH"]):
+                destination = (str(sorted_by[partition][start]), sorted_by["_TARGET"][start].as_py())
+                keys = sorted_by[key].slice(start, end - start)
                 for part in _at_keys(rows.slice(start, end - start), keys):
-                    yield where, place["_IS_FRESH"][start].as_py(), part
+                    yield destination, sorted_by["_IS_FRESH"][start].as_py(), part
 
-    def _open(self, pool: _Pool, where: tuple[str, int], target: int) -> _OpenFile:
+    def _open(self, pool: _Pool, destination: tuple[str, int], target: int) -> _OpenFile:
         self._number += 1
         key = self._existing[target].key if target >= 0 else None
-        return _OpenFile(self._folder / f"lake-{self._number}.parquet", self._schema, where, key, self._target, pool)
+        return _OpenFile(
+            self._folder / f"lake-{self._number}.parquet", self._schema, destination, key, self._target, pool
+        )
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows that follow one another, and the keys of the first and the last."""
+    """Consecutive rows, and the keys of the first and the last."""
 
     rows: pa.RecordBatch
     first: object
@@ -287,13 +291,13 @@ class _Part:
 
 
 class _OpenFile:
-    """A file that rows are added to; row groups are written in the background, one after another."""
+    """A file that is being written; row groups are written in the background, one after another."""
 
     def __init__(
         self,
         path: Path,
         schema: pa.Schema,
-        where: tuple[str, int],
+        destination: tuple[str, int],
         key: str | None,
         target: int,
         pool: _Pool,
@@ -301,14 +305,14 @@ class _OpenFile:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self.where = where
+        self.destination = destination
         self.last: object = None
         self._key, self._path, self._target, self._schema, self._pool = key, path, target, schema, pool
         self._sink = pa.OSFile(str(path), "wb")
-        # The default pool keeps what it once had.
+        # The default pool never returns memory to the system.
         self._writer = pq.ParquetWriter(self._sink, schema, compression="zstd", memory_pool=pa.system_memory_pool())
-        self._waiting: list[pa.RecordBatch] = []
-        self._waiting_rows = 0
+        self._buffered: list[pa.RecordBatch] = []
+        self._buffered_rows = 0
         self._rows = 0
         self._writing: Future | None = None
 
@@ -318,34 +322,34 @@ class _OpenFile:
         return self._rows > 0 and self._sink.tell() >= self._target
 
     def add(self, part: _Part) -> None:
-        self._waiting.append(part.rows)
-        self._waiting_rows += part.rows.num_rows
+        self._buffered.append(part.rows)
+        self._buffered_rows += part.rows.num_rows
         self.last = part.last
-        if self._waiting_rows >= _ROW_GROUP:
+        if self._buffered_rows >= _ROW_GROUP:
             self._flush()
 
     def finish(self) -> None:
-        """Write what is left, in the background."""
+        """Write the remaining rows, in the background."""
         self._flush()
         before = self._writing
         self._writing = self._pool.submit(self._end, before)
 
     def close(self) -> None:
-        """Wait for the file; raises what went wrong."""
+        """Wait until the file is written; raises the error of a background write."""
         if self._writing:
             self._writing.result()
         self._sink.close()
 
-    def laid(self) -> WrittenLakeFile:
-        return WrittenLakeFile(self._key, self.where[0], self._path, self._rows)
+    def result(self) -> WrittenLakeFile:
+        return WrittenLakeFile(self._key, self.destination[0], self._path, self._rows)
 
     def _flush(self) -> None:
-        if self._waiting:
+        if self._buffered:
             if self._writing:
-                self._writing.result()  # keeps memory to one row group a file
-            self._writing = self._pool.submit(self._write, self._waiting)
-        self._rows += self._waiting_rows
-        self._waiting, self._waiting_rows = [], 0
+                self._writing.result()  # limits memory to one row group per file
+            self._writing = self._pool.submit(self._write, self._buffered)
+        self._rows += self._buffered_rows
+        self._buffered, self._buffered_rows = [], 0
 
     def _write(self, batches: list[pa.RecordBatch]) -> None:
         import pyarrow as pa
@@ -360,7 +364,7 @@ class _OpenFile:
 
 
 def _runs(*columns: pa.Array) -> Iterator[tuple[int, int]]:
-    """The stretches in which none of the columns changes."""
+    """The ranges (start, end) in which no column changes."""
     import numpy as np
 
     length = len(columns[0])
@@ -381,7 +385,7 @@ def _numbers(column: pa.Array) -> np.ndarray:
 
 
 def _at_keys(rows: pa.RecordBatch, keys: pa.Array) -> Iterator[_Part]:
-    """The rows in two parts: those that continue the first key, and all others, so that a file can end between."""
+    """The rows in two parts, those of the first key and all others, so that a file can end between them."""
     first, last = keys[0].as_py(), keys[-1].as_py()
     if first == last:
         yield _Part(rows, first, last)

@@ -1,7 +1,7 @@
 """The query that types and validates the records of one group of files, generated from their contract.
 
-Layer by layer: clean the text, cast it, believe or refuse the cast, find the first rule that is broken. It is
-Snowflake SQL over a relation RAW with text columns C0, C1, … and is transpiled for the engine that runs it.
+It works in layers: clean the text, cast it, accept or reject the cast, find the first broken rule. It is Snowflake SQL
+over a relation RAW with text columns C0, C1, … and is transpiled for the engine that runs it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipeline_assets.errors import RejectedObjectError
 
 @dataclass(frozen=True)
 class Columns:
-    """How the columns of a file meet those of its contract."""
+    """How the columns of a file map to those of its contract."""
 
     positions: dict[str, int]
     unknown: tuple[str, ...]
@@ -25,17 +25,17 @@ class Columns:
 
 
 def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
-    """Match by name, in any order.
+    """Match columns by name, in any order.
 
     Raises:
-        RejectedObjectError: a required column is missing; the message is the difference.
+        RejectedObjectError: a required column is missing; the message describes the difference.
     """
     positions = {name: index for index, name in enumerate(header)}
     unknown = tuple(name for name in header if name not in contract.column_names)
     missing = tuple(name for name in contract.column_names if name not in positions)
-    if lost := [name for name in contract.required if name in missing]:
+    if missing_required := [name for name in contract.required if name in missing]:
         raise RejectedObjectError(
-            f"Required columns are missing: {', '.join(lost)}. "
+            f"Required columns are missing: {', '.join(missing_required)}. "
             f"Expected {', '.join(contract.column_names)}; found {', '.join(header)}"
             + (f"; not in the contract: {', '.join(unknown)}." if unknown else "."),
             code="missing_column",
@@ -49,15 +49,16 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
     )
 
 
-def validation_select(contract: Contract, columns: Columns, extra: Sequence[str], *, tidy: bool = False) -> str:
+def validation_select(contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False) -> str:
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through. `tidy` promises that no value starts or ends with a blank.
+    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank.
     """
     null_text = contract.dialect.null_text
     texts = [
-        f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, tidy=tidy)} AS {text_column(column.name)}"
+        f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, trimmed=trimmed)} "
+        f"AS {text_column(column.name)}"
         if column.name in columns.positions
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
@@ -75,40 +76,40 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
     )
 
 
-def _fault(found: Sequence[Rule]) -> str:
-    """Which rule is broken is asked only of rows that look broken."""
-    if not found:
+def _fault(contract_rules: Sequence[Rule]) -> str:
+    """The index of the first broken rule; the exact tests run only on rows that a cheaper test suspects."""
+    if not contract_rules:
         return "CAST(NULL AS INTEGER)"
-    suspect = " OR ".join(f"({rule.suspect})" for rule in found)
-    cases = " ".join(f"WHEN {rule.broken} THEN {index}" for index, rule in enumerate(found, 1))
+    suspect = " OR ".join(f"({rule.suspect})" for rule in contract_rules)
+    cases = " ".join(f"WHEN {rule.broken} THEN {index}" for index, rule in enumerate(contract_rules, 1))
     return f"CASE WHEN COALESCE({suspect}, FALSE) THEN CASE {cases} END END"
 
 
-def explain(rule: Rule, contract: Contract, found: str | None, kind: str | None = None) -> str:
-    """The sentence that goes to the quarantine; a personal value is not repeated in it.
+def explain(rule: Rule, contract: Contract, value: str | None, kind: str | None = None) -> str:
+    """The sentence that is stored in quarantine; a personal value is not repeated in it.
 
-    `kind` says what was found where it was no text at all.
+    `kind` describes the JSON value if it is not a text.
     """
     if kind:
         return f"{rule.column}: {rule.expectation} was expected; found {kind}."
-    kept, personal = (
+    keep_blanks, personal = (
         any(getattr(column, name) for column in contract.columns if column.name == rule.column)
         for name in ("keep_blanks", "personal")
     )
-    nothing = ("", contract.dialect.null_text)
-    if found is None or not found.strip() or (found if kept else found.strip(" ")) in nothing:
+    empty_texts = ("", contract.dialect.null_text)
+    if value is None or not value.strip() or (value if keep_blanks else value.strip(" ")) in empty_texts:
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
-    shown = "a value that is personal data" if personal else f'"{found[:100]}"'
-    return f"{rule.column}: {rule.expectation} was expected, {shown} found."
+    displayed = "a value that is personal data" if personal else f'"{value[:100]}"'
+    return f"{rule.column}: {rule.expectation} was expected, {displayed} found."
 
 
 def referring(contract: Contract) -> list[Column]:
-    """The columns with a reference; engines number them from 1, and an orphan's rule is the negative number."""
+    """The columns with a reference; engines number them from 1, and the rule of an orphan is the negative number."""
     return [column for column in contract.columns if column.reference]
 
 
-def explain_orphan(column: Column, found: str) -> tuple[str, str]:
-    """(code, reason) of a row without its parent; a personal value is not repeated."""
+def explain_orphan(column: Column, value: str) -> tuple[str, str]:
+    """(code, reason) of a row without its parent; a personal value is not repeated in the reason."""
     assert column.reference is not None
-    shown = "this value, which is personal data," if column.personal else f'"{found}"'
-    return column.reference.reason_code, f"{column.name}: no {column.reference.dataset} row has {shown} yet."
+    displayed = "this value, which is personal data," if column.personal else f'"{value}"'
+    return column.reference.reason_code, f"{column.name}: no {column.reference.dataset} row has {displayed} yet."

@@ -1,6 +1,6 @@
-"""Which of several versions of a record is the newest, and which of several complete deliveries of a dataset.
+"""Choose the newest of several versions of a record, and the newest of several complete deliveries of a dataset.
 
-The same for all engines: they order rows by the same columns, and a delivery is chosen here.
+All engines order rows by the same columns, and choose deliveries with the function here.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from pipeline_assets.errors import ContractError
 
 
 def newest_first(contract: Contract, version: str) -> str:
-    """How rows of one key are ordered, in SQL; the place of a row in its file comes behind that.
+    """The SQL that orders the rows of one key, newest first; callers append the position of a row in its file.
 
     Raises:
         ContractError: the contract has no column `version`.
     """
     if version and version not in contract.column_names:
         raise ContractError(
-            f"{contract.name}: versions are ordered by {version}, which is no column of it.",
+            f"{contract.name}: versions are ordered by {version}, which is not one of its columns.",
             remedy=f"Known: {', '.join(contract.column_names)}.",
         )
     declared = f"{version} DESC NULLS LAST, " if version else ""
-    # Of one object processed twice the fresh rows win, so that reprocessing replaces what it reads.
+    # If one object is processed again, its new rows win, so that they replace the published ones.
     return declared + "_SOURCE_MODIFIED_AT DESC NULLS LAST, _SOURCE_URI DESC NULLS LAST, _IS_NEW DESC"
 
 
 def every_version_of(name: str) -> str:
-    """The relation with all versions of an input's records."""
+    """The name of the relation with all versions of an input's records."""
     return f"{name}__every_version"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """An accepted file; `modified` is in UTC and has no zone, `turn` its place among the files that were given."""
+    """An accepted file; `modified` is in UTC, without a zone, `position` is its place in the list of files."""
 
     modified: datetime
     uri: str
     etag: str
     file_set: str
     waiting: bool
-    turn: int
+    position: int
 
     def is_one_with(self, other: Delivery) -> bool:
         """Whether both are files of one delivery: the same object, or the same file_set."""
@@ -54,20 +54,23 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Newest:
-    """The files of the newest delivery, none if a published one is newer; whether `published` rows stay."""
+    """The files of the newest delivery (none if the published one is newer), and whether `published` rows stay."""
 
     files: frozenset[int]
     published: bool
 
 
 def newest_delivery(accepted: Mapping[int, Delivery], published: tuple[datetime, str] | None) -> Newest:
-    """Choose among files by number; `published` is time and uri of the newest object of the published rows."""
+    """Choose among files by number; `published` is the time and uri of the newest object of the published rows."""
     if not accepted:
         return Newest(frozenset(), published=True)
-    newest = max(accepted.values(), key=lambda found: (found.modified, found.uri, not found.waiting, found.turn))
+    newest = max(
+        accepted.values(),
+        key=lambda delivery: (delivery.modified, delivery.uri, not delivery.waiting, delivery.position),
+    )
     version = (newest.modified, newest.uri)
     if published is not None and published > version:
         return Newest(frozenset(), published=True)
-    files = frozenset(file for file, found in accepted.items() if found.is_one_with(newest))
-    # Records that waited are a part of what is published already; without it they would be all that is left.
+    files = frozenset(file for file, delivery in accepted.items() if delivery.is_one_with(newest))
+    # Replayed records are only a part of the published delivery: its published rows stay.
     return Newest(files, published=published == version and newest.waiting)

@@ -1,9 +1,9 @@
 """Objects: stores for the local file system and S3, landing zones, and what lies in them.
 
-`objects` names an object version, `store` and `s3` move bytes, `zones` says what belongs to which dataset, `discovery`
-tells whether anything changed since the last look and `notifications` hears of it sooner, `arrivals` tells what is new,
-`tables` says where the files of a lake table lie and `glue_catalog` tells Glue. Nothing here knows what is inside an
-object.
+`objects` names an object version, `store` and `s3` move bytes, `zones` maps objects to datasets, `zone_poll` detects a
+change since the last poll, `notifications` receives S3's events, `new_objects` compares a listing with the ledger,
+`tables` maps a lake table to its files, `glue_catalog` registers it with Glue and `lease` admits one run at a time.
+The content of objects is not read here.
 """
 
 from pipeline_assets.lake.new_objects import KnownObjects

@@ -1,6 +1,7 @@
-"""The Glue Data Catalog: database, table and partitions of lake tables, for Athena, Spark and whoever asks it.
+"""The Glue Data Catalog: database, table and partitions of lake tables, for Athena, Spark and other readers.
 
-A partition's folder never changes, so registering it again is no news; only its first file and its last one are.
+A partition's folder never changes, so a partition that is registered already stays as it is. The catalog changes only
+when a partition gets its first file or loses its last one.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ CREATE_LIMIT = 100  # partitions that Glue takes in one BatchCreatePartition
 
 
 class GlueCatalog:
-    """See `pipeline_assets.lake.tables.Catalog`. With `crawler` that crawler is started after each registration."""
+    """See `pipeline_assets.lake.tables.Catalog`. `crawler` is started after each registration, if set."""
 
     def __init__(self, lake: Lake, aws: Aws, database: str, crawler: str | None = None) -> None:
         self._lake = lake
@@ -30,7 +31,8 @@ class GlueCatalog:
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
         client = self._aws.client("glue")
         self._ensure_table(client, table)
-        filled, empty = [], []
+        filled: list[str] = []
+        empty: list[str] = []
         for partition in sorted(set(partitions)):
             (filled if table.files(self._lake, partition) else empty).append(partition)
         self._create(client, table, filled)
@@ -39,36 +41,36 @@ class GlueCatalog:
             self._crawl(client, self._crawler)
 
     def _ensure_table(self, client: Any, table: LakeTable) -> None:
-        """Create database and table when they are missing; give a table the contract's columns."""
+        """Create database and table if they are missing; update the columns of a table to the contract."""
         name, wanted = table.contract.name, self._table_input(table)
         doing = f"registering {self._database}.{name} in the Glue catalog"
         with aws_errors(doing, "glue:GetTable", expected=("EntityNotFoundException",)) as missing:
-            found = client.get_table(DatabaseName=self._database, Name=name)["Table"]
+            table_in_glue = client.get_table(DatabaseName=self._database, Name=name)["Table"]
         if missing:
             with aws_errors(doing, "glue:CreateDatabase", expected=("AlreadyExistsException",)):
                 client.create_database(DatabaseInput={"Name": self._database})
             with aws_errors(doing, "glue:CreateTable", expected=("AlreadyExistsException",)):
                 client.create_table(DatabaseName=self._database, TableInput=wanted)
-        elif found["StorageDescriptor"]["Columns"] != wanted["StorageDescriptor"]["Columns"]:
+        elif table_in_glue["StorageDescriptor"]["Columns"] != wanted["StorageDescriptor"]["Columns"]:
             with aws_errors(doing, "glue:UpdateTable"):
                 client.update_table(DatabaseName=self._database, TableInput=wanted)
 
     def _create(self, client: Any, table: LakeTable, partitions: Sequence[str]) -> None:
         doing = f"registering partitions of {self._database}.{table.contract.name}"
-        for some in slices(partitions, CREATE_LIMIT):
+        for group in slices(partitions, CREATE_LIMIT):
             with aws_errors(doing, "glue:BatchCreatePartition"):
-                answer = client.batch_create_partition(
+                response = client.batch_create_partition(
                     DatabaseName=self._database,
                     TableName=table.contract.name,
                     PartitionInputList=[
                         {"Values": [name], "StorageDescriptor": self._storage(table, table.folder(name))}
-                        for name in some
+                        for name in group
                     ],
                 )
-            _check(doing, answer, "AlreadyExistsException")
+            _check(doing, response, "AlreadyExistsException")
 
     def _delete(self, client: Any, table: LakeTable, partitions: Sequence[str]) -> None:
-        """One by one: few days are emptied, and most of those that have no file never had one."""
+        """Delete empty partitions one by one, as there are few: a batch rarely removes all files of a day."""
         doing = f"removing empty partitions of {self._database}.{table.contract.name}"
         for name in partitions:
             with aws_errors(doing, "glue:DeletePartition", expected=("EntityNotFoundException",)):
@@ -114,11 +116,11 @@ class GlueCatalog:
         }
 
 
-def _check(doing: str, answer: dict[str, Any], harmless: str) -> None:
-    """Batches of Glue succeed as calls and say for each partition what went wrong."""
-    for error in answer.get("Errors", []):
+def _check(doing: str, response: dict[str, Any], harmless: str) -> None:
+    """A batch call of Glue succeeds even if partitions fail; the response lists an error for each of those."""
+    for error in response.get("Errors", []):
         detail = error.get("ErrorDetail", {})
         if detail.get("ErrorCode") != harmless:
             values = ", ".join(error.get("PartitionValues", []))
-            said = f"{detail.get('ErrorCode')}: {detail.get('ErrorMessage')}"
-            raise LakeError(f"Failed {doing}: {values}: {said}", remedy="The state is intact; run again.")
+            reason = f"{detail.get('ErrorCode')}: {detail.get('ErrorMessage')}"
+            raise LakeError(f"Failed {doing}: {values}: {reason}", remedy="The state is intact; run again.")

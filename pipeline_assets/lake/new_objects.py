@@ -1,11 +1,11 @@
-"""Tell the objects of some zones that the ledger does not know, at little more than the cost of the listing.
+"""Find the objects of some zones that are not in the ledger, at little more than the cost of the listing.
 
-Known objects, of which there may be millions, never become Python objects. The ledger gives 32 characters for each, a
-fingerprint of dataset, uri, etag and size, computed in the warehouse; they are kept in DuckDB. The listing is not kept
-at all: it streams past them in Arrow batches, and only what is new is kept.
+Known objects, of which there may be millions, never become Python objects. The warehouse computes a fingerprint of 32
+characters for each (dataset, uri, etag and size), and DuckDB keeps them. The listing streams past them in Arrow
+batches, and only new objects are kept.
 
-The surprising thing is the order: the ledger is read before the zones are listed. What the other runs of a pipeline
-publish in between is noticed by `claim_publication`, in either order.
+The ledger is read before the zones are listed. If another run of the pipeline publishes in between,
+`claim_publication` stops this one.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from pipeline_assets.lake.zones import Zone, hidden
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MEMORY = "200MB"  # of DuckDB, enough for 3 M known objects; beyond that it goes on in a folder
+MEMORY = "200MB"  # of DuckDB, enough for 3 M known objects; beyond that it spills to a folder
 _ROWS_AT_A_TIME = 10_000
 _EXAMPLES = 3  # of objects that match no pattern
 _NUMBER = "CAST('0x' || {fingerprint} AS UHUGEINT)"  # half the memory of the text
 _FINGERPRINT = FINGERPRINT.format(dataset="dataset", size="size", etag="etag", uri="uri")
-# NOT IN, unlike an anti join, always makes its table of what is known, however long DuckDB thinks that a listing is.
+# NOT IN, unlike an anti join, always builds its hash table from `known`, however DuckDB estimates the listing's length.
 _UNKNOWN = (
     "SELECT dataset, uri, etag, size, modified FROM listed "
     f"WHERE {_NUMBER.format(fingerprint=_FINGERPRINT)} NOT IN (FROM known)"
@@ -41,9 +41,9 @@ _AGAIN = " OR (uri, etag) IN (SELECT (uri, etag) FROM again)"
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What is new in the zones, by dataset and oldest first, and how many objects in them are not.
+    """The new objects in the zones, by dataset and oldest first, and the number of known ones.
 
-    `unmatched` names a few of the objects below the prefixes of the zones that belong to none of them.
+    `unmatched` names a few of the objects below the prefixes of the zones that match no zone.
     """
 
     new: dict[str, list[LandedObject]]
@@ -53,15 +53,15 @@ class Arrivals:
 
 
 class KnownObjects:
-    """Fingerprints of the object versions that were taken; `folder` is for more of them than memory should hold."""
+    """Fingerprints of the object versions in the ledger; DuckDB spills to `folder` beyond its memory limit."""
 
     def __init__(self, folder: Path) -> None:
         import duckdb
 
-        # One thread is as fast as the listing, and runs the listing's own code where signals and errors belong.
-        options = {"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)}
-        self._database = duckdb.connect(config=options)
-        # A single NULL among them and nothing would ever be new.
+        # One thread is as fast as the listing, and runs the listing's Python code in the caller's thread, which gets
+        # its errors and signals.
+        self._database = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)})
+        # With a single NULL in `known`, NOT IN would find nothing new.
         self._database.execute("CREATE TABLE known (fingerprint UHUGEINT NOT NULL)")
 
     def __enter__(self) -> Self:
@@ -73,19 +73,19 @@ class KnownObjects:
         self._database.close()
 
     def add(self, fingerprints: Iterable[pa.Table]) -> None:
-        """Remember fingerprints, tables of one column, as long as they come."""
+        """Add fingerprints: tables of one column."""
         for some in fingerprints:
             self._database.register("batch", some.rename_columns(["fingerprint"]))
             self._database.execute(f"INSERT INTO known SELECT {_NUMBER.format(fingerprint='fingerprint')} FROM batch")
             self._database.unregister("batch")
 
     def arrivals(self, lake: Lake, zones: Mapping[str, Zone], again: Collection[tuple[str, str]] = ()) -> Arrivals:
-        """List the zones, each prefix once, and tell what is not known or has its (uri, etag) in `again`.
+        """List the zones, each prefix once, and find the objects that are not known or whose (uri, etag) is in `again`.
 
-        Of a key that a store lists twice, as it was overwritten meanwhile, the newest version counts.
+        If a store lists a key twice because it was overwritten meanwhile, the newest version counts.
 
         Raises:
-            LakeError: the store refused, or there is no room to compare.
+            LakeError: the listing failed, or memory or disk ran out.
         """
         listing = _Listing(lake, zones)
         known = 0
@@ -94,10 +94,10 @@ class KnownObjects:
             known -= 1
             before = new[name].get(landed.uri, landed)
             new[name][landed.uri] = max(before, landed, key=lambda version: version.version)
-        known += listing.belonging
+        known += listing.matched
         real = {name: lake.without_markers(list(objects.values())) for name, objects in new.items()}
-        found = {name: sorted(objects, key=lambda o: o.version) for name, objects in real.items()}
-        return Arrivals(found, known, tuple(sorted(listing.unmatched)), listing.unmatched_count)
+        ordered = {name: sorted(objects, key=lambda o: o.version) for name, objects in real.items()}
+        return Arrivals(ordered, known, tuple(sorted(listing.unmatched)), listing.unmatched_count)
 
     def _unknown(self, listing: _Listing, again: Collection[tuple[str, str]]) -> Iterator[tuple[str, LandedObject]]:
         import duckdb
@@ -115,7 +115,7 @@ class KnownObjects:
                     yield name, LandedObject(uri, etag, size, modified.replace(tzinfo=UTC))
         except duckdb.Error as error:
             if listing.failure:
-                raise listing.failure from None  # DuckDB keeps no more of it than its text
+                raise listing.failure from None  # DuckDB keeps only its text
             raise LakeError(
                 f"Failed comparing the listing with the ledger: {error}.", remedy="Free memory or disk and run again."
             ) from error
@@ -124,7 +124,7 @@ class KnownObjects:
 
 
 class _Listing:
-    """The objects of zones with the names of their datasets; an object of two zones comes twice."""
+    """The objects of zones with the names of their datasets; an object of two zones is listed twice."""
 
     def __init__(self, lake: Lake, zones: Mapping[str, Zone]) -> None:
         import pyarrow as pa
@@ -138,30 +138,30 @@ class _Listing:
                 "modified": pa.timestamp("us"),
             }
         )
-        self.belonging = 0
+        self.matched = 0
         self.unmatched: list[str] = []
         self.unmatched_count = 0
         self.failure: BaseException | None = None
         self._lake = lake
-        self._places: dict[tuple[str, str], dict[str, Zone]] = defaultdict(dict)
+        self._zones: dict[tuple[str, str], dict[str, Zone]] = defaultdict(dict)
         for name, zone in zones.items():
-            self._places[zone.bucket, zone.prefix][name] = zone
+            self._zones[zone.bucket, zone.prefix][name] = zone
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """To be read once; what goes wrong is kept in `failure`."""
+        """The batches, to be read once; an error is kept in `failure`."""
         import pyarrow.compute as pc
 
         try:
-            for (bucket, prefix), zones in self._places.items():
-                for batch in self._lake.batches(bucket, prefix):
-                    rest = pc.or_(hidden(batch), pc.equal(batch["size"], 0))  # S3 lists folder markers as empty objects
+            for (bucket, prefix), zones in self._zones.items():
+                for batch in self._lake.list_batches(bucket, prefix):
+                    accounted = pc.or_(hidden(batch), pc.equal(batch["size"], 0))  # folder markers of S3
                     for name, zone in zones.items():
                         mask = zone.mask(batch)
-                        rest = pc.or_(rest, mask)
-                        mine = batch.filter(mask)
-                        self.belonging += mine.num_rows
-                        yield self._shaped(name, bucket, mine)
-                    self._count_unmatched(batch.filter(pc.invert(rest)))
+                        accounted = pc.or_(accounted, mask)
+                        matching = batch.filter(mask)
+                        self.matched += matching.num_rows
+                        yield self._with_dataset(name, bucket, matching)
+                    self._count_unmatched(batch.filter(pc.invert(accounted)))
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -169,12 +169,12 @@ class _Listing:
             raise
 
     def _count_unmatched(self, batch: pa.RecordBatch) -> None:
-        """Objects below the prefix of a zone that belong to none; they may be meant for one."""
+        """Count objects below the prefix of a zone that match no zone; they may be meant for one."""
         self.unmatched_count += batch.num_rows
         if len(self.unmatched) < _EXAMPLES:
             self.unmatched += batch["path"][: _EXAMPLES - len(self.unmatched)].to_pylist()
 
-    def _shaped(self, name: str, bucket: str, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _with_dataset(self, name: str, bucket: str, batch: pa.RecordBatch) -> pa.RecordBatch:
         import pyarrow as pa
         import pyarrow.compute as pc
 

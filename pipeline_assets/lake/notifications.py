@@ -1,9 +1,9 @@
-"""S3 event notifications from an SQS queue: news of what landed, sooner than a listing would find it.
+"""S3 event notifications from an SQS queue, which announce a landed object before the next listing finds it.
 
 An event only requests a run. It may come twice, late, out of order or never; the listing and the ledger decide what is
 loaded, so a lost message costs time and never data. A sensor cannot act after its result was recorded. Therefore each
-tick deletes the messages of the tick before, and only if that tick's cursor came back: then its run request was
-recorded with it. Messages of a lost tick come back by themselves; what cannot be read ends in the dead-letter queue.
+tick deletes the messages of the previous tick, and only if that tick's cursor came back: then its run request was
+recorded too. SQS delivers the messages of a lost tick again; unreadable ones end in the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipeline_assets.aws import Aws, aws_errors, slices
 logger = logging.getLogger("pipeline_assets")
 MESSAGES_LIMIT = 1000  # received at one tick; the rest waits for the next one
 SECONDS = 15  # for which one tick receives messages, well within a sensor's minute
-WAIT = 1  # second for a message; without any wait SQS asks some of its servers only, and may not find what waits
+WAIT = 1  # second for a message; without a wait SQS queries only some of its servers and may miss messages
 BATCH = 10  # messages that SQS gives, or deletes, in one call
-INVISIBLE = 300  # seconds in which nobody else gets a received message; several ticks
-LIST_EVERY = 20  # ticks from one listing to the next, whatever is received in between
+INVISIBLE = 300  # seconds for which SQS hides a received message; several ticks
+LIST_EVERY = 20  # ticks from one listing to the next, even if events were received in between
 _KEPT = 3  # ticks whose messages may still be confirmed
-_DEPTH = 3  # an event in an SNS envelope in an SQS message, and one to spare
+_DEPTH = 3  # levels of envelopes: an event in an SNS envelope in an SQS message, and one to spare
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Event:
     def rank(self) -> float:
         """Later is greater. Sequencers are hexadecimal numbers of differing length, so their text does not sort.
 
-        Without one nobody can tell: a creation then counts as the last event, a removal as the first.
+        Without a sequencer a creation counts as the last event, a removal as the first.
         """
         try:
             return int(self.sequencer, 16)
@@ -58,14 +58,14 @@ def events_in(body: str, depth: int = _DEPTH) -> list[Event]:
     """The events of one message: from S3 itself, through SNS, or from EventBridge; a test event of S3 holds none.
 
     Raises:
-        ValueError: that is none of these.
+        ValueError: the message is something else.
     """
     try:
         message = json.loads(body)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(message, dict):
-        raise ValueError("no JSON object")
+        raise ValueError("not a JSON object")
     if isinstance(message.get("Message"), str) and depth:
         return events_in(message["Message"], depth - 1)
     if message.get("Event") == "s3:TestEvent":
@@ -75,15 +75,15 @@ def events_in(body: str, depth: int = _DEPTH) -> list[Event]:
             return [_from_event_bridge(message)]
         return [_from_s3(record) for record in message["Records"]]
     except (KeyError, TypeError, AttributeError):
-        raise ValueError("no event of S3") from None
+        raise ValueError("not an event of S3") from None
 
 
 def landed_last(events: Iterable[Event]) -> list[Event]:
-    """Of each key the event that counts, if it is a creation."""
+    """The last event of each key, if it is a creation."""
     last: dict[tuple[str, str], Event] = {}
     for event in events:
-        known = last.get((event.bucket, event.key))
-        if known is None or (event.rank, event.created) > (known.rank, known.created):
+        previous = last.get((event.bucket, event.key))
+        if previous is None or (event.rank, event.created) > (previous.rank, previous.created):
             last[event.bucket, event.key] = event
     return sorted((event for event in last.values() if event.created), key=lambda event: (event.bucket, event.key))
 
@@ -98,7 +98,7 @@ def _from_s3(record: dict[str, Any]) -> Event:
     entry = record["s3"]["object"]
     return Event(
         bucket=_text(record["s3"]["bucket"]["name"]),
-        # S3 writes keys as forms do: a plus is a blank, a plus itself is %2B.
+        # S3 encodes keys like HTML forms: a blank is `+`, a plus is `%2B`.
         key=unquote_plus(entry["key"]),
         created=record["eventName"].removeprefix("s3:").startswith(("ObjectCreated", "ObjectRestore")),
         version_id=_text(entry.get("versionId") or ""),
@@ -110,7 +110,7 @@ def _from_event_bridge(message: dict[str, Any]) -> Event:
     detail, entry = message["detail"], message["detail"]["object"]
     return Event(
         bucket=_text(detail["bucket"]["name"]),
-        key=_text(entry["key"]),  # as it is, unlike in S3's own messages
+        key=_text(entry["key"]),  # not encoded, unlike in S3's own messages
         created=message["detail-type"] in ("Object Created", "Object Restore Completed"),
         version_id=_text(entry.get("version-id") or ""),
         sequencer=_text(entry.get("sequencer") or ""),
@@ -125,14 +125,14 @@ def _text(value: object) -> str:
 
 @dataclass(frozen=True)
 class QueueCursor:
-    """What a sensor keeps between two ticks: the ticks since the last listing, and the name of its last poll result."""
+    """The state of a sensor between two ticks: ticks since the last listing, and the name of the last poll result."""
 
     ticks: int = 0
     polled: str = ""
 
     @classmethod
     def load(cls, text: str) -> QueueCursor:
-        """Read it; one that cannot be read counts as none: the next tick lists, and messages come again."""
+        """Read a cursor. An unreadable one is replaced by an empty one: the next tick lists, messages come again."""
         try:
             cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
@@ -152,7 +152,7 @@ class QueueCursor:
 
 @dataclass(frozen=True)
 class PollResult:
-    """What one tick received; pass `name` to `EventQueue.confirm` at the next tick."""
+    """The events that one tick received; pass `name` to `EventQueue.confirm` at the next tick."""
 
     name: str = ""
     messages: int = 0
@@ -160,20 +160,20 @@ class PollResult:
 
 
 def dead_letters(client: Any, url: str) -> dict[str, Any]:
-    """Where a queue moves what nobody could read, as `queue`, and how many `messages` wait there; empty without one.
+    """The dead-letter `queue` of a queue and how many `messages` wait there; empty if it has none.
 
     Raises:
         ClientError: as the client of SQS does.
     """
-    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
-    policy = json.loads(found.get("Attributes", {}).get("RedrivePolicy", "{}"))
+    response = client.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])
+    policy = json.loads(response.get("Attributes", {}).get("RedrivePolicy", "{}"))
     if not policy:
         return {}
-    # SQS has it in the same account and region, whoever made it.
+    # SQS requires it to be in the same account and region.
     queue = policy["deadLetterTargetArn"].rpartition(":")[2]
-    there = f"{url.rpartition('/')[0]}/{queue}"
-    counted = client.get_queue_attributes(QueueUrl=there, AttributeNames=["ApproximateNumberOfMessages"])
-    return {"queue": queue, "messages": int(counted["Attributes"]["ApproximateNumberOfMessages"])}
+    dead_letter_url = f"{url.rpartition('/')[0]}/{queue}"
+    counts = client.get_queue_attributes(QueueUrl=dead_letter_url, AttributeNames=["ApproximateNumberOfMessages"])
+    return {"queue": queue, "messages": int(counts["Attributes"]["ApproximateNumberOfMessages"])}
 
 
 class EventQueue:
@@ -192,12 +192,12 @@ class EventQueue:
         """Receive the waiting messages, within limits of time and number.
 
         Raises:
-            PipelineError: the queue cannot be asked.
+            PipelineError: the queue cannot be reached or a permission is missing.
         """
         handles: list[str] = []
         events: list[Event] = []
-        until = self._clock() + SECONDS
-        while len(handles) < MESSAGES_LIMIT and self._clock() < until:
+        deadline = self._clock() + SECONDS
+        while len(handles) < MESSAGES_LIMIT and self._clock() < deadline:
             messages = self._receive()
             if not messages:
                 break
@@ -205,8 +205,8 @@ class EventQueue:
                 try:
                     events += events_in(message["Body"])
                 except ValueError as error:
-                    # Left alone: after a few times the queue itself moves it to the dead letters, where people look.
-                    logger.warning("Message %s of %s is no event: %s.", message["MessageId"], self.url, error)
+                    # Not deleted: after several receives SQS moves it to the dead-letter queue, which has an alarm.
+                    logger.warning("Message %s of %s is not an event: %s.", message["MessageId"], self.url, error)
                 else:
                     handles.append(message["ReceiptHandle"])
         name = uuid.uuid4().hex[:12]
@@ -217,7 +217,7 @@ class EventQueue:
         """Delete the messages of a poll whose run request is recorded; after a failure they are received again.
 
         Raises:
-            PipelineError: the queue cannot be asked.
+            PipelineError: the queue cannot be reached or a permission is missing.
         """
         for some in slices(self._unconfirmed.pop(name, []), BATCH):
             entries = [{"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(some)]
@@ -245,5 +245,5 @@ class EventQueue:
 
     @cached_property
     def _client(self) -> Any:
-        # A tick has a minute, and the listing comes after a queue that cannot be asked.
+        # A tick has a minute, and if the queue cannot be reached, the zones are listed within it.
         return self._aws.client("sqs", attempts=2, timeout=5)

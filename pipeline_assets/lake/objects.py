@@ -1,12 +1,12 @@
-"""What an object is called and which version of it is meant."""
+"""One version of one object: its uri, etag and size."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# SQL that names an object version of a dataset in 32 characters, alike for Snowflake and DuckDB. Only the uri may hold
-# blanks, so different versions are different texts; and 128 bits of MD5 do not meet by chance.
+# SQL for an object version of a dataset as 32 characters, the same in Snowflake and DuckDB. Only the uri may hold
+# blanks, so different versions are different texts; 128 bits of MD5 do not collide by chance.
 FINGERPRINT = "MD5({dataset} || ' ' || {size} || ' ' || {etag} || ' ' || {uri})"
 
 
@@ -15,7 +15,7 @@ class LandedObject:
     """One version of one object.
 
     The identity is (uri, etag, size), never the name alone: the same key with new bytes is a new object.
-    `modified` is the store's clock, UTC; it orders versions and is never compared with the local clock.
+    `modified` is by the store's clock, UTC; it orders versions and is never compared with the local clock.
     """
 
     uri: str
@@ -29,7 +29,7 @@ class LandedObject:
 
     @property
     def version(self) -> tuple[datetime, str]:
-        """Newer compares greater; the uri breaks ties so that any order of runs decides alike."""
+        """A newer version compares greater. The uri breaks ties, so that runs in any order choose the same version."""
         return (self.modified, self.uri)
 
     @property
@@ -42,5 +42,5 @@ class LandedObject:
 
 
 def as_utc_naive(moment: datetime) -> datetime:
-    """The same moment as TIMESTAMP_NTZ in UTC, the form in which the warehouse keeps it."""
+    """The same moment without a time zone, in UTC: what the warehouse stores as TIMESTAMP_NTZ."""
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

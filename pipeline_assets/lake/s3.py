@@ -1,13 +1,9 @@
 """S3, or anything that speaks its protocol: retries, integrity, and errors that name bucket, permission and remedy.
 
-obstore itself retries what may clear (5xx, 429, 408, lost connections, time-outs), with exponential backoff and jitter,
-and reads on where a download broke off. What it leaves to us is here: requests that it will not repeat by itself (a
-page of a listing that broke off, a deletion whose answer got lost), bytes that arrive whole and wrong, and copies of
-more than CopyObject takes. Credentials come from where boto3 finds them; nothing here reads or keeps one.
-
-The surprising thing is the etag: it is the MD5 of the bytes, unless it is not (multipart uploads, encryption by KMS),
-and a listing does not say which. So when the MD5 of a download differs, S3 is asked how the object is encrypted; a
-bucket whose etags are something else is remembered as such, and in any other the download was damaged on its way.
+obstore retries transient failures (5xx, 429, 408, lost connections, time-outs) with exponential backoff and jitter, and
+resumes an interrupted download. This module adds what obstore does not do: it repeats an interrupted page of a listing
+and a deletion without a response, verifies the bytes of a download, and copies more than CopyObject takes. boto3 finds
+the credentials; they are not read or kept here.
 """
 
 from __future__ import annotations
@@ -25,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.aws import Aws, slices
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
 from pipeline_assets.lake.objects import LandedObject
-from pipeline_assets.lake.s3_errors import refused
+from pipeline_assets.lake.s3_errors import permanent_error
 from pipeline_assets.lake.store import Lake, bucket_name, key_of, store_errors
 
 if TYPE_CHECKING:
@@ -35,26 +31,26 @@ if TYPE_CHECKING:
 MIB = 1024 * 1024
 CHUNK = 8 * MIB  # of a download in memory, and a part of an upload
 PARTS_LIMIT = 10_000  # that S3 takes in one upload
-COPY_LIMIT = 1024 * MIB  # CopyObject takes 5 GB at most, and for so much longer than a request should last
+COPY_LIMIT = 1024 * MIB  # CopyObject takes up to 5 GB, but that takes longer than one request should
 DELETE_LIMIT = 1000  # keys that S3 takes in one DeleteObjects
 AT_ONCE = 8  # downloads; each keeps one chunk in memory
 HEADS_AT_ONCE = 32
-ATTEMPTS = 5  # of what obstore does not repeat itself
-# Our own uploads carry it as metadata, whatever their etag is. A producer's `sha256` may have any form: base64, of what
-# was in the archive; held against it, an intact object would be damaged for ever.
+ATTEMPTS = 5  # of a request that obstore does not repeat
+# Metadata of our own uploads, as their etag may not be a digest. A producer's `sha256` may have any form (base64, or of
+# the archive's content); compared with that, an intact object would count as damaged.
 SHA256 = "pipeline-assets-sha256"
 _MD5 = re.compile("[0-9a-f]{32}")
 
 
-class _BrokenOffError(LakeError):
-    """A connection was lost in a request that obstore does not repeat by itself."""
+class _ConnectionLostError(LakeError):
+    """A connection was lost in a request that obstore does not repeat."""
 
 
 class S3Lake(Lake):
     """Buckets of S3, or of anything that speaks its protocol at `endpoint_url`.
 
-    `patience` is how many seconds a request that S3 puts off (503 SlowDown) is repeated for, `timeout` how many a
-    connection may stay silent.
+    `patience` is for how many seconds a throttled request (503 SlowDown) is repeated, `timeout` for how many seconds a
+    connection may be silent.
     """
 
     scheme = "s3"
@@ -88,13 +84,13 @@ class S3Lake(Lake):
                 name,
                 region=self.region,
                 credential_provider=_credentials(),
-                # S3 compares each part of an upload, and the whole of a small one, with its SHA-256.
+                # S3 verifies each part of an upload, or the whole of a small one, with its SHA-256.
                 checksum_algorithm="sha256",
                 client_options={
                     "allow_http": (self.endpoint_url or "").startswith("http://"),
                     "connect_timeout": timedelta(seconds=min(10, self.timeout)),
                     "read_timeout": timedelta(seconds=self.timeout),
-                    # By default 30 s for the whole of a download, which a large one takes longer than.
+                    # The default is 30 s for a whole download; a large one takes longer.
                     "timeout": timedelta(hours=1),
                 },
                 retry_config={
@@ -112,20 +108,20 @@ class S3Lake(Lake):
 
     # --- reading -------------------------------------------------------------------------------------------
 
-    def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
+    def list_objects(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
         def pages(last: str | None) -> Iterator[tuple[LandedObject, str]]:
-            return ((landed, landed.key) for landed in super(S3Lake, self).list(bucket, prefix, last))
+            return ((landed, landed.key) for landed in super(S3Lake, self).list_objects(bucket, prefix, last))
 
-        for landed in self._to_the_end(pages, after):
+        for landed in self._resumed(pages, after):
             if not self._is_marker(landed):
                 yield landed
 
-    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+    def list_batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
         def pages(last: str | None) -> Iterator[tuple[pa.RecordBatch, str]]:
-            batches = super(S3Lake, self).batches(bucket, prefix, last)
+            batches = super(S3Lake, self).list_batches(bucket, prefix, last)
             return ((batch, batch["path"][-1].as_py()) for batch in batches if batch.num_rows)
 
-        return self._to_the_end(pages, after)
+        return self._resumed(pages, after)
 
     def without_markers(self, objects: Sequence[LandedObject]) -> list[LandedObject]:
         empty = [landed for landed in objects if not landed.size]
@@ -134,19 +130,19 @@ class S3Lake(Lake):
         return [landed for landed in objects if landed not in markers]
 
     def _is_marker(self, landed: LandedObject) -> bool:
-        """A folder made in the console is an empty object `in/sub/`; obstore lists it as `in/sub`: not there."""
+        """S3's console makes a folder an empty object `in/sub/`; obstore lists it as `in/sub`, which does not exist."""
         return not landed.size and self.head(landed.uri) is None
 
-    def _to_the_end(self, pages: Callable[[str | None], Iterator[tuple[Any, str]]], after: str | None) -> Iterator[Any]:
-        """Go on behind the last key when a page breaks off: S3 lists in the order of the keys."""
+    def _resumed(self, pages: Callable[[str | None], Iterator[tuple[Any, str]]], after: str | None) -> Iterator[Any]:
+        """Resume after the last key when a page is interrupted: S3 lists in the order of the keys."""
         failures = 0
         while True:
             try:
-                for found, last in pages(after):
-                    yield found
+                for listed, last in pages(after):
+                    yield listed
                     after, failures = last, 0
                 return
-            except _BrokenOffError:
+            except _ConnectionLostError:
                 failures += 1
                 if failures == ATTEMPTS:
                     raise
@@ -158,11 +154,14 @@ class S3Lake(Lake):
             expected, digest = self._download(landed, path)
             if expected == digest:
                 return path
+            # An etag is the MD5 of the bytes, except after a multipart upload or with encryption by KMS, and a listing
+            # does not say which. If the object is encrypted by KMS, the etags of its bucket are not compared again;
+            # otherwise the download is damaged.
             if expected == landed.etag and self._is_kms_encrypted(landed):
                 self._etag_is_no_md5.add(landed.bucket)
                 return path
         raise LakeError(
-            f"{landed.uri} does not fit its checksum: what arrived, or what is stored, is damaged.",
+            f"{landed.uri} does not match its checksum: the download or the stored object is damaged.",
             remedy="Run again; if it persists, deliver the object again.",
         )
 
@@ -171,35 +170,35 @@ class S3Lake(Lake):
             return list(pool.map(lambda landed: self.fetch(landed, folder), objects))
 
     def changed(self, objects: Iterable[LandedObject]) -> list[LandedObject]:
-        # Listing again would be cheaper only where most of a zone is new, and dear in a zone of a million.
+        # Listing the zone again would be cheaper only if most of it is new; it is slow for a million objects.
         objects = list(objects)
         with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
             return list(compress(objects, pool.map(self._is_changed, objects)))
 
     def _download(self, landed: LandedObject, path: Path) -> tuple[str | None, str | None]:
-        """Bring the listed version here; returns the digest it should have, where known, and the one it has."""
+        """Download the listed version; returns the expected digest, where there is one, and the actual one."""
         import obstore
         from obstore.exceptions import PreconditionError
 
         with self.errors(f"reading {landed.uri}", landed.bucket, "s3:GetObject"), open(path, "wb") as local:
             try:
-                # The header is quoted, the etag in a listing and in our ledger is not.
-                answer = obstore.get(self.store(landed.bucket), landed.key, options={"if_match": f'"{landed.etag}"'})
+                # The header is quoted; etags in a listing and in the ledger are not.
+                response = obstore.get(self.store(landed.bucket), landed.key, options={"if_match": f'"{landed.etag}"'})
             except PreconditionError:
                 raise ObjectChangedError(landed.uri) from None
             except FileNotFoundError as missing:
                 if "NoSuchBucket" in str(missing):
                     raise
                 raise ObjectChangedError(landed.uri) from None
-            expected, digest = self._expected(landed, answer.attributes)
-            for chunk in answer.stream(min_chunk_size=CHUNK):
+            expected, digest = self._expected(landed, response.attributes)
+            for chunk in response.stream(min_chunk_size=CHUNK):
                 local.write(chunk)
                 if digest:
                     digest.update(chunk)
         if path.stat().st_size != landed.size:
             raise LakeError(
                 f"{landed.uri}: {path.stat().st_size} of {landed.size} bytes arrived.",
-                remedy="A retry may clear it.",
+                remedy="Run again.",
             )
         return expected, digest and digest.hexdigest()
 
@@ -221,7 +220,7 @@ class S3Lake(Lake):
         return head.get("ServerSideEncryption", "").startswith("aws:kms")
 
     def _client(self) -> Any:
-        """boto3's, for what obstore does not tell or cannot do."""
+        """boto3's client, for what obstore cannot do."""
         return Aws(self.region, self.endpoint_url).client("s3")
 
     # --- writing -------------------------------------------------------------------------------------------
@@ -252,7 +251,7 @@ class S3Lake(Lake):
         landed = self.head(old)
         with self.errors(f"moving {old} to {uri}", bucket, "s3:PutObject"):
             if landed is None:
-                raise FileNotFoundError(f"{old} is not there")
+                raise FileNotFoundError(f"{old} does not exist")
             if landed.size <= COPY_LIMIT:
                 obstore.copy(self.store(bucket), source, target)
             else:
@@ -267,14 +266,14 @@ class S3Lake(Lake):
             bucket, key = uri.split("/", 3)[2:4]
             by_bucket.setdefault(bucket, []).append(key)
         for bucket, keys in by_bucket.items():
-            for some in slices(list(dict.fromkeys(keys)), DELETE_LIMIT):
-                self._delete(bucket, some)
+            for group in slices(list(dict.fromkeys(keys)), DELETE_LIMIT):
+                self._delete(bucket, group)
 
     def stage_url(self, bucket: str) -> str:
         return f"s3://{self.bucket_prefix}{bucket}/"
 
     def _delete(self, bucket: str, keys: Sequence[str]) -> None:
-        """Deleting what is gone already is no error, so it may be repeated; obstore does not, as it is a POST."""
+        """Delete keys, with repeats: a missing key is not an error. obstore does not repeat it, as it is a POST."""
         import obstore
 
         more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
@@ -283,18 +282,18 @@ class S3Lake(Lake):
                 with self.errors(f"deleting {self.uri(bucket, keys[0])}{more}", bucket, "s3:DeleteObject"):
                     obstore.delete(self.store(bucket), keys)
                 return
-            except _BrokenOffError:
+            except _ConnectionLostError:
                 if attempt == ATTEMPTS - 1:
                     raise
 
     def _check_size(self, uri: str, size: int) -> None:
         written = self.head(uri)
         if written is None or written.size != size:
-            found = "nothing" if written is None else f"{written.size} bytes"
-            raise LakeError(f"{uri}: {size} bytes were written and {found} found.", remedy="Run again.")
+            actual = "nothing" if written is None else f"{written.size} bytes"
+            raise LakeError(f"{uri}: {size} bytes were written and {actual} found.", remedy="Run again.")
 
     def _copy_in_parts(self, bucket: str, source: str, target: str) -> None:
-        """Let S3 copy ranges of the object, several at a time; no byte of it comes here."""
+        """Let S3 copy ranges of the object, several at a time, without downloading it."""
         from boto3.s3.transfer import TransferConfig
         from botocore.exceptions import BotoCoreError, ClientError
 
@@ -309,22 +308,22 @@ class S3Lake(Lake):
             raise OSError(str(error)) from None
 
     def errors(self, doing: str, bucket: str, action: str) -> AbstractContextManager[None]:
-        def explain(error: Exception, said: str) -> PipelineError | None:
-            if ("HTTP error" in said or "response body" in said) and "retry_timeout" not in said:
-                return _BrokenOffError(f"Failed {doing}: {said}.", remedy="The state is intact; run again.")
-            return refused(doing, self.bucket_prefix + bucket, action, self.region, error, said)
+        def explain(error: Exception, message: str) -> PipelineError | None:
+            if ("HTTP error" in message or "response body" in message) and "retry_timeout" not in message:
+                return _ConnectionLostError(f"Failed {doing}: {message}.", remedy="The state is intact; run again.")
+            return permanent_error(doing, self.bucket_prefix + bucket, action, self.region, error, message)
 
         return store_errors(doing, explain)
 
 
 def _credentials() -> Any:
-    """Those that boto3 finds; obstore itself looks into the environment and at the machine only, not at profiles."""
+    """The credentials that boto3 finds; obstore itself does not read profiles."""
     from boto3.session import Session
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 
     try:
-        # boto3 renews a role's credentials ten minutes before they expire; kept longer than that here, they would.
+        # boto3 renews a role's credentials ten minutes before they expire; if kept longer here, they could expire.
         return Boto3CredentialProvider(Session(), ttl=timedelta(minutes=5))
     except (ValueError, BotoCoreError):
         raise ConfigurationError(

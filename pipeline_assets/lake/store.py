@@ -1,8 +1,8 @@
 """Object stores behind one interface, through obstore: what all have in common, and local files. `s3` has S3.
 
-A bucket of the local lake is a folder and a key is a plain file in it, so a person can drop a file in and look
-at results with ordinary tools. The surprising part is reading: the local lake hands out the file itself, not a
-copy, so whoever read it asks `changed` afterwards and throws the work away when somebody wrote meanwhile.
+A bucket of the local lake is a folder and a key is a plain file in it, so a person can drop a file in and look at
+results with ordinary tools. `LocalLake.fetch` returns that file, not a copy: its reader must call `changed` afterwards
+and discard the work if the file was overwritten meanwhile.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from pipeline_assets.lake.objects import LandedObject
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from obstore import ObjectMeta
     from obstore.store import ObjectStore
 
-PAGES_AT_A_TIME = 50_000  # objects; what is done for each batch of a long listing costs less than the listing
+PAGES_AT_A_TIME = 50_000  # objects of a batch; so large that the work for each batch costs less than the listing
 
 
 class Lake(ABC):
@@ -36,7 +37,7 @@ class Lake(ABC):
         """The obstore store of one bucket.
 
         Raises:
-            ConfigurationError: the bucket name is no bucket name.
+            ConfigurationError: this is not a bucket name.
         """
 
     @abstractmethod
@@ -44,30 +45,30 @@ class Lake(ABC):
         """A local file with exactly this version's bytes; `folder` is the caller's scratch folder.
 
         Raises:
-            ObjectChangedError: the object is another version by now, or gone.
+            ObjectChangedError: the object was overwritten or deleted.
         """
 
     @abstractmethod
     def publish(self, source: Path, bucket: str, key: str) -> str:
-        """Put a finished file in place: readers see all of it or nothing. Returns its uri.
+        """Publish a finished file: readers see all of it or nothing. Returns its uri.
 
         The file may be moved away from `source`.
         """
 
     @abstractmethod
     def stage_url(self, bucket: str) -> str:
-        """The url under which the warehouse's external stage sees the bucket, with a trailing slash."""
+        """The url of the bucket for the warehouse's external stage, with a trailing slash."""
 
     def uri(self, bucket: str, key: str) -> str:
         return f"{self.scheme}://{bucket}/{key}"
 
-    def list(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
+    def list_objects(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
         """Every object below `prefix`, in no particular order; an absent prefix is empty.
 
-        `after` skips keys up to and including that one, where the store can.
+        `after` skips keys up to and including that one, if the store can.
 
         Raises:
-            LakeError: the store refused, or a bucket of S3 does not exist.
+            LakeError: the listing failed, or a bucket of S3 does not exist.
         """
         import obstore
 
@@ -76,11 +77,11 @@ class Lake(ABC):
                 for meta in page:
                     yield self._landed(bucket, meta)
 
-    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+    def list_batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
         """The same listing as Arrow batches of path, last_modified, size and e_tag, for zones of a million objects.
 
-        Etags stand there as in `LandedObject`, without quotes. S3's folder markers are in it, as objects named like the
-        folder; `without_markers` knows them.
+        Etags have no quotes, as in `LandedObject`. The listing includes S3's folder markers, as objects with the name
+        of the folder; `without_markers` removes them.
         """
         import obstore
         import pyarrow as pa
@@ -97,11 +98,11 @@ class Lake(ABC):
                 yield pa.record_batch(columns, ["path", "last_modified", "size", "e_tag"])
 
     def without_markers(self, objects: Sequence[LandedObject]) -> list[LandedObject]:
-        """Those of `objects` that are no folder markers; a store that has none returns all."""
+        """`objects` without folder markers; only S3 has them."""
         return list(objects)
 
     def head(self, uri: str) -> LandedObject | None:
-        """The version that lies there now, or None."""
+        """The current version of an object, or None."""
         import obstore
 
         bucket, key = uri.split("/", 3)[2:4]
@@ -112,15 +113,15 @@ class Lake(ABC):
                 return None
 
     def fetch_all(self, objects: Sequence[LandedObject], folder: Path) -> list[Path]:
-        """`fetch` each of them; where that goes over a network, several at a time."""
+        """`fetch` each of them, over a network several at a time."""
         return [self.fetch(landed, folder) for landed in objects]
 
     def changed(self, objects: Iterable[LandedObject]) -> list[LandedObject]:
-        """Those of `objects` that are no longer the version that was listed."""
+        """Those of `objects` that were overwritten or deleted since they were listed."""
         return [landed for landed in objects if self._is_changed(landed)]
 
     def move(self, bucket: str, source: str, target: str) -> str:
-        """Move an object within its bucket; it appears under the new key whole. Returns the new uri."""
+        """Move an object within its bucket; readers see all of it under the new key or nothing. Returns the new uri."""
         import obstore
 
         uri = self.uri(bucket, key_of(bucket, target))
@@ -129,7 +130,7 @@ class Lake(ABC):
         return uri
 
     def delete(self, uris: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is no error."""
+        """Delete objects; a missing one is not an error."""
         import obstore
 
         for uri in uris:
@@ -141,20 +142,20 @@ class Lake(ABC):
                     continue
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete everything below a prefix; returns how many objects that were."""
-        uris = [landed.uri for landed in self.list(bucket, prefix)]
+        """Delete everything below a prefix; returns the number of objects."""
+        uris = [landed.uri for landed in self.list_objects(bucket, prefix)]
         self.delete(uris)
         return len(uris)
 
     def _is_changed(self, landed: LandedObject) -> bool:
-        now = self.head(landed.uri)
-        return now is None or now.identity != landed.identity
+        current = self.head(landed.uri)
+        return current is None or current.identity != landed.identity
 
     def errors(self, doing: str, bucket: str, action: str) -> AbstractContextManager[None]:
-        """Errors in our words; `action` is the permission that S3 asks for."""
+        """Turn errors of the store into ours; `action` is the permission that S3 requires."""
         return store_errors(doing)
 
-    def _landed(self, bucket: str, meta: dict) -> LandedObject:
+    def _landed(self, bucket: str, meta: ObjectMeta) -> LandedObject:
         etag = (meta.get("e_tag") or meta.get("version") or "").strip('"')
         return LandedObject(self.uri(bucket, meta["path"]), etag, meta["size"], meta["last_modified"])
 
@@ -185,10 +186,10 @@ class LocalLake(Lake):
         with store_errors(f"writing {uri}"):
             target.parent.mkdir(parents=True, exist_ok=True)
             if source.stat().st_dev != target.parent.stat().st_dev:
-                # The lake is a link to another disk: a rename is atomic only within one file system.
-                near = target.parent / f".{target.name}.{os.getpid()}"
-                shutil.copyfile(source, near)
-                source = near
+                # The lake is on another disk, and a rename is atomic only within one file system.
+                local_copy = target.parent / f".{target.name}.{os.getpid()}"
+                shutil.copyfile(source, local_copy)
+                source = local_copy
             with open(source, "rb") as finished:
                 os.fsync(finished.fileno())
             os.replace(source, target)
@@ -212,27 +213,27 @@ def copy_into_lake(lake: Lake, source: Path, bucket: str, key: str, scratch: Pat
 
 
 def bucket_name(bucket: str) -> str:
-    """The name itself, when it is one."""
+    """The name itself, if it is valid."""
     if not bucket or "/" in bucket or bucket.startswith("."):
-        raise ConfigurationError(f"{bucket!r} is no bucket name.")
+        raise ConfigurationError(f"{bucket!r} is not a bucket name.")
     return bucket
 
 
 def key_of(bucket: str, key: str) -> str:
-    """The key itself; `..` would leave the bucket, and stores drop the other parts or list them under another key."""
+    """The key itself, if it is valid. `..` would leave the bucket; stores drop empty parts and `.`."""
     if {"", ".", ".."} & set(key.split("/")):
-        raise ConfigurationError(f"{key!r} is no key of {bucket}: a part of it is empty, `.` or `..`.")
+        raise ConfigurationError(f"{key!r} is not a key of {bucket}: a part of it is empty, `.` or `..`.")
     return key
 
 
 class store_errors:
-    """Turn the store's errors into ours, keeping what the store said and leaving our own alone.
+    """Turn the store's errors into ours with the store's message; our own errors pass unchanged.
 
-    `explain` may know better: it gets the error and what was said on one line, and gives our error or None.
+    `explain` gets an error and its message on one line; it returns the error to raise, or None for a `LakeError`.
     """
 
     def __init__(
-        self, doing: str, explain: Callable[[Exception, str], PipelineError | None] = lambda error, said: None
+        self, doing: str, explain: Callable[[Exception, str], PipelineError | None] = lambda error, message: None
     ) -> None:
         self.doing, self.explain = doing, explain
 
@@ -244,15 +245,17 @@ class store_errors:
 
         if isinstance(error, BaseError | ValueError) and ("invalid path" in str(error) or "parse path" in str(error)):
             remedy = "Rename that object: parts of a key are UTF-8 text and not empty, `.` or `..`."
-            raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy=remedy) from None
+            raise LakeError(f"Failed {self.doing}: {_message(error)}.", remedy=remedy) from None
         if isinstance(error, BaseError | OSError):
-            if explained := self.explain(error, _said(error)):
+            if explained := self.explain(error, _message(error)):
                 raise explained from None
-            raise LakeError(f"Failed {self.doing}: {_said(error)}.", remedy="The state is intact; run again.") from None
+            raise LakeError(
+                f"Failed {self.doing}: {_message(error)}.", remedy="The state is intact; run again."
+            ) from None
 
 
-def _said(error: Exception) -> str:
-    """One line of what the store said: obstore appends a dump of its inner state, S3 answers in XML."""
+def _message(error: Exception) -> str:
+    """The store's message on one line: obstore appends a dump of its internal state, S3 responds in XML."""
     text = str(error).partition("\n\nDebug source:")[0]
-    answer = re.findall("<(?:Code|Message)>([^<]*)<", text)
-    return ": ".join([" ".join(text.partition(": <?xml")[0].split()) or type(error).__name__, *answer])
+    xml_texts = re.findall("<(?:Code|Message)>([^<]*)<", text)
+    return ": ".join([" ".join(text.partition(": <?xml")[0].split()) or type(error).__name__, *xml_texts])

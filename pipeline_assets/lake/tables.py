@@ -1,4 +1,4 @@
-"""Lake tables: Parquet files under a prefix, a folder per partition, and the catalog that tells where they are."""
+"""Lake tables: Parquet files under a prefix with a folder for each partition, and the catalog that lists them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pipeline_assets.lake.zones import Zone
 
 @dataclass(frozen=True)
 class LakeTable:
-    """A table of the lake: its contract, and the bucket and prefix (with a slash at its end) that its files lie under.
+    """A table of the lake: its contract, the bucket and prefix of its files, and how the names of its files start.
 
-    Names of files start with `file_prefix`.
+    The prefix ends with a slash.
     """
 
     contract: Contract
@@ -33,17 +33,17 @@ class LakeTable:
         return f"{self.prefix}{self.partition_column.lower()}={partition}/"
 
     def files(self, lake: Lake, partition: str) -> list[LandedObject]:
-        """The files of one partition by key; what else somebody left in its folder (`_SUCCESS`, notes) is none."""
+        """The Parquet files of one partition by key; other objects in its folder (`_SUCCESS`, notes) are left out."""
         zone = Zone(self.bucket, self.folder(partition), "*.parquet")
         return sorted(zone.objects(lake), key=lambda file: file.key)
 
 
 class Catalog(Protocol):
-    """Tells other engines which lake tables and partitions there are."""
+    """Lists lake tables and their partitions for other engines."""
 
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
-        """Make partitions known that a batch has written; those without files are forgotten. Safe to repeat.
+        """Register the partitions that a batch has written and remove those without files. Safe to repeat.
 
         Raises:
-            PipelineError: the catalog refused; the next run registers the same partitions again.
+            PipelineError: the catalog failed; the next run registers the same partitions again.
         """

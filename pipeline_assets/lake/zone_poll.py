@@ -1,4 +1,4 @@
-"""Tell whether a zone changed since the last poll, with a cursor whose size does not grow with the zone.
+"""Detect whether a zone changed since the last poll, with a cursor whose size does not grow with the zone.
 
 The cursor keeps a count, a digest of all (key, etag, size) that ignores their order, and the highest key seen. A small
 zone is listed whole at every poll. In a large zone a poll lists only keys above the highest one, since producers date
@@ -29,7 +29,7 @@ _SUM = "SELECT count(*), sum(hash(path, e_tag, size)::HUGEINT), max(path) FROM b
 
 @dataclass(frozen=True)
 class Cursor:
-    """What the last poll saw. `polls` counts those since the last full listing, `changes` those that saw a change."""
+    """The result of the last poll. `polls` counts polls since the last full listing, `changes` polls with a change."""
 
     count: int = 0
     digest: int = 0
@@ -39,41 +39,41 @@ class Cursor:
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
-        """Read a cursor; one that cannot be read counts as none, which costs one idle run."""
+        """Read a cursor. One that cannot be read is replaced by an empty one, which costs one idle run."""
         try:
             cursor = cls(**json.loads(text)) if text else cls()
         except (ValueError, TypeError):
             return cls()
-        whole = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.polls, cursor.changes))
-        return cursor if whole and isinstance(cursor.highest, str) else cls()
+        valid = all(type(number) is int for number in (cursor.count, cursor.digest, cursor.polls, cursor.changes))
+        return cursor if valid and isinstance(cursor.highest, str) else cls()
 
     def dump(self) -> str:
         return json.dumps(asdict(self))
 
 
 def poll_zone(lake: Lake, bucket: str, prefix: str, cursor: Cursor, *, whole: bool = False) -> Cursor:
-    """The cursor after one poll of a zone; it differs in `digest` when anything is new, changed or gone.
+    """Poll a zone once; returns the new cursor, with another `digest` when an object is new, changed or gone.
 
-    `polls` is 0 after a full listing, which `whole` asks for.
+    `whole` requests a full listing; `polls` is 0 after one.
     """
     if whole or cursor.count <= SMALL_ZONE or cursor.polls + 1 >= RECONCILE_EVERY:
-        seen = _advance(Cursor(), lake.batches(bucket, prefix))
+        polled = _advance(Cursor(), lake.list_batches(bucket, prefix))
     else:
-        seen = _advance(cursor, lake.batches(bucket, prefix, after=cursor.highest))
-        seen = replace(seen, polls=cursor.polls + 1)
-    return replace(seen, changes=cursor.changes + (seen.digest != cursor.digest))
+        polled = _advance(cursor, lake.list_batches(bucket, prefix, after=cursor.highest))
+        polled = replace(polled, polls=cursor.polls + 1)
+    return replace(polled, changes=cursor.changes + (polled.digest != cursor.digest))
 
 
 def _advance(cursor: Cursor, batches: Iterable[pa.RecordBatch]) -> Cursor:
-    """Hash and add in DuckDB: for a million objects Python alone takes longer than the listing."""
+    """Add a listing to a cursor. DuckDB hashes: for a million objects Python alone takes longer than the listing."""
     count, digest, highest = cursor.count, cursor.digest, cursor.highest
     with _duckdb().cursor() as database:
         for batch in batches:
             database.register("batch", batch)
-            # `highest` is no part of the digest of a zone, so a store that lists it again must not count it twice.
-            ((seen, added, last),) = database.execute(_SUM, [cursor.highest]).fetchall()
-            if seen:
-                count, digest, highest = count + seen, (digest + int(added)) % _MODULUS, max(highest, last)
+            # The key `highest` is in the cursor already: if the store lists it again, it must not count twice.
+            ((rows, hashes, last_key),) = database.execute(_SUM, [cursor.highest]).fetchall()
+            if rows:
+                count, digest, highest = count + rows, (digest + int(hashes)) % _MODULUS, max(highest, last_key)
     return Cursor(count, digest, highest, 0)
 
 

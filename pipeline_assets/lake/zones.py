@@ -1,7 +1,7 @@
 """Landing zones: which objects belong to which dataset.
 
-A zone is asked in two ways, for one object and for a batch of a listing, and answers with one regular expression. That
-keeps to what Python's engine and Arrow's (RE2) read alike, so letters are spelled out in both cases.
+One regular expression matches both a single object (in Python) and a batch of a listing (in Arrow, by RE2). It uses
+only what both engines read alike, so letters are spelled out in both cases.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _HIDDEN = r"(?:^|/)\."  # somewhere in a key
 class Zone:
     """A prefix of a bucket and the file names in it that belong to one dataset.
 
-    `pattern` is matched with the part of the key behind the prefix, without regard to case: a star stands for any
-    characters and a question mark for one, neither reaches into folders, `**/` at the start stands for folders of any
-    depth or none, and a bar between alternatives. Names that begin with a dot are somebody's temporary files, or lie in
-    such a folder, and belong to nothing; neither do folder markers (keys that end with a slash).
+    `pattern` is matched with the part of the key after the prefix, without regard to case. `*` stands for any
+    characters and `?` for one, but not for a slash; `**/` at the start stands for folders of any depth or none; `|`
+    separates alternatives. Temporary files (a name or folder in the key begins with a dot) and folder markers (the key
+    ends with a slash) belong to no zone.
 
     Raises:
-        ConfigurationError: the pattern has brackets, which shells read in more ways than one.
+        ConfigurationError: the pattern has brackets, which shells read in different ways.
     """
 
     bucket: str
@@ -42,7 +42,7 @@ class Zone:
     def __post_init__(self) -> None:
         if "[" in self.pattern:
             raise ConfigurationError(
-                f"{self.pattern!r} is no pattern of a zone: it knows `*`, `?`, `**/` and `|` only."
+                f"{self.pattern!r} is not a pattern of a zone: only `*`, `?`, `**/` and `|` are known."
             )
 
     def __contains__(self, landed: LandedObject) -> bool:
@@ -51,8 +51,8 @@ class Zone:
         return matches and not (key.endswith("/") or re.search(_HIDDEN, key))
 
     def objects(self, lake: Lake) -> Iterator[LandedObject]:
-        """What lies in the zone now, in no particular order."""
-        return (landed for landed in lake.list(self.bucket, self.prefix) if landed in self)
+        """The objects in the zone now, in no particular order."""
+        return (landed for landed in lake.list_objects(self.bucket, self.prefix) if landed in self)
 
     def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch of the bucket's listing that belong to the zone."""
@@ -72,23 +72,23 @@ class Zone:
 
 
 def hidden(batch: pa.RecordBatch) -> pa.BooleanArray:
-    """For each row of a batch of a listing, whether it is a temporary file or a folder marker, no landed object."""
+    """For each row of a batch of a listing, whether it is a temporary file or a folder marker."""
     import pyarrow.compute as pc
 
     return pc.or_(pc.ends_with(batch["path"], "/"), pc.match_substring_regex(batch["path"], _HIDDEN))
 
 
 def _expression(pattern: str) -> str:
-    """For example `(?:[^/]*/)*[^/]*\\.[jJ][sS][oO][nN]` for `**/*.json`."""
+    """The regular expression of one alternative: `(?:[^/]*/)*[^/]*\\.[jJ][sS][oO][nN]` for `**/*.json`."""
     folders, pattern = ("(?:[^/]*/)*", pattern[3:]) if pattern.startswith("**/") else ("", pattern)
     return folders + "".join({"*": "[^/]*", "?": "[^/]"}.get(character) or _letter(character) for character in pattern)
 
 
-# Arrow's engine takes [kK] and [sS] for letters of any case, and so the Kelvin sign and the long s as well.
+# Without regard to case, [kK] and [sS] also match the Kelvin sign and the long s in Arrow's engine.
 _MORE_CASES = {"k": "\u212a", "s": "\u017f"}
 
 
 def _letter(character: str) -> str:
-    found = (character, character.lower(), character.upper(), _MORE_CASES.get(character.lower(), character))
-    cases = {case for case in found if len(case) == 1}
+    variants = (character, character.lower(), character.upper(), _MORE_CASES.get(character.lower(), character))
+    cases = {case for case in variants if len(case) == 1}
     return re.escape(character) if len(cases) == 1 else f"[{''.join(sorted(cases))}]"

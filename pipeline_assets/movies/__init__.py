@@ -1,1 +1,1 @@
-"""Movie archives; so far only their buckets."""
+"""Movie archives; so far only the buckets."""

@@ -1,6 +1,6 @@
-"""Make a pipeline from a sample file: `pipeline-assets new`.
+"""Create a pipeline from a sample file: `pipeline-assets new`.
 
-`sample` reads the file as a run would, `names` turns keys into names of columns, `propose` decides types, key and the
-rest, `render` writes the texts of the files, and `create` checks them and puts them into the checkout, all or none.
-Nothing else imports this package, and a pipeline that it made does not need it.
+`sample` reads the file as a run would, `names` turns keys into column names, `propose` decides types, key and the rest,
+`render` renders the files, and `create` checks them and writes them into the checkout, all or none. Nothing else
+imports this package, and a pipeline created by it does not need it.
 """

@@ -1,4 +1,4 @@
-"""Names that a pipeline, its tables and its columns can have without being quoted anywhere."""
+"""Names that a pipeline, its tables and its columns can have without quotes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from functools import cache
 
 COLUMN_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
-# Lines of the files that are written stay below 120 characters up to this length.
+# Up to this length, no line of a rendered file is longer than 120 characters.
 LONGEST_NAME = 30
 _PIPELINE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _ADDRESSABLE = re.compile(r"[A-Za-z0-9_-]+")
-# Schemas that are there already, words that Dagster has for itself, and what a batch stages beside its tables.
+# Existing schemas, words that Dagster reserves, and what a batch stages besides its tables.
 _TAKEN = {
     *("ops", "public", "information_schema", "analytics", "account_usage"),
     *("any", "none", "root", "default"),
@@ -31,7 +31,7 @@ _SNOWFLAKE = """
 
 @cache
 def is_reserved(word: str) -> bool:
-    """Whether a word is no column name without quotes: to Snowflake, the embedded engine or the SQL parser."""
+    """Whether a word needs quotes as a column name, in Snowflake, the embedded engine or the SQL parser."""
     import duckdb
     from sqlglot import exp, parse_one
     from sqlglot.errors import SqlglotError
@@ -42,23 +42,24 @@ def is_reserved(word: str) -> bool:
         with duckdb.connect() as connection:
             connection.execute(f"CREATE TABLE T ({word} INTEGER)")
             connection.execute(f"SELECT {word}, T.{word}, {word} + 1 FROM T WHERE {word} IS NULL ORDER BY {word}")
-            # Transpiled SELECTs name some columns without AS.
+            # Transpiled SELECTs alias some columns without AS.
             connection.execute(f"SELECT 1 {word}")
         tree = parse_one(f"SELECT {word}, T.{word} FROM T", read="snowflake")
     except (duckdb.Error, SqlglotError):
         return True
+    assert isinstance(tree, exp.Select)
     return not all(isinstance(column, exp.Column) and column.name == word for column in tree.selects)
 
 
-def why_no_pipeline_name(name: str) -> str | None:
+def pipeline_name_problem(name: str) -> str | None:
     """What is wrong with the name of a pipeline, or None."""
     if not _PIPELINE_NAME.fullmatch(name) or not 1 < len(name) <= LONGEST_NAME:
         return f"Use 2 to {LONGEST_NAME} small letters, digits and single _ between them, a letter first."
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
-        return "It is a word of Python's."
+        return "It is a keyword of Python."
     if is_reserved(name.upper()):
-        return "It is a word of SQL's."
-    return "It means something else already." if name in _TAKEN else None
+        return "It is a reserved word of SQL."
+    return "It has another meaning already." if name in _TAKEN else None
 
 
 def is_column_name(name: str) -> bool:
@@ -71,9 +72,9 @@ def addressable(key: str) -> bool:
 
 
 def column_name(key: str, parents: Iterable[str], taken: set[str], prefix: str = "") -> str:
-    """A name for the column of a JSON key, which is added to `taken`.
+    """A name for the column of a JSON key; it is added to `taken`.
 
-    Keys of an object get its name in front (`customer.name` is CUSTOMER_NAME), a name that is taken gets `prefix`.
+    Keys of an object are prefixed with its name (`customer.name` is CUSTOMER_NAME), a name that is taken with `prefix`.
     """
     name = _upper(key)
     for parent in reversed([_upper(parent) for parent in parents]):

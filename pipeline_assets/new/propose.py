@@ -1,7 +1,7 @@
-"""Propose columns, types, key and personal data for the records of a sample, each with the reason why.
+"""Propose columns, types, key and personal data for the records of a sample, each with a reason.
 
-Types are those whose validation rules all values of the sample keep, so that a run accepts what the sample has; what
-is not certain stays text, which loses nothing. Identifiers are text, as everywhere in the warehouse.
+A type is proposed if all values of the sample pass its validation, so that a run accepts what the sample has. If no
+type is certain, the column is text, which loses nothing. Identifiers are text, as everywhere in the warehouse.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _STRPTIME = {
 
 @dataclass(frozen=True)
 class Proposal:
-    """A proposed column; `path` are the JSON keys that lead to its value, `values` those of the sample."""
+    """A proposed column, the reason for it, and its values in the sample."""
 
     column: Column
-    why: str
+    reason: str
     values: tuple[str | None, ...] = ()
 
     @property
@@ -69,7 +69,7 @@ class ListProposal:
 
 @dataclass(frozen=True)
 class Shape:
-    """What is proposed for a sample; `left_out` are JSON keys that no column is made for, and why."""
+    """What is proposed for a sample; `left_out` are JSON keys without a column, each with the reason."""
 
     columns: tuple[Proposal, ...]
     items: ListProposal | None = None
@@ -84,19 +84,19 @@ def propose(sample: Sample, pipeline: str, key: Sequence[str]) -> Shape:
     """The proposed shape; `key` are the columns that the user named, if any.
 
     Raises:
-        ConfigurationError: `key` is no key of the sample, or a nested list has no key to belong to.
+        ConfigurationError: `key` does not identify the records of the sample, or there is a nested list but no key.
     """
     shape = _csv_shape(sample) if sample.form == "csv" else _json_shape(sample)
     if not shape.columns:
         raise ConfigurationError(f"{sample.path.name}: no column can be made of its keys.")
-    names = _named_key(sample, shape, key) if key else _found_key(shape, pipeline)
+    names = _requested_key(sample, shape, key) if key else _best_key(shape, pipeline)
     if not names and shape.items:
         raise ConfigurationError(
-            f"{sample.path.name}: no value tells one record from all others, which rows of {shape.items.key} need.",
+            f"{sample.path.name}: no column identifies a record, which the rows of {shape.items.key} need.",
             remedy="Name the key with --key COLUMN[,COLUMN].",
         )
-    why = "named by --key" if key else "a different value in each record"
-    return replace(shape, columns=tuple(_as_key(p, why) if p.name in names else p for p in shape.columns))
+    reason = "named by --key" if key else "a different value in each record"
+    return replace(shape, columns=tuple(_as_key(p, reason) if p.name in names else p for p in shape.columns))
 
 
 # --- records to columns --------------------------------------------------------------------------------------
@@ -119,9 +119,9 @@ def _json_shape(sample: Sample) -> Shape:
             left_out.append((key, "a record can have one list of objects"))
             continue
         name = column_name(key, (), taken)
-        made = tuple(_columns(elements, (), taken, left_out, None, name))
-        if made and len(name) <= 60:
-            items = ListProposal(key, name, made)
+        item_columns = tuple(_columns(elements, (), taken, left_out, None, name))
+        if item_columns and len(name) <= 60:
+            items = ListProposal(key, name, item_columns)
         else:
             left_out.append((key, "its elements have no usable keys"))
     return Shape(columns, items, tuple(left_out))
@@ -135,23 +135,23 @@ def _columns(
     lists: list[str] | None,
     prefix: str,
 ) -> Iterator[Proposal]:
-    """Columns of JSON objects, those of objects in them included; `lists` collects the lists of objects at the top."""
+    """The columns of JSON objects and of objects in them; `lists` collects the keys of top-level lists of objects."""
     seen: set[str] = set()
     for key in dict.fromkeys(key for record in records for key in record):
         values = [record.get(key) for record in records]
         kinds = {_kind(value) for value in values if value is not None}
-        shown = ".".join((*([f"{prefix.lower()}[]"] if prefix else []), *parents, key))
+        label = ".".join((*([f"{prefix.lower()}[]"] if prefix else []), *parents, key))
         if not addressable(key):
-            left_out.append((shown, "a contract cannot name this key"))
+            left_out.append((label, "a contract cannot name this key"))
         elif key.lower() in seen:
-            left_out.append((shown, "another key differs from it in case alone"))
+            left_out.append((label, "another key differs from it only in case"))
         elif kinds == {"object"}:
             seen.add(key.lower())
             inner = [value or {} for value in values]
             yield from _columns(inner, (*parents, key), taken, left_out, None, prefix)
         elif kinds == {"objects"} or kinds == {"objects", "empty list"}:
             if lists is None or parents:
-                left_out.append((shown, "a list inside an object or a list"))
+                left_out.append((label, "a list inside an object or a list"))
             else:
                 seen.add(key.lower())
                 lists.append(key)
@@ -159,7 +159,7 @@ def _columns(
             seen.add(key.lower())
             yield _proposal(column_name(key, parents, taken, prefix), (*parents, key), values, prefix)
         else:
-            left_out.append((shown, f"its values are {' or '.join(sorted(kinds))}"))
+            left_out.append((label, f"its values are {' or '.join(sorted(kinds))}"))
 
 
 def _kind(value: Any) -> str:
@@ -175,18 +175,18 @@ def _kind(value: Any) -> str:
 # --- one column ----------------------------------------------------------------------------------------------
 
 
-def _proposal(name: str, path: tuple[str, ...], values: Sequence[Any], within: str = "") -> Proposal:
+def _proposal(name: str, path: tuple[str, ...], values: Sequence[Any], list_name: str = "") -> Proposal:
     numbers = any(isinstance(value, Number) for value in values)
     texts = tuple(None if value is None else _text(value) for value in values)
     cleaned = [text.strip(" ") or None if text is not None else None for text in texts]
-    found = [text for text in cleaned if text is not None]
-    missing = len(values) - len(found)
-    column, why = _typed(name, found, numbers)
-    required = not missing and bool(found)
-    why += "; never empty" if required else f"; empty in {missing} of {len(values)}" if found else ""
-    if personal := _is_personal(name, within):
-        why += "; personal by its name"
-    keep = column.logical_type == "string" and _is_free_text(name, found)
+    present = [text for text in cleaned if text is not None]
+    missing = len(values) - len(present)
+    column, reason = _typed(name, present, numbers)
+    required = not missing and bool(present)
+    reason += "; never empty" if required else f"; empty in {missing} of {len(values)}" if present else ""
+    if personal := _is_personal(name, list_name):
+        reason += "; personal by its name"
+    keep = column.logical_type == "string" and _is_free_text(name, present)
     column = replace(
         column,
         path=path,
@@ -194,7 +194,7 @@ def _proposal(name: str, path: tuple[str, ...], values: Sequence[Any], within: s
         keep_blanks=keep,
         classification="personal" if personal else None,
     )
-    return Proposal(column, why, tuple(cleaned))
+    return Proposal(column, reason, tuple(cleaned))
 
 
 def _text(value: Any) -> str:
@@ -219,12 +219,12 @@ def _typed(name: str, values: Sequence[str], json_numbers: bool) -> tuple[Column
         return _string(name, values), "text, as it has leading zeros"
     if number := _number(name, values):
         return number, "whole numbers" if number.logical_type == "integer" else "exact decimals"
-    why = f"text of up to {max(map(len, values))} characters"
+    reason = f"text of up to {max(map(len, values))} characters"
     if _all_match(DATE_PATTERNS[TIMED_DATE], values):
-        why = "text, as a time with an offset would have to be converted"
+        reason = "text, as a time with an offset would have to be converted"
     elif _all_match(DATE_PATTERNS["DD/MM/YYYY"], values):
-        why = "text, as day and month cannot be told apart"
-    return _string(name, values), why
+        reason = "text, as day and month are ambiguous"
+    return _string(name, values), reason
 
 
 def _all_match(pattern: str, values: Sequence[str]) -> bool:
@@ -233,31 +233,35 @@ def _all_match(pattern: str, values: Sequence[str]) -> bool:
 
 
 def _number(name: str, values: Sequence[str]) -> Column | None:
-    """The column for numbers, with head room: what a run would refuse does not fit here either."""
-    wide = Column(name, "number", f"NUMBER({_MOST_DIGITS},0)")
-    whole = max((len(value.lstrip("+-").partition(".")[0]) for value in values), default=0)
-    if not any("." in value for value in values) and whole <= _MOST_DIGITS and _all_match(number_pattern(wide), values):
-        return Column(name, "integer", f"NUMBER({18 if whole <= 15 else _MOST_DIGITS},0)")
+    """The column for numbers, with room for larger ones; None if a run would refuse one of the values."""
+    widest = Column(name, "number", f"NUMBER({_MOST_DIGITS},0)")
+    integer_digits = max((len(value.lstrip("+-").partition(".")[0]) for value in values), default=0)
+    if (
+        not any("." in value for value in values)
+        and integer_digits <= _MOST_DIGITS
+        and _all_match(number_pattern(widest), values)
+    ):
+        return Column(name, "integer", f"NUMBER({18 if integer_digits <= 15 else _MOST_DIGITS},0)")
     scale = max(len(value.partition(".")[2].rstrip("0")) for value in values)
-    if scale <= 4 and whole <= 12:
+    if scale <= 4 and integer_digits <= 12:
         precision, scale = 18, 4
     else:
-        precision, scale = _MOST_DIGITS, max(4, min(scale + 2, _MOST_DIGITS - whole))
+        precision, scale = _MOST_DIGITS, max(4, min(scale + 2, _MOST_DIGITS - integer_digits))
     number = Column(name, "number", f"NUMBER({precision},{scale})")
     return number if scale <= precision and _all_match(number_pattern(number), values) else None
 
 
 def _date_formats(values: Sequence[str], *, compact: bool) -> tuple[str, ...]:
-    """The formats, most frequent first, of which each value has exactly one; none where a value could have two."""
+    """The date formats of the values, most frequent first; none if a value has no format or an ambiguous one."""
     possible = [form for form in _STRPTIME if compact or form != "YYYYMMDD"]
     distinct = list(dict.fromkeys(values))
     fits = [frozenset(form for form in possible if _is_date(value, form)) for value in distinct]
     if not all(fits):
         return ()
     certain = {form for forms in fits if len(forms) == 1 for form in forms}
-    unsure = {forms for forms in fits if len(forms) > 1}
-    # 13/02/2024 says what 01/02/2024 is, unless 02/13/2024 is there as well.
-    if any(len(forms & certain) != 1 for forms in unsure) or {"MM/DD/YYYY", "DD/MM/YYYY"} <= certain:
+    ambiguous = {forms for forms in fits if len(forms) > 1}
+    # 13/02/2024 shows the format of 01/02/2024, unless 02/13/2024 occurs as well.
+    if any(len(forms & certain) != 1 for forms in ambiguous) or {"MM/DD/YYYY", "DD/MM/YYYY"} <= certain:
         return ()
     counts = {form: sum(form in forms for forms in fits) for form in certain}
     return tuple(sorted(certain, key=lambda form: (-counts[form], form)))
@@ -287,20 +291,20 @@ def _is_free_text(name: str, values: Sequence[str]) -> bool:
     return bool(_FREE_TEXT & set(words_of(name)[-1:])) or any("\n" in value or "\r" in value for value in values)
 
 
-def _is_personal(name: str, within: str) -> bool:
+def _is_personal(name: str, list_name: str) -> bool:
     words = words_of(name)
     if _PERSONAL & set(words):
         return True
     if words[-1] not in ("NAME", "NAMES"):
         return False
-    before = words[-2] if len(words) > 1 else within
-    return not before or bool(_PEOPLE & {before, before.removesuffix("S")})
+    owner = words[-2] if len(words) > 1 else list_name
+    return not owner or bool(_PEOPLE & {owner, owner.removesuffix("S")})
 
 
 # --- the key -------------------------------------------------------------------------------------------------
 
 
-def _named_key(sample: Sample, shape: Shape, key: Sequence[str]) -> tuple[str, ...]:
+def _requested_key(sample: Sample, shape: Shape, key: Sequence[str]) -> tuple[str, ...]:
     by_name = {proposal.name: proposal for proposal in shape.columns}
     by_path = {".".join(p.column.path): p for p in shape.columns if p.column.path}
     chosen = []
@@ -314,15 +318,15 @@ def _named_key(sample: Sample, shape: Shape, key: Sequence[str]) -> tuple[str, .
     if not _unique(chosen):
         raise ConfigurationError(
             f"--key: {', '.join(p.name for p in chosen)} has the same value in several records of {sample.path.name}.",
-            remedy="Add a column that tells them apart.",
+            remedy="Add a column that distinguishes them.",
         )
     return tuple(proposal.name for proposal in chosen)
 
 
-def _found_key(shape: Shape, pipeline: str) -> tuple[str, ...]:
-    """The best column that could be the key by itself: text or a whole number, with another value in each record."""
-    one = pipeline.upper().removesuffix("S")
-    preferred = ["ID", f"{pipeline.upper()}_ID", f"{one}_ID", "KEY", f"{one}_KEY", "UUID", "GUID", f"{one}_CODE"]
+def _best_key(shape: Shape, pipeline: str) -> tuple[str, ...]:
+    """The best column for a key of one column: text or a whole number, with a different value in each record."""
+    stem = pipeline.upper().removesuffix("S")
+    preferred = ["ID", f"{pipeline.upper()}_ID", f"{stem}_ID", "KEY", f"{stem}_KEY", "UUID", "GUID", f"{stem}_CODE"]
 
     def rank(proposal: Proposal) -> tuple[int, int]:
         name = proposal.name
@@ -349,5 +353,7 @@ def _unique(proposals: Sequence[Proposal]) -> bool:
     return len(set(rows)) == len(rows)
 
 
-def _as_key(proposal: Proposal, why: str) -> Proposal:
-    return replace(proposal, column=replace(proposal.column, key=True, required=True), why=f"{proposal.why}; {why}")
+def _as_key(proposal: Proposal, reason: str) -> Proposal:
+    return replace(
+        proposal, column=replace(proposal.column, key=True, required=True), reason=f"{proposal.reason}; {reason}"
+    )

@@ -1,4 +1,4 @@
-"""The texts of the files of a pipeline, from its proposed shape."""
+"""The contents of a pipeline's files, rendered from its proposed shape."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAPPING = "tag:yaml.org,2002:map"
 
 
 class _Line(dict[str, Any]):
-    """A mapping that stands in one line of YAML."""
+    """A mapping that is written on one line of YAML."""
 
 
 def bucket_of(pipeline: str) -> str:
@@ -27,8 +27,8 @@ def list_table(pipeline: str, items: ListProposal) -> str:
 
 
 def value_module(pipeline: str, sample: Sample, shape: Shape) -> str:
-    """`pipeline.py`: the value."""
-    pattern = "|".join(f"incoming/**/*{ending}" for ending in sample.endings)
+    """`pipeline.py` with the pipeline's value."""
+    pattern = "|".join(f"incoming/**/*{suffix}" for suffix in sample.suffixes)
     name, upper = pipeline, pipeline.upper()
     append = "" if shape.key else ', write="append"'
     tables = [f'Table("{name}"{append}),'] + ([f'Table("{list_table(name, shape.items)}"),'] if shape.items else [])
@@ -51,7 +51,7 @@ from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
 
 
 def package_module(pipeline: str, sample: Sample) -> str:
-    """`__init__.py`: a docstring."""
+    """`__init__.py` with a docstring."""
     return f'"""Landed {sample.form.upper()} files to the {pipeline.upper()} tables."""\n'
 
 
@@ -71,31 +71,31 @@ def contracts(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
             }
         )
     purpose = f"Records as they are delivered; proposed from {sample.path.name}."
-    made = {pipeline: _document(pipeline, pipeline, form, purpose, grain, properties)}
+    documents = {pipeline: _document(pipeline, pipeline, form, purpose, grain, properties)}
     if shape.items:
         name = list_table(pipeline, shape.items)
         key = [_property(p, "table", ()) for p in shape.columns if p.column.key]
         elements = [_property(p, "table", ()) for p in shape.items.columns]
         grain = f"One row per element of {shape.items.key}, by its place in the list."
         purpose = f"The elements of the list {shape.items.key} in each record of {pipeline}."
-        made[name] = _document(pipeline, name, "table", purpose, grain, [*key, _position(shape), *elements])
-    return made
+        documents[name] = _document(pipeline, name, "table", purpose, grain, [*key, _position(shape), *elements])
+    return documents
 
 
 def selects(pipeline: str, shape: Shape) -> dict[str, str]:
     """The SELECTs by name."""
     grain = f"{', '.join(shape.key)}, the newest version of each" if shape.key else "landed record"
     relation = pipeline.upper()
-    made = {pipeline: _select(f"one row per {grain}.", relation, [p.name for p in shape.columns])}
+    statements = {pipeline: _select(f"one row per {grain}.", relation, [p.name for p in shape.columns])}
     if shape.items:
         name = list_table(pipeline, shape.items)
         columns = [*shape.key, f"_POSITION AS {position_name(shape)}", *(p.name for p in shape.items.columns)]
-        made[name] = _select(f"one row per element of the list {shape.items.key}.", name.upper(), columns)
-    return made
+        statements[name] = _select(f"one row per element of the list {shape.items.key}.", name.upper(), columns)
+    return statements
 
 
 def position_name(shape: Shape) -> str:
-    """The name of the column with the place of an element in its list, from 1."""
+    """The name of the column with the position of an element in its list, from 1."""
     assert shape.items is not None
     taken = {*shape.key, *(p.name for p in shape.items.columns)}
     return "LINE_NUMBER" if "LINE_NUMBER" not in taken else f"{shape.items.name}_POSITION"
@@ -141,45 +141,45 @@ def _document(pipeline: str, name: str, form: str, purpose: str, grain: str, pro
 
 
 def _properties(proposals: Sequence[Proposal], form: str, depth: int = 0) -> list[dict[str, Any]]:
-    """The properties of a record; columns whose values lie in an object of the JSON are properties of that object."""
-    made: list[dict[str, Any]] = []
+    """The properties of a record; columns whose values are in a JSON object are properties of that object."""
+    properties: list[dict[str, Any]] = []
     objects: dict[str, list[Proposal]] = {}
     for proposal in proposals:
         path = proposal.column.path[depth:]
         if len(path) < 2:
-            made.append(_property(proposal, form, path))
+            properties.append(_property(proposal, form, path))
             continue
         if path[0] not in objects:
             name = path[0].upper().replace("-", "_")
             objects[path[0]] = []
-            made.append({"name": name, "physicalName": path[0], "logicalType": "object", "properties": path[0]})
+            properties.append({"name": name, "physicalName": path[0], "logicalType": "object", "properties": path[0]})
         objects[path[0]].append(proposal)
-    for entry in made:
+    for entry in properties:
         if entry["logicalType"] == "object":
             entry["properties"] = _properties(objects[entry["properties"]], form, depth + 1)
-    return made
+    return properties
 
 
 def _property(proposal: Proposal, form: str, path: Sequence[str]) -> dict[str, Any]:
     column = proposal.column
-    made: dict[str, Any] = {"name": column.name}
+    properties: dict[str, Any] = {"name": column.name}
     if form == "json":
-        made["physicalName"] = path[0]
-    made |= {"logicalType": column.logical_type, "physicalType": column.physical_type}
+        properties["physicalName"] = path[0]
+    properties |= {"logicalType": column.logical_type, "physicalType": column.physical_type}
     if column.max_length:
-        made["logicalTypeOptions"] = _Line(maxLength=column.max_length)
+        properties["logicalTypeOptions"] = _Line(maxLength=column.max_length)
     if column.key:
-        made["primaryKey"] = True
+        properties["primaryKey"] = True
     if column.required:
-        made["required"] = True
+        properties["required"] = True
     if column.personal:
-        made["classification"] = "personal"
-    made["description"] = _description(column)
+        properties["classification"] = "personal"
+    properties["description"] = _description(column)
     custom = [_Line(property="inputFormats", value=list(column.input_formats))] if column.input_formats else []
     custom += [_Line(property="blanks", value="keep")] if column.keep_blanks else []
     if custom and (form != "table" or not column.path):
-        made["customProperties"] = custom
-    return made
+        properties["customProperties"] = custom
+    return properties
 
 
 def _position(shape: Shape) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Read a sample file with the readers of the engine, so that what is proposed is what a run will read."""
+"""Read a sample file with the engine's readers, so that proposals match what a run will read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Form = Literal["csv", "json"]
 
 
 class Number(str):
-    """A JSON number with the digits that it was written with."""
+    """A JSON number, as written."""
 
     __slots__ = ()
 
@@ -36,16 +36,16 @@ class Sample:
     whole: bool
 
     @property
-    def endings(self) -> tuple[str, ...]:
-        """The endings of files that the pipeline will take."""
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of the files that the pipeline will read."""
         return (".csv",) if self.form == "csv" else (".json", ".ndjson", ".jsonl")
 
 
 def read_sample(path: Path, form: str | None) -> Sample:
-    """Read a file, packed or not.
+    """Read a file, compressed or not.
 
     Raises:
-        ConfigurationError: it cannot be read as CSV or JSON, or has no records; the message says what to do.
+        ConfigurationError: it cannot be read as CSV or JSON, or has no records.
     """
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder.", remedy="Name one file in it.")
@@ -65,14 +65,14 @@ def _read(path: Path, folder: Path, form: str | None) -> Sample:
 
     plain = decompressed(path, folder / "sample")
     _require_text(path, plain)
-    found: Form = "json" if _starts_as_json(plain) else "csv"
-    if form and form != found:
-        looks = "JSON: it starts with [ or {" if found == "json" else "CSV: it starts with neither [ nor {"
+    detected: Form = "json" if _starts_as_json(plain) else "csv"
+    if form and form != detected:
+        looks = "JSON: it starts with [ or {" if detected == "json" else "CSV: it starts with neither [ nor {"
         raise ConfigurationError(f"{path.name} looks like {looks}.", remedy=f"Leave --form {form} out.")
-    records = _csv_records(path, plain) if found == "csv" else _json_records(plain, folder)
+    records = _csv_records(path, plain) if detected == "csv" else _json_records(plain, folder)
     if not records:
-        raise ConfigurationError(f"{path.name} has no rows.", remedy="Take a sample with some, the more the better.")
-    return Sample(path, found, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS)
+        raise ConfigurationError(f"{path.name} has no rows.", remedy="Take a sample with rows, the more the better.")
+    return Sample(path, detected, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS)
 
 
 def _require_text(path: Path, plain: Path) -> None:
@@ -95,14 +95,14 @@ def _starts_as_json(plain: Path) -> bool:
 
 
 def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
-    from pipeline_assets.engine.formats.csv.dialect import sniff
+    from pipeline_assets.engine.formats.csv.dialect import detect_dialect
     from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 
-    dialect = sniff(plain)
-    if wrong := [name for name in dialect.header if not is_column_name(name)]:
+    dialect = detect_dialect(plain)
+    if invalid := [name for name in dialect.header if not is_column_name(name)]:
         raise ConfigurationError(
-            f"{path.name}: the header names {', '.join(map(repr, wrong[:5]))}, which cannot be a column name.",
-            remedy="Let its producer write names of letters, digits and _, a letter first and no word of SQL's, "
+            f"{path.name}: the header names {', '.join(map(repr, invalid[:5]))}, which cannot be a column name.",
+            remedy="Let its producer write names of letters, digits and _, a letter first, no reserved word of SQL, "
             "separated by commas.",
         )
     records = (record for record in read_leniently(plain, dialect) if record.fields is not None)
@@ -117,7 +117,7 @@ def _json_records(plain: Path, folder: Path) -> list[dict[str, Any]]:
     import duckdb
 
     from pipeline_assets.engine.duckdb.json_reader import open_document
-    from pipeline_assets.engine.formats.json.documents import parser_said
+    from pipeline_assets.engine.formats.json.documents import parser_message
     from pipeline_assets.engine.formats.json.record_sql import scan
 
     opened = open_document(plain, folder / "sample.json", waiting=False)
@@ -128,7 +128,8 @@ def _json_records(plain: Path, folder: Path) -> list[dict[str, Any]]:
         with duckdb.connect() as connection:
             texts = connection.execute(query).fetchall()
     except duckdb.Error as error:
-        raise RejectedObjectError(f"The JSON is malformed: {parser_said(error)}.", code="unreadable_object") from None
+        reason = f"The JSON is malformed: {parser_message(error)}."
+        raise RejectedObjectError(reason, code="unreadable_object") from None
     values = [_value(text) for (text,) in texts if text is not None]
     return [value for value in values if isinstance(value, dict)]
 

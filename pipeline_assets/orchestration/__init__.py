@@ -1,1 +1,1 @@
-"""What follows from a pipeline in Dagster: assets with lineage, checks, job, sensor and schedule, and running them."""
+"""A pipeline in Dagster: assets with lineage, checks, job, sensor and schedule, and running them."""

@@ -1,6 +1,6 @@
-"""What Dagster sees of a pipeline: its assets and what each batch says of them.
+"""The Dagster assets of a pipeline, and the metadata that each batch adds to them.
 
-Columns, owners, tags and descriptions come from the contracts, dependencies and column lineage from the SELECTs that
+Columns, owners, tags and descriptions come from the contracts; dependencies and column lineage from the SELECTs that
 run.
 """
 
@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 
@@ -30,7 +31,7 @@ PREVIEW_ROWS = 5
 
 
 class RunRequestConfig(dg.Config):
-    """How a run treats what it has seen before."""
+    """What a run does besides processing new objects; see `batch.report.Request`."""
 
     reprocess: bool = False
     replay: bool = False
@@ -42,7 +43,7 @@ class RunRequestConfig(dg.Config):
 def take_batch(
     context: dg.AssetExecutionContext, config: RunRequestConfig, platform: Platform, pipeline: ResolvedPipeline
 ) -> BatchReport:
-    """Run one batch as this Dagster run asks for it; what a retry may clear is tried again, anything else is not."""
+    """Run one batch as this Dagster run is configured. Only transient errors are retried."""
     ids = tuple(config.replay_ids) if config.replay_ids else None
     request = Request(config.reprocess, config.replay, ids, config.engine, config.extract)  # type: ignore[arg-type]
     try:
@@ -51,13 +52,13 @@ def take_batch(
     except PipelineError as error:
         if not error.transient or not platform.retries:
             raise
-        # Doubling, and never two machines in step.
+        # Doubles with each retry; the random factor keeps two machines from retrying at the same time.
         wait = platform.retry_seconds * 2**context.retry_number * random.uniform(0.7, 1.3)
         raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
 
 
 def column_schema(contract: Contract) -> dg.TableSchema:
-    """A contract's columns for the UI; personal data carries a tag."""
+    """A contract's columns for the UI; columns with a classification have a tag."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -76,13 +77,13 @@ def column_schema(contract: Contract) -> dg.TableSchema:
 
 def column_lineage(select: Select, contract: Contract, assets: Mapping[str, dg.AssetKey]) -> dg.TableColumnLineage:
     """Column lineage of a SELECT, read from the SQL; `assets` maps its relations to the assets behind them."""
-    ours = (*PROVENANCE, *INPUT_COLUMNS)
+    internal_columns = (*PROVENANCE, *INPUT_COLUMNS)
     return dg.TableColumnLineage(
         {
             column: [
                 dg.TableColumnDep(asset_key=assets[relation], column_name=name)
                 for relation, name in select.sources_of(column)
-                if name not in ours
+                if name not in internal_columns
             ]
             for column in contract.column_names
         }
@@ -90,15 +91,18 @@ def column_lineage(select: Select, contract: Contract, assets: Mapping[str, dg.A
 
 
 def pipeline_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    """What Dagster sees of a pipeline: landed files, and what one batch makes of them."""
-    return [*(source_spec(source, pipeline.name) for source in pipeline.sources), _batch(pipeline, freshness_hours)]
+    """The assets of a pipeline: its landed files, and the outputs of its batch."""
+    return [
+        *(source_spec(source, pipeline.name) for source in pipeline.sources),
+        _batch_assets(pipeline, freshness_hours),
+    ]
 
 
-def _batch(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetsDefinition:
-    """The step that takes one batch from landed files to tables."""
+def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetsDefinition:
+    """The assets of a pipeline that one step writes: a batch from landed files to tables."""
 
-    # Dagster reads annotations when it decorates, so they must not be postponed ones.
-    def batch(context, config, platform):  # type: ignore[no-untyped-def]
+    # Dagster evaluates annotations when it decorates, so they must not be strings.
+    def batch(context, config, platform):
         report = take_batch(context, config, platform, pipeline)
         yield from batch_results(report, pipeline, platform)
 
@@ -116,14 +120,15 @@ def _batch(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetsDefin
 
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
-    """Tables, marts, lake tables and exports; what they depend on is what their SELECTs read."""
+    """Tables, marts, lake tables and exports; each depends on what its SELECT reads."""
     files = {
         relation: source_key(source, pipeline.name) for source in pipeline.sources for relation in source.relations
     }
-    tables = {t.qualified: table_key(pipeline, t.contract) for t in (*pipeline.tables, *pipeline.marts)}
+    published: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts]
+    tables = {t.qualified: table_key(pipeline, t.contract) for t in published}
+    outputs: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts, *pipeline.lake_outputs]
     specs = {
-        output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours)
-        for output in (*pipeline.tables, *pipeline.marts, *pipeline.lake_outputs)
+        output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours) for output in outputs
     }
     listed = [*(contract.name for contract in pipeline.targets), *(o.contract.name for o in pipeline.lake_outputs)]
     return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, files) for export in pipeline.exports)]
@@ -138,18 +143,18 @@ def table_key(pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetKey:
 
 
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
-    """The landed files of a source, delivered by somebody else."""
-    zone, whole = source.zone, source.contract
-    if whole.items:
-        whole = replace(whole, columns=(*whole.columns, *whole.items.columns))
+    """The landed files of a source; no run writes them."""
+    zone, contract = source.zone, source.contract
+    if contract.items:
+        contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
     return dg.AssetSpec(
         source_key(source, pipeline),
         group_name=pipeline,
-        description=f"{whole.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
-        kinds={"s3", "json" if whole.form == "json" else "csv"},
-        owners=[f"team:{whole.owner}"],
-        tags=classification_tags(whole),
-        metadata={"dagster/column_schema": column_schema(whole)},
+        description=f"{contract.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
+        kinds={"s3", "json" if contract.form == "json" else "csv"},
+        owners=[f"team:{contract.owner}"],
+        tags=classification_tags(contract),
+        metadata={"dagster/column_schema": column_schema(contract)},
     )
 
 
@@ -178,7 +183,7 @@ def _output_spec(
 
 
 def _export_spec(pipeline: ResolvedPipeline, export: Export, files: Mapping[str, dg.AssetKey]) -> dg.AssetSpec:
-    """A CSV of a table's rows, which only a batch that has such rows makes."""
+    """A CSV of a table's rows; a batch without such rows writes none."""
     select, contract = export.table.select, export.table.contract
     which = "added or changed" if export.declared.only_changed else "wrote"
     return dg.AssetSpec(
@@ -201,7 +206,7 @@ def classification_tags(contract: Contract) -> dict[str, str]:
     return {"personal_data": "yes"} if any(column.personal for column in contract.columns) else {}
 
 
-def batch_metadata(report: BatchReport) -> dict[str, object]:
+def batch_metadata(report: BatchReport) -> dict[str, Any]:
     """What a batch did, for every asset it materialized."""
     return {
         "batch_id": report.batch_id or "none: nothing new",
@@ -221,7 +226,7 @@ def batch_metadata(report: BatchReport) -> dict[str, object]:
 def batch_results(
     report: BatchReport, pipeline: ResolvedPipeline, platform: Platform
 ) -> Iterator[dg.MaterializeResult]:
-    """The materializations of everything that a pipeline keeps, and of the exports that this batch made."""
+    """The materializations of all tables and lake tables, and of the exports that this batch wrote."""
     for contract in pipeline.targets:
         yield table_result(report, contract, platform)
     for table in pipeline.lake_tables:

@@ -1,9 +1,9 @@
 """New-files sensors, daily schedules and alert hooks.
 
-A sensor only asks whether a zone changed since the last poll, and requests a run. It may request one twice, late or not
-at all: the run lists the zone and asks the ledger what to load, so the daily schedule finds what no sensor noticed.
-Where a pipeline has a queue of S3's events, the sensor lists the zone when an event arrived and at every `LIST_EVERY`th
-tick, else at every tick.
+A sensor only checks whether a zone changed since the last poll, and requests a run. It may request one twice, late or
+not at all: the run itself lists the zone and loads what is not in the ledger, so the daily schedule loads what no
+sensor noticed. If a pipeline has a queue of S3 events, the sensor lists the zone when an event arrived and at every
+`LIST_EVERY`th tick, else at every tick.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
 
 
 def describe(pipeline: ResolvedPipeline) -> str:
-    """What a run of a pipeline does, in one sentence."""
+    """One sentence about what a run of a pipeline does."""
     if pipeline.value.description:
         return pipeline.value.description
     landing = " and ".join(dict.fromkeys(source.zone.prefix or source.zone.bucket for source in pipeline.sources))
@@ -66,10 +66,10 @@ def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) 
 def new_files_sensor(
     name: str, zones: Sequence[tuple[str, str]], job: dg.UnresolvedAssetJobDefinition, interval: int
 ) -> dg.SensorDefinition:
-    """A sensor that asks for one run when anything in the zones (bucket, prefix) is new, changed or gone.
+    """A sensor that requests one run when anything in the zones (bucket, prefix) is new, changed or deleted.
 
-    The run key counts the changes and names the state that is new, so a tick that is evaluated again asks for the same
-    run, and a state that returns asks for another.
+    The run key has the number of changes and a digest of the new state. So a tick that is evaluated again requests the
+    same run, and a state that returns requests another.
     """
 
     @dg.sensor(
@@ -85,26 +85,26 @@ def new_files_sensor(
         lines = [*(context.cursor or "").split("\n"), *[""] * len(zones)]
         before = [Cursor.load(text) for text in lines[: len(zones)]]
         queue = platform.queues.get(name)
-        news: list[Event] = []
-        whole, kept = False, []
+        events: list[Event] = []
+        list_all, queue_line = False, []
         if queue:
             queue_cursor = QueueCursor.load(lines[len(zones)])
-            polled = _poll_queue(queue, queue_cursor)
-            whole, kept = queue_cursor.is_listing_due, [queue_cursor.after(polled.name if polled else "").dump()]
-            news = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], polled)] if polled else []
-            if polled and not news and not whole:
-                cursor = "\n".join([*(entry.dump() for entry in before), *kept])
-                return dg.SensorResult(skip_reason=f"No news in {polled.messages} messages.", cursor=cursor)
+            poll = _poll_queue(queue, queue_cursor)
+            list_all, queue_line = queue_cursor.is_listing_due, [queue_cursor.after(poll.name if poll else "").dump()]
+            events = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], poll)] if poll else []
+            if poll and not events and not list_all:
+                cursor = "\n".join([*(entry.dump() for entry in before), *queue_line])
+                return dg.SensorResult(skip_reason=f"No new object in {poll.messages} messages.", cursor=cursor)
         after = [
-            poll_zone(platform.lake, bucket, prefix, entry, whole=whole)
+            poll_zone(platform.lake, bucket, prefix, entry, whole=list_all)
             for (bucket, prefix), entry in zip(zones, before, strict=True)
         ]
-        cursor = "\n".join([*(entry.dump() for entry in after), *kept])
+        cursor = "\n".join([*(entry.dump() for entry in after), *queue_line])
         if [entry.digest for entry in after] != [entry.digest for entry in before]:
             run_key = "-".join(f"{entry.changes}.{entry.digest:x}" for entry in after)
-        elif news and any(entry.polls for entry in after):
-            # Not all of the zone was listed, so an event may name a key that sorts early and was not listed.
-            run_key = f"events-{digest(news)}"
+        elif events and any(entry.polls for entry in after):
+            # Only a part of the zone was listed, so an event may name a key that was not.
+            run_key = f"events-{digest(events)}"
         else:
             count = sum(entry.count for entry in after)
             return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
@@ -114,18 +114,18 @@ def new_files_sensor(
 
 
 def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | None:
-    """The waiting events; None when the queue cannot be read, and the zones are listed instead."""
+    """The queue's events; None if the queue cannot be read, so that the zones are listed."""
     try:
-        # The cursor of that tick came back, so its run request is recorded.
+        # The cursor of that tick was saved, so its run request is recorded.
         queue.confirm(queue_cursor.polled)
         return queue.poll()
     except PipelineError as error:
-        logger.error("The zones are listed, as their queue cannot be asked. %s", error)
+        logger.error("The zones are listed, as their queue cannot be read. %s", error)
         return None
 
 
 def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
-    """A daily run, UTC, that finds what no sensor noticed."""
+    """A daily run (UTC) that loads what no sensor noticed."""
     return dg.ScheduleDefinition(
         name=f"{name}_daily",
         job=job,
@@ -137,10 +137,10 @@ def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -
 
 @dg.failure_hook(name="alert_on_failure", required_resource_keys={"alerts", "platform"})
 def alert_on_failure(context: dg.HookContext) -> None:
-    """Tell people that a step failed, with the error's own words and no traceback."""
+    """Send an alert that a step failed, with the error's message and no traceback."""
     error = context.op_exception
     if isinstance(error, dg.RetryRequested):
-        error = error.__cause__  # what went wrong the last time
+        error = error.__cause__  # the error of the last try
     platform: Platform = context.resources.platform
     facts = {"run_id": context.run_id, "step": context.op.name, "error": str(error) if error else "unknown"}
     context.resources.alerts.send(

@@ -1,7 +1,7 @@
-"""Asset checks that follow from contracts and from the ledger.
+"""Asset checks that are derived from contracts and from the ledger.
 
-Publication enforces keys and row accounting before it commits; the checks look at what is published, so they also
-find what somebody changed by hand. None blocks: a batch that must not be seen is never committed.
+Publication enforces keys and row accounting before it commits. The checks read published data, so they also find what
+somebody changed by hand. None blocks: a batch that must not be read is never committed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
-from pipeline_assets.pipeline.marts import differences
+from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline
 from pipeline_assets.warehouse import Transaction
 
-LISTED = 50  # rows that break a rule
-EXAMPLES = 5  # groups of a mart
+LISTED = 50  # failing rows of a rule
+EXAMPLES = 5  # differing groups of a mart
 _OPERATORS = {
     "mustBe": operator.eq,
     "mustNotBe": operator.ne,
@@ -35,12 +35,12 @@ _OPERATORS = {
 
 
 def pipeline_checks(pipeline: ResolvedPipeline) -> dg.AssetChecksDefinition:
-    """The checks of a pipeline: those that every pipeline has, and the quality rules of its contracts."""
+    """The checks of a pipeline: those of every pipeline, and the quality rules of its contracts."""
 
-    def checks(platform):  # type: ignore[no-untyped-def]
+    def checks(platform):
         yield from run_checks(pipeline, platform)
 
-    # Dagster reads annotations when it decorates, so they must not be postponed ones.
+    # Dagster evaluates annotations when it decorates, so they must not be strings.
     checks.__annotations__ = {
         "platform": dg.ResourceParam[Platform],
         "return": Iterator[dg.AssetCheckResult],
@@ -49,7 +49,7 @@ def pipeline_checks(pipeline: ResolvedPipeline) -> dg.AssetChecksDefinition:
 
 
 def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
-    """What is checked of a pipeline."""
+    """The specs of all checks of a pipeline."""
     specs = [
         dg.AssetCheckSpec(
             "unique_key",
@@ -73,7 +73,7 @@ def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             "row_accounting", asset=main, description="read = loaded + superseded + quarantined, per object."
         ),
-        dg.AssetCheckSpec("quarantine", asset=main, description="No record waits in quarantine."),
+        dg.AssetCheckSpec("quarantine", asset=main, description="No record is in quarantine."),
         dg.AssetCheckSpec("rejected_objects", asset=main, description="No object was rejected whole."),
     ]
     specs += [
@@ -113,14 +113,14 @@ def run_checks(pipeline: ResolvedPipeline, platform: Platform) -> Iterator[dg.As
 def _unique_key(transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
     key = ", ".join(contract.key)
     table = target_table(contract).qualified
-    twice = int(
+    duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, contract.name],
         check_name="unique_key",
-        passed=twice == 0,
-        metadata={"keys_with_several_rows": twice},
+        passed=duplicate_keys == 0,
+        metadata={"keys_with_several_rows": duplicate_keys},
     )
 
 
@@ -140,7 +140,7 @@ def _unknown_columns(transaction: Transaction, pipeline: ResolvedPipeline, contr
 
 
 def _row_accounting(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
-    wrong = transaction.rows(
+    objects = transaction.rows(
         "SELECT URI FROM OPS.FILE_LEDGER WHERE PIPELINE = %s "
         "AND ROWS_READ <> ROWS_LOADED + ROWS_SUPERSEDED + ROWS_QUARANTINED ORDER BY URI LIMIT 20",
         (pipeline,),
@@ -148,13 +148,13 @@ def _row_accounting(transaction: Transaction, pipeline: str, asset: Sequence[str
     return dg.AssetCheckResult(
         asset_key=list(asset),
         check_name="row_accounting",
-        passed=not wrong,
-        metadata={"objects_that_do_not_add_up": dg.MetadataValue.json([uri for (uri,) in wrong])},
+        passed=not objects,
+        metadata={"objects_that_do_not_add_up": dg.MetadataValue.json([uri for (uri,) in objects])},
     )
 
 
 def _quarantine(transaction: Transaction, pipeline: str, asset: Sequence[str], share: float) -> dg.AssetCheckResult:
-    """WARN while some records wait; ERROR when they are more than the share at which a file is rejected."""
+    """WARN if records are in quarantine; ERROR if their share is one at which a file would be rejected."""
     reasons = dict(
         transaction.rows(
             "SELECT REASON_CODE, COUNT(*) FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
@@ -163,16 +163,16 @@ def _quarantine(transaction: Transaction, pipeline: str, asset: Sequence[str], s
         )
     )
     read = int(transaction.scalar("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)) or 0)
-    waiting = sum(int(count) for count in reasons.values())
-    grave = read > 0 and waiting / read > share
+    quarantined = sum(int(count) for count in reasons.values())
+    exceeds_share = read > 0 and quarantined / read > share
     return dg.AssetCheckResult(
         asset_key=list(asset),
         check_name="quarantine",
-        passed=waiting == 0,
-        severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
+        passed=quarantined == 0,
+        severity=dg.AssetCheckSeverity.ERROR if exceeds_share else dg.AssetCheckSeverity.WARN,
         description=_listed("", [f"{code}: {count}" for code, count in reasons.items()]),
         metadata={
-            "waiting": waiting,
+            "waiting": quarantined,
             "reasons": dg.MetadataValue.json({k: int(v) for k, v in reasons.items()}),
         },
     )
@@ -195,9 +195,9 @@ def _rejected(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> 
 
 
 def _reconciles(transaction: Transaction, pipeline: ResolvedPipeline, mart: MartTable) -> dg.AssetCheckResult:
-    sql = differences(mart)
-    differing = int(transaction.scalar(f"SELECT COUNT(*) FROM ({sql}) AS DIFFERING"))
-    names, rows = transaction.described(f"{sql} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
+    query = difference_query(mart)
+    differing = int(transaction.scalar(f"SELECT COUNT(*) FROM ({query}) AS DIFFERING"))
+    names, rows = transaction.described(f"{query} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
     examples = [{name: plain_value(cell) for name, cell in zip(names, row, strict=True)} for row in rows]
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, mart.contract.name],
@@ -211,20 +211,20 @@ def _reconciles(transaction: Transaction, pipeline: ResolvedPipeline, mart: Mart
 def _quality(
     transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract, rule: QualityRule
 ) -> dg.AssetCheckResult:
-    """A rule of a contract: the value of its query, and the first rows that break it where the contract lists them."""
+    """A rule of a contract: the value of its query, and its first failing rows if the contract selects them."""
     value = transaction.scalar(rule.query) or 0
     passed = holds(rule, value)
     rows: list[dict[str, object]] = []
     if rule.failing_rows and not passed:
-        columns, found = transaction.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
-        rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in found]
-    shown = ", ".join(str(next(iter(row.values()))) for row in rows)
+        columns, failing = transaction.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
+        rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in failing]
+    examples = ", ".join(str(next(iter(row.values()))) for row in rows)
     return dg.AssetCheckResult(
         asset_key=[pipeline.name, contract.name],
         check_name=rule.name,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if rule.severity == "warning" else dg.AssetCheckSeverity.ERROR,
-        description=f"{plain_value(value)} found: {shown}" if shown else None,
+        description=f"{plain_value(value)} found: {examples}" if examples else None,
         metadata={
             "found": float(value) if isinstance(value, Decimal) else value,
             "expected": f"{rule.operator} {rule.expected}",
@@ -235,7 +235,7 @@ def _quality(
 
 
 def holds(rule: QualityRule, value: Any) -> bool:
-    """Whether the value of a rule's query is what the contract asks for."""
+    """Whether the value of a rule's query is as the contract requires."""
     if isinstance(rule.expected, tuple):
         low, high = rule.expected
         return (low <= value <= high) == (rule.operator == "mustBeBetween")
@@ -247,5 +247,5 @@ def plain_value(value: object) -> object:
     return value if isinstance(value, (int, float, bool, type(None))) else str(value)
 
 
-def _listed(opening: str, items: Sequence[str]) -> str | None:
-    return opening + ", ".join(items) if items else None
+def _listed(prefix: str, items: Sequence[str]) -> str | None:
+    return prefix + ", ".join(items) if items else None

@@ -1,4 +1,4 @@
-"""Run a pipeline as one Dagster run, in this process, recorded in the instance of the home."""
+"""Run a pipeline as one Dagster run, in this process, recorded in the Dagster instance of PIPELINE_HOME."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +21,20 @@ if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
 
 _INSTANCE = """\
-# Written once by pipeline-assets; yours to change. The runs that `pipeline-assets` makes are recorded here too.
+# Written once by pipeline-assets; you may change it. The runs of `pipeline-assets run` are recorded here too.
 telemetry:
   enabled: false
-# The daemon judges the freshness policies of the tables only when asked to.
+# By default the daemon does not evaluate the freshness policies of the tables.
 freshness:
   enabled: true
-# No newsletter window in front of the lineage.
+# No newsletter pop-up over the lineage.
 nux:
   enabled: false
 """
 
 
 def dagster_instance(home: Path) -> dg.DagsterInstance:
-    """The instance in `home`, made on first use.
+    """The Dagster instance in `home`, created on first use.
 
     Raises:
         ConfigurationError: dagster.yaml there cannot be read.
@@ -50,43 +51,42 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
 
 
 def prepare_dagster_home(home: Path) -> None:
-    """Write dagster.yaml unless somebody has; telemetry is off, as the platform works without network."""
+    """Write dagster.yaml unless there is one; telemetry is off, as the platform works without network."""
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
     if not config.exists():
         config.write_text(_INSTANCE, encoding="utf-8")
-    # Without it Dagster keeps the files of runs in the current folder.
+    # Without this variable Dagster writes the files of runs into the current folder.
     os.environ["DAGSTER_HOME"] = str(home)
 
 
 def run_pipeline(
     definitions: dg.Definitions, home: Path, pipeline: str, request: Request, *, verbose: bool = False
 ) -> dict[str, Any]:
-    """Execute a pipeline's job and say what it did.
+    """Execute a pipeline's job and return a summary of it.
 
     Returns:
-        The object that `pipeline-assets run --json` prints, `error` when it failed, `released` for a replay.
+        The object that `pipeline-assets run --json` prints: with `error` if it failed, with `released` for a replay.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the state is intact.
     """
     started = time.monotonic()
     job = definitions.resolve_job_def(pipeline)
-    op_config = {"reprocess": request.reprocess, "replay": request.replay, "replay_ids": request.replay_ids}
-    op_config |= {"engine": request.engine, "extract": request.extract}
+    op_config: dict[str, Any] = asdict(request)
     config = {
         "ops": {
             f"{pipeline}_batch": {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
         },
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
-    with dagster_instance(home) as instance, _stoppable() as stopped:
+    with dagster_instance(home) as instance, _interruptible() as stopped:
         result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
     if stopped or _was_interrupted(result):
         raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
-    answer = _summary(pipeline, job, result, request)
-    answer["seconds"] = round(time.monotonic() - started, 2)
-    return answer
+    summary = _summary(pipeline, job, result, request)
+    summary["seconds"] = round(time.monotonic() - started, 2)
+    return summary
 
 
 def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, request: Request) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
         value = counts.get(name)
         return int(value.value) if value is not None else 0
 
-    answer = {
+    summary = {
         "pipeline": pipeline,
         "success": result.success,
         "run_id": result.run_id,
@@ -124,16 +124,16 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
         ],
     }
     if "rows_released_from_quarantine" in counts and request.replay:
-        answer["released"] = count("rows_released_from_quarantine")
+        summary["released"] = count("rows_released_from_quarantine")
     if notes := counts.get("notes"):
-        answer["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
+        summary["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
     if not result.success:
-        answer["error"] = _error(result)
-    return answer
+        summary["error"] = _error(result)
+    return summary
 
 
 def _was_interrupted(result: ExecutionResult) -> bool:
-    """Whether Ctrl-C or SIGTERM became a failed step, by Dagster's own handler or as a query that DuckDB gave up."""
+    """Whether a step failed by Ctrl-C or SIGTERM: through Dagster's own handler, or as an interrupted DuckDB query."""
     for event in result.all_events:
         error = event.step_failure_data.error if event.is_step_failure else None
         while error:
@@ -144,7 +144,7 @@ def _was_interrupted(result: ExecutionResult) -> bool:
 
 
 def _error(result: ExecutionResult) -> str:
-    """The innermost error of the first failed step, in its own words."""
+    """The message of the innermost error of the first failed step."""
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
@@ -155,25 +155,25 @@ def _error(result: ExecutionResult) -> str:
 
 
 @contextmanager
-def _stoppable() -> Iterator[list[int]]:
-    """Let Ctrl-C and SIGTERM unwind the run, so that transactions roll back and temporary files go.
+def _interruptible() -> Iterator[list[int]]:
+    """Raise KeyboardInterrupt on Ctrl-C and SIGTERM, so that transactions roll back and temporary files are deleted.
 
-    Yields the signals that came; Dagster turns the exception into a failed step, so somebody must remember.
+    Yields a list of the signals received: Dagster turns the exception into a failed step, so it may not arrive here.
     """
-    came: list[int] = []
+    received: list[int] = []
 
     def interrupt(number: int, frame: object) -> None:
-        came.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
-        yield came  # whoever runs us there handles signals
+        yield received  # only the main thread can handle signals; its owner does
         return
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield came
+        yield received
     except KeyboardInterrupt:
         raise InterruptedRunError("The run was stopped.", remedy="Run again to finish.") from None
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

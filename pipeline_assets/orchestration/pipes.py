@@ -1,7 +1,7 @@
-"""What a Glue job says while it runs, brought into the log of the Dagster run that waits for it, by Dagster Pipes.
+"""The messages of a running Glue job in the log of the Dagster run that waits for it, by Dagster Pipes.
 
-Context and messages travel through the artifacts bucket. Only a batch that starts a job opens any of this, so a run on
-another engine pays nothing for it.
+Context and messages are exchanged through the artifacts bucket. Only a batch that starts a job opens a Pipes session,
+so a run on another engine costs nothing extra.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.engine.glue.engine import GlueEngine
 from pipeline_assets.engine.glue.job import listened_to
 
 if TYPE_CHECKING:
     from pipeline_assets.batch.platform import Platform
 
-_INTERVAL = 5.0  # seconds between two looks for messages
+_INTERVAL = 5.0  # seconds between two polls for messages
 
 
 @contextmanager
 def reports_to(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[None]:
-    """Have jobs that the block starts report to a Dagster run."""
+    """Jobs that are started in the block report to a Dagster run."""
     glue = platform.engine.engines.get("glue")
-    if glue is None:
+    if not isinstance(glue, GlueEngine):
         yield
         return
 
@@ -33,7 +34,7 @@ def reports_to(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         from dagster_aws.pipes import PipesS3ContextInjector, PipesS3MessageReader
 
         class Messages(PipesS3MessageReader):
-            """Below runs/, where the job may write and what is left expires; Dagster's own is a random folder."""
+            """Messages below runs/, where the job may write and objects expire. Dagster's default is a random key."""
 
             @contextmanager
             def get_params(self) -> Iterator[dict]:

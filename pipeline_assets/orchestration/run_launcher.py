@@ -1,10 +1,10 @@
-"""Dagster's launcher for runs in the code server, which can also tell whether such a run still exists.
+"""Dagster's launcher for runs in the code server, extended by a health check of such runs.
 
-`DefaultRunLauncher` starts a run as a process of the code server and has no health check (1.13.27): when the code
-server goes away with its container, nobody ever ends its runs, and each keeps its place in the queue and its pool.
-The code server that answers at the same address knows which runs are its own, so ask it. And a code server that was
-told to stop lets its runs end and refuses new ones meanwhile, which the queue takes for the failure of those runs.
-Production only (infra/dagster.yaml names this class); `dagster dev` keeps Dagster's own.
+`DefaultRunLauncher` starts a run as a process of the code server and has no health check (1.13.27). If the code server
+disappears with its container, its runs never end, and each keeps its place in the queue and its pool. So this launcher
+asks the code server at the same address whether it executes the run. Also, a code server that is shutting down refuses
+new runs, which the queue would count as failures of those runs. Production only (infra/dagster.yaml names this class);
+`dagster dev` keeps Dagster's own.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dagster._serdes import deserialize_value
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):
-    """Runs as processes of the code server, watched by Dagster's run monitoring."""
+    """Runs as processes of the code server, with a health check for Dagster's run monitoring."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Ask the code server to execute a run.
 
         Raises:
-            DagsterUserCodeUnreachableError: it is shutting down, too; of all errors only this one makes the queue hold
-                the run and try again.
+            DagsterUserCodeUnreachableError: it does not answer or is shutting down; this is the only error after which
+                the queue keeps the run and tries again.
         """
         try:
             super().launch_run(context)
@@ -38,13 +38,13 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the code server that was asked to execute the run still does.
+        """Whether the code server still executes the run.
 
-        A server that does not answer proves nothing: it is restarting, and its successor will know.
+        If the server does not answer, the result is RUNNING: it may be restarting, and the next check decides.
         """
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "Not started by a code server; nobody to ask.")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "Not started by a code server, so it cannot be checked.")
         try:
             answer = deserialize_value(
                 client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),

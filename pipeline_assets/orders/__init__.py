@@ -1,1 +1,1 @@
-"""Nested JSON orders: landed files to the ORDERS tables and a Parquet table of the lake."""
+"""Nested JSON orders: from landed files to the ORDERS tables and a Parquet table in the lake."""

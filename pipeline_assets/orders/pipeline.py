@@ -1,8 +1,8 @@
 """Nested JSON orders, flattened.
 
-An order delivered again replaces all that there is of it: header, lines, and its rows in the lake, where it may have to
-leave the folder of another day. Lake files have the columns and types that their readers expect; exact decimals and
-line numbers are in the tables.
+An order that is delivered again replaces all of its rows: header, lines, and its rows in the lake, which may have to
+move to another day's folder. Lake files have the columns and types that their readers expect; exact decimals and line
+numbers are in the tables.
 """
 
 from pipeline_assets.pipeline import LakeTable, LandedFiles, Mart, Pipeline, Table

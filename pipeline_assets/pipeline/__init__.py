@@ -1,7 +1,7 @@
-"""What a pipeline is, and what follows from it.
+"""What a pipeline is, and what is derived from it.
 
 `value` is what a pipeline declares. `resolve` reads its contracts and SELECTs and derives the rest, `selects` reads and
-rewrites SELECTs, `fetch` and `marts` write the statements over published rows. Nothing here runs a statement.
+rewrites SELECTs, `fetch` and `marts` generate the statements over published rows. Nothing here runs a statement.
 """
 
 from pipeline_assets.pipeline.value import (

@@ -1,7 +1,7 @@
-"""Which columns of a SELECT are made of aggregates or windows below it, and so depend on more rows than their own.
+"""The columns of a SELECT that are computed from inner aggregates or windows, and so depend on more than one row.
 
-A mart is refreshed by values that touched rows alone give. An inner `MAX(…)` over touched rows is not the one over all,
-so no such column can say which rows of the mart are outdated, and none may decide which rows there are.
+A mart is refreshed by the values that touched rows alone give. An inner `MAX(…)` over touched rows differs from the one
+over all rows, so such a column cannot tell which rows of the mart are outdated, and must not decide which rows exist.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ _FILTERS = ("having", "qualify", "limit", "offset")
 
 
 def measures(root: Scope) -> set[str] | None:
-    """The columns that a qualified statement makes of inner aggregates or windows.
+    """The columns that a qualified statement computes from inner aggregates or windows.
 
-    None where such a value, a limit or a set operation decides which rows there are, or where a common table expression
-    is read twice.
+    None if such a value, a limit or a set operation decides which rows exist, or if a common
+    table expression is read twice.
     """
     from sqlglot import exp
 
-    made: dict[int, set[str]] = {}
-    read: Counter[int] = Counter()
+    measures_of: dict[int, set[str]] = {}
+    read_counts: Counter[int] = Counter()
     for scope in root.traverse():
         tree = scope.expression
         inner = [source for source in scope.sources.values() if not isinstance(source, exp.Expression)]
-        read.update(id(source.expression) for name, source in scope.sources.items() if source in inner)
+        read_counts.update(id(source.expression) for name, source in scope.sources.items() if source in inner)
         if isinstance(tree, exp.SetOperation):
             if not isinstance(tree, exp.Union):
                 return None
-            made[id(tree)] = _of_union(tree, made)
+            measures_of[id(tree)] = _union_measures(tree, measures_of)
             continue
         if not isinstance(tree, exp.Select):
             return None
@@ -46,19 +46,20 @@ def measures(root: Scope) -> set[str] | None:
             id(column)
             for column in scope.columns
             for source in [scope.sources.get(column.table)]
-            if source is not None and column.name.upper() in made.get(id(getattr(source, "expression", None)), set())
+            if source is not None
+            and column.name.upper() in measures_of.get(id(getattr(source, "expression", None)), set())
         }
-        if any(id(column) in measured for column in _deciding(tree)):
+        if any(id(column) in measured for column in _condition_columns(tree)):
             return None
-        made[id(tree)] = {
+        measures_of[id(tree)] = {
             select.alias_or_name.upper()
             for select in tree.selects
             if any(id(column) in measured for column in select.find_all(exp.Column))
             or (scope is not root and select.find(exp.AggFunc, exp.Window))
         }
-    if any(count > 1 for count in read.values()):
+    if any(count > 1 for count in read_counts.values()):
         return None
-    return made[id(root.expression)] if isinstance(root.expression, exp.Select) else None
+    return measures_of[id(root.expression)] if isinstance(root.expression, exp.Select) else None
 
 
 def _aggregates(tree: object) -> bool:
@@ -68,7 +69,7 @@ def _aggregates(tree: object) -> bool:
     return any(select.find(exp.AggFunc) for select in tree.selects)
 
 
-def _deciding(tree: object) -> list:
+def _condition_columns(tree: object) -> list:
     """The columns in the conditions of a SELECT: in WHERE and in joins."""
     from sqlglot import exp
 
@@ -77,14 +78,17 @@ def _deciding(tree: object) -> list:
     return [column for condition in conditions if condition for column in condition.find_all(exp.Column)]
 
 
-def _of_union(tree: object, made: dict[int, set[str]]) -> set[str]:
-    """A column of a UNION is measured where it is in either side; sides match by their place."""
+def _union_measures(tree: object, measures_of: dict[int, set[str]]) -> set[str]:
+    """The measures of a UNION: columns that are a measure in either side; sides match by position."""
     from sqlglot import exp
 
     assert isinstance(tree, exp.Union)
     names = [name.upper() for name in tree.named_selects]
-    found: set[str] = set()
+    measured: set[str] = set()
     for side in (tree.left.unnest(), tree.right.unnest()):
-        theirs = [name.upper() for name in side.named_selects]
-        found |= {mine for mine, name in zip(names, theirs, strict=True) if name in made.get(id(side), set())}
-    return found
+        assert isinstance(side, exp.Query)
+        side_names = [name.upper() for name in side.named_selects]
+        measured |= {
+            column for column, name in zip(names, side_names, strict=True) if name in measures_of.get(id(side), set())
+        }
+    return measured

@@ -1,7 +1,7 @@
 """Derive what a batch and its surroundings need from a pipeline's value, its contracts and its SELECTs.
 
-The rules are those of docs/design.md: touched keys, published sources, parents and children. Every mistake that would
-give wrong tables is an error here or in `rules`, before anything runs.
+docs/design.md has the rules: touched keys, published sources, parents and children. Every mistake that would give wrong
+tables is an error here or in `rules`, before anything runs.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ _SAFE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @cache
 def resolve(value: Pipeline) -> ResolvedPipeline:
-    """Everything that follows from a pipeline's value.
+    """Everything that is derived from a pipeline's value.
 
     Raises:
-        ContractError: a contract is wrong or asks for what cannot be kept.
+        ContractError: a contract is wrong, or asks for something that the platform does not do.
         ConfigurationError: the value or a SELECT is wrong; the message names it.
     """
-    where = f"The pipeline {value.name!r}"
+    subject = f"The pipeline {value.name!r}"
     if not _SAFE_NAME.fullmatch(value.name):
-        raise ConfigurationError(f"{where} has no usable name.", remedy="Use small letters, digits and _.")
-    _refuse_twins(where, [*value.sources], "source")
-    _refuse_twins(where, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
+        raise ConfigurationError(f"{subject} has no usable name.", remedy="Use small letters, digits and _.")
+    _refuse_duplicate_names(subject, [*value.sources], "source")
+    _refuse_duplicate_names(subject, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
     sources = _sources(value)
-    _refuse_shared(where, "relation", [(name, source.name) for source in sources for name in source.relations])
-    _refuse_shared(where, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
+    _refuse_shared_names(subject, "relation", [(name, source.name) for source in sources for name in source.relations])
+    _refuse_shared_names(subject, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
     file_schema = _file_schema(sources)
     tables = tuple(_file_table(value, t, sources, file_schema) for t in value.tables if isinstance(t, Table))
     lake_outputs = tuple(_file_table(value, t, sources, file_schema) for t in value.lake_tables)
     exports = tuple(_export(value, export, tables) for export in value.exports)
     marts = _marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
-    found = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
-    require_rules(found)
-    return found
+    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
+    require_rules(resolved)
+    return resolved
 
 
 # --- sources -------------------------------------------------------------------------------------------------
@@ -66,12 +66,12 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
 def _sources(value: Pipeline) -> tuple[Source, ...]:
     declared = {source.name: source for source in value.sources}
     contracts = {name: _contract(value, name) for name in declared}
-    made: dict[str, Source] = {}
+    resolved: dict[str, Source] = {}
 
-    def make(name: str, path: tuple[str, ...]) -> Source:
+    def add(name: str, path: tuple[str, ...]) -> Source:
         if name in path:
             raise ContractError(f"{' -> '.join((*path, name))}: contracts refer to each other in a circle.")
-        if name not in made:
+        if name not in resolved:
             contract = contracts[name]
             parents = []
             for column in contract.columns:
@@ -80,7 +80,7 @@ def _sources(value: Pipeline) -> tuple[Source, ...]:
                 parent = column.reference.dataset
                 if parent not in declared:
                     raise ContractError(
-                        f"{name}.{column.name} refers to {parent}, which is no source of {value.name}.",
+                        f"{name}.{column.name} refers to {parent}, which is not a source of {value.name}.",
                         remedy=f"Its sources are {', '.join(declared)}.",
                     )
                 if contracts[parent].key != (column.reference.column,):
@@ -88,13 +88,13 @@ def _sources(value: Pipeline) -> tuple[Source, ...]:
                         f"{name}.{column.name} refers to {parent}.{column.reference.column}, which is not its key.",
                         remedy=f"The key of {parent} is {', '.join(contracts[parent].key) or 'none'}.",
                     )
-                parents.append((column.name, make(parent, (*path, name))))
-            made[name] = _source(value, declared[name], contract, tuple(parents))
-        return made[name]
+                parents.append((column.name, add(parent, (*path, name))))
+            resolved[name] = _source(value, declared[name], contract, tuple(parents))
+        return resolved[name]
 
     for name in declared:
-        make(name, ())
-    return tuple(made.values())  # a parent is made before its children
+        add(name, ())
+    return tuple(resolved.values())  # parents come before their children
 
 
 def _source(
@@ -153,13 +153,13 @@ def _file_table(
     same_source = next((source for source in sources if source.name == declared.name), None)
     if contract.form != expected and not same_source:
         raise ContractError(
-            f"{contract.name}: physicalType is {contract.form}, and the pipeline makes it as {expected}."
+            f"{contract.name}: physicalType is {contract.form}, but the pipeline writes it as {expected}."
         )
     select = _select(value, declared.name, contract, same_source, schema)
     by_relation = {relation: source for source in sources for relation in source.relations}
     if foreign := [relation for relation in select.relations if relation not in by_relation]:
         raise ConfigurationError(
-            f"{select.name} reads {', '.join(foreign)}.", remedy="A table is made from landed files; make it a Mart."
+            f"{select.name} reads {', '.join(foreign)}.", remedy="A Table reads landed files only; make it a Mart."
         )
     _refuse_missing_columns(select, contract)
     key = _key_of(declared, contract)
@@ -167,9 +167,9 @@ def _file_table(
     relations = {copy[0] for name in key if (copy := copies[name])} or set(select.relations[:1])
     grains = {by_relation[relation] for relation in relations}
     if len(grains) != 1 or any(copies[name] is None for name in key):
-        made = ", ".join(f"{name} is {'.'.join(c) if (c := copies[name]) else 'an expression'}" for name in key)
+        described = ", ".join(f"{name} is {'.'.join(c) if (c := copies[name]) else 'an expression'}" for name in key)
         raise ConfigurationError(
-            f"{select.name}: the key of {contract.name} has to repeat columns of one source, but {made}.",
+            f"{select.name}: the key of {contract.name} must repeat columns of one source, but {described}.",
             remedy="Select the key columns as they are.",
         )
     (grain,) = grains
@@ -193,19 +193,19 @@ def _record_key(
     copies: Mapping[str, tuple[str, str] | None],
     declared: Table | LakeTable,
 ) -> tuple[str, ...]:
-    """The columns of a table that repeat the key of the record that a row comes from, in the order of that key."""
+    """The columns of a table that repeat the key of the source record of a row, in the order of that key."""
     if isinstance(declared, Table) and declared.write != "upsert":
         return ()
-    found = []
+    columns = []
     for name in grain.contract.key:
-        holders = [c for c, copy in copies.items() if copy in {(relation, name) for relation in grain.relations}]
-        if not holders:
+        copied_to = [c for c, copy in copies.items() if copy in {(relation, name) for relation in grain.relations}]
+        if not copied_to:
             raise ConfigurationError(
                 f"{select.name}: {contract.name} lacks {name}, the key of {grain.name}, so rows cannot be replaced.",
                 remedy=f"Select {grain.relation}.{name} and add it to the contract.",
             )
-        found.append(next((c for c in holders if c in contract.key), holders[0]))
-    return tuple(found)
+        columns.append(next((c for c in copied_to if c in contract.key), copied_to[0]))
+    return tuple(columns)
 
 
 def _require_write_mode(value: Pipeline, table: FileTable) -> None:
@@ -213,7 +213,7 @@ def _require_write_mode(value: Pipeline, table: FileTable) -> None:
     if isinstance(table.declared, LakeTable):
         if len(grain.contract.key) != 1 or len(_key_of(table.declared, contract)) != 1:
             raise ContractError(
-                f"{contract.name}: one column has to keep rows together (keepTogether), the key of {grain.name}."
+                f"{contract.name}: one column must keep rows together (keepTogether), the key of {grain.name}."
             )
         return
     if table.write == "upsert":
@@ -224,14 +224,15 @@ def _require_write_mode(value: Pipeline, table: FileTable) -> None:
             )
         if not table.of_items and set(contract.key) != set(table.record_key):
             raise ConfigurationError(
-                f"{select.name}: the key of {contract.name} is {', '.join(contract.key)}, and one row of "
-                f"{grain.name} is known by {', '.join(table.record_key)}.",
+                f"{select.name}: the key of {contract.name} is {', '.join(contract.key)}, but the key of "
+                f"{grain.name} is {', '.join(table.record_key)}.",
                 remedy="The key of a table is the key of the source that its rows come from.",
             )
         return
     if len(select.relations) != 1 or table.of_items or select.grouping is not None:
         raise ConfigurationError(
-            f"{select.name}: a table with write mode {table.write} is made from the records of one source alone."
+            f"{select.name}: a table with write mode {table.write} must read the records of one source alone, "
+            "without groups."
         )
     others = {t.write for t in value.tables if isinstance(t, Table)} - {table.write}
     if (
@@ -261,10 +262,11 @@ def _refuse_missing_columns(select: Select, contract: Contract) -> None:
     missing = [name for name in contract.column_names if name not in select.columns]
     unknown = [name for name in select.columns if name not in contract.column_names]
     if missing or unknown:
-        lacks = f"does not select {', '.join(missing)}" if missing else ""
-        more = f"selects {', '.join(unknown)}" if unknown else ""
+        missing_text = f"does not select {', '.join(missing)}" if missing else ""
+        unknown_text = f"selects {', '.join(unknown)}" if unknown else ""
         raise ConfigurationError(
-            f"{select.name} {' and '.join(filter(None, (lacks, more)))}; its contract {contract.name} says otherwise.",
+            f"{select.name} {' and '.join(filter(None, (missing_text, unknown_text)))}; "
+            f"its contract {contract.name} says otherwise.",
             remedy="Change the SELECT or the contract.",
         )
 
@@ -273,16 +275,17 @@ def _export(value: Pipeline, declared: CsvExport, tables: Sequence[FileTable]) -
     table = next((table for table in tables if table.contract.name == declared.of), None)
     if table is None or table.write != "upsert" or table.of_items:
         raise ConfigurationError(
-            f"{value.name}: the export {declared.name} is of {declared.of!r}, which is no table with a row per record.",
+            f"{value.name}: the export {declared.name} is of {declared.of!r}, "
+            "which is not an upsert table with one row per record.",
             remedy=f"It has {', '.join(t.contract.name for t in tables if t.write == 'upsert')}.",
         )
     try:
-        named = declared.key.format(batch_id="B", started_at="T")
+        example = declared.key.format(batch_id="B", started_at="T")
     except (KeyError, IndexError, ValueError):
-        named = ""
-    if not named or "{batch_id}" not in declared.key:
+        example = ""
+    if not example or "{batch_id}" not in declared.key:
         raise ConfigurationError(
-            f"{value.name}: the key {declared.key!r} of the export {declared.name} would not be its own.",
+            f"{value.name}: the key {declared.key!r} of the export {declared.name} is not unique for each batch.",
             remedy="Write {batch_id} into it; {started_at} is known as well.",
         )
     return Export(declared, table)
@@ -297,26 +300,26 @@ def _marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...
     schema = {t.qualified: (*t.contract.column_names, *PROVENANCE) for t in tables}
     schema |= {target_table(c).qualified: (*c.column_names, *PROVENANCE) for c in contracts.values()}
     by_qualified = {target_table(contract).qualified: name for name, contract in contracts.items()}
-    made: dict[str, MartTable] = {}
+    resolved: dict[str, MartTable] = {}
 
-    def make(name: str, path: tuple[str, ...]) -> None:
+    def add(name: str, path: tuple[str, ...]) -> None:
         if name in path:
             raise ConfigurationError(f"{' -> '.join((*path, name))}: marts are made from each other in a circle.")
-        if name in made:
+        if name in resolved:
             return
         select = _select(value, name, contracts[name], None, schema)
         if any("." not in relation for relation in select.relations):
             raise ConfigurationError(f"{select.name} reads landed files.", remedy="Make it a Table, or name tables.")
         for relation in select.relations:
             if relation in by_qualified:
-                make(by_qualified[relation], (*path, name))
+                add(by_qualified[relation], (*path, name))
         _refuse_missing_columns(select, contracts[name])
         _require_refresh(declared[name], select)
-        made[name] = MartTable(declared[name], contracts[name], select)
+        resolved[name] = MartTable(declared[name], contracts[name], select)
 
     for name in declared:
-        make(name, ())
-    return tuple(made.values())
+        add(name, ())
+    return tuple(resolved.values())
 
 
 def _require_refresh(mart: Mart, select: Select) -> None:
@@ -326,22 +329,22 @@ def _require_refresh(mart: Mart, select: Select) -> None:
             raise ConfigurationError(f"{select.name}: the mart {mart.name} has refresh_by and refresh='full'.")
         return
     grouping = select.grouping
-    choice = select.columns if grouping is None else sorted(grouping)
+    choices = select.columns if grouping is None else sorted(grouping)
     if not columns:
         raise ConfigurationError(
-            f"{select.name}: the mart {mart.name} does not say which of its rows a batch makes anew.",
-            remedy=f"Set refresh_by to some of {', '.join(choice)}; or refresh='full'."
-            if choice
+            f"{select.name}: the mart {mart.name} does not say which of its rows a batch rebuilds.",
+            remedy=f"Set refresh_by to some of {', '.join(choices)}; or refresh='full'."
+            if choices
             else "refresh='full'.",
         )
-    if wrong := [name for name in columns if name not in choice]:
+    if invalid := [name for name in columns if name not in choices]:
         raise ConfigurationError(
-            f"{select.name}: refresh_by of {mart.name} names {', '.join(wrong)}, which its rows are not grouped by.",
-            remedy=f"Use {' or '.join(choice)}, or refresh='full'." if choice else "Use refresh='full'.",
+            f"{select.name}: refresh_by of {mart.name} names {', '.join(invalid)}, which its rows are not grouped by.",
+            remedy=f"Use {' or '.join(choices)}, or refresh='full'." if choices else "Use refresh='full'.",
         )
 
 
-# --- where versions are kept ---------------------------------------------------------------------------------
+# --- published versions --------------------------------------------------------------------------------------
 
 
 def _published(
@@ -351,28 +354,28 @@ def _published(
     tables: Sequence[FileTable],
     lake_outputs: Sequence[FileTable],
 ) -> Published | None:
-    """Where the newest version of each record is published; None where no table keeps versions of it."""
+    """The table with the newest version of each record of a source; None if no table needs versions of it."""
     keyed = [
         t for t in (*tables, *lake_outputs) if t.write == "upsert" and set(source.relations) & set(t.select.relations)
     ]
     referring = [s.name for s in sources if any(parent is source for _, parent in s.parents)]
     if not keyed and not referring:
         return None
-    found = []
+    candidates = []
     for table in tables:
         if table.grain is source and table.write == "upsert" and not (table.of_items or table.filtered):
             copies = {name: table.select.copy_of(name) for name in table.contract.column_names}
             columns = {copy[1]: name for name, copy in copies.items() if copy and copy[0] == source.relation}
             columns |= dict(zip(source.contract.key, table.record_key, strict=True))
-            found.append(Published(table, columns))
-    if not found:
+            candidates.append(Published(table, columns))
+    if not candidates:
         raise ConfigurationError(
             f"{value.name}: no table keeps the newest version of each record of {source.name}, so "
             + ("an old file would overwrite newer rows." if keyed else f"{', '.join(referring)} would miss it."),
             remedy=f"Add a table with one row per {', '.join(source.contract.key)} that is not filtered, "
             f"for example Table({source.name!r}).",
         )
-    best = max(found, key=lambda p: (p.table.contract.name == source.name, len(p.columns)))
+    best = max(candidates, key=lambda p: (p.table.contract.name == source.name, len(p.columns)))
     if source.declared.version and source.declared.version not in best.columns:
         raise ConfigurationError(
             f"{best.table.select.name}: {source.declared.version} orders the versions of {source.name} and is not "
@@ -397,23 +400,25 @@ def _contract(value: Pipeline, name: str) -> Contract:
 
 
 def sql_folder(value: Pipeline) -> Path:
-    """Where the SELECTs of a pipeline lie."""
+    """The folder with the SELECTs of a pipeline."""
     return value.folder / "sql" if value.folder else sql_root() / value.name
 
 
-def _refuse_twins(where: str, declared: Sequence[object], what: str) -> None:
+def _refuse_duplicate_names(subject: str, declared: Sequence[object], kind: str) -> None:
     names = [str(getattr(entry, "name", "")) for entry in declared]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ConfigurationError(f"{where} lists {', '.join(twice)} twice.", remedy=f"One {what} has one name.")
-    if wrong := [name for name in names if not _SAFE_NAME.fullmatch(name)]:
-        raise ConfigurationError(f"{where}: {', '.join(wrong)}: not a name.", remedy="Use small letters, digits and _.")
+    if duplicates := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(f"{subject} lists {', '.join(duplicates)} twice.", remedy=f"One {kind} has one name.")
+    if invalid := [name for name in names if not _SAFE_NAME.fullmatch(name)]:
+        raise ConfigurationError(
+            f"{subject}: {', '.join(invalid)}: not a valid name.", remedy="Use small letters, digits and _."
+        )
 
 
-def _refuse_shared(where: str, what: str, names: Sequence[tuple[str, str]]) -> None:
-    """Two tables of one physicalName would write into each other, two sources of one relation hide each other."""
+def _refuse_shared_names(subject: str, kind: str, names: Sequence[tuple[str, str]]) -> None:
+    """Refuse tables with the same physicalName, and sources with the same relation."""
     for number, (name, owner) in enumerate(names):
-        if other := next((other for same, other in names[:number] if same == name), None):
+        if other := next((other for earlier, other in names[:number] if earlier == name), None):
             raise ConfigurationError(
-                f"{where}: {other} and {owner} have one {what}, {name}.",
-                remedy="Give one of them another physicalName." if what == "table" else "Rename one of them.",
+                f"{subject}: {other} and {owner} have the same {kind}, {name}.",
+                remedy="Give one of them another physicalName." if kind == "table" else "Rename one of them.",
             )

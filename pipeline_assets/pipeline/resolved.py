@@ -1,6 +1,6 @@
-"""A pipeline with everything that follows from it: sources, tables, marts and exports, and how they hang together.
+"""A pipeline with everything that is derived from it: sources, tables, marts and exports, and how they are related.
 
-Values only; `resolve` makes them.
+Values only; `resolve` creates them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
 class Source:
     """Landed files of one shape, and how they relate to the other sources of their pipeline.
 
-    `parents` are (column of this source, parent): what contracts call a relationship. `joined_parents` are those that
-    a SELECT over this source joins, so that their change changes its rows.
+    `parents` are (column of this source, parent), one for each relationship in the contract.
     """
 
     declared: LandedFiles
@@ -39,12 +38,12 @@ class Source:
 
     @property
     def relation(self) -> str:
-        """What SELECTs call its records."""
+        """The name of its records in SELECTs."""
         return self.contract.name.upper()
 
     @property
     def has_keys(self) -> bool:
-        """Whether published rows are fetched by something that a batch brings of it."""
+        """Whether published rows are fetched by its keys or references."""
         return bool(self.contract.key or self.parents)
 
     @property
@@ -53,7 +52,7 @@ class Source:
 
     @property
     def items_relation(self) -> str | None:
-        """What SELECTs call the elements of the list in its records."""
+        """The name of the elements of the list in its records, in SELECTs."""
         return self.items.name.upper() if self.items else None
 
     @property
@@ -63,10 +62,10 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class FileTable:
-    """A table of the warehouse or of the lake that a SELECT makes from landed files.
+    """A table of the warehouse or of the lake, computed by a SELECT over landed files.
 
-    `grain` is the source whose records or list elements its rows are, `record_key` the columns that repeat the key of
-    that record. `of_items` says that a row is an element of the record's list.
+    A row is a record of the source `grain`, or, if `of_items`, an element of the list in such a record. `record_key`
+    are the columns that repeat the key of that record.
     """
 
     declared: Table | LakeTable
@@ -95,7 +94,7 @@ class FileTable:
 
 @dataclass(frozen=True, eq=False)
 class MartTable:
-    """A table of the warehouse that a SELECT makes from tables."""
+    """A table of the warehouse, computed by a SELECT over tables."""
 
     declared: Mart
     contract: Contract
@@ -108,7 +107,7 @@ class MartTable:
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """Where the newest version of a source's records is published, and under which of its columns."""
+    """The table with the newest version of a source's records; `columns` maps the source's columns to the table's."""
 
     table: FileTable
     columns: Mapping[str, str]
@@ -116,7 +115,7 @@ class Published:
 
 @dataclass(frozen=True, eq=False)
 class Export:
-    """A CSV with rows of a table."""
+    """A CSV file with rows of a table."""
 
     declared: CsvExport
     table: FileTable
@@ -124,7 +123,7 @@ class Export:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedPipeline:
-    """A pipeline with everything that follows from its value. `sources` come parents first, `marts` dependents last."""
+    """A pipeline with everything derived from its value; parents are first in `sources`, dependents last in `marts`."""
 
     value: Pipeline
     sources: tuple[Source, ...]
@@ -145,7 +144,8 @@ class ResolvedPipeline:
     @cached_property
     def targets(self) -> tuple[Contract, ...]:
         """The contracts of its tables in the warehouse, in the order in which the value lists them."""
-        by_name = {table.contract.name: table.contract for table in (*self.tables, *self.marts)}
+        made: list[FileTable | MartTable] = [*self.tables, *self.marts]
+        by_name = {table.contract.name: table.contract for table in made}
         return tuple(by_name[declared.name] for declared in self.value.tables)
 
     @cached_property
@@ -164,45 +164,47 @@ class ResolvedPipeline:
     @cached_property
     def contracts(self) -> tuple[Contract, ...]:
         """Every contract of the pipeline, once."""
-        found = [source.contract for source in self.sources]
-        found += [*self.targets, *(table.contract for table in self.lake_outputs)]
-        return tuple({contract.name: contract for contract in found}.values())
+        contracts = [source.contract for source in self.sources]
+        contracts += [*self.targets, *(table.contract for table in self.lake_outputs)]
+        return tuple({contract.name: contract for contract in contracts}.values())
 
     @cached_property
     def staging_tables(self) -> tuple[WarehouseTable, ...]:
         """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
-        made = [published_table(table.contract, table.write) for table in self.tables]
-        made += self.load_stages
-        made += [target_table(mart.contract) for mart in self.marts]
-        return (*made, *(key_table(self, source) for source in self.sources if source.has_keys))
+        tables = [published_table(table.contract, table.write) for table in self.tables]
+        tables += self.load_stages
+        tables += [target_table(mart.contract) for mart in self.marts]
+        return (*tables, *(key_table(self, source) for source in self.sources if source.has_keys))
 
     @cached_property
     def load_stages(self) -> list[WarehouseTable]:
-        """Where the rows of a batch wait, for each table that it loads."""
+        """For each table that a batch loads, the table that its rows are staged in."""
         return [stage_table(table.contract, table.write) for table in self.tables]
 
     def children(self, parent: Source) -> list[tuple[str, Source]]:
-        """(column, source) that refer to a source."""
-        return [(column, child) for child in self.sources for column, found in child.parents if found is parent]
+        """The (column, source) pairs that refer to a source."""
+        return [
+            (column, child) for child in self.sources for column, referenced in child.parents if referenced is parent
+        ]
 
     def joined_parents(self, source: Source, of: Source | None = None) -> list[tuple[str, Source]]:
-        """The parents of a source that SELECTs over `of` join, so that their change writes rows of `of` again.
+        """The parents of a source that SELECTs over `of` join: if one changes, rows of `of` are written again.
 
-        `of` is the source itself by default, else one that refers to it, directly or not: a payment joins its account
-        and the account's customer, though no table of accounts has the customer's name.
+        `of` is the source itself by default, else a source that refers to it, directly or not: a payment joins its
+        account and the account's customer, though no table of accounts has the customer's name.
         """
         grain = of or source
-        read = {
+        relations_read = {
             relation
             for table in (*self.tables, *self.lake_outputs)
             if table.grain is grain and table.write == "upsert"
             for relation in table.select.relations
         }
-        wanted = set()
+        joined_columns = set()
         for column, parent in source.parents:
-            if read & {relation for ancestor in ancestry(parent) for relation in ancestor.relations}:
-                wanted.add(column)
-        return [(column, parent) for column, parent in source.parents if column in wanted]
+            if relations_read & {relation for ancestor in ancestry(parent) for relation in ancestor.relations}:
+                joined_columns.add(column)
+        return [(column, parent) for column, parent in source.parents if column in joined_columns]
 
     def readers(self, source: Source) -> list[FileTable]:
         """The tables whose SELECTs read a source."""
@@ -210,12 +212,12 @@ class ResolvedPipeline:
 
 
 def lake_prefix(table: LakeTable) -> str:
-    """The prefix that the files of a lake table lie under, with its slash."""
+    """The prefix of the files of a lake table, with its slash."""
     return (table.prefix or table.name).rstrip("/") + "/"
 
 
 def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
-    """The staging table of the keys, and references, that a batch brings of a source."""
+    """The staging table for the keys and references of a source in one batch."""
     contract = source.contract
     names = dict.fromkeys((*contract.key, *(column for column, _ in source.parents)))
     columns = tuple((name, contract.column(name).physical_type, False, "") for name in names)
@@ -225,10 +227,10 @@ def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
 
 def partition_column(contract: Contract) -> str:
     """The column of a lake table that names the folder of a row."""
-    found = [column.name for column in contract.columns if column.partition]
-    if len(found) != 1:
-        raise ContractError(f"{contract.name}: one column has to be partitioned, not {len(found)}.")
-    return found[0]
+    columns = [column.name for column in contract.columns if column.partition]
+    if len(columns) != 1:
+        raise ContractError(f"{contract.name}: one column must be partitioned, not {len(columns)}.")
+    return columns[0]
 
 
 def ancestry(source: Source) -> list[Source]:

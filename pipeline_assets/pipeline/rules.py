@@ -1,4 +1,4 @@
-"""What has to hold between the sources and the tables of a pipeline, so that no batch gives wrong tables."""
+"""Rules between the sources and tables of a pipeline; a batch that broke one would write wrong tables."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pipeline_assets.pipeline.resolved import (
     partition_column,
 )
 
-# Relations beside the sources while a batch is made, by their beginnings.
-_OURS = ("batch_", "published_", "lake_rows_", "lake_replaced_")
+# Prefixes of the relations that a batch defines beside the sources.
+_RESERVED_PREFIXES = ("batch_", "published_", "lake_rows_", "lake_replaced_")
 
 
 def require_rules(pipeline: ResolvedPipeline) -> None:
     """Check a pipeline as a whole.
 
     Raises:
-        ConfigurationError: something in it would give wrong tables.
+        ConfigurationError: a rule is broken, which would give wrong tables.
     """
     for source in pipeline.sources:
         _require_reader(pipeline, source)
@@ -33,15 +33,15 @@ def require_rules(pipeline: ResolvedPipeline) -> None:
 
 
 def _require_reader(pipeline: ResolvedPipeline, source: Source) -> None:
-    """Records that no table reads would be loaded by the ledger alone, and never looked at again."""
+    """Every source needs a table: else the ledger would count its records as loaded, and no table would have them."""
     if not pipeline.readers(source):
         raise ConfigurationError(
             f"{pipeline.name}: no table is made from {source.name}.",
             remedy=f"Add Table({source.name!r}), or leave the source out.",
         )
-    if "__" in source.name or source.name.startswith(_OURS):
+    if "__" in source.name or source.name.startswith(_RESERVED_PREFIXES):
         raise ConfigurationError(
-            f"{pipeline.name}: {source.name} is what the platform calls relations of its own.",
+            f"{pipeline.name}: the name {source.name} is reserved for relations of the platform.",
             remedy="Give the source another name.",
         )
 
@@ -60,29 +60,31 @@ def _require_complete(pipeline: ResolvedPipeline, source: Source) -> None:
                 remedy="Keep the parent out of the SELECT, or give the list a table of its own.",
             )
         available = {*published.columns, *RECORD_COLUMNS}
-        lost = sorted({c for relation, c in table.select.columns_read if relation == source.relation} - available)
-        if lost:
+        unpublished = sorted(
+            {c for relation, c in table.select.columns_read if relation == source.relation} - available
+        )
+        if unpublished:
             raise ConfigurationError(
-                f"{table.select.name} reads {', '.join(f'{source.relation}.{name}' for name in lost)}, which "
-                f"{published.table.contract.name} does not publish, so rows written again would lose them.",
+                f"{table.select.name} reads {', '.join(f'{source.relation}.{name}' for name in unpublished)}, which "
+                f"{published.table.contract.name} does not publish, so rows that are written again would lose them.",
                 remedy=f"Select them as they are in {published.table.select.name}.",
             )
 
 
 def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None:
-    """A SELECT joins its grain source with its list and with parents, on the columns that contracts name."""
+    """A SELECT joins its grain source only with its list and its parents, on the columns that contracts name."""
     by_relation = {relation: source for source in pipeline.sources for relation in source.relations}
-    read = {by_relation[relation] for relation in table.select.relations}
+    sources_read = {by_relation[relation] for relation in table.select.relations}
     related = set(ancestry(table.grain))
-    for other in read - {table.grain}:
-        on = [
+    for other in sources_read - {table.grain}:
+        conditions = [
             ((relation, column), (other.relation, other.contract.key[0]))
-            for child in read & related
+            for child in sources_read & related
             for column, parent in child.parents
             if parent is other
             for relation in child.relations
         ]
-        if other not in related or not any(table.select.joined_on(child, parent) for child, parent in on):
+        if other not in related or not any(table.select.joined_on(child, parent) for child, parent in conditions):
             raise ConfigurationError(
                 f"{table.select.name} joins {table.grain.name} with {other.name} without a relationship between them.",
                 remedy=f"Declare it in the contract {table.grain.name} (relationships: [{{to: {other.name}.…}}]) and "
@@ -91,7 +93,7 @@ def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None
 
 
 def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
-    """The partition of a row in the lake has to be published, to find the files that an older version lies in."""
+    """The partition of a row in the lake must be published, to find the files with an older version of it."""
     source = table.grain
     copy = table.select.copy_of(partition_column(table.contract))
     published = pipeline.published[source.name]
@@ -104,7 +106,7 @@ def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:
 
 
 def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
-    """What a pipeline writes must not land in its own zones, where it would be taken for a delivery."""
+    """A pipeline must not write into its own zones: its files would be processed as landed files."""
     written = [(pipeline.bucket, "staging/", "staging"), (pipeline.bucket, "locks/", "locks")]
     written += [(pipeline.bucket, export.declared.key, export.declared.name) for export in pipeline.exports]
     written += [(table.bucket, table.prefix, table.contract.name) for table in pipeline.lake_tables]

@@ -1,6 +1,6 @@
-"""Read a SELECT of sql/: what it reads, where each column comes from; and rewrite what it reads.
+"""Read a SELECT of sql/ (which relations it reads, where each column comes from) and rewrite it over other relations.
 
-sqlglot is imported where it is used, so that loading the code location stays cheap.
+sqlglot is imported where it is used, so that loading the code location stays fast.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Select:
     """One SELECT over relations.
 
     Args:
-        name: what errors call it, `sql/bookings/daily_spend.sql`.
+        name: its name in errors, such as `sql/bookings/daily_spend.sql`.
         text: the statement.
-        schema: upper-case relation, as the statement may name it, to its columns.
+        schema: the columns of each relation that the statement may name; names are upper case.
     """
 
     name: str
@@ -42,18 +42,18 @@ class Select:
         Raises:
             ConfigurationError: one is unknown, or landed files and tables of the warehouse are mixed.
         """
-        found = list(dict.fromkeys(_name_of(table) for table in _tables(self._tree)))
-        if unknown := [name for name in found if name not in self.schema]:
+        names = list(dict.fromkeys(_name_of(table) for table in _tables(self._tree)))
+        if unknown := [name for name in names if name not in self.schema]:
             raise ConfigurationError(
                 f"{self.name} reads {', '.join(unknown)}, which this pipeline does not have.",
                 remedy=f"It has {', '.join(self.schema)}; a table of the warehouse is named with its schema.",
             )
-        if len({"." in name for name in found}) > 1:
+        if len({"." in name for name in names}) > 1:
             raise ConfigurationError(
-                f"{self.name} reads landed files and tables of the warehouse at once: {', '.join(found)}.",
+                f"{self.name} reads landed files and tables of the warehouse at once: {', '.join(names)}.",
                 remedy="A table is made from landed files, a mart from tables.",
             )
-        return tuple(found)
+        return tuple(names)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -61,15 +61,15 @@ class Select:
         return tuple(name.upper() for name in self._tree.named_selects)
 
     def sources_of(self, column: str) -> list[tuple[str, str]]:
-        """Sorted (relation, column) pairs that a column is made of; a constant has none."""
-        found = set()
+        """The (relation, column) pairs that a column is computed from, sorted; a constant has none."""
+        leaves = set()
         for node in self._lineage[column].walk():
             if leaf := self._leaf(node):
-                found.add(leaf)
-        return sorted(found)
+                leaves.add(leaf)
+        return sorted(leaves)
 
     def copy_of(self, column: str) -> tuple[str, str] | None:
-        """The (relation, column) that a column repeats unchanged, or None where it is an expression."""
+        """The (relation, column) that a column repeats unchanged, or None if it is an expression."""
         from sqlglot import exp
 
         node = self._lineage[column]
@@ -82,13 +82,13 @@ class Select:
     @cached_property
     def columns_read(self) -> frozenset[tuple[str, str]]:
         """Every (relation, column) that it names anywhere, conditions included."""
-        found = set()
+        columns = set()
         for scope in self._scope.traverse():
             for column in scope.columns:
                 source = scope.sources.get(column.table)
                 if name := _relation_of(source):
-                    found.add((name, column.name.upper()))
-        return frozenset(found)
+                    columns.add((name, column.name.upper()))
+        return frozenset(columns)
 
     def joined_on(self, child: tuple[str, str], parent: tuple[str, str]) -> bool:
         """Whether a condition sets a column of one relation equal to a column of another."""
@@ -107,7 +107,7 @@ class Select:
 
     @cached_property
     def keeps_every_row(self) -> bool:
-        """Whether it has no clause by which a row of the one relation that it reads could be lost or doubled."""
+        """Whether it reads one relation, without any clause that could lose or double a row."""
         from sqlglot import exp
 
         tree = self._tree
@@ -120,10 +120,10 @@ class Select:
 
     @cached_property
     def grouping(self) -> frozenset[str] | None:
-        """The columns that every row is grouped or partitioned by; None where rows stand for themselves.
+        """The columns that every row is grouped or partitioned by; None if a row does not depend on other rows.
 
-        Columns that are made of an inner aggregate or window are not among them: over some of its rows it has another
-        value. None are where such a value decides which rows there are.
+        Columns computed from an inner aggregate or window are left out, as their values differ if only some rows are
+        read. The set is empty if such a value decides which rows exist.
         """
         from sqlglot import exp
 
@@ -137,8 +137,10 @@ class Select:
         named = set(by_text.values())
 
         def outputs(keys: Sequence[Any]) -> set[str]:
-            found = {by_text[key.sql()] for key in keys if key.sql() in by_text}
-            return found | {key.name.upper() for key in keys if isinstance(key, exp.Column) and not key.table} & named
+            selected = {by_text[key.sql()] for key in keys if key.sql() in by_text}
+            return (
+                selected | {key.name.upper() for key in keys if isinstance(key, exp.Column) and not key.table} & named
+            )
 
         limits: list[set[str]] = []
         if group := tree.args.get("group"):
@@ -155,25 +157,25 @@ class Select:
 
     # --- rewriting -----------------------------------------------------------------------------------------
 
-    def reading(self, instead: Mapping[str, str]) -> str:
-        """The statement with some relations replaced by others, each `SELECT …` or the name of a relation."""
-        return _replaced(self._tree.copy(), instead).sql(dialect=DIALECT)
+    def over(self, replacements: Mapping[str, str]) -> str:
+        """The statement over other relations; each replacement is a `SELECT …` or the name of a relation."""
+        return _replaced(self._tree.copy(), replacements).sql(dialect=DIALECT)
 
-    def values_of(self, columns: Sequence[str], relation: str, instead: str | None) -> list[str]:
-        """SELECT DISTINCT some of its columns before groups are filtered, once for each place that reads a relation.
+    def distinct_values(self, columns: Sequence[str], relation: str, replacement: str | None) -> list[str]:
+        """SELECT DISTINCT values of some columns before groups are filtered, one statement per reference to a relation.
 
-        In that place alone the relation is replaced: in a join with itself, a row of the one side may meet any of the
-        other.
+        Each statement replaces one reference only: in a self-join, a touched row may match any row of the other side.
+        Without a replacement there is one statement, over all rows.
         """
-        if instead is None:
-            return [self._values_of(columns, self._tree.copy())]
-        places = sum(_name_of(table) == relation for table in _tables(self._tree))
+        if replacement is None:
+            return [self._distinct_values(columns, self._tree.copy())]
+        references = sum(_name_of(table) == relation for table in _tables(self._tree))
         return [
-            self._values_of(columns, _replaced(self._tree.copy(), {relation: instead}, place))
-            for place in range(places)
+            self._distinct_values(columns, _replaced(self._tree.copy(), {relation: replacement}, number))
+            for number in range(references)
         ]
 
-    def _values_of(self, columns: Sequence[str], tree: Any) -> str:
+    def _distinct_values(self, columns: Sequence[str], tree: Any) -> str:
         from sqlglot import exp
 
         if isinstance(tree, exp.Select):
@@ -183,10 +185,10 @@ class Select:
             return tree.distinct().sql(dialect=DIALECT)
         return f"SELECT DISTINCT {', '.join(columns)} FROM ({tree.sql(dialect=DIALECT)}) AS TOUCHED"
 
-    def with_columns_of(self, relation: str, names: Sequence[str], instead: Mapping[str, str]) -> str | None:
-        """The statement with columns of a relation that it reads added to every row, by their own names.
+    def with_source_columns(self, relation: str, names: Sequence[str], replacements: Mapping[str, str]) -> str | None:
+        """The statement with further columns of a relation that it reads, under their own names.
 
-        None where a row of the result is not a row of the relation.
+        None if a row of the result is not a row of the relation.
         """
         from sqlglot import exp
 
@@ -194,17 +196,19 @@ class Select:
         if not isinstance(tree, exp.Select) or any(tree.args.get(clause) for clause in ("group", "distinct")):
             return None
         from_ = tree.args.get("from_") or tree.args.get("from")
-        direct = [from_.this, *(join.this for join in tree.args.get("joins") or [])] if from_ else []
-        alias = next((t.alias_or_name for t in direct if isinstance(t, exp.Table) and _name_of(t) == relation), None)
+        joined_tables = [from_.this, *(join.this for join in tree.args.get("joins") or [])] if from_ else []
+        alias = next(
+            (t.alias_or_name for t in joined_tables if isinstance(t, exp.Table) and _name_of(t) == relation), None
+        )
         if alias is None or any(select.find(exp.AggFunc) for select in tree.selects):
             return None
         missing = [name for name in names if name not in self.columns]
         for name in missing:
             tree = tree.select(exp.column(name, table=alias), copy=False)
-        return _replaced(tree, instead).sql(dialect=DIALECT)
+        return _replaced(tree, replacements).sql(dialect=DIALECT)
 
     def starts_from(self, relation: str) -> bool:
-        """Whether every row belongs to one row of a relation that is read once, so that it can be narrowed to those."""
+        """Whether each row comes from one row of a relation that is read once, so that the relation can be filtered."""
         from sqlglot import exp
 
         tree = self._tree
@@ -248,7 +252,7 @@ class Select:
 
     @cached_property
     def _nested_schema(self) -> dict[str, Any]:
-        """`schema` as sqlglot takes it; relations of the other kind would have another depth."""
+        """`schema` as sqlglot needs it: nested by schema and table, without relations of the other kind."""
         nested: dict[str, Any] = {}
         depth = max((name.count(".") for name in self.relations), default=0)
         for relation, columns in self.schema.items():
@@ -267,7 +271,7 @@ class Select:
 
         tree = self._scope.expression
         nodes = lineage(None, tree, self._nested_schema, dialect=DIALECT, scope=self._scope, trim_selects=False)
-        return {name.upper(): node for name, node in nodes.items()}  # type: ignore[union-attr]
+        return {name.upper(): node for name, node in nodes.items()}
 
     def _leaf(self, node: Node) -> tuple[str, str] | None:
         from sqlglot import exp
@@ -278,8 +282,8 @@ class Select:
         return (name, node.name.rpartition(".")[2].upper()) if name in self.schema else None
 
 
-def _tables(tree: exp.Expression) -> Iterator[exp.Table]:
-    """The relations of a statement that are no common table expressions of it, in the order of the text."""
+def _tables(tree: exp.Expr) -> Iterator[exp.Table]:
+    """The relations of a statement except its common table expressions, in the order of the text."""
     from sqlglot import exp
 
     defined = {cte.alias.upper() for cte in tree.find_all(exp.CTE)}
@@ -303,15 +307,15 @@ def _relation_of(source: object) -> str | None:
     return _name_of(source) if isinstance(source, exp.Table) else None
 
 
-def _replaced(tree: Any, instead: Mapping[str, str], place: int | None = None) -> Any:
-    """A statement with relations replaced; with `place`, only where the one of that number is read."""
+def _replaced(tree: Any, replacements: Mapping[str, str], number: int | None = None) -> Any:
+    """A statement with relations replaced; with `number`, only the reference of that number, from 0."""
     from sqlglot import exp, parse_one
 
-    found = [table for table in _tables(tree) if _name_of(table) in instead]
-    for table in found if place is None else [found[place]]:
+    tables = [table for table in _tables(tree) if _name_of(table) in replacements]
+    for table in tables if number is None else [tables[number]]:
         name = _name_of(table)
         alias = table.alias or table.name
-        new = instead[name]
+        new = replacements[name]
         if new.upper().startswith("SELECT"):
             replacement: Any = exp.Subquery(
                 this=parse_one(new, read=DIALECT), alias=exp.TableAlias(this=exp.to_identifier(alias))

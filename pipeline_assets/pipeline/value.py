@@ -1,7 +1,7 @@
-"""What a pipeline is: one value that says what it reads and what it makes.
+"""What a pipeline is: one value that says what it reads and what it writes.
 
-Columns, types, keys and rules stand in the contracts, business logic in the SELECTs of `sql/<pipeline>/`; everything
-else follows from these three (see `resolve`). Values only: nothing here reads a file.
+Columns, types, keys and rules are in the contracts, business logic in the SELECTs of `sql/<pipeline>/`; everything else
+is derived from these three (see `resolve`). Values only: nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ Phase = Literal["extract", "arrive", "promote"]
 
 @dataclass(frozen=True)
 class LandedFiles:
-    """Files of one shape that somebody delivers; the contract of the same name describes them.
+    """Delivered files of one shape; the contract of the same name describes them.
 
-    `pattern` is matched with whole keys of `bucket` (the pipeline's own by default): `*` and `?` stay within a folder,
-    `**/` stands for folders of any depth, `|` separates alternatives that share a prefix. Packed files (`.gz`) match
+    `pattern` must match whole keys of `bucket` (the pipeline's own by default): `*` and `?` stay within a folder, `**/`
+    matches folders of any depth, `|` separates alternatives that share a prefix. Packed files (`.gz`) match
     as well. `version` names the column that tells which of two records is newer; by default it is the time of the
     object, as its store knows it.
     """
@@ -33,9 +33,9 @@ class LandedFiles:
 
 @dataclass(frozen=True)
 class Table:
-    """A warehouse table made from landed files, by `sql/<pipeline>/<name>.sql` or, without that file, as it is.
+    """A warehouse table, computed from landed files by `sql/<pipeline>/<name>.sql` or, without that file, copied.
 
-    `write` says what becomes of published rows: `upsert` keeps the newest version of each key (rows of a list are
+    `write` says what happens to published rows: `upsert` keeps the newest version of each key (rows of a list are
     replaced with the record they belong to), `append` keeps every record and replaces those of an object that is
     processed again, `full_refresh` keeps the rows of the newest object only. A `filtered` SELECT leaves rows out on
     purpose; any other that loses one fails the batch.
@@ -48,10 +48,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Mart:
-    """A warehouse table made from tables, by `sql/<pipeline>/<name>.sql`.
+    """A warehouse table, computed from tables by `sql/<pipeline>/<name>.sql`.
 
-    A batch makes those rows anew whose `refresh_by` columns have a value that it touched; they are columns that the
-    SELECT groups or partitions by. `refresh="full"` makes all rows anew with each batch.
+    A batch rebuilds the rows whose `refresh_by` columns have a value that it touched; the SELECT must group or
+    partition by these columns. `refresh="full"` rebuilds all rows in each batch.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Mart:
 class CsvExport:
     """One CSV for each batch, with the rows that it wrote to the table `of`; by default only those that differ.
 
-    `key` is where it appears in the pipeline's bucket; `{batch_id}` is required in it, `{started_at}` is the time of
-    the batch as YYYYMMDDTHHMMSSZ. A batch without such rows makes no file.
+    `key` is its key in the pipeline's bucket. It must contain `{batch_id}` and may contain `{started_at}`, the time of
+    the batch as YYYYMMDDTHHMMSSZ. A batch without such rows writes no file.
     """
 
     name: str
@@ -81,8 +81,8 @@ class CsvExport:
 class LakeTable:
     """Parquet files in the lake, a folder per value of the contract's partition column.
 
-    They are made by `sql/<pipeline>/<name>.sql` and lie below `prefix` (by default the table's name) in the
-    pipeline's bucket. Names of files start with `file_prefix`, by default the pipeline's name.
+    Their rows come from `sql/<pipeline>/<name>.sql`; their keys start with `prefix` (by default the table's name) in
+    the pipeline's bucket. File names start with `file_prefix`, by default the pipeline's name.
     """
 
     name: str
@@ -92,11 +92,11 @@ class LakeTable:
 
 @dataclass(frozen=True)
 class Step:
-    """Something that only one pipeline does in a batch: a function of its `batch.context.BatchContext`.
+    """A function of the `batch.context.BatchContext` that one pipeline runs in its batches.
 
-    `extract` runs before discovery when the run was asked to extract, `arrive` before discovery in every run, and
-    `promote` after the commit. What it keeps for the next run it gives to `BatchContext.set_watermark`, which is
-    published with the batch. A step has to be safe to repeat: a killed run repeats it.
+    `extract` runs before discovery if the run was asked to extract, `arrive` before discovery in every run, and
+    `promote` after the commit. A value for the next run goes to `BatchContext.set_watermark`, which is published with
+    the batch. A step must be safe to repeat: the run after a killed one repeats it.
     """
 
     phase: Phase
@@ -105,9 +105,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket that the deployment creates; the watched prefixes and lake tables follow from the rest of the value.
+    """A bucket that the deployment creates; watched prefixes and lake tables are derived from the rest of the value.
 
-    `archive_after_days`: objects move to Glacier after so many days. `watched` are landing prefixes of sources that
+    `archive_after_days`: objects move to Glacier after that many days. `watched` are landing prefixes of sources that
     the value does not have yet.
     """
 
@@ -126,9 +126,9 @@ class DeliveryStream:
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """One pipeline. `bucket` is where it writes, and where its sources land unless they say otherwise.
+    """One pipeline. It writes to `bucket`, and its sources land there unless they name another.
 
-    `folder` is where `contracts/` and `sql/` lie; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
+    `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Incremental loads from MySQL; so far only their bucket."""
+"""Incremental loads from MySQL; so far only the bucket."""

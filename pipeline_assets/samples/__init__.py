@@ -1,14 +1,11 @@
-"""Sample sources for each pipeline, at any scale, dirt included.
+"""Sample sources for each pipeline, at any scale, with dirty records.
 
-What belongs here: the entry point and the list of pipelines that have samples. Each pipeline's files are
-described in a module of its own (`bookings`, `orders`), and what those modules share is in `files` (putting a file
-in place whole) and `records` (which records exist and which are dirty).
+`bookings` and `orders` define each pipeline's files, `files` writes a file atomically, and `records` decides which
+records exist and which are dirty. Samples are written into a plain folder, as by a source system; nothing here imports
+the lake or the warehouse.
 
-What stays out: reading the files back, and anything that knows the lake or the warehouse. Samples are
-written into a plain folder, as a source system would.
-
-The surprising thing: nothing is random. Every value is a hash of (seed, column, entity number), so a larger
-scale is the smaller one with more rows after it, and writing the same samples twice touches no file.
+Nothing is random: each value is a hash of (seed, column, entity number). So a larger scale has the same records and
+more after them, and writing the same samples twice changes no file.
 """
 
 from __future__ import annotations
@@ -29,8 +26,8 @@ def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: i
     """Write the sample sources of `pipeline` below `directory` (its bucket folder) and describe them.
 
     `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 2,000 orders
-    for `orders`). The same (scale, seed) gives the same bytes, and a file that already has them is left alone,
-    its mtime included.
+    for `orders`). The same (scale, seed) gives the same bytes, and a file that already has them is not
+    written, so its mtime stays.
 
     Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
     """

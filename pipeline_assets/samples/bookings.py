@@ -1,11 +1,10 @@
 """The sample sources of pipeline `bookings`: two customer files and two booking files.
 
-What belongs here: which files there are, how many records they have and when they seem to have arrived.
-What their records say is in `bookings_rows`, which is imported late because it needs numpy and pyarrow.
+This module has the files, their numbers of records and their modification times; `bookings_rows` has the records, and
+is imported late because it needs numpy and pyarrow.
 
-The surprising thing: the files differ in form on purpose. The shop system's bookings are a plain CSV; those
-of the stores are gzip, with a BOM, CRLF, lower-case headers in another order, ISO dates and a column that no
-contract knows.
+The files differ in form on purpose. The shop's bookings are a plain CSV; those of the stores are gzip, with a BOM,
+CRLF, lower-case headers in another order, ISO dates and a column that is in no contract.
 """
 
 from __future__ import annotations

@@ -1,11 +1,7 @@
-"""What the records of the bookings samples say, clean and dirty.
+"""The records of the bookings samples, clean and dirty: words, rates of dirt, and one function per file for its text.
 
-What belongs here: words, rates of dirt, and one function per file that yields its text in chunks. What stays
-out: where the files go.
-
-The surprising thing: a booking picks its customer among those that its own number allows, not among all that
-the scale makes. This is why a larger scale starts with exactly the records of a smaller one, and also why
-early customers have more bookings.
+A booking's customer is chosen among those that its own number allows, not among all customers of the scale. So a larger
+scale starts with exactly the records of a smaller one; it also gives early customers more bookings.
 """
 
 from __future__ import annotations
@@ -35,7 +31,7 @@ from .records import (
     text,
 )
 
-# Share of the bookings that come in the stores' file.
+# Share of the bookings that are in the stores' file.
 STORE_PERCENT = 15
 
 # Share of the customers that have a newer version in the update file.
@@ -82,8 +78,8 @@ BOOKING_DIRT = DirtPlan(
     extra={"duplicate": 0, "resent": RESENT_AFTER},
 )
 
-# As above for the customers, also 0.3 %. A record without its id is an extra, half-filled copy of one that
-# has it: were it the only one, that customer's bookings would be orphans which no count mentions.
+# As above for the customers, also 0.3 %. A record without its id is an extra copy of a record that has it: if it
+# were the only one, that customer's bookings would be orphans that no count mentions.
 CUSTOMER_DIRT = DirtPlan(
     entity="customer",
     rates={"missing_customer_id": 8, "formula": 8, "embedded_newline": 7, "padded": 7},
@@ -106,14 +102,14 @@ STORE_HEADER = (
 )
 
 MAIL_DOMAINS = ("example.com", "example.net", "example.org", "mail.example.com")
-# Text that a spreadsheet would take for a formula, one for each character that starts one.
+# Text that a spreadsheet would read as a formula, one for each character that starts one.
 FORMULA_PREFIXES = ("=Transaction 2, ", "+1 Annexe, ", "-1 Basement, ", "@The Old Forge, ")
 
 DESTINATION_TYPES = ("Beach", "City", "Cruise", "Cultural", "Mountain", "Safari", "Ski", "Wellness")
 LOYALTY_TIERS = ("", "bronze", "silver", "gold")
 # One booking in ten names no currency.
 CURRENCIES = ("EUR", "EUR", "EUR", "USD", "USD", "USD", "GBP", "GBP", "INR", "")
-# A booking that is sent again has moved on to the next status.
+# A booking that is sent again has the next status.
 STATUSES = ("open", "confirmed", "returned", "cancelled")
 STATUS_SHARES = np.repeat(np.arange(len(STATUSES)), (2, 12, 4, 2))
 
@@ -135,8 +131,8 @@ def customers(seed: int, count: int) -> Iterator[Chunk]:
 def updated_customers(seed: int, count: int) -> Iterator[Chunk]:
     """Newer versions, with a changed email and address, of about 2 % of the customers 1 to `count`.
 
-    Only customers without dirt change, so that every kind of dirt can still be seen after the update.
-    Customer 1 always does, so that the file is not empty at the smallest scale.
+    Only customers without dirt change, so that every kind of dirt still occurs after the update. Customer 1
+    always changes, so that the file is not empty at the smallest scale.
     """
     yield _header(CUSTOMER_HEADER, CUSTOMER_DIRT)
     for records in CUSTOMER_DIRT.records(seed, count):
@@ -169,7 +165,7 @@ def store_bookings(seed: int, count: int, per_customer: int) -> Iterator[Chunk]:
 
 
 def _header(header: str, plan: DirtPlan, *, line_end: str = "\n") -> Chunk:
-    # Zero counts for every kind, so that the manifest of an update without dirt still names them.
+    # Zero counts for every kind, so that a file without dirt still lists them.
     return Chunk(header + line_end, dirt=dict.fromkeys(plan.kinds, 0))
 
 
@@ -201,7 +197,7 @@ def _padded(column: pa.Array, records: Records) -> pa.Array:
 
 
 def _emails(seed: int, numbers: np.ndarray, first: np.ndarray, last: np.ndarray, version: int) -> pa.Array:
-    # The domain moves on with each version, so that an updated customer's address is sure to differ.
+    # The domain changes with each version, so that an updated customer's e-mail address always differs.
     domain = (below(seed, "customer.mail_domain", numbers, len(MAIL_DOMAINS)) + version) % len(MAIL_DOMAINS)
     names = joined(chosen(mail_names(FIRST_NAMES), first), ".", chosen(mail_names(LAST_NAMES), last))
     return joined(names, text(numbers), "@", chosen(MAIL_DOMAINS, domain))

@@ -1,10 +1,8 @@
-"""Putting a sample file in place whole, and the description of what was put there.
+"""Write a sample file atomically, and describe it.
 
-What belongs here: everything about the file as bytes on disk. What stays out: what the records say.
-
-The surprising thing: a file whose bytes are already there is not replaced, because a new mtime would make
-the landing zone announce a new object. A file that is replaced gets the fixed mtime of its name, so two
-different versions of one key can carry the same mtime: only their bytes tell them apart.
+This module handles files as bytes; other modules define the records. A file whose bytes are already there is not
+replaced: a new mtime would make the landing zone report a new object. A replaced file gets the fixed mtime of its name,
+so two versions of one key can have the same mtime, and only their bytes differ.
 """
 
 from __future__ import annotations
@@ -20,12 +18,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, cast
 
 
 @dataclass(frozen=True)
 class SampleFile:
-    """One sample file as it now stands.
+    """One sample file as it is on disk.
 
     `path` is absolute; `key` is relative to the bucket folder, with '/'; `rows` counts records without the
     header; `kind` is the dataset ("customers", "bookings", "orders"); `dirt` maps every kind of dirt that the
@@ -58,10 +56,10 @@ class Publisher:
     def publish(
         self, key: str, kind: str, chunks: Iterable[Chunk], *, modified: datetime, halved: bool = False
     ) -> SampleFile:
-        """Write `chunks` as UTF-8 (gzip when `key` ends in .gz), then put the file in place whole.
+        """Write `chunks` as UTF-8 (gzip when `key` ends in .gz), then move the file into place atomically.
 
         `modified` becomes the file's mtime, unless the same bytes are already there. A `halved` file lacks the
-        second half of its bytes, as if its sender had stopped in the middle. Raises OSError when the folder
+        second half of its bytes, as after an interrupted upload. Raises OSError when the folder
         cannot be written.
         """
         staged = self._staging / "file"
@@ -80,8 +78,8 @@ class Publisher:
 def publisher(directory: Path) -> Iterator[Publisher]:
     """Publish into `directory`, which is created when missing.
 
-    Unfinished files live beside it: the same filesystem, so that the move is atomic, but outside the bucket,
-    so that no listing of the bucket ever shows one.
+    Unfinished files are written beside it: on the same filesystem, so that the move is atomic, but outside the
+    bucket, so that no listing of the bucket has them.
     """
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
@@ -93,7 +91,7 @@ def publisher(directory: Path) -> Iterator[Publisher]:
 
 
 def _write(path: Path, chunks: Iterable[Chunk], *, compress: bool) -> tuple[int, dict[str, int]]:
-    rows, dirt = 0, Counter()
+    rows, dirt = 0, Counter[str]()
     with _opened(path, compress=compress) as stream:
         for chunk in chunks:
             stream.write(chunk.text.encode("utf-8"))
@@ -103,14 +101,14 @@ def _write(path: Path, chunks: Iterable[Chunk], *, compress: bool) -> tuple[int,
 
 
 @contextmanager
-def _opened(path: Path, *, compress: bool) -> Iterator[BinaryIO]:
+def _opened(path: Path, *, compress: bool) -> Iterator[IO[bytes]]:
     with path.open("wb") as raw:
         if not compress:
             yield raw
             return
         # No name and no time in the gzip header: either would make equal content differ in its bytes.
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as stream:
-            yield stream
+            yield cast("IO[bytes]", stream)
 
 
 def _same_bytes(left: Path, right: Path) -> bool:

@@ -1,10 +1,10 @@
-"""The sample sources of pipeline `orders`: two large files, an order on its own, corrections and a broken file.
+"""The sample sources of pipeline `orders`: two large files, a single order, corrections and a broken file.
 
-What belongs here: which files there are, how many orders they have and when they seem to have arrived. What
-their orders say is in `orders_rows`, which is imported late because it needs numpy and pyarrow.
+This module has the files, their numbers of orders and their modification times; `orders_rows` has the orders, and is
+imported late because it needs numpy and pyarrow.
 
-The surprising thing: the shop and the app number their orders apart, so neither file depends on the other, and
-there are never fewer than 50 orders: each kind of dirt has to be seen in a set that is still mostly clean.
+The shop and the app number their orders separately, so neither file depends on the other. There are never fewer than
+50 orders, so that each kind of dirt occurs in a set that is still mostly clean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .files import SampleFile, publisher
 SHOP_ORDERS_PER_SCALE = 1_200
 APP_ORDERS_PER_SCALE = 800
 
-# Enough for every exhibit of dirt in `orders_rows`, which then is a fifth of the file.
+# Enough for every exhibit of dirt in `orders_rows`, which are then a fifth of the file.
 FEWEST_SHOP_ORDERS = 30
 FEWEST_APP_ORDERS = 20
 
@@ -32,7 +32,7 @@ TRUNCATED_ORDERS_ARRIVED = datetime(2024, 7, 2, 3, 10, tzinfo=UTC)
 def write(directory: Path, *, scale: float, seed: int) -> list[SampleFile]:
     """Write the five files below `directory`/incoming and describe them, oldest arrival first.
 
-    `scale` 1.0 is 1,200 orders of the shop and 800 of the app; from 0.025 downwards it is 30 and 20. Raises
+    `scale` 1.0 is 1,200 orders of the shop and 800 of the app; at 0.025 and below, 30 and 20. Raises
     OSError when the folder cannot be written.
     """
     from . import orders_rows as rows

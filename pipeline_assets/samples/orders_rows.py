@@ -1,11 +1,7 @@
-"""What the orders of the orders samples say, clean and dirty.
+"""The orders of the orders samples, clean and dirty: products, rates of dirt, and one function per file for its text.
 
-What belongs here: the products, rates of dirt, and one function per file that yields its text in chunks. What
-stays out: where the files go.
-
-The surprising thing: no JSON library writes the orders, because one that takes a dict per order is too slow for
-millions. An order is put together from words that are escaped once, and its products are a list column over
-one flat column of lines.
+No JSON library writes the orders, because one that takes a dict per order is too slow for millions. An order is
+concatenated from words that are escaped once, and its products are a list column over one flat column of lines.
 """
 
 from __future__ import annotations
@@ -37,23 +33,23 @@ from .records import (
     text,
 )
 
-# Share of the shop's orders that come again in the corrections.
+# Share of the shop's orders that are sent again in the corrections.
 CORRECTED_PERCENT = 2
 
 # Share of the orders whose total is not the sum of their lines: the shipping costs are in no line.
 SHIPPED_PERCENT = 3
 SHIPPING_CENTS = 495
 
-# Share of the lines, but the first of an order, that name the product of the line before them once more.
+# Share of the lines, except the first of an order, that repeat the product of the line before.
 AGAIN_PERCENT = 5
 
 ORDERS_PER_CUSTOMER = 4
 
-# The truncated file's orders have ids from here on, in no other file: one that loads is noticed.
+# The truncated file's orders have ids from here on and are in no other file, so a test notices one that loads.
 FIRST_TRUNCATED_ORDER_ID = 900_000_000
 TRUNCATED_ORDERS = 50
 
-# Orders per 10,000 with each kind of dirt: 0.5 % altogether. Kinds with two forms take turns by the order's
+# Orders per 10,000 with each kind of dirt: 0.5 % altogether. Kinds with two forms alternate by the order's
 # number: an id absent or null, a customer that is a string or products that are an object.
 SHOP_DIRT = DirtPlan(
     entity="shop_order",
@@ -108,8 +104,8 @@ PRICES = np.array([cents for _, _, cents in PRODUCTS])
 # One address in twenty starts with one of these.
 ADDRESS_PREFIXES = (*[""] * 76, 'c/o "The Granary", ', "Flat 2\\3, ", "Transaction 5\n", "Hof / Remise, ")
 
-# Lines per order, 2.3 on average. Neighbours differ: an order's corrected version takes the next, and so is
-# sure to have another number of lines.
+# Lines per order, 2.3 on average. Neighbours differ: an order's corrected version takes the next count, so
+# its number of lines always changes.
 LINE_COUNTS = np.array([0, *(1, 2, 3, 4) * 5, *(1, 2, 3) * 4, *(1, 2) * 2, 5, 2, 5])
 MOST_LINES = 5
 # Negative ones are returns.
@@ -119,7 +115,7 @@ FIRST_DAY = date(2024, 4, 2)
 DAYS = 90
 BAD_DATES = ("2024-02-31", "soon")
 CHANNELS = ("ios", "android", "android", "tablet")
-# Far enough apart that near midnight the date as written is not the date in UTC.
+# So different that near midnight the date as written is not the date in UTC.
 OFFSETS = ("+02:00", "+02:00", "+01:00", "+00:00", "-04:00", "+05:30")
 SHOP_LINE_ENDS = ("}",)
 # One line in ten of the app has a discount, which its contract does not know.
@@ -127,7 +123,7 @@ APP_LINE_ENDS = ("}",) * 9 + (', "discount": 0.1}',)
 
 _MINUTES = tuple(f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(60))
 
-# The smallest example of what an order can be: a product twice, one of the two a return.
+# A small example of an order: one product twice, the second a return.
 SINGLE_ORDER = {
     "order_id": "S-1",
     "order_date": "2024-06-30",
@@ -167,7 +163,7 @@ def single_order() -> Iterator[Chunk]:
 def corrected_orders(seed: int, count: int) -> Iterator[Chunk]:
     """Newer versions, one per line, with other products, of about 2 % of the shop's orders 1 to `count`.
 
-    Only orders without dirt are corrected, so that every kind of dirt can still be seen afterwards. Order 1
+    Only orders without dirt are corrected, so that every kind of dirt still occurs afterwards. Order 1
     always is, so that the file is not empty at the smallest scale.
     """
     for records in SHOP_DIRT.records(seed, count):
@@ -194,7 +190,7 @@ def _chunk(column: pa.Array, records: Records, *, line_end: str = "\n") -> Chunk
 
 
 def _elements(orders: pa.Array, first: np.ndarray) -> pa.Array:
-    # What separates the elements stands before each, not after: whether another follows is not known yet.
+    # The separator is written before each element, as it is not known whether another follows.
     return joined(pc.if_else(pa.array(first), "[\n", ",\n"), orders)
 
 
@@ -238,7 +234,7 @@ def _quoted(column: pa.Array) -> pa.Array:
 
 
 def _order_id(records: Records, ids: pa.Array) -> pa.Array:
-    """The first member with its comma, so that an absent one leaves nothing behind."""
+    """The first member with its comma, or nothing if the member is absent."""
     missing = pc.if_else(pa.array(records.numbers % 2 == 0), "", '"order_id": null, ')
     return replaced(joined('"order_id": ', ids, ", "), records.having("missing_key"), missing)
 
@@ -262,7 +258,7 @@ def _escaped(words: Sequence[str]) -> list[str]:
 
 
 def _customers(seed: int, source: str, records: Records, *, as_id: Callable[[np.ndarray], pa.Array]) -> pa.Array:
-    # What is said of a customer follows from the number alone: the shop and the app agree.
+    # A customer's values depend on the number alone, so the shop and the app agree.
     allowed = (records.numbers - 1) // ORDERS_PER_CUSTOMER + 1
     customers = 1 + below(seed, f"{source}.customer", records.numbers, allowed)
     first = below(seed, "customer.first_name", customers, len(FIRST_NAMES))
@@ -281,7 +277,7 @@ def _customers(seed: int, source: str, records: Records, *, as_id: Callable[[np.
 def _products(
     seed: int, source: str, records: Records, products: Sequence[str], line_ends: Sequence[str], version: int
 ) -> tuple[pa.Array, np.ndarray]:
-    """Each order's products as a JSON list, and the cents that they cost together."""
+    """Each order's products as a JSON list, and their total in cents."""
     counts = _line_counts(seed, source, records, version)
     offsets = np.concatenate(([0], np.cumsum(counts)))
     place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
@@ -301,13 +297,13 @@ def _products(
 
 def _line_counts(seed: int, source: str, records: Records, version: int) -> np.ndarray:
     turn = below(seed, f"{source}.lines", records.numbers, len(LINE_COUNTS)) + version
-    # A word for a price needs a line to stand in, and one line without its list is an object.
+    # A word as price needs one line, and one line without list brackets is an object.
     one = records.having("not_a_number") | records.having("wrong_type")
     return np.where(one, 1, LINE_COUNTS[turn % len(LINE_COUNTS)])
 
 
 def _product(number: int, *, price: str | None, ids_are_strings: bool, ascii_only: bool) -> str:
-    """A line up to its quantity, which comes next."""
+    """The JSON of a line up to its quantity, which is appended."""
     name, category, cents = PRODUCTS[number]
     product_id = FIRST_PRODUCT_ID + number
     known = {"product_id": str(product_id) if ids_are_strings else product_id, "name": name, "category": category}
@@ -316,7 +312,7 @@ def _product(number: int, *, price: str | None, ids_are_strings: bool, ascii_onl
 
 
 def _catalogue(*, ids_are_strings: bool, ascii_only: bool) -> tuple[str, ...]:
-    """Every product at its price, and after them every product at a price that is a word."""
+    """Every product with its price, then every product with a word as price."""
     return tuple(
         _product(number, price=price, ids_are_strings=ids_are_strings, ascii_only=ascii_only)
         for price in (None, '"free"')
@@ -325,5 +321,5 @@ def _catalogue(*, ids_are_strings: bool, ascii_only: bool) -> tuple[str, ...]:
 
 
 SHOP_PRODUCTS = _catalogue(ids_are_strings=False, ascii_only=False)
-# The app escapes what is not ASCII, as many JSON libraries do.
+# The app escapes all characters that are not ASCII, as many JSON libraries do.
 APP_PRODUCTS = _catalogue(ids_are_strings=True, ascii_only=True)

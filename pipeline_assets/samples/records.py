@@ -1,13 +1,9 @@
 """Which records a sample file has, which of them are dirty, and columns of text made from numbers.
 
-What belongs here: what any pipeline's samples need and that knows nothing of its columns, people's names and
-addresses included. Entities (customers, bookings, ...) are numbered from 1, and a column is a pyarrow string
-array, one value per record.
-
-What stays out: files, and the words of a particular pipeline.
-
-The surprising thing: this module imports numpy and pyarrow, so import it from functions, not from a module
-that `pipeline_assets.samples` imports.
+Here is what the samples of any pipeline need, such as people's names and addresses; files and the words of one pipeline
+are elsewhere. Entities (customers, bookings, ...) are numbered from 1, and a column is a pyarrow string array with one
+value per record. This module needs numpy and pyarrow, so import it in functions, or in modules that are themselves
+imported in functions.
 """
 
 from __future__ import annotations
@@ -21,14 +17,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Records are made this many entities at a time: memory stays the same at every scale.
+# Records are made for this many entities at a time, so that memory does not grow with the scale.
 CHUNK_ENTITIES = 20_000
 
-# Dirt rates count records in this many.
+# Dirt rates are per this many records.
 RATE_BASE = 10_000
 
-# Exhibits stand at numbers 4, 9, 14, ...: odd and even alternate, so that a kind listed twice in a row shows
-# both of its forms, and four in a row show all four.
+# Exhibits are at numbers 4, 9, 14, ...: odd and even alternate, so that a kind listed twice in a row occurs in both
+# of its forms, and one listed four times in all four.
 EXHIBIT_STRIDE = 5
 EXHIBIT_OFFSET = 4
 
@@ -89,7 +85,7 @@ TWO_DIGITS = tuple(f"{number:02}" for number in range(100))
 
 
 def draws(seed: int, column: str, numbers: np.ndarray) -> np.ndarray:
-    """One uniform uint64 per entity number (int64), a function of (seed, column, number) and nothing else.
+    """One uniform uint64 per entity number (int64), a function of (seed, column, number) only.
 
     SplitMix64 (Steele, Lea and Flood, 2014), started at a different point for each seed and column.
     """
@@ -128,12 +124,12 @@ class Records:
 
 @dataclass(frozen=True)
 class DirtPlan:
-    """Which entities are dirty, and how: decided by the seed and the entity number, one kind at most each.
+    """Which entities are dirty, and how: at most one kind each, decided by the seed and the entity number.
 
-    `entity` names the draw, so that two plans do not mark the same numbers. `rates` maps a kind to its share,
-    in records per RATE_BASE. `exhibits` are kinds given to fixed low numbers, so that each occurs in the
-    smallest samples too. A kind in `extra` leaves the entity's own record clean and sends a second, dirty one
-    after it: right after the record of the entity that is so many numbers later.
+    `entity` names the draw, so that two plans do not select the same numbers. `rates` maps a kind to its share, in
+    records per RATE_BASE. `exhibits` are kinds given to fixed low numbers, so that each occurs in the smallest samples
+    too. A kind in `extra` leaves the entity's own record clean and adds a second, dirty record, which follows the
+    record of the entity that is `extra[kind]` numbers later.
     """
 
     entity: str
@@ -160,10 +156,10 @@ class DirtPlan:
         numbers, codes, places = [positions], [np.where(np.isin(own, extra_codes), _CLEAN, own)], [positions]
         for kind, later in self.extra.items():
             sent_again = positions - later
-            found = (sent_again >= 1) & (self._codes(seed, sent_again) == self._code(kind))
-            numbers.append(sent_again[found])
-            codes.append(np.full(np.count_nonzero(found), self._code(kind)))
-            places.append(positions[found])
+            is_sent = (sent_again >= 1) & (self._codes(seed, sent_again) == self._code(kind))
+            numbers.append(sent_again[is_sent])
+            codes.append(np.full(np.count_nonzero(is_sent), self._code(kind)))
+            places.append(positions[is_sent])
         order = np.argsort(np.concatenate(places), kind="stable")
         return Records(np.concatenate(numbers)[order], np.concatenate(codes)[order], self.kinds)
 
@@ -172,8 +168,8 @@ class DirtPlan:
         drawn = np.searchsorted(limits, below(seed, f"{self.entity}.dirt", numbers, RATE_BASE), side="right")
         codes = np.where(drawn < len(limits), drawn + 1, _CLEAN)
         turn = (numbers - EXHIBIT_OFFSET) // EXHIBIT_STRIDE
-        shown = (numbers % EXHIBIT_STRIDE == EXHIBIT_OFFSET) & (turn >= 0) & (turn < len(self.exhibits))
-        codes[shown] = np.array([self._code(kind) for kind in self.exhibits])[turn[shown]]
+        is_exhibit = (numbers % EXHIBIT_STRIDE == EXHIBIT_OFFSET) & (turn >= 0) & (turn < len(self.exhibits))
+        codes[is_exhibit] = np.array([self._code(kind) for kind in self.exhibits])[turn[is_exhibit]]
         return codes
 
     def _code(self, kind: str) -> int:
@@ -201,20 +197,20 @@ def replaced(column: pa.Array, mask: np.ndarray, by: pa.Array | str) -> pa.Array
 
 
 def money(cents: np.ndarray) -> pa.Array:
-    """A column of amounts with two decimals. Whole cents until they are text, so exact by construction."""
+    """A column of amounts with two decimals; exact, as they are whole cents until they become text."""
     sign = chosen(("", "-"), (cents < 0).astype(np.int64))
     return joined(sign, text(np.abs(cents) // 100), ".", chosen(TWO_DIGITS, np.abs(cents) % 100))
 
 
 def mail_names(names: Sequence[str]) -> list[str]:
-    """The names as they stand in e-mail addresses: lower-case ASCII letters only."""
+    """The names as used in e-mail addresses: lower-case ASCII letters only."""
     plain = (unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode() for name in names)
     return ["".join(filter(str.isalpha, name)).lower() for name in plain]
 
 
 def addresses(seed: int, customers: np.ndarray, city: np.ndarray, *, version: int = 0) -> pa.Array:
     """A column of street addresses, one per customer number, in the city (an index of COUNTRY_OF_CITY) given."""
-    # House numbers of odd and even versions never meet, so that an updated address is sure to differ.
+    # Odd and even versions have different house numbers, so that an updated address always differs.
     house = text(1 + 2 * below(seed, f"customer.house.{version}", customers, 125) + version % 2)
     street = chosen(STREETS, below(seed, f"customer.street.{version}", customers, len(STREETS)))
     way = chosen(STREET_KINDS, below(seed, f"customer.street_kind.{version}", customers, len(STREET_KINDS)))

@@ -1,7 +1,7 @@
 """Find and read the files in sql/.
 
-Each opens with a comment: what one row is (`-- Grain: …`), or, for statements of the platform that make no rows,
-what there is afterwards (`-- Makes: …`).
+Each file opens with a comment that describes one row (`-- Grain: …`) or, for statements of the platform that return no
+rows, their effect (`-- Makes: …`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GRAIN, MAKES = "Grain:", "Makes:"
 
 @dataclass(frozen=True)
 class SqlFile:
-    """`name` is the path below sql/ without its ending, `grain` the opening comment, `text` the statement.
+    """`name` is the path below sql/ without its suffix, `grain` the opening comment, `text` the statement.
 
     `statement` is the text without that comment.
     """
@@ -52,29 +52,29 @@ def load_sql(name: str) -> SqlFile:
     """Read `sql/<name>.sql`.
 
     Raises:
-        ConfigurationError: there is no such file, or it does not open with its grain or with what it makes.
+        ConfigurationError: the file does not exist, or does not open with its grain or with what it makes.
     """
     folder, _, file = name.rpartition("/")
     return load_sql_in(sql_root() / folder, file, f"sql/{folder}")
 
 
 def load_sql_in(folder: Path, name: str, shown: str) -> SqlFile:
-    """Read `<name>.sql` of a folder that errors call `shown`; see `load_sql`."""
-    where = f"{shown}/{name}.sql"
+    """Read `<name>.sql` of a folder; error messages name the folder `shown`. See `load_sql`."""
+    path = f"{shown}/{name}.sql"
     try:
         text = (folder / f"{name}.sql").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        raise ConfigurationError(f"{where} does not exist.") from None
+        raise ConfigurationError(f"{path} does not exist.") from None
     comment: list[str] = []
     for line in text.splitlines():
         if not line.startswith("--"):
             break
         comment.append(line.removeprefix("--").strip())
-    opening = MAKES if f"{where}/".startswith(f"sql/{PLATFORM}") else GRAIN
+    opening = MAKES if f"{path}/".startswith(f"sql/{PLATFORM}") else GRAIN
     grain = " ".join(comment)
     if not grain.startswith(opening):
         what = "what it makes" if opening == MAKES else "its grain"
-        raise ConfigurationError(f"{where} does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
+        raise ConfigurationError(f"{path} does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
     return SqlFile(
-        where.removeprefix("sql/").removesuffix(".sql"), grain.removeprefix(opening).strip(), text.rstrip(";")
+        path.removeprefix("sql/").removesuffix(".sql"), grain.removeprefix(opening).strip(), text.rstrip(";")
     )

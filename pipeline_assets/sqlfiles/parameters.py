@@ -1,8 +1,8 @@
-"""Put values into the `${name}` places of a statement of the platform.
+"""Put values into the `${name}` placeholders of a platform statement.
 
-A value says what it is, and is checked or quoted by that: a name is a plain upper-case identifier or refused, text is
-quoted, a type is one that contracts may have. So no value, whoever set it, can be more than one word of the statement.
-Statements of the pipelines have no such places: their values are bound.
+Each value has a kind, and is checked or quoted by it: a name must be a plain upper-case identifier, text is quoted, a
+type must be one that contracts may have. So a value can never add anything else to the statement. Statements of the
+pipelines have no placeholders: their values are bound.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import ConfigurationError
 
-_PLACE = re.compile(r"\$\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _NAME = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}(\.[A-Z_][A-Z0-9_$]{0,254}){0,2}")
 _TYPE = re.compile(r"(VARCHAR|NUMBER|TIMESTAMP_NTZ|DATE|BOOLEAN|VARIANT)(\([0-9]{1,5}(,[0-9]{1,2})?\))?")
 
 
 class Parameter(ABC):
-    """A value for one place of a statement."""
+    """A value for one placeholder of a statement."""
 
     @abstractmethod
     def sql(self) -> str:
-        """How it stands in the statement."""
+        """The SQL text of the value."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Name(Parameter):
         name = self.name.upper()
         if not _NAME.fullmatch(name):
             raise ConfigurationError(
-                f"{self.name!r} is no name of a Snowflake object.", remedy="Use letters, digits and _."
+                f"{self.name!r} is not a name of a Snowflake object.", remedy="Use letters, digits and _."
             )
         return name
 
@@ -81,7 +81,7 @@ class Kind(Parameter):
 
     def sql(self) -> str:
         if not _TYPE.fullmatch(self.kind):
-            raise ConfigurationError(f"{self.kind!r} is no type that contracts have.")
+            raise ConfigurationError(f"{self.kind!r} is not a type that contracts may have.")
         return self.kind
 
 
@@ -94,15 +94,15 @@ class Null(Parameter):
 
 
 def render(sql: str, parameters: Mapping[str, Parameter]) -> str:
-    """The statement with each place filled.
+    """The statement with each placeholder replaced by its value.
 
     Raises:
-        ConfigurationError: a place has no value, or a value is not what it says.
+        ConfigurationError: a placeholder has no value, or a value is not of its kind.
     """
 
-    def fill(place: re.Match[str]) -> str:
-        if place[1] not in parameters:
-            raise ConfigurationError(f"Nothing was given for ${{{place[1]}}}.")
-        return parameters[place[1]].sql()
+    def fill(placeholder: re.Match[str]) -> str:
+        if placeholder[1] not in parameters:
+            raise ConfigurationError(f"Nothing was given for ${{{placeholder[1]}}}.")
+        return parameters[placeholder[1]].sql()
 
-    return _PLACE.sub(fill, sql)
+    return _PLACEHOLDER.sub(fill, sql)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from sqlglot.expressions import Expression
+    from sqlglot.expressions import Expr
 
 
 @lru_cache(maxsize=512)
@@ -33,14 +33,14 @@ def transpile(sql: str, dialect: str) -> str:
         raise ConfigurationError(f"Not Snowflake SQL: {str(error).splitlines()[0]}") from None
 
 
-def _match_whole_texts(tree: Expression) -> None:
-    """Snowflake's REGEXP_LIKE matches whole texts; Spark's RLIKE any part, and its `$` before a last line end too."""
+def _match_whole_texts(tree: Expr) -> None:
+    """Anchor patterns for Spark: RLIKE matches any part of a text, and `$` also before a last line end."""
     from sqlglot import exp
 
     for match in list(tree.find_all(exp.RegexpLike, exp.RegexpFullMatch)):
         pattern = match.expression
         if not isinstance(pattern, exp.Literal):
-            raise ConfigurationError("A pattern that is no literal cannot be carried over to Spark.")
+            raise ConfigurationError("A pattern that is not a literal cannot be translated for Spark.")
         match.replace(exp.RegexpLike(this=match.this, expression=exp.Literal.string(f"\\A(?:{pattern.this})\\z")))
 
 

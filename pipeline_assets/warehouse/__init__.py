@@ -1,8 +1,8 @@
 """The warehouse: connections, transactions, and what is published in them.
 
-`connection` is one transaction at a time against Snowflake (`snowflake`, `keys`, `refusals`; `snowpipe` loads by pipes)
-or its stand-in (`embedded`), `schema` the tables that the platform itself keeps, `ledger` and `quarantine` read them,
-`publication` writes everything of a batch at once, `catalog` shows the tables of the lake.
+`connection` runs one transaction at a time, on Snowflake (`snowflake`, `keys`, `error_messages`; `snowpipe` loads by
+pipes) or on the embedded warehouse (`embedded`, `emulator`). `schema` has the platform's own tables, `ledger` and
+`quarantine` read them, `publication` writes a batch in one transaction, `catalog` lists the tables of the lake.
 """
 
 from pipeline_assets.warehouse.catalog import WarehouseCatalog

@@ -1,6 +1,6 @@
 """The local catalog: lake tables as external tables of the warehouse, and a list of their partitions in OPS.
 
-Where another catalog is the master (Glue), its adapter takes the place of this one.
+With Glue as the catalog, `pipeline_assets.lake.glue_catalog` replaces it.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ class WarehouseCatalog:
 
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
         name = f"{table.contract.domain.upper()}.{table.contract.table}"
-        found = []
+        registered = []
         for partition in sorted(set(partitions)):
             files = table.files(self._lake, partition)
             if files:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)
-                found.append((name, partition, location, len(files), size, self._clock()))
+                registered.append((name, partition, location, len(files), size, self._clock()))
         with self._warehouse.transaction() as transaction:
-            marks = ", ".join(["%s"] * len(set(partitions))) or "NULL"
+            placeholders = ", ".join(["%s"] * len(set(partitions))) or "NULL"
             transaction.execute(
-                f"DELETE FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s AND PARTITION_VALUE IN ({marks})",
+                f"DELETE FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s AND PARTITION_VALUE IN ({placeholders})",
                 (name, *sorted(set(partitions))),
             )
-            if found:
-                rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(found))
+            if registered:
+                rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(registered))
                 columns = ", ".join(column for column, *_ in LAKE_PARTITIONS.columns)
                 transaction.execute(
                     f"INSERT INTO OPS.LAKE_PARTITIONS ({columns}) VALUES {rows}",
-                    [value for row in found for value in row],
+                    [value for row in registered for value in row],
                 )
-            left = int(transaction.scalar("SELECT COUNT(*) FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s", (name,)))
-        self._warehouse.show_lake_table(table, has_files=left > 0)
+            count = "SELECT COUNT(*) FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s"
+            remaining = int(transaction.scalar(count, (name,)))
+        self._warehouse.show_lake_table(table, has_files=remaining > 0)

@@ -1,8 +1,8 @@
 """One transaction at a time: open, begin, commit or roll back, close.
 
-The same code drives Snowflake and its embedded stand-in, through `dagster_snowflake`'s resource. That resource
-(0.29.27) neither closes nor rolls back when the body raises, so the connection is taken from it and closed here.
-The stand-in is kinder than Snowflake; `Transaction.execute` refuses what Snowflake would refuse or silently commit.
+The same code runs on Snowflake and on the embedded warehouse, through `dagster_snowflake`'s resource. That resource
+(0.29.27) neither closes nor rolls back when the body raises, so this module takes its connection over and closes it.
+The emulator accepts more than Snowflake: `Transaction.execute` rejects statements that would commit in Snowflake.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.contracts.ddl import Table, literal
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.sqlfiles import statement_kind
-from pipeline_assets.warehouse.columns import changes, kind_of, refuse_differences, without_rows
+from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tables, require_matching_types
 from pipeline_assets.warehouse.error_messages import remedy_for
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # In Snowflake each of these ends the open transaction with a commit.
-_COMMITS_THERE = frozenset(
+_COMMITTING = frozenset(
     {"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "RENAME", "REVOKE", "TRUNCATE", "UNDROP", "USE"}
-    | {"CALL", "EXECUTE"}  # what they run may hold any of these
+    | {"CALL", "EXECUTE"}  # they may run any of these
 )
 _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
-# Text arrives as it is, whatever Snowflake's defaults are: untrimmed, and no text stands for NULL.
+# Text is loaded unchanged, whatever Snowflake's defaults are: it is not trimmed, and no text becomes NULL.
 FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
 # What Snowflake's query history shows beside each statement of a connection; see `tagged`.
@@ -38,7 +38,7 @@ query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipel
 
 
 class Transaction:
-    """Statements inside one transaction. `statements` keeps what ran, for the run's metadata."""
+    """Statements inside one transaction. `statements` keeps their SQL for the run's metadata."""
 
     def __init__(self, connection: Any, *, transactional: bool = True) -> None:
         self._connection = connection
@@ -49,7 +49,7 @@ class Transaction:
         """Run one statement; returns the number of rows it affected.
 
         Raises:
-            WarehouseError: the warehouse refused it, or Snowflake would end the transaction with it.
+            WarehouseError: the statement failed, or would commit the transaction in Snowflake.
         """
         return int(self._cursor(sql, params).rowcount or 0)
 
@@ -63,15 +63,15 @@ class Transaction:
         return row[0] if row else None
 
     def arrow(self, sql: str, params: Sequence[object] | None = None) -> Iterator[pa.Table]:
-        """The rows of a query as the driver gets them, for more of them than should become Python objects.
+        """The rows of a query as Arrow tables, for results too large for Python objects.
 
-        Types are the driver's choice and may differ between the tables of one query.
+        The driver chooses the types, which may differ between the tables of one query.
 
         Raises:
-            WarehouseError: the warehouse refused it, or the connection was lost on the way.
+            WarehouseError: the statement failed, or the connection was lost.
         """
         cursor = self._cursor(sql, params)
-        with _refused(sql):
+        with _warehouse_errors(sql):
             yield from cursor.fetch_arrow_batches()
 
     def described(self, sql: str) -> tuple[list[str], list[tuple]]:
@@ -80,7 +80,7 @@ class Transaction:
         return [column[0] for column in cursor.description or []], cursor.fetchall()
 
     def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
-        """Write a query's rows to a Parquet file of that schema, in slices; returns their number."""
+        """Write a query's rows to a Parquet file of that schema, in slices; returns the number of rows."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -109,7 +109,7 @@ class Transaction:
 
     def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:
         kind = statement_kind(sql)
-        if self._transactional and kind in _COMMITS_THERE | _TRANSACTION:
+        if self._transactional and kind in _COMMITTING | _TRANSACTION:
             raise WarehouseError(
                 f"{kind} inside a transaction: Snowflake would commit the open transaction.",
                 remedy="Run it before the transaction begins.",
@@ -119,13 +119,13 @@ class Transaction:
 
 
 class Loading:
-    """How staged files reach the staging tables: here by COPY, within the publishing transaction."""
+    """How staged files are loaded into the staging tables: here by COPY, within the publishing transaction."""
 
-    def ahead(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
-        """Before that transaction: whatever brings (staging table, key, rows) nearer."""
+    def preload(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
+        """Prepare the files (staging table, key, rows) before that transaction; COPY needs nothing."""
 
     def fill(self, transaction: Transaction, table: Table, stage: str, key: str) -> int:
-        """Within it: bring one file into its empty staging table; returns the rows that it gave."""
+        """Load one file into its empty staging table within the transaction; returns the number of rows."""
         return transaction.copy(table.qualified, stage, [key])
 
 
@@ -134,13 +134,13 @@ class Warehouse(ABC):
 
     database: str
     loading: Loading = Loading()
-    # Whether `prepare` may make empty tables anew; not where only `deploy` can mask their columns again.
+    # Whether `prepare` may replace empty tables; not in Snowflake, where only `deploy` can mask their columns again.
     replaces_tables = True
 
     @abstractmethod
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
-        """A connection with autocommit that is closed whatever happens; `buckets` get their external stage."""
+        """A connection with autocommit, closed at the end; external stages exist for `buckets`."""
         yield
 
     @contextmanager
@@ -157,7 +157,7 @@ class Warehouse(ABC):
 
     @contextmanager
     def read_only(self, buckets: Sequence[str] = ()) -> Iterator[Transaction]:
-        """One transaction that is rolled back at the end: reads, with staged keys if need be."""
+        """One transaction that is rolled back at the end: for reads, also over rows staged only for them."""
         with self.connect(buckets) as connection:
             run_statement(connection, "BEGIN")
             try:
@@ -167,57 +167,60 @@ class Warehouse(ABC):
 
     @contextmanager
     def autocommit(self) -> Iterator[Transaction]:
-        """Statements outside a transaction, each committed by itself: DDL, and what people type."""
+        """Statements outside a transaction, each committed by itself: DDL, and the command `query`."""
         with self.connect() as connection:
             yield Transaction(connection, transactional=False)
 
     def stage(self, bucket: str) -> str:
-        """The external stage on a bucket of the lake."""
+        """The name of the external stage for a bucket of the lake."""
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create what is missing, add columns that a contract gained, widen what it widened.
+        """Create missing schemas and tables, add missing columns, widen columns that are too narrow.
 
-        A table that has a column of another type and no rows is made anew; one that has rows is never replaced.
+        A table that has a column of another type is replaced if it has no rows, and never if it has some.
 
         Raises:
             WarehouseError: a table with rows has a column of another type; nothing was changed.
         """
         wanted = list(tables)
         with self.autocommit() as session:
-            found: dict[str, dict[str, str]] = {}
+            present: dict[str, dict[str, str]] = {}
             for schema, table, column, *kind in session.rows(
                 "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
                 "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
             ):
-                found.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
-            anew = without_rows(wanted, found, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
-            refuse_differences([table for table in wanted if table not in anew], found)
-            if anew and not self.replaces_tables:
+                present.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
+            replaceable = replaceable_tables(
+                wanted, present, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}")
+            )
+            require_matching_types([table for table in wanted if table not in replaceable], present)
+            if replaceable and not self.replaces_tables:
+                names = ", ".join(table.qualified for table in replaceable)
                 raise WarehouseError(
-                    f"Types of columns differ from their contracts: {', '.join(table.qualified for table in anew)}.",
-                    remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which makes them anew.",
+                    f"Types of columns differ from their contracts: {names}.",
+                    remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which replaces them.",
                 )
-            present = {name.partition(".")[0] for name in found}
-            for schema in sorted({table.schema for table in wanted} - present):
+            schemas = {name.partition(".")[0] for name in present}
+            for schema in sorted({table.schema for table in wanted} - schemas):
                 session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             for table in wanted:
-                if table.qualified not in found:
+                if table.qualified not in present:
                     session.execute(table.create())
                     continue
-                if table in anew:
+                if table in replaceable:
                     session.execute(table.create_anew())
                     continue
-                needed = changes(table, found[table.qualified])
-                for name, kind in needed.gained:
-                    session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {kind}")
-                for name, kind in needed.widened:
-                    session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {kind}")
+                needed = changes(table, present[table.qualified])
+                for name, new_type in needed.gained:
+                    session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {new_type}")
+                for name, new_type in needed.widened:
+                    session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")
 
 
 @contextmanager
 def tagged(pipeline: str, run_id: str) -> Iterator[None]:
-    """Let connections opened meanwhile say whose statements they run."""
+    """Tag the connections opened in this context with the pipeline and run, for Snowflake's query history."""
     token = query_tag.set(json.dumps({"platform": "pipeline_assets", "pipeline": pipeline, "run": run_id}))
     try:
         yield
@@ -226,14 +229,14 @@ def tagged(pipeline: str, run_id: str) -> Iterator[None]:
 
 
 def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
-    """Run one statement and return its cursor; errors come back as ours, on one line."""
-    with _refused(sql):
+    """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line."""
+    with _warehouse_errors(sql):
         cursor = connection.cursor()
         return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
 
 
 @contextmanager
-def _refused(sql: str) -> Iterator[None]:
+def _warehouse_errors(sql: str) -> Iterator[None]:
     try:
         yield
     except PipelineError:
@@ -247,7 +250,7 @@ def _refused(sql: str) -> Iterator[None]:
 
 
 def _roll_back(connection: Any) -> None:
-    """Roll back; a connection that is gone has been rolled back by the other side."""
+    """Roll back; if the connection is lost, the warehouse rolls back itself."""
     try:
         connection.cursor().execute("ROLLBACK")
     except Exception as error:
@@ -256,7 +259,7 @@ def _roll_back(connection: Any) -> None:
 
 
 def _is_database_error(error: Exception) -> bool:
-    """Whether an exception is the driver's, Snowflake's or DuckDB's, and not a fault of ours."""
+    """Whether an exception comes from the driver, Snowflake or DuckDB, and not from a fault in our code."""
     return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
 
 
@@ -270,35 +273,36 @@ def _first_words(sql: str) -> str:
 
 
 def open_through_resource(
-    options: dict[str, object], refused: Callable[[Exception], PipelineError] | None = None
+    options: dict[str, object], explain: Callable[[Exception], PipelineError] | None = None
 ) -> Any:
     """Connect with `dagster_snowflake`'s resource and take the connection over.
 
     Args:
-        refused: says in our words why the driver or the warehouse did not open one.
+        explain: makes our error of the driver's or warehouse's.
 
     Raises:
-        ConfigurationError: the resource refuses the options or the key; their values are not repeated.
-        WarehouseError: the warehouse refuses the connection or cannot be reached.
+        ConfigurationError: the options or the key are invalid; the message does not repeat them.
+        WarehouseError: the warehouse rejects the connection or cannot be reached.
     """
     from pydantic import ValidationError
 
     from pipeline_assets.warehouse.driver import snowflake_resource
 
     try:
-        manager = snowflake_resource()(**options).get_connection()  # type: ignore[arg-type]
+        manager = snowflake_resource()(**options).get_connection()
     except ValidationError as error:
         fields = ", ".join(sorted({str(part) for problem in error.errors() for part in problem["loc"]}))
         raise ConfigurationError(f"The Snowflake connection is not configured: {fields}.") from None
     try:
         return manager.__enter__()
-    except (ValueError, TypeError):  # what cryptography says of a key
+    except (ValueError, TypeError):  # from cryptography, for an invalid key
         raise ConfigurationError(
-            "PIPELINE_SNOWFLAKE_PRIVATE_KEY is no PEM key, or PIPELINE_SNOWFLAKE_PRIVATE_KEY_PASSWORD does not open it."
+            "PIPELINE_SNOWFLAKE_PRIVATE_KEY is not a PEM key, or PIPELINE_SNOWFLAKE_PRIVATE_KEY_PASSWORD does not open "
+            "it."
         ) from None
     except Exception as error:
         if not _is_database_error(error):
             raise
-        if refused:
-            raise refused(error) from None  # the driver's own message may repeat what was sent
+        if explain:
+            raise explain(error) from None  # the driver's own message may repeat what was sent
         raise WarehouseError(f"No connection to the warehouse: {_one_line(error)}") from error

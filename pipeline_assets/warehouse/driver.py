@@ -1,8 +1,7 @@
-"""`dagster_snowflake`'s resource, imported without what no pipeline uses.
+"""`dagster_snowflake`'s resource, imported without the modules that no pipeline uses.
 
-Its module imports Snowpark and Snowflake's management API: two seconds that every command and every run worker would
-pay for methods that nothing here calls. While it is imported, stand-ins take their place; whoever calls such a method
-all the same gets the real thing, imported then.
+Its module imports Snowpark and Snowflake's management API, which would cost every command and run worker two seconds.
+Placeholder modules replace them during the import; a method that uses one imports the real module when it is called.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import threading
 from types import ModuleType
 from typing import Any
 
-# What `dagster_snowflake.resources` imports at its top, as of 0.29.27, for Snowpark sessions and listings of objects.
-_LATER = (
+# Imported by `dagster_snowflake.resources` (0.29.27) for Snowpark sessions and listings of objects.
+_LAZY_MODULES = (
     "snowflake.snowpark",
     "snowflake.core",
     *(f"snowflake.core.{name}" for name in ("database", "pipe", "schema", "stage", "table", "view")),
@@ -26,35 +25,35 @@ def snowflake_resource() -> Any:
     """The class `dagster_snowflake.SnowflakeResource`."""
     with _importing:
         if "dagster_snowflake" not in sys.modules:
-            stand_ins = [name for name in _LATER if name not in sys.modules]
-            sys.modules.update({name: _StandIn(name) for name in stand_ins})
+            placeholders = [name for name in _LAZY_MODULES if name not in sys.modules]
+            sys.modules.update({name: _Placeholder(name) for name in placeholders})
             try:
                 importlib.import_module("dagster_snowflake")
             finally:
-                for name in stand_ins:
+                for name in placeholders:
                     del sys.modules[name]
     from dagster_snowflake import SnowflakeResource
 
     return SnowflakeResource
 
 
-class _StandIn(ModuleType):
-    """A module that has every name, and is imported when one of them is used."""
+class _Placeholder(ModuleType):
+    """A placeholder for a module: it has every name, and the real module is imported when one is used."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return _Later(self.__name__, name)
+        return _LazyClass(self.__name__, name)
 
 
-class _Later:
-    """A class of such a module."""
+class _LazyClass:
+    """A class of a placeholder module."""
 
     def __init__(self, module: str, name: str) -> None:
-        self._where = (module, name)
+        self._module_and_name = (module, name)
 
     def _real(self) -> Any:
-        module, name = self._where
+        module, name = self._module_and_name
         return getattr(importlib.import_module(module), name)
 
     def __getattr__(self, name: str) -> Any:

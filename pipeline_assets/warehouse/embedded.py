@@ -1,8 +1,7 @@
 """The embedded warehouse: Snowflake SQL on DuckDB (fakesnow), one file under the home.
 
-DuckDB lets one process write a file, so each transaction holds a lock between processes for as long as it is
-open; the kernel lets go of it when a process dies. External stages live in the memory of a connection here, so
-they are made anew each time.
+DuckDB lets only one process write a file, so each transaction holds an inter-process lock; the kernel releases it when
+a process dies. The emulator keeps external stages in memory, so each connection creates them again.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, run_statement
-from pipeline_assets.warehouse.emulator import leave_no_folder, patched_emulator, silence_warnings
+from pipeline_assets.warehouse.emulator import emulated_connector, leave_no_folder, patched_emulator, silence_warnings
 
 
 class EmbeddedWarehouse(Warehouse):
-    """`root` holds the database file; `patience` is in seconds; `stage_url` maps a bucket to its url."""
+    """`root` holds the database file, waited for up to `patience` seconds; `stage_url` gives the url of a bucket."""
 
     def __init__(self, root: Path, database: str, patience: float, stage_url: Callable[[str], str]) -> None:
         self.root = root
@@ -32,7 +31,6 @@ class EmbeddedWarehouse(Warehouse):
 
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
-        import fakesnow
         from filelock import FileLock, Timeout
 
         silence_warnings()
@@ -49,7 +47,7 @@ class EmbeddedWarehouse(Warehouse):
             ) from None
         self._thread = threading.get_ident()
         try:
-            with patched_emulator(), fakesnow.patch(db_path=self.root):
+            with patched_emulator(), emulated_connector(self.root, self.database):
                 connection = open_through_resource(
                     {
                         "account": "embedded",
@@ -72,10 +70,10 @@ class EmbeddedWarehouse(Warehouse):
             lock.release()
 
     def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
-        """Let people query the files of a lake table under its contract's name; safe to repeat."""
+        """Create a view over the files of a lake table under its contract's name; safe to repeat."""
         contract = table.contract
         name = f"{self.database}.{contract.domain.upper()}.{contract.table}"
-        if not has_files:  # a pattern that matches nothing is an error to DuckDB
+        if not has_files:  # DuckDB fails if a pattern matches no file
             view = f"DROP VIEW IF EXISTS {name}"
         else:
             partition = table.partition_column
@@ -88,5 +86,5 @@ class EmbeddedWarehouse(Warehouse):
                 f"read_parquet({literal(pattern)}, filename = true, hive_partitioning = false)"
             )
         with self.connect() as connection:
-            # Past the emulator: it has no external tables, DuckDB reads the files themselves.
+            # Directly on DuckDB, which reads the files; the emulator has no external tables.
             connection._duck_conn.execute(view)

@@ -2,97 +2,181 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts.ddl import literal
+
+if TYPE_CHECKING:
+    from fakesnow.instance import FakeSnow
 
 
 @contextmanager
 def patched_emulator() -> Iterator[None]:
-    """Have the emulator patched_emulator for as long as this is open."""
-    with _exact_sums(), _quoted_comments(), _one_copy(), _arrow_batches():
+    """Patch fakesnow for the duration of the context."""
+    with _exact_sums(), _quoted_comments(), _cached_transformations(), _arrow_batches():
         yield
+
+
+# Statements whose transformation depends on parameters, variables, chance, or what ran before.
+_DEPENDS_ON_MORE = re.compile(r"IDENTIFIER\(|\$|RANDOM|SAMPLE|RESULT_SCAN|NEXTVAL|CURRENT_", re.IGNORECASE)
+_TRANSFORMED_LIMIT = 500
+_transformed: dict[tuple[str | None, str | None, str], Any] = {}
+_MISSING = object()
+# What an instance remembers beside the database file; a new process would not know it.
+_STATE_IN_MEMORY = ("_fs_tables_ext", "_fs_columns_ext", "_fs_stages", "_fs_file_formats")
+_instances: dict[tuple[int, Path], FakeSnow] = {}
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Have another attribute in an object for as long as this is open."""
+    before = vars(owner).get(name, _MISSING)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if before is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, before)
+
+
+@contextmanager
+def emulated_connector(root: Path, database: str) -> Iterator[None]:
+    """Let the Snowflake connector connect to the database file below `root`, for as long as this is open.
+
+    fakesnow needs 0.1 s to set an instance up, more than most transactions take. So a process keeps the instance in
+    memory between transactions, and attaches the file only while it holds the lock on it.
+    """
+    import duckdb
+    import snowflake.connector
+
+    key, file = (os.getpid(), root), root / f"{database}.db"
+    instance = _instances.pop(key, None)
+    if instance is None or not file.exists():
+        instance = _new_instance(root)
+    else:
+        instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
+    try:
+        with _replaced(snowflake.connector, "connect", instance.connect):
+            yield
+    finally:
+        try:
+            instance.duck_conn.execute(f"DETACH {database}")
+            for name in _STATE_IN_MEMORY:
+                instance.duck_conn.execute(f"DELETE FROM _fs_global._fs_information_schema.{name}")
+            instance.results_cache.clear()
+        except duckdb.Error:  # nothing was attached, or a connection was left open
+            instance.duck_conn.close()
+        else:
+            _forget_instances(key[0])
+            _instances[key] = instance
+
+
+def _new_instance(root: Path) -> FakeSnow:
+    from fakesnow.instance import FakeSnow
+
+    return FakeSnow(db_path=root)
+
+
+def _forget_instances(process: int) -> None:
+    for key in [key for key in _instances if key[0] == process]:
+        _instances.pop(key).duck_conn.close()
+
+
+# DuckDB complains of objects that are left when the interpreter ends.
+atexit.register(lambda: _forget_instances(os.getpid()))
 
 
 @contextmanager
 def _exact_sums() -> Iterator[None]:
-    """Let SUM keep exact decimals, and SUM and COUNT the column names that Snowflake gives them.
+    """Keep decimals exact in SUM, and give SUM and COUNT the column names of Snowflake.
 
-    fakesnow 0.12.0 casts the argument of every SUM to DOUBLE, in case it is text: a sum of money then comes back as
-    67406.55999999223. Without the cast a sum over text is refused, which is the lesser evil.
+    fakesnow 0.12.0 casts the argument of every SUM to DOUBLE, in case it is text: a sum of money then becomes
+    67406.55999999223. Without the cast a sum over text fails, which is the lesser fault.
     """
-    from unittest import mock
-
     import fakesnow.transforms
     from sqlglot import exp
 
-    theirs = fakesnow.transforms.numeric_agg_implicit_cast
+    original = fakesnow.transforms.numeric_agg_implicit_cast
 
-    def ours(expression: exp.Expression) -> exp.Expression:
+    def patched(expression: exp.Expr) -> exp.Expr:
         if not isinstance(expression, (exp.Sum, exp.Count)):
-            return theirs(expression)
+            return original(expression)
         if isinstance(expression.parent, exp.Select):
             return exp.alias_(expression, expression.sql(dialect="snowflake").upper(), quoted=True)
         return expression
 
-    with mock.patch.object(fakesnow.transforms, "numeric_agg_implicit_cast", ours):
+    with _replaced(fakesnow.transforms, "numeric_agg_implicit_cast", patched):
         yield
 
 
 @contextmanager
 def _quoted_comments() -> Iterator[None]:
     """Quote the comments of tables: fakesnow 0.12.0 pastes them into its own SQL, where an apostrophe ends them."""
-    from unittest import mock
-
     import fakesnow.info_schema
 
-    theirs = fakesnow.info_schema.insert_table_comment_sql
+    original = fakesnow.info_schema.insert_table_comment_sql
 
-    def ours(catalog: str, schema: str, table: str, comment: str) -> str:
-        return theirs(catalog, schema, table, comment.replace("'", "''"))
+    def patched(catalog: str, schema: str, table: str, comment: str) -> str:
+        return original(catalog, schema, table, comment.replace("'", "''"))
 
-    with mock.patch.object(fakesnow.info_schema, "insert_table_comment_sql", ours):
+    with _replaced(fakesnow.info_schema, "insert_table_comment_sql", patched):
         yield
 
 
 @contextmanager
-def _one_copy() -> Iterator[None]:
-    """Let fakesnow copy a statement once instead of before each of its 77 transformations, most of a small run's time.
+def _cached_transformations() -> Iterator[None]:
+    """Let fakesnow transform a statement once per process, and copy its tree once instead of 77 times.
 
-    fakesnow 0.12.0 chains `Expression.transform`, which copies the tree first; in place it comes to the same.
+    fakesnow 0.12.0 chains `Expression.transform`, which copies the tree before each of its transformations; that is
+    most of the time of a small batch. In place the result is the same, and so it is for the same statement later.
     """
-    from unittest import mock
-
     from fakesnow.cursor import FakeSnowflakeCursor
+    from sqlglot import exp
 
-    theirs = FakeSnowflakeCursor._transform
+    original: Any = FakeSnowflakeCursor._transform
+    kinds = (exp.Select, exp.Insert, exp.Delete, exp.Update, exp.Transaction, exp.Commit, exp.Rollback)
 
-    def ours(self: FakeSnowflakeCursor, expression: Any, params: Any) -> Any:
-        return theirs(self, _InPlace(expression.copy()), params).expression
+    def patched(self: FakeSnowflakeCursor, expression: Any, params: Any) -> Any:
+        # The text is all that the result of these depends on: they set nothing, and name their parameters by place.
+        is_cacheable = isinstance(expression, kinds)
+        text = expression.sql(dialect="snowflake") if is_cacheable else ""
+        if not text or _DEPENDS_ON_MORE.search(text):
+            return original(self, _InPlace(expression.copy()), params).expression
+        key = (self._conn.database, self._conn.schema, text)
+        if key not in _transformed:
+            if len(_transformed) >= _TRANSFORMED_LIMIT:
+                _transformed.pop(next(iter(_transformed)))
+            _transformed[key] = original(self, _InPlace(expression.copy()), params).expression
+        return _transformed[key].copy()
 
-    with mock.patch.object(FakeSnowflakeCursor, "_transform", ours):
+    with _replaced(FakeSnowflakeCursor, "_transform", patched):
         yield
 
 
 @contextmanager
 def _arrow_batches() -> Iterator[None]:
-    """Give cursors `fetch_arrow_batches` as the driver has it: fakesnow 0.12.0 keeps each result as one Arrow table."""
-    from unittest import mock
-
+    """Add the driver's `fetch_arrow_batches` to cursors: fakesnow 0.12.0 keeps each result as one Arrow table."""
     from fakesnow.cursor import FakeSnowflakeCursor
 
-    def ours(self: FakeSnowflakeCursor) -> Iterator[Any]:
+    def patched(self: FakeSnowflakeCursor) -> Iterator[Any]:
         yield self._arrow_table
 
-    with mock.patch.object(FakeSnowflakeCursor, "fetch_arrow_batches", ours, create=True):
+    with _replaced(FakeSnowflakeCursor, "fetch_arrow_batches", patched):
         yield
 
 
 class _InPlace:
-    """A statement whose `transform` makes no copy, and answers with itself so that calls can be chained."""
+    """A statement whose `transform` changes it in place and returns it, so that calls can be chained."""
 
     def __init__(self, expression: Any) -> None:
         self.expression = expression
@@ -100,20 +184,20 @@ class _InPlace:
     def transform(self, change: Callable[..., Any], *args: object, **kwargs: object) -> _InPlace:
         replaced = False
 
-        def noting(node: Any) -> Any:
+        def tracked(node: Any) -> Any:
             nonlocal replaced
             new = change(node, *args, **kwargs)
             replaced = replaced or new is not node
             return new
 
-        changed = self.expression.transform(noting, copy=False)
-        # What came in may be a constant of theirs, or stand in two places: the next change must not reach both.
+        changed = self.expression.transform(tracked, copy=False)
+        # An inserted node may be a constant of fakesnow, or be in the tree twice: the next change must not reach both.
         self.expression = changed.copy() if replaced or _is_tangled(changed) else changed
         return self
 
 
 def _is_tangled(root: Any) -> bool:
-    """Whether a node of a tree stands in two places, or thinks that it hangs elsewhere."""
+    """Whether a node is in the tree twice, or refers to another parent."""
     waiting, seen = [root], set()
     while waiting:
         node = waiting.pop()
@@ -126,23 +210,23 @@ def _is_tangled(root: Any) -> bool:
 
 
 def silence_warnings() -> None:
-    """Silence what the stand-in says about itself on every statement; it is nobody's concern here."""
+    """Silence warnings of the emulator that it repeats for every statement; they do not matter here."""
     warnings.filterwarnings("ignore", message="Arrow output on a DB-API result")
     logger = logging.getLogger("sqlglot")
-    if not any(isinstance(known, _OnlyInSnowflake) for known in logger.filters):
-        logger.addFilter(_OnlyInSnowflake())
+    if not any(isinstance(installed, _SnowflakeOnlyClauses) for installed in logger.filters):
+        logger.addFilter(_SnowflakeOnlyClauses())
 
 
 def leave_no_folder() -> None:
-    """Remove the folder for internal stages that fakesnow makes on import and forgets; nothing here uses them."""
+    """Remove the folder for internal stages that fakesnow creates on import and never deletes; it is not used here."""
     from fakesnow.transforms import stage
 
     with suppress(OSError):
         os.rmdir(stage.LOCAL_BUCKET_PATH)
 
 
-class _OnlyInSnowflake(logging.Filter):
-    """DuckDB's DDL has neither column comments nor grants; Snowflake's has, and ours is for Snowflake."""
+class _SnowflakeOnlyClauses(logging.Filter):
+    """Drops warnings about column comments and grants: Snowflake's DDL has both, DuckDB's has neither."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not any(word in record.getMessage() for word in ("CommentColumnConstraint", "copygrantsproperty"))

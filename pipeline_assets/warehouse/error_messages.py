@@ -1,8 +1,8 @@
-"""What Snowflake's refusals mean: the thing that is missing, and the statement that would grant it.
+"""Errors of Snowflake in our words: what is missing, and the statement that grants it.
 
-Snowflake says "does not exist or not authorized" for both, and wraps what it says at sign-in into a sentence about
-databases; the driver adds request ids and links. People get one line. A message is never passed on from sign-in, as it
-may repeat what was sent.
+Snowflake says "does not exist or not authorized" without saying which, and describes a failed sign-in as a database
+error; the driver adds request ids and links. People get one line. The driver's message for a failed sign-in is never
+passed on, as it may repeat a secret that was sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseE
 
 @dataclass(frozen=True)
 class SignIn:
-    """Who signs in where, as far as it may be shown; `settings` is how the settings of that user begin."""
+    """Who signs in where, without secrets; `settings` is the prefix of that user's settings."""
 
     account: str
     host: str
@@ -27,20 +27,20 @@ class SignIn:
 
 
 _UNREACHABLE = "{host} cannot be reached."
-_DEPLOY = "`pipeline-assets deploy snowflake` makes it."
-# (what Snowflake or the driver says, what that means, the remedy), the first that matches; `{…}` are those of SignIn.
-_AT_SIGN_IN = (
+_DEPLOY = "`pipeline-assets deploy snowflake` creates it."
+# (pattern of the message, meaning, remedy); the first match counts. `{…}` are fields of SignIn.
+_SIGN_IN_ERRORS = (
     (
         r"390144|JWT token is invalid",
-        # Of a user that does not exist Snowflake says the same: it does not tell strangers who exists.
+        # Snowflake gives the same message for a user that does not exist, so as not to reveal who does.
         "Snowflake does not accept the key of user {user}, or there is no such user in account {account}.",
-        "{settings}USER must be the user's login name, {settings}PRIVATE_KEY belong to its RSA_PUBLIC_KEY (DESC USER "
+        "{settings}USER must be the user's login name, {settings}PRIVATE_KEY must match its RSA_PUBLIC_KEY (DESC USER "
         "{user} shows the fingerprint; ALTER USER {user} SET RSA_PUBLIC_KEY = … changes it), and this machine's clock "
-        "be right.",
+        "must be right.",
     ),
     (
         r"390100|Incorrect username",
-        "Snowflake knows no user {user} with that key in account {account}.",
+        "Account {account} has no user {user} with that key.",
         f"Correct {{settings}}USER, or create the user: {_DEPLOY}",
     ),
     (
@@ -81,10 +81,10 @@ _AT_SIGN_IN = (
     (
         r"25000[1-9]|25001\d|Could not connect|refused|resolve|timed? ?out",
         _UNREACHABLE,
-        "Correct PIPELINE_SNOWFLAKE_ACCOUNT or PIPELINE_SNOWFLAKE_HOST, or let this machine out to it.",
+        "Correct PIPELINE_SNOWFLAKE_ACCOUNT or PIPELINE_SNOWFLAKE_HOST, or allow this machine to connect to it.",
     ),
 )
-_BY_A_STATEMENT = (
+_STATEMENT_REMEDIES = (
     (
         r"Insufficient privileges to operate on (?P<what>[\w ]+?) '(?P<name>[^']+)'",
         "The role lacks a privilege on {what} {name}: grant it, or run `pipeline-assets deploy snowflake`.",
@@ -106,13 +106,14 @@ _BY_A_STATEMENT = (
 )
 
 
-def refused_sign_in(error: Exception, who: SignIn) -> PipelineError:
-    """Why Snowflake did not let us in, in our words; nothing has been started."""
-    said = " ".join(str(error).split())
-    for pattern, means, remedy in _AT_SIGN_IN:
-        if re.search(pattern, said, re.IGNORECASE):
-            kind = WarehouseError if means == _UNREACHABLE else ConfigurationError  # a network comes back by itself
-            return kind(means.format(**vars(who)), remedy=remedy.format(**vars(who)))
+def sign_in_error(error: Exception, who: SignIn) -> PipelineError:
+    """The error for a failed sign-in, with its remedy; nothing has been started."""
+    message = " ".join(str(error).split())
+    for pattern, meaning, remedy in _SIGN_IN_ERRORS:
+        if re.search(pattern, message, re.IGNORECASE):
+            # A retry may clear a network error.
+            kind = WarehouseError if meaning == _UNREACHABLE else ConfigurationError
+            return kind(meaning.format(**vars(who)), remedy=remedy.format(**vars(who)))
     number = getattr(error, "errno", None)
     return WarehouseError(
         f"{who.host} does not let user {who.user} in{f' (error {number})' if number else ''}.",
@@ -121,10 +122,10 @@ def refused_sign_in(error: Exception, who: SignIn) -> PipelineError:
 
 
 def remedy_for(error: Exception) -> str:
-    """What would clear a statement's refusal, if it is for want of a privilege; else nothing."""
-    said = " ".join(str(error).split())
-    for pattern, remedy in _BY_A_STATEMENT:
-        if found := re.search(pattern, said, re.IGNORECASE):
-            named = found.groupdict()
-            return remedy.format(**named | {"what": named.get("what", "").lower()})
+    """The remedy for a failed statement if a privilege or object is missing; else an empty text."""
+    message = " ".join(str(error).split())
+    for pattern, remedy in _STATEMENT_REMEDIES:
+        if match := re.search(pattern, message, re.IGNORECASE):
+            names = match.groupdict()
+            return remedy.format(**names | {"what": names.get("what", "").lower()})
     return ""

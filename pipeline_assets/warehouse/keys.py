@@ -1,4 +1,4 @@
-"""Where the account of Snowflake answers, and the key that opens it; for the driver and for its REST API alike."""
+"""The host of a Snowflake account and the private key of its user, for the driver and for the REST API."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
 
 def host(settings: Settings) -> str:
-    """Where the account answers.
+    """The host name of the account.
 
-    As the driver's `construct_hostname` has it, regions in China included; and with `-` for the `_` of an account's
-    name, which host names may not have and Snowflake takes for the same. Tokens keep the name as it is.
+    It follows the driver's `construct_hostname`, also for regions in China, but replaces `_` by `-`: host names may
+    not have `_`, and Snowflake treats both alike. Tokens keep the account's name unchanged.
     """
     if settings.snowflake_host:
         return settings.snowflake_host
     account = str(settings.snowflake_account)
     _, _, region = account.partition(".")
-    top = "cn" if region.lower().startswith("cn-") else "com"
-    return f"{account.replace('_', '-')}.snowflakecomputing.{top}"
+    top_level_domain = "cn" if region.lower().startswith("cn-") else "com"
+    return f"{account.replace('_', '-')}.snowflakecomputing.{top_level_domain}"
 
 
 def load_private_key(key: SecretStr, password: SecretStr | None, whose: str = "") -> PrivateKeyTypes:
-    """Read a PEM private key; `whose` is part of the setting's name.
+    """Read a PEM private key; `whose` is part of the name of its setting (`ADMIN_`).
 
     Raises:
-        ConfigurationError: it is none, or the passphrase does not open it; neither is repeated.
+        ConfigurationError: it is not a key, or the passphrase is wrong; the message has neither.
     """
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -41,6 +41,6 @@ def load_private_key(key: SecretStr, password: SecretStr | None, whose: str = ""
         )
     except (ValueError, TypeError):
         raise ConfigurationError(
-            f"PIPELINE_SNOWFLAKE_{whose}PRIVATE_KEY is no PEM key, or PIPELINE_SNOWFLAKE_{whose}PRIVATE_KEY_PASSWORD "
-            "does not open it."
+            f"PIPELINE_SNOWFLAKE_{whose}PRIVATE_KEY is not a PEM key, or "
+            f"PIPELINE_SNOWFLAKE_{whose}PRIVATE_KEY_PASSWORD does not open it."
         ) from None

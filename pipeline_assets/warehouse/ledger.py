@@ -1,4 +1,4 @@
-"""What the platform remembers: which object versions were taken, and which batches were published."""
+"""Queries of the ledger: which object versions were taken, and which batches were published."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
-    """One column: a fingerprint of every object version that was taken, loaded or rejected.
+    """The fingerprint of every object version that was loaded or rejected, as tables of one column.
 
-    They are made in the warehouse and come as Arrow: of a million objects 32 MB instead of a million tuples.
+    The warehouse computes them, and they arrive as Arrow: 32 MB for a million objects instead of a million tuples.
     """
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
@@ -24,17 +24,17 @@ def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
 
 
 def published_batches(transaction: Transaction, pipeline: str) -> int:
-    """How many batches of a pipeline were published; grows with every publication."""
+    """The number of published batches of a pipeline."""
     return int(transaction.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
 
 
 def is_published(transaction: Transaction, batch_id: str) -> bool:
-    """Whether a batch was committed."""
+    """Whether a batch was published."""
     return bool(transaction.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
 
 
 def register_pipeline(transaction: Transaction, pipeline: str) -> None:
-    """Give a pipeline its counter row, once."""
+    """Insert the counter row of a pipeline, unless it exists."""
     transaction.execute(
         "INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) SELECT %s, 0 "
         "WHERE NOT EXISTS (SELECT 1 FROM OPS.PIPELINES WHERE PIPELINE = %s)",
@@ -43,11 +43,11 @@ def register_pipeline(transaction: Transaction, pipeline: str) -> None:
 
 
 def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) -> bool:
-    """Count one publication more, unless somebody published since `planned_on` batches.
+    """Count one more publication; False if another run published after the `planned_on` batches.
 
     The update makes a second publication of the pipeline wait for the end of this transaction. In Snowflake, where an
-    UPDATE locks what it writes for the whole (small) table, other pipelines' publications wait as well: they all go one
-    after another there.
+    UPDATE locks the whole (small) table, the publications of other pipelines wait as well: there all publications run
+    one after another.
     """
     return (
         transaction.execute(
@@ -60,7 +60,7 @@ def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) 
 
 
 def watermark(transaction: Transaction, pipeline: str, name: str) -> str | None:
-    """The state that a pipeline published last under a name."""
+    """The last published state of a pipeline under a name."""
     return transaction.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
 
 

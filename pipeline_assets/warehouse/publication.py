@@ -1,12 +1,10 @@
 """Publish a batch: data, marts, ledger and quarantine in one transaction.
 
-Everything to be written lies in the lake as Parquet, under the batch's staging prefix. COPY brings it into staging
-tables, counts are compared, and DML does the rest, so the number of statements does not depend on the number of
-files. Rows are merged by DELETE and INSERT rather than MERGE: the embedded warehouse (fakesnow 0.12) cannot run
-MERGE in a transaction that has already written, and inside one transaction the effect is the same.
-
-Two runs may plan at once. The first statement counts the publication in the pipeline's own row, if the count is still
-what it was when the batch was planned; the later of two publications finds another count and stops.
+The batch is in the lake as Parquet, under its staging prefix. COPY loads it into staging tables, counts are compared,
+and DML does the rest, so the number of statements does not depend on the number of files. Rows are merged by DELETE and
+INSERT: the embedded warehouse (fakesnow 0.12) cannot run MERGE in a transaction that has already written, and within a
+transaction the effect is the same. Two runs may plan at once: the first statement increments the pipeline's count of
+batches only if it is still what it was at planning time, so the later publication stops.
 """
 
 from __future__ import annotations
@@ -28,16 +26,16 @@ from pipeline_assets.warehouse.schema import (
     STAGE_RELEASED,
 )
 
-# JSON that a reader let through may be none to Snowflake: PARSE_JSON refuses a key that an object has twice, and one
-# such record would fail its batch in every run. Of such keys the last counts ('d'; fakesnow keeps both), and what
-# cannot be parsed at all stays text.
+# Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
+# its batch in every run. With 'd' the last of duplicate keys counts (fakesnow keeps both); what cannot be parsed at all
+# stays text.
 _RESCUED = "COALESCE(TRY_PARSE_JSON(_RESCUED, 'd'), TO_VARIANT(_RESCUED))"
-_BY_COPY = Loading()  # for the few rows that the platform keeps itself; a pipe would take longer to ask
+_BY_COPY = Loading()  # for the platform's own tables: few rows, for which a pipe would take longer
 
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A Parquet file in the lake and the rows that must come out of it."""
+    """A Parquet file in the lake and its number of rows."""
 
     key: str
     rows: int
@@ -47,9 +45,10 @@ class StagedFile:
 class Load:
     """Rows to write into a contract's table.
 
-    `upsert` replaces the rows of every record in `replaced_by`, a staging table whose columns are named second in `on`,
-    beside those of the table: a record that yields no row any more loses those that it had. `append` replaces the rows
-    of every object of `dataset` that the batch took. `full_refresh` replaces all rows, unless there are none to write.
+    `upsert` deletes the rows of every record in the staging table `replaced_by` before it inserts, so a record that no
+    longer yields a row loses its earlier rows; `on` are pairs of (column of the table, column of `replaced_by`).
+    `append` replaces the rows of every object of `dataset` in the batch. `full_refresh` replaces all rows, unless there
+    are none to write.
     """
 
     contract: Contract
@@ -96,14 +95,14 @@ class Publication:
 
 @dataclass
 class Published:
-    """Rows in each table after the publication, and the SQL that ran."""
+    """The number of rows in each table after the publication, and the SQL that ran."""
 
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
 
 
 def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Published:
-    """Publish a batch or nothing of it.
+    """Publish a whole batch or nothing.
 
     Args:
         at: the time of publication, UTC, without a time zone.
@@ -116,14 +115,14 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
     published = Published()
     with tagged(publication.pipeline, publication.run_id):
         files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads]
-        warehouse.loading.ahead(warehouse.database, files)
+        warehouse.loading.preload(warehouse.database, files)
         try:
             with warehouse.transaction([publication.bucket]) as transaction:
                 published.statements = transaction.statements
                 _claim(transaction, publication, at)
                 _publish(transaction, warehouse, publication, published, at)
         except WarehouseError:
-            # The connection may have been lost after COMMIT was sent: what happened is looked up, never assumed.
+            # The connection may have been lost after COMMIT was sent, so query whether the batch was committed.
             if not _was_committed(warehouse, publication.batch_id):
                 raise
     return published
@@ -138,7 +137,7 @@ def _claim(transaction: Transaction, publication: Publication, at: datetime) -> 
     if not claim_publication(transaction, publication.pipeline, publication.planned_on):
         raise PublicationConflictError(
             f"Another run of {publication.pipeline} published first.",
-            remedy="Run again: it plans over its result.",
+            remedy="Run again: the new run plans over its result.",
         )
     transaction.execute(
         "INSERT INTO OPS.BATCHES (BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT) VALUES (%s, %s, %s, %s)",
@@ -158,39 +157,39 @@ def _publish(
         _fill(transaction, _BY_COPY, stage, table, file)
     for load in publication.loads:
         _fill(transaction, warehouse.loading, stage, load.stage, load.file)
-    _remake_changed(transaction, publication.marts)
+    _empty_changed_marts(transaction, publication.marts)
     for mart in reversed(publication.marts):
-        _run(transaction, mart.before)
+        _run_all(transaction, mart.before)
     for load in publication.loads:
         _replace(transaction, load)
     for load in publication.loads:
         _insert(transaction, load, publication.batch_id, at)
     for mart in reversed(publication.marts):
-        _run(transaction, mart.after)
+        _run_all(transaction, mart.after)
     for mart in publication.marts:
-        _run(transaction, mart.late)
-        _complete(transaction, mart, publication.batch_id, at)
-    _remember(transaction, publication, at)
+        _run_all(transaction, mart.late)
+        _insert_missing(transaction, mart, publication.batch_id, at)
+    _write_platform_tables(transaction, publication, at)
     for table in [load.stage for load in publication.loads] + [STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED]:
         transaction.execute(f"DELETE FROM {table.qualified}")
     for contract in [load.contract for load in publication.loads] + [mart.contract for mart in publication.marts]:
-        table = target_table(contract).qualified
-        published.table_rows[table] = int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
+        name = target_table(contract).qualified
+        published.table_rows[name] = int(transaction.scalar(f"SELECT COUNT(*) FROM {name}"))
 
 
-def _run(transaction: Transaction, statements: Sequence[str]) -> None:
+def _run_all(transaction: Transaction, statements: Sequence[str]) -> None:
     for statement in statements:
         transaction.execute(statement)
 
 
-def _remake_changed(transaction: Transaction, marts: Sequence[Mart]) -> None:
-    """Empty the marts that another SELECT has made, so that all of their rows are missing; and note the new one."""
+def _empty_changed_marts(transaction: Transaction, marts: Sequence[Mart]) -> None:
+    """Empty the marts whose SELECT has changed, so that all of their rows are rebuilt; store the new digest."""
     if not marts:
         return
-    known = dict(transaction.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
+    digests = dict(transaction.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
     for mart in marts:
         name = target_table(mart.contract).qualified
-        if known.get(name) == mart.digest:
+        if digests.get(name) == mart.digest:
             continue
         transaction.execute(f"DELETE FROM {name}")
         transaction.execute("DELETE FROM OPS.MARTS WHERE TABLE_NAME = %s", (name,))
@@ -198,20 +197,20 @@ def _remake_changed(transaction: Transaction, marts: Sequence[Mart]) -> None:
 
 
 def _fill(transaction: Transaction, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
-    """Bring one staged file into its staging table and count."""
+    """Load one staged file into its staging table and compare the counts."""
     transaction.execute(f"DELETE FROM {table.qualified}")
     loaded = loading.fill(transaction, table, stage, file.key) if file.rows else 0
-    found = int(transaction.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
-    if not loaded == found == file.rows:
+    counted = int(transaction.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
+    if not loaded == counted == file.rows:
         raise RowAccountingError(
-            f"{table.qualified}: {file.rows} rows were written, {loaded} copied and {found} found; "
+            f"{table.qualified}: {file.rows} rows were written, {loaded} copied and {counted} found; "
             "nothing was published.",
-            remedy="Run again; if it persists, look at the staged file.",
+            remedy="Run again; if it persists, inspect the staged file.",
         )
 
 
 def _replace(transaction: Transaction, load: Load) -> None:
-    """Delete what the staged rows replace; the engine has already decided which version is the newest."""
+    """Delete the rows that the staged ones replace; the engine has already chosen the newest version."""
     target = target_table(load.contract).qualified
     if load.write == "append":
         transaction.execute(
@@ -225,12 +224,12 @@ def _replace(transaction: Transaction, load: Load) -> None:
             transaction.execute(f"DELETE FROM {target}")
         return
     key, staged = ", ".join(load.contract.key), load.stage.qualified
-    twice = int(
+    duplicates = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
-    if twice:
-        raise RowAccountingError(f"{staged}: {twice} keys are staged more than once; nothing was published.")
-    same = " AND ".join(f"{load.contract.table}.{mine} = S.{theirs}" for mine, theirs in load.on)
+    if duplicates:
+        raise RowAccountingError(f"{staged}: {duplicates} keys are staged more than once; nothing was published.")
+    same = " AND ".join(f"{load.contract.table}.{column} = S.{other}" for column, other in load.on)
     transaction.execute(f"DELETE FROM {target} USING {load.replaced_by} AS S WHERE {same}")
 
 
@@ -244,7 +243,7 @@ def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -
     )
 
 
-def _complete(transaction: Transaction, mart: Mart, batch_id: str, at: datetime) -> None:
+def _insert_missing(transaction: Transaction, mart: Mart, batch_id: str, at: datetime) -> None:
     columns = ", ".join(mart.contract.column_names)
     transaction.execute(
         f"INSERT INTO {target_table(mart.contract).qualified} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
@@ -253,19 +252,19 @@ def _complete(transaction: Transaction, mart: Mart, batch_id: str, at: datetime)
     )
 
 
-def _remember(transaction: Transaction, publication: Publication, at: datetime) -> None:
-    """Ledger and quarantine; an object taken again replaces what was remembered of it."""
+def _write_platform_tables(transaction: Transaction, publication: Publication, at: datetime) -> None:
+    """Write ledger, quarantine and watermarks; an object that was taken again replaces its earlier rows."""
     same = "{0}.PIPELINE = S.PIPELINE AND {0}.DATASET = S.DATASET"
     transaction.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI "
         "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL"
     )
-    # A record that was loaded on a replay and is bad again on reprocessing is one record still.
+    # A record that a replay loaded and that reprocessing rejects again keeps a single row.
     transaction.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_QUARANTINE AS S WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID"
     )
-    # An object that was refused whole and has been delivered again is no concern any more.
+    # An object that was rejected whole and is loaded now no longer waits.
     transaction.execute(
         "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND S.STATUS = 'loaded' "

@@ -1,4 +1,4 @@
-"""Records set aside: looking at them, and finding those that wait to be read again."""
+"""Queries of the quarantine: records and objects that were set aside and not loaded yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline_assets.warehouse.connection import Transaction
 
 @dataclass(frozen=True)
 class WaitingRecord:
-    """A quarantined record that may be read again, with the version of the object it came in."""
+    """A quarantined record that may be validated again, with the version of its object."""
 
     quarantine_id: str
     uri: str
@@ -26,7 +26,7 @@ class WaitingRecord:
 
 
 def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | None, code: str) -> str:
-    """The same record of the same object has the same id in every run."""
+    """The id of a record: the same record of the same object has the same id in every run."""
     text = "\n".join((pipeline, dataset, uri, etag, str(line), code))
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -40,8 +40,8 @@ def waiting_records(
 ) -> list[WaitingRecord]:
     """Records not loaded yet, by object and line; `codes` and `ids` narrow them.
 
-    A malformed record stays what it is until its object is delivered again: no contract changes where its fields
-    end, and of bytes that are no UTF-8 only a transcription is kept.
+    Malformed records are left out until their object is delivered again: a change of the contract cannot repair them,
+    and of bytes that are not UTF-8 only a transcription is kept.
     """
     where, params = "", [pipeline, dataset]
     for column, values in (("REASON_CODE", codes), ("QUARANTINE_ID", ids)):
@@ -63,7 +63,7 @@ def waiting_records(
 
 
 def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
-    """(uri, etag) of objects that were refused whole and not taken since; `ids` narrow them."""
+    """(uri, etag) of objects that were rejected whole and not loaded since; `ids` narrow them."""
     narrowed = "" if ids is None else f" AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})"
     rows = transaction.rows(
         "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
@@ -74,7 +74,7 @@ def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str]
 
 
 def unknown_ids(transaction: Transaction, pipeline: str, ids: Sequence[str]) -> list[str]:
-    """Those of `ids` under which nothing of the pipeline waits."""
+    """Those of `ids` that no waiting record or object of the pipeline has."""
     rows = transaction.rows(
         "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
         f"AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})",

@@ -54,7 +54,7 @@ BATCHES = Table(
 PIPELINES = Table(
     "OPS",
     "PIPELINES",
-    "One row per pipeline; updating it holds other publications back: the pipeline's, in Snowflake all.",
+    "One row per pipeline; its update blocks other publications of the pipeline, in Snowflake of all.",
     (
         ("PIPELINE", "VARCHAR(64)", True, "Name of the pipeline."),
         ("PUBLISHED_BATCHES", "NUMBER(38,0)", True, "Batches published so far."),
@@ -79,19 +79,19 @@ MARTS = Table(
     "One row per mart: which SELECT made its rows.",
     (
         ("TABLE_NAME", "VARCHAR(200)", True, "The mart, with its schema."),
-        ("SELECT_DIGEST", "VARCHAR(64)", True, "Digest of the SELECT; another one makes all rows anew."),
+        ("SELECT_DIGEST", "VARCHAR(64)", True, "Digest of the SELECT; if it changes, all rows are rebuilt."),
     ),
 )
 WATERMARKS = Table(
     "OPS",
     "WATERMARKS",
-    "One row per state that a pipeline keeps between its batches; it moves with the batch that earned it.",
+    "One row per state that a pipeline keeps between its batches; it is published with its batch.",
     (
         ("PIPELINE", "VARCHAR(64)", True, "Pipeline that keeps it."),
         ("NAME", "VARCHAR(200)", True, "What it is the state of."),
         ("VALUE", "VARCHAR", True, "The state, as the pipeline writes it."),
-        ("BATCH_ID", "VARCHAR(64)", True, "Batch that moved it."),
-        ("MOVED_AT", "TIMESTAMP_NTZ(6)", True, "When it was moved, UTC."),
+        ("BATCH_ID", "VARCHAR(64)", True, "Batch that published it."),
+        ("MOVED_AT", "TIMESTAMP_NTZ(6)", True, "When it was published, UTC."),
     ),
 )
 STAGE_RELEASED = Table(
@@ -103,7 +103,7 @@ STAGE_RELEASED = Table(
 
 
 def staged(table: Table) -> Table:
-    """The staging table of one of ours: the same columns, free of constraints."""
+    """The staging table of a platform table: the same columns without constraints."""
     columns = tuple((name, kind, False, comment) for name, kind, _, comment in table.columns)
     return Table(table.schema, f"STAGE_{table.name}", f"Rows of one batch on their way to {table.name}.", columns)
 

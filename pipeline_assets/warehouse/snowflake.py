@@ -1,9 +1,8 @@
 """Snowflake itself, with key-pair authentication.
 
-Everything that is not data exists beforehand (`pipeline-assets deploy snowflake`): the loading role may neither make
-stages, which need a storage integration, nor alter tables. So a role, warehouse, database or schema that is missing is
-found when a connection is opened, before any work has been done: Snowflake itself would open it all the same and refuse
-the first statement.
+`pipeline-assets deploy snowflake` creates everything but data beforehand: the loading role may neither create stages,
+which need a storage integration, nor alter tables. Opening a connection fails if the role, warehouse, database or
+schema is missing, before any work is done: by default Snowflake would open it and fail at the first statement.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, query_tag
-from pipeline_assets.warehouse.error_messages import SignIn, refused_sign_in
+from pipeline_assets.warehouse.error_messages import SignIn, sign_in_error
 from pipeline_assets.warehouse.keys import host, load_private_key
 from pipeline_assets.warehouse.snowpipe import Snowpipe
 
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
 
     from pipeline_assets.settings import Settings
 
-# Accounts have defaults of their own for these.
+# Set explicitly, as accounts have different defaults.
 SESSION = {
-    # Moments are UTC without a zone everywhere in the platform, and texts of them are ISO.
+    # The platform stores times in UTC without a zone, and writes them as ISO 8601.
     "TIMEZONE": "UTC",
     "TIMESTAMP_TYPE_MAPPING": "TIMESTAMP_NTZ",
     "TIMESTAMP_INPUT_FORMAT": "AUTO",
-    # A worker that was killed leaves its transaction behind, and with it the lock on OPS.PIPELINES. Snowflake ends its
-    # statement five minutes after the connection was lost and then, five idle minutes later, the transaction.
+    # A killed worker leaves an open transaction with a lock on OPS.PIPELINES. Snowflake aborts its statement five
+    # minutes after the connection was lost and, five idle minutes later, the transaction.
     "ABORT_DETACHED_QUERY": True,
-    "LOCK_TIMEOUT": 1800,  # seconds; well past these ten minutes, and not the default's twelve hours
+    "LOCK_TIMEOUT": 1800,  # seconds; longer than these ten minutes, shorter than the default of twelve hours
 }
 
 
@@ -50,14 +49,14 @@ class SnowflakeWarehouse(Warehouse):
 
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
-        connection = _bounded(open_through_resource(self._options(), self._refused), self.settings)
+        connection = _with_request_timeout(open_through_resource(self._options(), self._sign_in_error), self.settings)
         try:
             yield connection
         finally:
             connection.close()
 
-    def _refused(self, error: Exception) -> PipelineError:
-        return refused_sign_in(error, sign_in(self.settings))
+    def _sign_in_error(self, error: Exception) -> PipelineError:
+        return sign_in_error(error, sign_in(self.settings))
 
     def _options(self) -> dict[str, object]:
         settings = self.settings
@@ -66,9 +65,9 @@ class SnowflakeWarehouse(Warehouse):
             raise ConfigurationError(f"Snowflake is not configured: {', '.join(missing)} missing.")
         assert settings.snowflake_private_key is not None
         return {
-            **_reaching(settings),
+            **_connection_options(settings),
             "user": settings.snowflake_user,
-            **_key(settings.snowflake_private_key, settings.snowflake_private_key_password),
+            **_key_options(settings.snowflake_private_key, settings.snowflake_private_key_password),
             "database": settings.database,
             "schema": "OPS",
             "warehouse": settings.snowflake_warehouse,
@@ -79,23 +78,24 @@ class SnowflakeWarehouse(Warehouse):
 
 @contextmanager
 def connect_as_admin(settings: Settings) -> Iterator[Any]:
-    """A connection of whoever deploys; without a database, as it may not exist yet.
+    """A connection of the user in PIPELINE_SNOWFLAKE_ADMIN_USER, without a database, as it may not exist yet.
 
     Raises:
-        ConfigurationError: who that is is not configured, or Snowflake does not let them in.
+        ConfigurationError: that user is not configured, or Snowflake rejects the sign-in.
     """
     required = ("snowflake_account", "snowflake_admin_user")
     if missing := [f"PIPELINE_{name.upper()}" for name in required if not getattr(settings, name)]:
         raise ConfigurationError(f"Snowflake is not configured: {', '.join(missing)} missing.")
-    options = _reaching(settings) | {"user": settings.snowflake_admin_user}
+    options = _connection_options(settings) | {"user": settings.snowflake_admin_user}
     if settings.snowflake_admin_private_key:
         load_private_key(settings.snowflake_admin_private_key, settings.snowflake_admin_private_key_password, "ADMIN_")
-        options |= _key(settings.snowflake_admin_private_key, settings.snowflake_admin_private_key_password)
+        options |= _key_options(settings.snowflake_admin_private_key, settings.snowflake_admin_private_key_password)
     else:
         options["authenticator"] = "externalbrowser"
-    admin, begin = str(settings.snowflake_admin_user), "PIPELINE_SNOWFLAKE_ADMIN_"
-    who = replace(sign_in(settings), user=admin, settings=begin)
-    connection = _bounded(open_through_resource(options, lambda error: refused_sign_in(error, who)), settings)
+    admin, prefix = str(settings.snowflake_admin_user), "PIPELINE_SNOWFLAKE_ADMIN_"
+    who = replace(sign_in(settings), user=admin, settings=prefix)
+    opened = open_through_resource(options, lambda error: sign_in_error(error, who))
+    connection = _with_request_timeout(opened, settings)
     try:
         yield connection
     finally:
@@ -114,8 +114,8 @@ def sign_in(settings: Settings) -> SignIn:
     )
 
 
-def _reaching(settings: Settings) -> dict[str, object]:
-    """Where the account is, how long to try signing in, and what every session is like."""
+def _connection_options(settings: Settings) -> dict[str, object]:
+    """Account, host, login timeout and session parameters."""
     arguments: dict[str, object] = {"session_parameters": SESSION | {"QUERY_TAG": query_tag.get()}}
     if settings.snowflake_host:
         arguments |= {
@@ -131,23 +131,23 @@ def _reaching(settings: Settings) -> dict[str, object]:
     }
 
 
-def _bounded(connection: Any, settings: Settings) -> Any:
-    """Bound each request of a connection and none of its statements.
+def _with_request_timeout(connection: Any, settings: Settings) -> Any:
+    """Limit the time of each HTTP request of a connection, but not of its statements.
 
-    The connector (4.8.1) has one `network_timeout` for both: it would cancel a statement that runs longer, although
-    Snowflake answers all the while. How long a statement may last is the warehouse's STATEMENT_TIMEOUT_IN_SECONDS to
-    say; a peer that is gone is noticed by the requests that ask how it is getting on.
+    The connector (4.8.1) has one `network_timeout` for both: it would cancel a long statement although Snowflake
+    responds. The warehouse's STATEMENT_TIMEOUT_IN_SECONDS limits statements; a lost peer is detected by the requests
+    that poll for the result.
     """
-    fetch, most = connection.rest.fetch, settings.snowflake_network_timeout
+    fetch, longest = connection.rest.fetch, settings.snowflake_network_timeout
 
-    def bounded(*given: Any, timeout: float | None = None, **named: Any) -> Any:
-        return fetch(*given, timeout=most if timeout is None else min(timeout, most), **named)
+    def fetch_in_time(*given: Any, timeout: float | None = None, **named: Any) -> Any:
+        return fetch(*given, timeout=longest if timeout is None else min(timeout, longest), **named)
 
-    connection.rest.fetch = bounded
+    connection.rest.fetch = fetch_in_time
     return connection
 
 
-def _key(key: SecretStr, password: SecretStr | None) -> dict[str, object]:
+def _key_options(key: SecretStr, password: SecretStr | None) -> dict[str, object]:
     options: dict[str, object] = {"private_key": key.get_secret_value()}
     if password:
         options["private_key_password"] = password.get_secret_value()

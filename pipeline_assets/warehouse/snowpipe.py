@@ -1,23 +1,11 @@
-"""Loading by pipes: Snowflake's own machines copy the staged files, our warehouse only merges.
+"""Loading by pipes: Snowflake's serverless compute copies the staged files, our warehouse only merges.
 
     insertFiles -> wait for insertReport -> one transaction: take the file's rows, merge, ledger, commit
 
-A pipe commits by itself, so it must not fill the staging tables, which belong to the publishing transaction. It fills a
-table of its own (`OPS.PIPED_…`: the staging table and `_FILE`, the file of each row), where batches lie side by side.
-The transaction takes the rows of its own file, counts them against what was staged, and empties the rest. That is safe:
-its first statement has claimed the publication, so whoever else has rows there died, or planned on the same state and
-will fail its claim; a batch planned on our result asks its pipe only after our commit. Rows that a dead run's pipe
-brings late lie there, seen by nobody, until the next publication. What was published is for the ledger to say: file
-names are unique to a batch, so neither a load history that forgets nor a pipe made anew loads anything twice.
-
-How the pipe is told: by Snowpipe's REST API, which names exactly our files. Event notifications (AUTO_INGEST) would
-also load the files of batches that died, and need a queue of Snowflake's on each bucket; ALTER PIPE … REFRESH is, in
-Snowflake's words, no regular use, and is DDL. The API is two calls with a token that the driver already signs, so the
-`snowflake-ingest` package would add a dependency for less than this file. It acts as the user's default role, whatever
-role a session has. Reports reach back ten minutes; we ask more often than that.
-
-Only the rows of tables come this way: what the platform remembers of a batch is small, and its key look-ups are rolled
-back, so both stay with COPY.
+A pipe commits by itself, so it fills its own table (`OPS.PIPED_…`: the staging table and `_FILE`, the file of each
+row) and not a staging table, which belongs to the publishing transaction. That transaction takes the rows of its file,
+compares their number with the staged rows, and deletes the rest (see `Snowpipe.fill`). Only the rows of contracts'
+tables are loaded so: the platform's own tables are small, and key look-ups are rolled back, so both use COPY.
 """
 
 from __future__ import annotations
@@ -42,27 +30,32 @@ from pipeline_assets.warehouse.keys import host, load_private_key
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
+# Snowpipe's REST API loads exactly the files of a batch. Event notifications (AUTO_INGEST) would also load the files of
+# failed batches and need a queue of Snowflake on each bucket; ALTER PIPE … REFRESH is not for regular use, in
+# Snowflake's words, and is DDL. The API is two calls with a token that the driver signs, so the package
+# `snowflake-ingest` is not needed. It acts as the user's default role, whatever role a session has. A report covers the
+# last ten minutes, and `_POLL` is much shorter.
 FILE_COLUMN = "_FILE"
-ATTEMPTS = 6  # of one call, with jittered exponential waits between them: about half a minute
-_POLL = (1.0, 15.0)  # seconds between two looks at the report, growing
-_TRY_AGAIN = {408, 429, 500, 502, 503, 504}
+ATTEMPTS = 6  # of one call, with exponential backoff and jitter: about half a minute
+_POLL = (1.0, 15.0)  # seconds between two polls of the report: first and longest
+_TRANSIENT_CODES = {408, 429, 500, 502, 503, 504}
 
 
 def piped_table(stage: Table) -> Table:
-    """Where a pipe puts what goes to a staging table: the rows of several batches, each with its file."""
+    """The table that a pipe fills for a staging table: rows of several batches, each with its file."""
     name = f"PIPED_{stage.name.removeprefix('STAGE_')}"
     columns = (*stage.columns, (FILE_COLUMN, "VARCHAR", False, "Staged file that the row comes from."))
-    return Table(stage.schema, name, f"Rows that a pipe brought for {stage.name}.", columns)
+    return Table(stage.schema, name, f"Rows that a pipe loaded for {stage.name}.", columns)
 
 
 def pipe_name(stage: Table) -> str:
-    """The pipe that fills it."""
+    """The pipe that fills the `piped_table` of a staging table."""
     return f"{stage.schema}.LOAD_{stage.name.removeprefix('STAGE_')}"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where pipes are told and asked; `token` makes a short-lived one for each call."""
+    """The REST API of an account; `token` makes a short-lived token for each call."""
 
     url: str
     token: Callable[[], str]
@@ -71,7 +64,7 @@ class Endpoint:
 
 @dataclass
 class Snowpipe(Loading):
-    """Loads by pipes. `patience` is in seconds; time and chance come in from outside."""
+    """Loads by pipes, with at most `patience` seconds for each batch."""
 
     endpoint: Endpoint
     patience: float
@@ -81,49 +74,55 @@ class Snowpipe(Loading):
 
     @classmethod
     def of(cls, settings: Settings) -> Snowpipe:
-        """Pipes of the account in the settings; nothing is opened yet."""
+        """The pipes of the account in the settings; opens no connection."""
         default = 443 if settings.snowflake_protocol == "https" else 80
         port = "" if settings.snowflake_port == default else f":{settings.snowflake_port}"
         url = f"{settings.snowflake_protocol}://{host(settings)}{port}"
         return cls(Endpoint(url, _tokens(settings)), settings.snowflake_pipe_patience)
 
-    def ahead(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
-        """Have the pipes load the files, and wait until each has said how that went.
+    def preload(self, database: str, files: Sequence[tuple[Table, str, int]]) -> None:
+        """Request the load of each file and wait until it is loaded.
 
         Raises:
             WarehouseError: a file was loaded in part or not at all.
             RowAccountingError: a pipe loaded another number of rows than were staged.
-            PipeTimeoutError: the patience ran out first.
+            PipeTimeoutError: the files were not loaded within `patience`.
         """
         waiting = {f"{database}.{pipe_name(table)}": (key, rows) for table, key, rows in files if rows}
         for pipe, (key, _) in waiting.items():
             self._call(pipe, "insertFiles", {"files": [{"path": key}]})
         deadline, pause = self.clock() + self.patience, _POLL[0]
         marks: dict[str, str] = {}
-        last = dict.fromkeys(waiting, "not seen")
+        status = dict.fromkeys(waiting, "not reported")
         while waiting:
             for pipe, (key, rows) in list(waiting.items()):
-                found = self._look(pipe, key, marks)
-                if found is None:
+                entry = self._find(pipe, key, marks)
+                if entry is None:
                     continue
-                last[pipe] = str(found.get("status"))
-                if _is_loaded(pipe, key, rows, found):
+                status[pipe] = str(entry.get("status"))
+                if _is_loaded(pipe, key, rows, entry):
                     del waiting[pipe]
             if not waiting:
                 return
-            left = deadline - self.clock()
-            if left <= 0:
-                unfinished = "; ".join(f"{pipe}: {key} {last[pipe]}" for pipe, (key, _) in waiting.items())
+            remaining = deadline - self.clock()
+            if remaining <= 0:
+                unfinished = "; ".join(f"{pipe}: {key} {status[pipe]}" for pipe, (key, _) in waiting.items())
                 raise PipeTimeoutError(
-                    f"No end after {self.patience:g} seconds of {unfinished}; nothing was published.",
+                    f"Not loaded after {self.patience:g} seconds: {unfinished}; nothing was published.",
                     remedy="Run again, or raise PIPELINE_SNOWFLAKE_PIPE_PATIENCE; SELECT SYSTEM$PIPE_STATUS('<pipe>') "
                     "says whether the pipe is paused.",
                 )
-            self.sleep(min(left, self.chance(pause / 2, pause)))
+            self.sleep(min(remaining, self.chance(pause / 2, pause)))
             pause = min(pause * 1.5, _POLL[1])
 
     def fill(self, transaction: Transaction, table: Table, stage: str, key: str) -> int:
-        """Take one file's rows; whatever else lies in the pipe's table can never be published any more."""
+        """Take one file's rows from the pipe's table and delete all others there.
+
+        The others can never be published: the transaction has claimed the publication, so their run has died, or it
+        planned on the same state and its claim will fail; a batch planned on our result calls its pipe only after our
+        commit. Rows that a pipe loads late for a dead run stay until the next publication. File names are unique to a
+        batch, so nothing is loaded twice, even if the load history is lost or the pipe is replaced.
+        """
         piped, columns = piped_table(table).qualified, ", ".join(name for name, *_ in table.columns)
         taken = transaction.execute(
             f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {piped} WHERE {FILE_COLUMN} = %s", (key,)
@@ -131,34 +130,34 @@ class Snowpipe(Loading):
         transaction.execute(f"DELETE FROM {piped}")
         return taken
 
-    def _look(self, pipe: str, key: str, marks: dict[str, str]) -> Mapping[str, Any] | None:
-        """What the pipe's report says of a file, if anything; `marks` say from where to go on reading."""
+    def _find(self, pipe: str, key: str, marks: dict[str, str]) -> Mapping[str, Any] | None:
+        """The entry of a file in the pipe's report, if there is one; `marks` holds where to continue reading."""
         mark = {"beginMark": marks[pipe]} if pipe in marks else {}
         report = self.report(pipe, mark)
-        found = [entry for entry in report.get("files", []) if entry.get("path") == key]
-        if not found and report.get("nextBeginMark"):
+        entries = [entry for entry in report.get("files", []) if entry.get("path") == key]
+        if not entries and report.get("nextBeginMark"):
             marks[pipe] = report["nextBeginMark"]
-        return found[-1] if found else None
+        return entries[-1] if entries else None
 
     def report(self, pipe: str, query: Mapping[str, str] | None = None) -> Mapping[str, Any]:
-        """What a pipe says of the files that it was told of lately; changes nothing.
+        """A pipe's report on the files of the last minutes; changes nothing.
 
         Raises:
-            ConfigurationError: there is no such pipe, or its report may not be read.
+            ConfigurationError: the pipe does not exist, or its report may not be read.
             WarehouseError: it cannot be reached.
         """
         return self._call(pipe, "insertReport", query=query)
 
     def _call(
-        self, pipe: str, what: str, body: object = None, query: Mapping[str, str] | None = None
+        self, pipe: str, endpoint: str, body: object = None, query: Mapping[str, str] | None = None
     ) -> Mapping[str, Any]:
-        """One call of the API. Telling a pipe of a file again does nothing, so any call may be repeated."""
+        """One call of the API. It may be repeated: a second insertFiles with the same file does nothing."""
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         parameters = urlencode({"requestId": str(uuid.uuid4()), **(query or {})})
-        url = f"{self.endpoint.url}/v1/data/pipes/{quote(pipe)}/{what}?{parameters}"
+        url = f"{self.endpoint.url}/v1/data/pipes/{quote(pipe)}/{endpoint}?{parameters}"
         retrying = Retrying(
-            retry=retry_if_exception(_may_clear),
+            retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.5, max=10),
             sleep=self.sleep,
@@ -167,10 +166,10 @@ class Snowpipe(Loading):
         try:
             return retrying(self._send, url, body)
         except HTTPError as error:
-            raise _refused(pipe, what, error.code) from None
+            raise _http_error(pipe, endpoint, error.code) from None
         except (URLError, OSError) as error:
-            said = getattr(error, "reason", None) or type(error).__name__
-            raise WarehouseError(f"Pipe {pipe} cannot be reached: {said}.", remedy="Run again.") from None
+            reason = getattr(error, "reason", None) or type(error).__name__
+            raise WarehouseError(f"Pipe {pipe} cannot be reached: {reason}.", remedy="Run again.") from None
 
     def _send(self, url: str, body: object) -> Mapping[str, Any]:
         headers = {
@@ -180,10 +179,10 @@ class Snowpipe(Loading):
             "User-Agent": "pipeline_assets",
         }
         data = None if body is None else json.dumps(body).encode()
-        asked = request.Request(url, data=data, headers=headers)
-        with request.urlopen(asked, timeout=self.endpoint.timeout) as answer:
+        call = request.Request(url, data=data, headers=headers)
+        with request.urlopen(call, timeout=self.endpoint.timeout) as response:
             try:
-                return json.loads(answer.read() or b"{}")
+                return json.loads(response.read() or b"{}")
             except ValueError:
                 raise WarehouseError(
                     f"{self.endpoint.url} answers, but not as Snowflake does.",
@@ -191,32 +190,32 @@ class Snowpipe(Loading):
                 ) from None
 
 
-def _is_loaded(pipe: str, key: str, rows: int, found: Mapping[str, Any]) -> bool:
-    status = found.get("status")
+def _is_loaded(pipe: str, key: str, rows: int, entry: Mapping[str, Any]) -> bool:
+    status = entry.get("status")
     if status in ("LOAD_FAILED", "PARTIALLY_LOADED"):
-        said = " ".join(str(found.get("firstError") or found.get("systemError") or "no reason given").split())
+        reason = " ".join(str(entry.get("firstError") or entry.get("systemError") or "no reason given").split())
         raise WarehouseError(
-            f"{pipe}: {key} is {status} with {found.get('errorsSeen', 0)} bad rows: {said}; nothing was published.",
+            f"{pipe}: {key} is {status} with {entry.get('errorsSeen', 0)} bad rows: {reason}; nothing was published.",
             remedy="Compare the staging table with the data contract; `pipeline-assets deploy snowflake` adds columns.",
         )
     if status != "LOADED":
         return False
-    if found.get("rowsInserted") != rows:
+    if entry.get("rowsInserted") != rows:
         raise RowAccountingError(
-            f"{pipe}: {rows} rows were written to {key} and {found.get('rowsInserted')} loaded; nothing was published.",
-            remedy="Run again; if it persists, look at the staged file.",
+            f"{pipe}: {rows} rows were written to {key} and {entry.get('rowsInserted')} loaded; nothing was published.",
+            remedy="Run again; if it persists, inspect the staged file.",
         )
     return True
 
 
-def _may_clear(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, HTTPError):
-        return error.code in _TRY_AGAIN
+        return error.code in _TRANSIENT_CODES
     return isinstance(error, (URLError, OSError))
 
 
-def _refused(pipe: str, what: str, code: int) -> Exception:
-    privilege = "OPERATE" if what == "insertFiles" else "MONITOR"
+def _http_error(pipe: str, endpoint: str, code: int) -> Exception:
+    privilege = "OPERATE" if endpoint == "insertFiles" else "MONITOR"
     if code in (401, 403):
         return ConfigurationError(
             f"Snowflake does not let us use pipe {pipe} (HTTP {code}).",
@@ -228,11 +227,11 @@ def _refused(pipe: str, what: str, code: int) -> Exception:
             f"There is no pipe {pipe}, or the user's default role may not use it.",
             remedy="Run `pipeline-assets deploy snowflake` with PIPELINE_SNOWFLAKE_LOAD=snowpipe.",
         )
-    return WarehouseError(f"Pipe {pipe} refused {what} (HTTP {code}).", remedy="The state is intact; run again.")
+    return WarehouseError(f"Pipe {pipe} refused {endpoint} (HTTP {code}).", remedy="The state is intact; run again.")
 
 
 def _tokens(settings: Settings) -> Callable[[], str]:
-    """Makes tokens for one call each, signed as the driver signs its own; the key is read with the first one."""
+    """A function that makes a token for one call, signed by the driver; it reads the key at the first call."""
 
     @cache
     def key() -> Any:

@@ -56,11 +56,11 @@ def test_rows_may_be_loaded_without_their_parent() -> None:
     ("values", "said"),
     [
         ({"onMissing": "drop"}, "onMissing: 'drop' is unknown. Known: quarantine, load."),
-        ({"reasonCode": "orphan_sale"}, "meaning: is required: what orphan_sale means"),
-        ({"reasonCode": "Orphan sale", "meaning": "x"}, "reasonCode: 'Orphan sale' is no code."),
-        ({"reasonCode": "x" * 65, "meaning": "x"}, f"reasonCode: '{'x' * 65}' is no code."),
-        ({"reasonCode": 7, "meaning": "x"}, "reasonCode: 7 is no code."),
-        ({"reasonCode": "orphan_sale", "meaning": 7}, "meaning: 7 is no text."),
+        ({"reasonCode": "orphan_sale"}, "meaning: is required: it explains orphan_sale"),
+        ({"reasonCode": "Orphan sale", "meaning": "x"}, "reasonCode: 'Orphan sale' is not a valid code."),
+        ({"reasonCode": "x" * 65, "meaning": "x"}, f"reasonCode: '{'x' * 65}' is not a valid code."),
+        ({"reasonCode": 7, "meaning": "x"}, "reasonCode: 7 is not a valid code."),
+        ({"reasonCode": "orphan_sale", "meaning": 7}, "meaning: 7 is not a text."),
         ({"reasonCode": "too_long"}, "reasonCode: too_long has another meaning already: the text is longer"),
         ({"reasonCode": "missing_reference", "meaning": "x"}, "reasonCode: missing_reference has another meaning"),
         ({"onMissing": "load", "reasonCode": "missing_reference"}, "reasonCode: is not read: with `onMissing: load`"),
@@ -78,7 +78,7 @@ def test_a_reference_that_says_something_else_is_refused(values: dict[str, objec
     [
         ({"type": "sibling"}, "SHOP_ID.relationships.type: 'sibling' is unknown. Known: foreignKey."),
         ({"from": "sales.SHOP_ID"}, "SHOP_ID.relationships.from: is not read in a relationship. A relationship starts"),
-        ({"to": ["shops.A", "shops.B"]}, "SHOP_ID.relationships.to: ['shops.A', 'shops.B'] names no column."),
+        ({"to": ["shops.A", "shops.B"]}, "SHOP_ID.relationships.to: ['shops.A', 'shops.B'] does not name a column."),
     ],
 )
 def test_a_relationship_of_another_kind_is_refused(change: dict[str, object], said: str) -> None:
@@ -123,7 +123,7 @@ def test_accepted_values_are_read() -> None:
         (lambda d: accepted(d).update(metric="nullValues"), "metric: 'nullValues' is unknown. Known: invalidValues."),
         (lambda d: accepted(d).pop("metric"), "metric: None is unknown. Known: invalidValues."),
         (lambda d: accepted(d).update(type="custom"), "type: 'custom' is unknown here."),
-        (lambda d: accepted(d).update(type="sql"), "type: 'sql' is unknown here. SQL rules stand in the schema."),
+        (lambda d: accepted(d).update(type="sql"), "type: 'sql' is unknown here. SQL rules belong in the schema."),
         (lambda d: accepted(d).update(mustBe=5), "mustBe: 5 is unknown."),
         (lambda d: accepted(d).update(mustBeLessThan=5), "mustBeLessThan: is not read in quality of a column."),
         (lambda d: accepted(d).update(severity="warning"), "severity: is not read in quality of a column."),
@@ -132,8 +132,8 @@ def test_accepted_values_are_read() -> None:
         (lambda d: accepted(d).update(arguments={"validValues": []}), "arguments.validValues: is required."),
         (lambda d: accepted(d).update(arguments={"validValues": "open"}), "arguments.validValues: is required."),
         # What YAML makes of an unquoted NO
-        (lambda d: accepted(d).update(arguments={"validValues": ["SE", False]}), "arguments.validValues: False is no "),
-        (lambda d: accepted(d).update(arguments={"validValues": [8]}), "arguments.validValues: 8 is no text."),
+        (lambda d: accepted(d).update(arguments={"validValues": ["SE", False]}), "arguments.validValues: False is not"),
+        (lambda d: accepted(d).update(arguments={"validValues": [8]}), "arguments.validValues: 8 is not a text."),
     ],
 )
 def test_accepted_values_that_would_not_be_checked_are_refused(change: Change, said: str) -> None:
@@ -144,7 +144,7 @@ def test_accepted_values_are_listed_once() -> None:
     def change(document: dict[str, Any]) -> None:
         column(document, "STATE")["quality"].append(accepted(document))
 
-    assert refused(change) == "STATE.quality: invalidValues is said twice."
+    assert refused(change) == "STATE.quality: invalidValues is given twice."
 
 
 # --- quality rules -----------------------------------------------------------------------------------------
@@ -203,23 +203,23 @@ def test_every_operator_of_the_standard_is_read(operator: str) -> None:
     [
         (comparing(), ": compares with nothing. Write exactly one of mustBe, "),
         (comparing(mustBe=0, mustNotBe=1), ": compares with mustBe and mustNotBe. Write exactly one of "),
-        (comparing(mustBe="0"), ".mustBe: '0' is no number."),
-        (comparing(mustBe=True), ".mustBe: True is no number."),
-        (comparing(mustBe=float("nan")), ".mustBe: nan is no number."),
-        (comparing(mustBe=None), ".mustBe: None is no number."),
-        (comparing(mustBeBetween=[2, 1]), ".mustBeBetween: [2, 1] is no range."),
-        (lambda d: rule(d).pop("query"), ".query: is no SELECT."),
-        (lambda d: rule(d).update(query="DELETE FROM SHOP.SALES"), ".query: is no SELECT."),
+        (comparing(mustBe="0"), ".mustBe: '0' is not a number."),
+        (comparing(mustBe=True), ".mustBe: True is not a number."),
+        (comparing(mustBe=float("nan")), ".mustBe: nan is not a number."),
+        (comparing(mustBe=None), ".mustBe: None is not a number."),
+        (comparing(mustBeBetween=[2, 1]), ".mustBeBetween: [2, 1] is not a range."),
+        (lambda d: rule(d).pop("query"), ".query: is not a SELECT."),
+        (lambda d: rule(d).update(query="DELETE FROM SHOP.SALES"), ".query: is not a SELECT."),
         (lambda d: rule(d).update(query="SELECT COUNT(*) FROM ${table}"), ".query: has a placeholder."),
         (lambda d: rule(d).update(query="SELECT COUNT(*) FROM {object}"), ".query: has a placeholder."),
-        (lambda d: rule(d).update(customProperties=custom(failingRows=5)), ".failingRows: is no SELECT."),
+        (lambda d: rule(d).update(customProperties=custom(failingRows=5)), ".failingRows: is not a SELECT."),
         (lambda d: rule(d).update(severity="fatal"), ".severity: 'fatal' is unknown. Known: warning, error."),
         (lambda d: rule(d).update(type="library"), ".type: 'library' is unknown here. Known: sql."),
         (lambda d: rule(d).update(type="custom"), ".type: 'custom' is unknown here. Known: sql."),
         (lambda d: rule(d).pop("type"), ".type: None is unknown here. Known: sql."),
         (
-            lambda d: rule(d).update(transaction="percent"),
-            ".transaction: is not read in quality of the schema. A metric counts",
+            lambda d: rule(d).update(unit="percent"),
+            ".unit: is not read in quality of the schema. A metric counts",
         ),
         (lambda d: rule(d).update(schedule="0 0 * * *"), ".schedule: is not read in quality of the schema."),
     ],
@@ -230,11 +230,11 @@ def test_a_rule_that_would_not_be_checked_as_it_says_is_refused(change: Change, 
 
 @pytest.mark.parametrize("name", ["open sales", "x;y", "1st", "a.b"])
 def test_the_name_of_a_rule_is_an_identifier(name: str) -> None:
-    assert f"name: {name!r} is no identifier" in refused(lambda d: rule(d).update(name=name))
+    assert f"name: {name!r} is not an identifier" in refused(lambda d: rule(d).update(name=name))
 
 
 def test_a_rule_without_a_name_is_refused_by_its_place() -> None:
-    assert refused(lambda d: rule(d).pop("name")).startswith("schema.quality.[0].name: '' is no identifier.")
+    assert refused(lambda d: rule(d).pop("name")).startswith("schema.quality.[0].name: '' is not an identifier.")
 
 
 def test_names_of_rules_are_unique_in_a_file_whatever_their_case() -> None:
@@ -264,11 +264,11 @@ def test_files_without_a_dialect_are_written_as_most_are() -> None:
     ("values", "said"),
     [
         *(
-            ({"delimiter": text}, f"delimiter: {text!r} is no delimiter.")
+            ({"delimiter": text}, f"delimiter: {text!r} is not a delimiter.")
             for text in ("", "||", '"', "'", "x", "ä", "7")
         ),
-        *(({"delimiter": text}, f"delimiter: {text!r} is no delimiter.") for text in ("\n", "\r", "\0", None, 7)),
-        ({"delimiter": "\\", "escape": "\\"}, "delimiter: '\\\\' is no delimiter."),
+        *(({"delimiter": text}, f"delimiter: {text!r} is not a delimiter.") for text in ("\n", "\r", "\0", None, 7)),
+        ({"delimiter": "\\", "escape": "\\"}, "delimiter: '\\\\' is not a delimiter."),
         ({"header": "no"}, "header: 'no' is neither true nor false."),
         ({"header": None}, "header: None is neither true nor false."),
         ({"escape": "^"}, "escape: '^' is unknown."),
@@ -279,9 +279,9 @@ def test_files_without_a_dialect_are_written_as_most_are() -> None:
         ({"encoding": "cp037"}, "encoding: 'cp037' is unknown."),
         ({"encoding": "base64"}, "encoding: 'base64' is unknown."),
         ({"encoding": None}, "encoding: None is unknown."),
-        ({"nullText": None}, "nullText: None is no text. Put it in quotes;"),
-        ({"nullText": ""}, "nullText: '' is no text."),
-        ({"nullText": "a\nb"}, "nullText: 'a\\nb' is no text."),
+        ({"nullText": None}, "nullText: None is not a text. Put it in quotes;"),
+        ({"nullText": ""}, "nullText: '' is not a text."),
+        ({"nullText": "a\nb"}, "nullText: 'a\\nb' is not a text."),
         ({"quote": "'"}, "quote: is not read in dialect. Known: header, delimiter, escape, encoding, nullText."),
     ],
 )
@@ -292,7 +292,7 @@ def test_a_dialect_that_no_reader_could_follow_is_refused(values: dict[str, obje
 def test_a_dialect_is_a_mapping() -> None:
     change: Change = lambda d: schema(d).update(customProperties=custom(dialect="excel"))  # noqa: E731
 
-    assert refused(change).startswith("schema.customProperties.dialect: 'excel' is no mapping. Known: header, ")
+    assert refused(change).startswith("schema.customProperties.dialect: 'excel' is not a mapping. Known: header, ")
 
 
 @pytest.mark.parametrize("form", ["table", "json", "parquet"])

@@ -175,7 +175,7 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     "a custom property twice": (
         CSV,
         lambda d: column(d, "SELLER")["customProperties"].extend(custom(blanks="keep")),
-        "SELLER.customProperties.blanks: is said twice.",
+        "SELLER.customProperties.blanks: is given twice.",
     ),
     "a custom property without a value": (
         CSV,
@@ -197,10 +197,10 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
         lambda d: column(d, "STATE").update(customProperties=custom(inputFormats=["YYYYMMDD"])),
         "STATE.customProperties.inputFormats: does not fit logicalType string. Only dates",
     ),
-    "one date format that is no list": (
+    "one date format that is not a list": (
         CSV,
         lambda d: column(d, "SOLD_ON").update(customProperties=custom(inputFormats="YYYYMMDD")),
-        "SOLD_ON.customProperties.inputFormats: 'YYYYMMDD' is no list. Known: YYYY-MM-DD, ",
+        "SOLD_ON.customProperties.inputFormats: 'YYYYMMDD' is not a list. Known: YYYY-MM-DD, ",
     ),
     "a length of a date": (
         CSV,
@@ -240,7 +240,7 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     "a promise that nobody keeps": (
         CSV,
         lambda d: d.update(slaProperties=[{"property": "latency", "value": 1}]),
-        "slaProperties: is not read in the document. Nothing keeps them.",
+        "slaProperties: is not read in the document. They are not enforced.",
     ),
     "members of a team alone": (CSV, lambda d: d.update(team=[{"username": "me"}]), "team: is a list."),
     "lake files in no folders": (
@@ -292,7 +292,7 @@ def test_a_property_said_twice_is_refused_with_its_line(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(CSV, sort_keys=False) + "domain: other\n", encoding="utf-8")
     lines = path.read_text(encoding="utf-8").split("\n")
 
-    with pytest.raises(ContractError, match=rf"^sales\.yaml, line {len(lines) - 1}: domain is said twice\.$"):
+    with pytest.raises(ContractError, match=rf"^sales\.yaml, line {len(lines) - 1}: domain is given twice\.$"):
         load_contract(path)
 
 

@@ -97,14 +97,14 @@ def test_a_secret_that_nobody_has_filled_yet_counts_as_empty(manager: Any) -> No
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("hidden", "is no JSON object"),
-        ('["hidden"]', "is no JSON object"),
-        ("[" * 100_000, "is no JSON object"),
-        ('{"PIPELINE_SNOWFLAKE_PRIVATE_KEI": "hidden"}', "no setting .*: PIPELINE_SNOWFLAKE_PRIVATE_KEI"),
-        ('{"-----BEGIN hidden-----": ""}', "1 keys that are no variables"),
-        ('{"PIPELINE_SNOWFLAKE_PORT": 443}', "something else than text in PIPELINE_SNOWFLAKE_PORT"),
-        ('{"PIPELINE_SECRET_ID": "hidden"}', "none may come from it: PIPELINE_SECRET_ID"),
-        ('{"PIPELINE_AWS_REGION": "hidden"}', "none may come from it: PIPELINE_AWS_REGION"),
+        ("hidden", "is not a JSON object"),
+        ('["hidden"]', "is not a JSON object"),
+        ("[" * 100_000, "is not a JSON object"),
+        ('{"PIPELINE_SNOWFLAKE_PRIVATE_KEI": "hidden"}', "not settings.*: PIPELINE_SNOWFLAKE_PRIVATE_KEI"),
+        ('{"-----BEGIN hidden-----": ""}', "1 keys that are not variables"),
+        ('{"PIPELINE_SNOWFLAKE_PORT": 443}', "a value that is not text in PIPELINE_SNOWFLAKE_PORT"),
+        ('{"PIPELINE_SECRET_ID": "hidden"}', "settings that may not come from it: PIPELINE_SECRET_ID"),
+        ('{"PIPELINE_AWS_REGION": "hidden"}', "settings that may not come from it: PIPELINE_AWS_REGION"),
         ('{"PIPELINE_SNOWFLAKE_PORT": "hidden"}', "PIPELINE_SNOWFLAKE_PORT: .*integer"),
     ],
 )
@@ -123,7 +123,7 @@ def test_what_is_wrong_in_it_is_told_in_one_line_without_a_value(manager: Any, t
 
 def test_bytes_are_refused(manager: Any) -> None:
     manager.put_secret_value(SecretId=SECRET, SecretBinary=b"hidden")
-    with pytest.raises(ConfigurationError, match=r"team/pipeline .* holds bytes and no text"):
+    with pytest.raises(ConfigurationError, match=r"team/pipeline .* holds bytes and not text"):
         load_settings()
 
 

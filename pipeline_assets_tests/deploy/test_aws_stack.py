@@ -49,9 +49,9 @@ class TestDeploying:
         assert aws.client("glue").get_database(Name=found["PIPELINE_GLUE_DATABASE"])
         assert aws.client("sns").get_topic_attributes(TopicArn=found["PIPELINE_ALERTS_TOPIC_ARN"])
         assert aws.client("iam").get_role(RoleName=role.rpartition("/")[2])
-        assert said[-1] == f"# the machines that run the pipelines take the role {role}"
+        assert said[-1] == f"# the machines that run the pipelines assume the role {role}"
         # The emulator says the ARN where AWS says the name.
-        profile = said[-2].removeprefix("# a machine of EC2 gets the instance profile ").rpartition("/")[2]
+        profile = said[-2].removeprefix("# EC2 machines need the instance profile ").rpartition("/")[2]
         (taken,) = aws.client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
         assert taken["Arn"] == role
         assert aws.client("secretsmanager").describe_secret(SecretId=found["PIPELINE_SECRET_ID"])

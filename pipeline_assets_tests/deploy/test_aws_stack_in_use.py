@@ -133,7 +133,7 @@ def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: D
     answer = firehose.put_record_batch(DeliveryStreamName=name, Records=[{"Data": b"1|a\n"}])
     assert answer["FailedPutCount"] == 0
     lake = S3Lake(region=REGION, endpoint_url=as_pipelines.aws.url, bucket_prefix=PREFIX)
-    (landed,) = eventually(lambda: list(lake.list("commerce-stream", f"firehose/{stream}/landing/")))
+    (landed,) = eventually(lambda: list(lake.list_objects("commerce-stream", f"firehose/{stream}/landing/")))
     hours = {f"firehose/{stream}/landing/{at:%Y/%m/%d/%H}/{name}-1-" for at in (before, datetime.now(UTC))}
     assert any(landed.key.startswith(hour) for hour in hours)
     queue = as_pipelines.queue("commerce")
@@ -241,7 +241,7 @@ class TestThePipelinesRole:
             assert landed is not None
             assert lake.fetch(landed, tmp_path).stat().st_size == 7_000_000
             uri = lake.move(bucket, "staging/a", "staging/b")
-            assert [found.key for found in lake.list(bucket, "staging/")] == ["staging/b"]
+            assert [found.key for found in lake.list_objects(bucket, "staging/")] == ["staging/b"]
             lake.delete([uri])
             assert lake.head(uri) is None  # and not: forbidden
 
@@ -334,7 +334,7 @@ def test_whoever_may_not_deploy_is_told_which_permission_is_missing_and_where(
         deploy(settings, dry_run=True, say=print)
     assert str(error.value).endswith(
         f" the stack pipeline-assets in eu-west-1: the permission cloudformation:{misses} is missing. "
-        f"Grant cloudformation:{misses} to whoever deploys, or check PIPELINE_AWS_REGION."
+        f"Grant cloudformation:{misses} to the user who deploys, or check PIPELINE_AWS_REGION."
     )
 
 

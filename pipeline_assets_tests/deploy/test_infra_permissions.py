@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import pipeline_assets
-from pipeline_assets.deploy.aws.permissions import PERMISSIONS, PLACES, ROLES, Permission
+from pipeline_assets.deploy.aws.permissions import PERMISSIONS, RESOURCES, ROLES, Permission
 from pipeline_assets.deploy.aws.template import infra_root
 
 PACKAGE = Path(pipeline_assets.__file__).parent
@@ -24,6 +24,7 @@ PACKAGE = Path(pipeline_assets.__file__).parent
 OF_THE_JOB = {"engine/distributed/object_io.py", "engine/spark/job.py"}
 # What a call is granted by, where that is not the operation's own name.
 GRANTED_BY = {
+    "s3:ListObjects": ["s3:ListBucket"],
     "s3:ListObjectsV2": ["s3:ListBucket"],
     "s3:HeadObject": ["s3:GetObject"],
     "s3:DeleteObjects": ["s3:DeleteObject"],
@@ -96,7 +97,7 @@ def actions_of(source: str) -> set[str]:
 def modules() -> Iterator[tuple[str, str]]:
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if not name.startswith(("deployment/", "samples/")):
+        if not name.startswith(("deploy/", "doctor/", "samples/")):
             yield name, path.read_text(encoding="utf-8")
 
 
@@ -235,7 +236,7 @@ def test_each_row_of_the_table_is_in_the_template_on_its_place(row: Permission) 
 
 
 def test_each_row_says_where_and_what_for() -> None:
-    assert {row.on for row in PERMISSIONS} == set(PLACES)
+    assert {row.on for row in PERMISSIONS} == set(RESOURCES)
     assert len({(row.action, row.role, row.on) for row in PERMISSIONS}) == len(PERMISSIONS)
     for row in PERMISSIONS:
         assert row.purpose

@@ -132,22 +132,24 @@ def test_another_type_of_a_table_without_rows_is_applied_once(account: TestAccou
         session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE NUMBER(38,2)")
     assert made(settings) != before
 
-    assert [said for said in deployed(settings) if "anew" in said] == ["ok   table anew ANALYTICS.BOOKINGS.DAILY_SPEND"]
+    assert [said for said in deployed(settings) if "recreate" in said] == [
+        "ok   recreate table ANALYTICS.BOOKINGS.DAILY_SPEND"
+    ]
 
     assert made(settings) == before
-    assert not [said for said in deployed(settings) if "anew" in said]
+    assert not [said for said in deployed(settings) if "recreate" in said]
 
 
 @pytest.mark.usefixtures("first")
 def test_a_deployed_account_leaves_a_run_nothing_to_create(account: TestAccount, tmp_path: Path) -> None:
     """The loading role could not."""
-    from pipeline_assets.batch.run import tables_for
+    from pipeline_assets.batch.run import required_tables
 
     settings = account.settings(tmp_path, snowflake_load="snowpipe")
     before = len(account.statements())
 
     for pipeline in pipelines().values():
-        SnowflakeWarehouse(settings).prepare(tables_for(pipeline))
+        SnowflakeWarehouse(settings).prepare(required_tables(pipeline))
 
     assert {sql.split()[0] for sql in account.statements()[before:]} == {"SELECT"}
 
@@ -156,7 +158,7 @@ def test_a_name_that_is_none_is_refused_before_anything_is_run(account: TestAcco
     """FAULTS 31."""
     before = account.statements()
 
-    with pytest.raises(ConfigurationError, match="is no name"):
+    with pytest.raises(ConfigurationError, match="is not a name"):
         deployed(account.settings(tmp_path, snowflake_admin_role="X; DROP TABLE Y"))
 
     assert account.statements() == before

@@ -89,7 +89,7 @@ def test_every_statement_is_one_that_snowflakes_dialect_knows(
 
 
 def test_every_file_of_the_platform_is_in_the_plan_once() -> None:
-    files = [f"platform/{entry.sql}" for entry in PLAN if entry.sql not in ("table", "table_anew")]
+    files = [f"platform/{entry.sql}" for entry in PLAN if entry.sql not in ("table", "recreate_table")]
 
     assert sorted(files) == [name for name in sql_files() if name.startswith("platform/")]
 
@@ -277,15 +277,15 @@ def test_a_type_that_a_contract_widened_is_widened_wherever_its_rows_go() -> Non
 def test_a_table_made_anew_keeps_its_grants_and_has_its_masks_before_anybody_is_let_read() -> None:
     pipeline = with_columns(Column("NAME", "string", "VARCHAR(8)", classification="personal"))
     (table,) = (table for table in tables(settings(), [pipeline]) if table.qualified == "ANALYTICS.STAFF.PEOPLE")
-    found = list(steps(settings(), [pipeline], present={"STAFF.PEOPLE": {"NAME": "DATE"}}, anew=[table]))
+    found = list(steps(settings(), [pipeline], present={"STAFF.PEOPLE": {"NAME": "DATE"}}, recreated=[table]))
 
-    (made,) = of(found, "table_anew")
+    (made,) = of(found, "recreate_table")
     assert made.startswith("CREATE OR REPLACE TABLE ANALYTICS.STAFF.PEOPLE (")
     assert " COPY GRANTS " in made
     assert isinstance(sqlglot.parse_one(made, read="snowflake"), exp.Create)
     assert of(found, "table_column") == []
     order = [step.entry.sql for step in found if "STAFF.PEOPLE" in step.what]
-    assert order.index("table") < order.index("table_anew") < order.index("column_mask") < order.index("column_tag")
+    assert order.index("table") < order.index("recreate_table") < order.index("column_mask") < order.index("column_tag")
 
 
 def test_pipes_take_text_as_the_copy_of_the_pipelines_does(plan: Sequence[Step]) -> None:
@@ -314,7 +314,7 @@ def test_pipes_are_made_only_for_those_who_load_by_pipes() -> None:
 def test_a_name_that_is_none_is_refused(setting: str, name: str) -> None:
     if setting == "snowflake_user" and not name:
         return  # none at all is the default's turn
-    with pytest.raises(ConfigurationError, match="is no name of a Snowflake object"):
+    with pytest.raises(ConfigurationError, match="is not a name of a Snowflake object"):
         list(steps(settings(**{setting: name}), ours()))
 
 

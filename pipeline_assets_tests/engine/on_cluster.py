@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.engine import RejectPolicy, Session
-from pipeline_assets.engine.spark.engine import SparkEngine, spark_session
+from pipeline_assets.engine.spark.engine import SparkEngine
+from pipeline_assets.engine.spark.session import spark_session
 from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed
 from pipeline_assets_tests.engine.test_glue_engine import content
 from pipeline_assets_tests.engine.test_spark_agrees import compared, looked_at

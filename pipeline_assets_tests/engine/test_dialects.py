@@ -18,9 +18,9 @@ from pipeline_assets.engine.distributed import file_splits
 from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import scratch_folder
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
+from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
-from pipeline_assets.engine.formats.csv.replay_file import write_waiting
+from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets_tests.engine.dialect_files import (
     BOM,
     CASES,
@@ -63,7 +63,7 @@ def test_regular_files_keep_the_fast_reader(name: str, tmp_path: Path) -> None:
     dialect = DIALECTS[name]
     path = tmp_path / "x"
     path.write_bytes(written(CASES["delimiters in quotes"], dialect).content)
-    plain, found = opened_file(path, dialect, NAMES, tmp_path / "y")
+    plain, found = open_as_utf8(path, dialect, NAMES, tmp_path / "y")
     assert (found.newline is not None and scan_bytes(plain, found) is not None) is (dialect.delimiter != "¦")
 
 
@@ -205,7 +205,7 @@ def test_a_key_of_nothing_is_told_as_nothing(tmp_path: Path) -> None:
 def waiting_file(folder: Path, dialect: Dialect, records: list) -> SourceFile:
     """What is read again of quarantined records, as a run writes it."""
     path = folder / "waiting"
-    write_waiting(path, records[0].columns, [record.raw for record in records], dialect)
+    write_replay_file(path, records[0].columns, [record.raw for record in records], dialect)
     return replace(landed(path, path.read_bytes(), days=9), waiting=tuple((f"q{r.line}", r.line) for r in records))
 
 
@@ -305,7 +305,7 @@ def test_what_the_csv_module_writes_is_read_back(table: list[tuple], dialect: Di
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(written_by_csv(table, dialect, end))
-        plain, found = opened_file(path, dialect, NAMES, Path(folder) / "y")
+        plain, found = open_as_utf8(path, dialect, NAMES, Path(folder) / "y")
         assert [record.fields for record in read_leniently(plain, found)] == table
 
 

@@ -22,7 +22,7 @@ from pipeline_assets.engine.distributed.object_io import scratch_folder
 from pipeline_assets.engine.distributed.plan import contract_from, contract_to
 from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import opened as opened_file
+from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.spark import tasks
 from pipeline_assets_tests.engine.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
@@ -57,7 +57,7 @@ def test_a_task_says_that_a_record_is_not_of_its_encoding(tmp_path: Path, encodi
     file = landed(tmp_path / "x", b"1,Ada,x\n2,\x81,y\n")
     split = FileSplit(0, str(file.path), size=file.landed.size)
     wanted = [{"record": 1, "rule": 0, "position": None}]
-    (reported,) = tasks.found(its, split, wanted, None).to_pylist()
+    (reported,) = tasks.find_bad_records(its, split, wanted, None).to_pylist()
     shown = "UTF-8" if encoding == "utf-8" else encoding
     assert (reported["_LINE"], reported["_RAW"], reported["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
 
@@ -88,7 +88,7 @@ def as_tasks_read(its: Contract, cuts: list[FileSplit]) -> tuple[list[tuple], li
             good += [values] if values else []
             wanted += [] if values else [{"record": row["_RECORD"], "rule": 0, "position": None}]
         if wanted:
-            reported = tasks.found(its, split, wanted, None).to_pylist()
+            reported = tasks.find_bad_records(its, split, wanted, None).to_pylist()
             bad += [(row["_LINE"], row["_RAW"]) for row in reported]
     return good, bad, statistics
 
@@ -118,7 +118,7 @@ def test_the_parts_of_a_file_without_header_are_its_records(
         path, target = folder / "x", folder / "part"
         content = end.join(["id;name;note"] * uploaded + lines) + (end if final else "")
         path.write_bytes((BOM if mark and encoding == "utf-8" else b"") + content.encode(encoding))
-        plain, dialect = opened_file(path, its.dialect, NAMES, folder / "plain")
+        plain, dialect = open_as_utf8(path, its.dialect, NAMES, folder / "plain")
         whole = as_splittable(replace(its, form="csv"), FileSplit(0, str(path), size=path.stat().st_size), folder)
         if whole is None or scan_bytes(plain, dialect) is None:
             return  # such a file is read whole
@@ -129,7 +129,7 @@ def test_the_parts_of_a_file_without_header_are_its_records(
         for part in place_splits(cut_splits, [count_quotes(split) for split in cut_splits], "csv"):
             shift = cut(part, "csv", target)
             headed = replace(its.dialect, header=True)
-            read_as, shape = opened_file(target, headed, NAMES, folder / "opened")
+            read_as, shape = open_as_utf8(target, headed, NAMES, folder / "opened")
             assert shape.header == NAMES
             found += [(record.line + shift, record.raw) for record in read_leniently(read_as, shape)]
     assert found == expected

@@ -14,7 +14,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD, lines_at, sniff, value_at, without_mark
+from pipeline_assets.engine.formats.json.documents import (
+    LARGEST_RECORD,
+    detect_layout,
+    lines_at,
+    value_at,
+    without_bom,
+)
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets_tests.engine.delivered import LEFT_OUT, ORDERS, customer, delivered, order, product, text
 from pipeline_assets_tests.engine.landed import landed, opened, rows
@@ -311,10 +317,10 @@ def test_any_bytes_have_a_layout_or_none_or_are_refused(content: bytes) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x"
         path.write_bytes(content)
-        plain = without_mark(path, Path(folder) / "plain")
+        plain = without_bom(path, Path(folder) / "plain")
         assert plain.read_bytes() == content.removeprefix(b"\xef\xbb\xbf")
         with suppress(RejectedObjectError):
-            assert (sniff(plain) is None) == (not plain.read_bytes().strip(BLANK + b"\n"))
+            assert (detect_layout(plain) is None) == (not plain.read_bytes().strip(BLANK + b"\n"))
         assert list(lines_at(plain, [])) == []
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import RejectPolicy, SourceFile
 from pipeline_assets.engine.duckdb.engine import DuckDBEngine, DuckDBSession
-from pipeline_assets.engine.formats.csv.dialect import sniff
+from pipeline_assets.engine.formats.csv.dialect import detect_dialect
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.lake import LandedObject
 
@@ -72,7 +72,7 @@ def _both(folder: Path, content: bytes, compressed: bool) -> tuple:
     plain = folder / "plain.csv"
     plain.write_bytes(content)
     expected_good, expected_bad = [], []
-    for record in read_leniently(plain, sniff(plain)):
+    for record in read_leniently(plain, detect_dialect(plain)):
         amount = record.fields[2].strip(" ") if record.fields else ""
         if record.fields is None or (amount and not NUMBER.fullmatch(amount)):
             expected_bad.append((record.line, record.raw))

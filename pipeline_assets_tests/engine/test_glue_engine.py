@@ -16,7 +16,7 @@ import pytest
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.engine import Session, SourceFile
-from pipeline_assets.engine.glue.engine import _PLACE as PLACE
+from pipeline_assets.engine.glue.engine import _FOLDER as PLACE
 from pipeline_assets.engine.glue.engine import GlueEngine, _GlueRunner
 from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.errors import EngineError, ObjectChangedError

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline_assets.engine.distributed.file_splits import FileSplit, read
 from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import sniff
+from pipeline_assets.engine.formats.csv.dialect import detect_dialect
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets_tests.engine.delivered import ORDERS, order, text
 from pipeline_assets_tests.engine.landed import PEOPLE
@@ -43,7 +43,7 @@ def test_the_parts_of_a_delimited_file_are_its_records(
         path, target = Path(folder) / "x.csv", Path(folder) / "part.csv"
         content = end.join(["ID,TEXT", *lines]) + (end if final else "")
         path.write_bytes(("\ufeff" if bom else "").encode() + content.encode())
-        dialect = sniff(path)
+        dialect = detect_dialect(path)
         if dialect.newline is None or scan_bytes(path, dialect) is None:
             return  # such a file is read whole
         expected = [(record.line, record.raw) for record in read_leniently(path, dialect)]
@@ -51,7 +51,7 @@ def test_the_parts_of_a_delimited_file_are_its_records(
         for part in parts_of(path, "csv", size):
             shift = cut(part, "csv", target)
             if target.stat().st_size:
-                assert sniff(target).header == dialect.header
+                assert detect_dialect(target).header == dialect.header
                 found += [(record.line + shift, record.raw) for record in read_leniently(target, dialect)]
     assert found == expected
 

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine.formats.csv import byte_scan
 from pipeline_assets.engine.formats.csv.byte_scan import find_records, scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import decompressed, sniff
+from pipeline_assets.engine.formats.csv.dialect import decompressed, detect_dialect
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.validation_query import match_columns
 from pipeline_assets.errors import RejectedObjectError
@@ -52,7 +52,7 @@ BLANKS = " "  # what Snowflake trims; a no-break space is a character like any o
 def as_a_person_reads(path: Path) -> tuple[list[tuple], list[tuple[int, str, str]]]:
     """(good rows with their rescued columns, bad records as line, raw and code)."""
     good, bad = [], []
-    dialect = sniff(path)
+    dialect = detect_dialect(path)
     for record in read_leniently(path, dialect):
         if record.fields is None:
             bad.append((record.line, record.raw, "malformed_record"))
@@ -157,7 +157,7 @@ def test_the_session_finds_what_a_person_reads(content: bytes, chunk: int, compr
 
 def _refusal(path: Path) -> str | None:
     try:
-        match_columns(THINGS, sniff(path).header)
+        match_columns(THINGS, detect_dialect(path).header)
     except RejectedObjectError as rejection:
         return rejection.code
     return None
@@ -185,7 +185,7 @@ def test_what_the_csv_module_writes_is_read_back_with_the_line_it_stands_on(
     with TemporaryDirectory() as folder:
         path = Path(folder) / "x.csv"
         path.write_bytes(written.getvalue().encode())
-        found = list(read_leniently(path, sniff(path)))
+        found = list(read_leniently(path, detect_dialect(path)))
 
     assert [record.fields for record in found] == [tuple(record) for record in records]
     assert [record.line for record in found] == lines
@@ -203,7 +203,7 @@ def test_the_fast_look_for_a_record_finds_the_line_and_text_of_the_slow_one(
         path = Path(folder) / "x.csv"
         path.write_bytes(content)
         try:
-            dialect = sniff(path)
+            dialect = detect_dialect(path)
         except RejectedObjectError:
             return
         if not dialect.newline or scan_bytes(path, dialect) is None:

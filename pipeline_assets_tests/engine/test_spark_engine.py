@@ -68,7 +68,7 @@ def test_what_spark_says_is_told_on_one_line(tmp_path: Path) -> None:
         with pytest.raises(EngineError) as failed:
             attempt()
         assert "\n" not in str(failed.value)
-        assert str(failed.value).startswith("Spark gave up: ")
+        assert str(failed.value).startswith("Spark failed: ")
         assert expected in str(failed.value)
         assert str(failed.value).endswith("The state is intact; run again.")
 
@@ -89,11 +89,11 @@ def test_a_job_that_takes_over_what_was_read_tells_the_bad_rows_of_every_part(
             session.deduplicate("visits")
             return [(bad.landed.uri, bad.line, bad.raw, bad.code) for bad in session.bad_records("visits")]
 
-    def found(state: state.State, where: str):  # as if the folder were in S3, where attempts share it
-        return state._spark.read.parquet(where) if Path(where).exists() else None
+    def load_kept(state: state.State, uri: str):  # as if the folder were in S3, where attempts share it
+        return state._spark.read.parquet(uri) if Path(uri).exists() else None
 
     first = attempt()
-    monkeypatch.setattr(state.State, "found", found)
+    monkeypatch.setattr(state.State, "load_kept", load_kept)
 
     assert attempt() == first
     assert {uri: sum(bad[0] == uri for bad in first) > 10 for uri, *_ in first} == {

@@ -201,7 +201,7 @@ def test_bytes_that_are_damaged_again_and_again_are_not_loaded(
 
     proxy.reset(lambda call: spoiled if is_read(call) else None)
 
-    with pytest.raises(LakeError, match="does not fit its checksum"):
+    with pytest.raises(LakeError, match="does not match its checksum"):
         lake.run()
     assert nothing_published(lake)
     settled(lake)

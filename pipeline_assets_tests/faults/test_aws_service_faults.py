@@ -289,7 +289,7 @@ def test_row_16_a_queue_that_is_gone_is_replaced_by_the_listing_and_the_log_says
         assert len(queue.tick()) == 1
 
     (said,) = [record.getMessage() for record in caplog.records if record.name == "pipeline_assets"]
-    assert said.startswith("The zones are listed, as their queue cannot be asked. Failed receiving from")
+    assert said.startswith("The zones are listed, as their queue cannot be read. Failed receiving from")
     assert "\n" not in said
     assert sum(pauses) < 10, "a tick has a minute"
     proxy.reset()

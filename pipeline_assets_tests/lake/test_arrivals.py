@@ -32,7 +32,7 @@ class Listed(Lake):
     def __init__(self, objects: Sequence[LandedObject], fails: BaseException | None = None) -> None:
         self.objects, self.fails, self.listed = objects, fails, []
 
-    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+    def list_batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
         self.listed.append((bucket, prefix))
         objects = [o for o in self.objects if o.bucket == bucket and o.key.startswith(prefix)]
         for start in range(0, len(objects), 2):
@@ -166,7 +166,7 @@ def test_the_version_that_a_listing_gives_is_the_one_of_the_object(
 
     expected = sorted(found, key=lambda o: o.version)
     assert (arrived.new["d"], arrived.known) == (([], 3) if again else (expected, 0))
-    assert sorted(store.list(BUCKET, "in/"), key=lambda o: o.version) == expected
+    assert sorted(store.list_objects(BUCKET, "in/"), key=lambda o: o.version) == expected
 
 
 def test_folders_made_in_the_console_are_neither_new_nor_known(s3: Any, s3_url: str, known: KnownObjects) -> None:

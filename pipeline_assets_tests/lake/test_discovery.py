@@ -33,7 +33,7 @@ class ListedZone(Lake):
         self.objects = objects or {}
         self.listed = 0
 
-    def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+    def list_batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
         keys = [key for key in sorted(self.objects) if key.startswith(prefix) and (after is None or key > after)]
         self.listed += len(keys)
         size = 2 if len(keys) < 10 else 1000
@@ -138,8 +138,8 @@ def test_a_store_that_lists_the_highest_key_again_does_not_make_it_news() -> Non
     """Where a listing begins is a request to the store; what is new is ours to say."""
 
     class FromThere(ListedZone):
-        def batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
-            return super().batches(bucket, prefix, after and after[:-1])
+        def list_batches(self, bucket: str, prefix: str, after: str | None = None) -> Iterator[pa.RecordBatch]:
+            return super().list_batches(bucket, prefix, after and after[:-1])
 
     zone = FromThere({f"{PREFIX}{n:06}": "1" for n in range(2000)})
     cursor = poll_zone(zone, BUCKET, PREFIX, Cursor())

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline_assets.errors import ConfigurationError, WarehouseBusyError
 from pipeline_assets.lake import S3Lake
-from pipeline_assets.lake.lease import Lease, home_of
+from pipeline_assets.lake.lease import Lease, installation_id
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
 
 KEY = "locks/bookings.json"
@@ -63,10 +63,10 @@ def test_two_containers_of_one_name_and_path_are_two_homes(tmp_path: Path) -> No
     """Taken for one another, one would take over the lease of another that lives."""
     locks = tmp_path / "locks"
     with ThreadPoolExecutor(8) as pool:
-        (first,) = set(pool.map(lambda _: home_of(locks), range(16)))
+        (first,) = set(pool.map(lambda _: installation_id(locks), range(16)))
     shutil.move(locks, tmp_path / "in the other container")
-    assert home_of(locks) != first
-    assert home_of(locks) == home_of(locks)
+    assert installation_id(locks) != first
+    assert installation_id(locks) == installation_id(locks)
 
 
 def test_a_bucket_that_is_not_there_is_named_and_not_waited_for(s3: object, s3_url: str) -> None:

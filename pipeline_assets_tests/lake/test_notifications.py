@@ -254,7 +254,7 @@ def test_what_is_no_event_is_logged_and_goes_to_the_dead_letters(
         queue.confirm(polled.name)
         queue.poll()
 
-    assert "is no event" in caplog.text
+    assert "is not an event" in caplog.text
     assert [event.key for event in polled.events][:1] == ["in/a"]
     dead = sqs.get_queue_url(QueueName=url.rpartition("/")[2] + "-dead")["QueueUrl"]
     assert [m["Body"] for m in sqs.receive_message(QueueUrl=dead)["Messages"]] == ["not JSON"]

@@ -92,7 +92,7 @@ def test_our_own_large_objects_are_checked_on_reading_though_their_etag_is_no_md
     lake.publish(big, BUCKET, "in/big")
     proxy.reset(since(1, fault_proxy.damage))
 
-    with pytest.raises(LakeError, match="does not fit its checksum"):
+    with pytest.raises(LakeError, match="does not match its checksum"):
         lake.fetch(LandedObject(f"s3://{BUCKET}/in/big", *identity(lake, proxy, "in/big")), tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_an_etag_that_is_no_md5_is_no_evidence_of_damage(
     assert len(lake.fetch(a, tmp_path).read_bytes()) == 9
     assert sum(call.method == "GET" for call in proxy.calls) == 1
     lake._etag_is_no_md5.clear()
-    with pytest.raises(LakeError, match="in/b does not fit its checksum"):
+    with pytest.raises(LakeError, match="in/b does not match its checksum"):
         lake.fetch(b, tmp_path)
 
 
@@ -152,7 +152,7 @@ def test_a_move_of_more_than_copyobject_takes_goes_in_parts_and_not_through_us(
     assert len(uploads(proxy)) >= 3
     assert all(not call.body for call in uploads(proxy))
     assert not any(call.method == "GET" and call.key for call in proxy.calls)
-    assert [entry.key for entry in lake.list(BUCKET)] == ["out/big"]
+    assert [entry.key for entry in lake.list_objects(BUCKET)] == ["out/big"]
     assert lake.fetch(landed(lake, "out/big"), tmp_path).read_bytes() == big.read_bytes()
 
 
@@ -165,7 +165,7 @@ def test_what_was_copied_short_is_not_deleted(lake: S3Lake, proxy: FaultProxy, s
     with pytest.raises(LakeError, match="out/a"):
         lake.move(BUCKET, "in/a", "out/a")
     proxy.reset()
-    assert [entry.key for entry in lake.list(BUCKET)] == ["in/a"]
+    assert [entry.key for entry in lake.list_objects(BUCKET)] == ["in/a"]
 
 
 # --- versions --------------------------------------------------------------------------------------------------
@@ -185,25 +185,25 @@ def test_in_a_versioned_bucket_the_listed_version_is_read_or_the_change_noticed(
     lake: S3Lake, s3: Any, tmp_path: Path
 ) -> None:
     put(s3, "in/a", b"one")
-    (before,) = lake.list(BUCKET, "in/")
+    (before,) = lake.list_objects(BUCKET, "in/")
     assert lake.fetch(before, tmp_path).read_bytes() == b"one"
     put(s3, "in/a", b"two")
 
     with pytest.raises(ObjectChangedError):
         lake.fetch(before, tmp_path)
     assert lake.changed([before]) == [before]
-    (after,) = lake.list(BUCKET, "in/")
+    (after,) = lake.list_objects(BUCKET, "in/")
     assert lake.fetch(after, tmp_path).read_bytes() == b"two"
 
 
 @pytest.mark.usefixtures("versioned")
 def test_what_was_deleted_in_a_versioned_bucket_is_gone_for_us(lake: S3Lake, s3: Any, tmp_path: Path) -> None:
     put(s3, "staging/b/a", b"one")
-    (listed,) = lake.list(BUCKET, "staging/")
+    (listed,) = lake.list_objects(BUCKET, "staging/")
 
     assert lake.delete_prefix(BUCKET, "staging/") == 1
 
-    assert list(lake.list(BUCKET, "staging/")) == []
+    assert list(lake.list_objects(BUCKET, "staging/")) == []
     assert lake.head(listed.uri) is None
     with pytest.raises(ObjectChangedError):
         lake.fetch(listed, tmp_path)
@@ -285,7 +285,7 @@ def test_credentials_that_a_person_has_to_renew_are_told_and_not_a_permission(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("HOME", str(tmp_path))
     for ask in (
-        lambda: list(S3Lake(region=REGION, endpoint_url="http://127.0.0.1:1", patience=1).list(BUCKET)),
+        lambda: list(S3Lake(region=REGION, endpoint_url="http://127.0.0.1:1", patience=1).list_objects(BUCKET)),
         lambda: EventQueue(Aws(REGION, "http://127.0.0.1:1"), "http://127.0.0.1:1/1/q", "").poll(),
     ):
         with pytest.raises(ConfigurationError, match=told) as refused:
@@ -296,8 +296,8 @@ def test_credentials_that_a_person_has_to_renew_are_told_and_not_a_permission(
 @pytest.mark.parametrize(
     ("action", "permission"),
     [
-        (lambda lake, path: list(lake.list(BUCKET, "in/")), "s3:ListBucket"),
-        (lambda lake, path: list(lake.batches(BUCKET, "in/")), "s3:ListBucket"),
+        (lambda lake, path: list(lake.list_objects(BUCKET, "in/")), "s3:ListBucket"),
+        (lambda lake, path: list(lake.list_batches(BUCKET, "in/")), "s3:ListBucket"),
         (lambda lake, path: lake.head(f"s3://{BUCKET}/in/a"), "s3:GetObject"),
         (lambda lake, path: lake.publish(path, BUCKET, "in/b"), "s3:PutObject"),
         (lambda lake, path: lake.delete([f"s3://{BUCKET}/in/a"]), "s3:DeleteObject"),
@@ -322,7 +322,7 @@ def test_without_credentials_it_says_which_are_missing(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
 
     with pytest.raises(ConfigurationError, match="AWS_PROFILE"):
-        list(S3Lake(region=REGION, endpoint_url=s3_url).list(BUCKET))
+        list(S3Lake(region=REGION, endpoint_url=s3_url).list_objects(BUCKET))
 
 
 def test_credentials_are_found_where_boto3_finds_them(
@@ -335,7 +335,7 @@ def test_credentials_are_found_where_boto3_finds_them(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
 
-    list(S3Lake(region=REGION, endpoint_url=proxy.url).list(BUCKET, "in/"))
+    list(S3Lake(region=REGION, endpoint_url=proxy.url).list_objects(BUCKET, "in/"))
 
     assert "AKIANIGHT" in str(proxy.calls[0].headers)
 
@@ -350,7 +350,7 @@ def test_many_objects_are_asked_for_at_once(
     """Four requests wait for each other: one after the other they would wait for ever."""
     for number in range(4):
         put(s3, f"in/{number}", bytes([number]))
-    found = list(lake.list(BUCKET, "in/"))
+    found = list(lake.list_objects(BUCKET, "in/"))
     together = threading.Barrier(4, timeout=20)
 
     def meet(handler: Any, call: Call) -> None:
@@ -372,7 +372,7 @@ def test_deleting_many_takes_one_request(lake: S3Lake, proxy: FaultProxy, s3: An
     lake.delete([f"s3://{BUCKET}/in/{number}" for number in range(7)])
 
     assert [call.method for call in proxy.calls] == ["POST"]
-    assert list(lake.list(BUCKET, "in/")) == []
+    assert list(lake.list_objects(BUCKET, "in/")) == []
 
 
 def test_the_patience_is_a_setting(tmp_path: Path) -> None:

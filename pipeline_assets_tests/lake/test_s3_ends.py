@@ -50,8 +50,8 @@ def found(lake: S3Lake, s3: Any) -> LandedObject:
 Action = Callable[[S3Lake, LandedObject, Path], Any]
 
 READS: dict[str, Action] = {
-    "list": lambda lake, found, folder: list(lake.list(BUCKET, "in/")),
-    "batches": lambda lake, found, folder: list(lake.batches(BUCKET, "in/")),
+    "list": lambda lake, found, folder: list(lake.list_objects(BUCKET, "in/")),
+    "batches": lambda lake, found, folder: list(lake.list_batches(BUCKET, "in/")),
     "fetch": lambda lake, found, folder: lake.fetch(found, folder),
     "fetch_all": lambda lake, found, folder: lake.fetch_all([found], folder),
     "lease": lambda lake, found, folder: holding(lake, BUCKET),
@@ -140,7 +140,7 @@ def test_of_many_objects_that_may_not_be_read_each_is_asked_for_once_at_most(
 ) -> None:
     for number in range(5):
         s3.put_object(Bucket=BUCKET, Key=f"in/{number}", Body=b"x")
-    found = list(lake.list(BUCKET, "in/"))
+    found = list(lake.list_objects(BUCKET, "in/"))
     proxy.reset(since(1, refuse(403, "AccessDenied")))
 
     with pytest.raises(ConfigurationError, match="s3:GetObject"):

@@ -63,7 +63,7 @@ def test_our_own_object_is_held_against_our_own_checksum_however_its_bucket_is_e
     assert lake.fetch(found, tmp_path).read_bytes() == source.read_bytes()
     proxy.reset(lambda call: fault_proxy.damage if is_download(call) else None)
 
-    with pytest.raises(LakeError, match="in/ours does not fit its checksum"):
+    with pytest.raises(LakeError, match="in/ours does not match its checksum"):
         lake.fetch(found, tmp_path)
 
 
@@ -78,7 +78,7 @@ def test_one_object_of_a_producer_under_kms_does_not_excuse_ours(
 
     lake.fetch(theirs, tmp_path)  # other bytes than the etag's, as KMS gives them
 
-    with pytest.raises(LakeError, match="in/ours does not fit its checksum"):
+    with pytest.raises(LakeError, match="in/ours does not match its checksum"):
         lake.fetch(ours, tmp_path)
 
 
@@ -90,7 +90,7 @@ def test_our_own_object_that_was_stored_damaged_is_not_taken(lake: S3Lake, s3: A
     metadata = s3.head_object(Bucket=BUCKET, Key="in/ours")["Metadata"]
     s3.put_object(Bucket=BUCKET, Key="in/ours", Body=b"Content", Metadata=metadata)
 
-    with pytest.raises(LakeError, match="in/ours does not fit its checksum"):
+    with pytest.raises(LakeError, match="in/ours does not match its checksum"):
         lake.fetch(landed(lake, "in/ours"), tmp_path)
 
 

@@ -35,7 +35,7 @@ AWKWARD = [
 
 
 def keys(store: Lake, prefix: str = "in/", after: str | None = None) -> list[str]:
-    return sorted(landed.key for landed in store.list(BUCKET, prefix, after))
+    return sorted(landed.key for landed in store.list_objects(BUCKET, prefix, after))
 
 
 # --- what lies there ---------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def keys(store: Lake, prefix: str = "in/", after: str | None = None) -> list[str
 def test_a_listing_and_a_head_name_the_same_version(store: Lake, put: Put) -> None:
     landed = put("in/a.csv", b"12345")
 
-    assert [entry.identity for entry in store.list(BUCKET, "in/")] == [landed.identity]
+    assert [entry.identity for entry in store.list_objects(BUCKET, "in/")] == [landed.identity]
     assert landed.uri == f"{store.scheme}://{BUCKET}/in/a.csv"
     assert (landed.bucket, landed.key, landed.size) == (BUCKET, "in/a.csv", 5)
     assert landed.etag
@@ -156,7 +156,7 @@ def test_a_published_object_is_seen_whole_or_not_at_all(store: Lake, put: Put, t
 
     def watch() -> None:
         while not done.is_set():
-            for landed in list(store.list(BUCKET, "in/")):
+            for landed in list(store.list_objects(BUCKET, "in/")):
                 names.add(landed.key)
                 try:
                     seen.add(store.fetch(landed, tmp_path).read_bytes())
@@ -246,9 +246,9 @@ def test_a_key_that_no_store_can_keep_is_refused(store: Lake, put: Put, tmp_path
     (tmp_path / "source").write_text("x")
     before = sorted(tmp_path.rglob("*"))
 
-    with pytest.raises(ConfigurationError, match="is no key of landing-bucket"):
+    with pytest.raises(ConfigurationError, match="is not a key of landing-bucket"):
         store.publish(tmp_path / "source", BUCKET, key)
-    with pytest.raises(ConfigurationError, match="is no key of landing-bucket"):
+    with pytest.raises(ConfigurationError, match="is not a key of landing-bucket"):
         store.move(BUCKET, "in/a.csv", key)
 
     assert sorted(tmp_path.rglob("*")) == before
@@ -257,8 +257,8 @@ def test_a_key_that_no_store_can_keep_is_refused(store: Lake, put: Put, tmp_path
 
 @pytest.mark.parametrize("bucket", ["", "..", ".hidden", "a/b"])
 def test_a_bucket_name_is_one_visible_folder(store: Lake, bucket: str) -> None:
-    with pytest.raises(ConfigurationError, match="is no bucket name"):
-        list(store.list(bucket))
+    with pytest.raises(ConfigurationError, match="is not a bucket name"):
+        list(store.list_objects(bucket))
 
 
 # --- plain files -------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def test_a_key_is_a_plain_file(tmp_path: Path) -> None:
     dropped.parent.mkdir(parents=True)
     dropped.write_text("by hand")
 
-    (landed,) = lake.list(BUCKET, "in/")
+    (landed,) = lake.list_objects(BUCKET, "in/")
 
     assert landed.uri == f"lake://{BUCKET}/in/dropped file.csv"
     assert lake.fetch(landed, tmp_path) == dropped
@@ -291,7 +291,7 @@ def test_a_home_written_with_dots_is_the_same_home(tmp_path: Path) -> None:
 def test_a_uri_cannot_leave_its_bucket(tmp_path: Path, key: str) -> None:
     lake = LocalLake(tmp_path / "lake")
 
-    with pytest.raises(ConfigurationError, match="is no key of landing-bucket"):
+    with pytest.raises(ConfigurationError, match="is not a key of landing-bucket"):
         lake.path(f"lake://{BUCKET}/{key}")
 
 
@@ -315,7 +315,7 @@ def test_a_name_that_is_no_text_is_an_error_that_says_so(tmp_path: Path) -> None
         pytest.skip("this file system refuses such names by itself")
 
     with pytest.raises(LakeError, match="Rename that object") as refused:
-        list(LocalLake(tmp_path / "lake").list(BUCKET))
+        list(LocalLake(tmp_path / "lake").list_objects(BUCKET))
     assert_one_line_without_secret(refused.value, "listing")
 
 
@@ -344,7 +344,7 @@ def test_a_bucket_that_does_not_exist_is_an_error_and_not_empty(s3: object, s3_u
     (tmp_path / "source").write_text("x")
 
     with pytest.raises(ConfigurationError) as listing:
-        list(lake.list("no-such-bucket", "in/"))
+        list(lake.list_objects("no-such-bucket", "in/"))
     with pytest.raises(ConfigurationError) as writing:
         lake.publish(tmp_path / "source", "no-such-bucket", "in/a.csv")
     assert_one_line_without_secret(listing.value, "no-such-bucket", "NoSuchBucket")
@@ -388,7 +388,7 @@ def test_a_bucket_prefix_goes_before_every_bucket(s3: object, s3_url: str) -> No
     s3.put_object(Bucket=BUCKET, Key="in/a.csv", Body=b"x")  # type: ignore[attr-defined]
     lake = S3Lake(region=REGION, endpoint_url=s3_url, bucket_prefix="landing-")
 
-    (landed,) = lake.list("bucket", "in/")
+    (landed,) = lake.list_objects("bucket", "in/")
 
     assert landed.uri == "s3://bucket/in/a.csv"
     assert lake.stage_url("bucket") == f"s3://{BUCKET}/"

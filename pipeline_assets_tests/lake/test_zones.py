@@ -84,7 +84,7 @@ def test_two_stars_stand_for_folders_of_any_depth(name: str, belongs: bool) -> N
 
 
 def test_a_pattern_with_brackets_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="no pattern"):
+    with pytest.raises(ConfigurationError, match="not a pattern"):
         Zone("bucket", "in/", "[ab]*.csv")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.new.names import why_no_pipeline_name
+from pipeline_assets.new.names import pipeline_name_problem
 from pipeline_assets.new.propose import Shape, propose
 from pipeline_assets.new.sample import read_sample
 
@@ -150,4 +150,4 @@ def test_json_numbers_keep_their_digits(tmp_path: Path) -> None:
     "name", ["class", "match", "select", "order", "Orders", "1st", "a", "a__b", "a-b", "ops", "x" * 31]
 )
 def test_a_name_that_python_or_sql_takes_is_refused(name: str) -> None:
-    assert why_no_pipeline_name(name)
+    assert pipeline_name_problem(name)

@@ -265,7 +265,7 @@ def test_a_queue_that_cannot_be_asked_is_told_and_the_zone_is_listed(
     lake.customers("", customer(1))
     with caplog.at_level(logging.ERROR):
         assert len(queue.tick()) == 1
-    assert "queue cannot be asked" in caplog.text
+    assert "queue cannot be read" in caplog.text
     sqs.create_queue(QueueName="bookings-events")
 
 
@@ -288,5 +288,5 @@ def test_queues_that_are_none_are_told_with_an_example(text: str, monkeypatch: p
 
 def test_a_queue_of_no_pipeline_is_told(tmp_path: Path) -> None:
     """A wrong name would go unnoticed: the pipeline would list, later than it could request_run."""
-    with pytest.raises(ConfigurationError, match="names no pipeline of ours: booking"):
+    with pytest.raises(ConfigurationError, match="names unknown pipelines: booking"):
         build_definitions(load_settings(home=tmp_path, queues={"booking": "https://sqs/1/b"}))

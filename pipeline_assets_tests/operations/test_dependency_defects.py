@@ -110,7 +110,7 @@ def test_a_page_of_a_listing_that_broke_off_is_asked_for_again_by_us_as_obstore_
         obstore.list(lake.store(BUCKET), "in/").collect()
 
     proxy.reset(first(2, truncate(0.5)))
-    assert [landed.key for landed in lake.list(BUCKET, "in/")] == ["in/a", "in/b", "in/c"]
+    assert [landed.key for landed in lake.list_objects(BUCKET, "in/")] == ["in/a", "in/b", "in/c"]
     proxy.reset(first(2, truncate(0.5)))
     assert poll_zone(lake, BUCKET, "in/", Cursor()).count == 3
 

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import LandedFiles, Mart, Pipeline, Table
-from pipeline_assets.pipeline.marts import differences
+from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
 
@@ -70,7 +70,7 @@ class Sales(SmallLake):
 
     def wrong(self) -> list[str]:
         """The marts that are not what their SELECTs give."""
-        return [m.contract.name for m in type(self).pipeline().marts if self.rows(differences(m))]
+        return [m.contract.name for m in type(self).pipeline().marts if self.rows(difference_query(m))]
 
     def mart(self, name: str) -> list[tuple]:
         return sorted(self.rows(f"SELECT * EXCLUDE ({', '.join(OURS)}) FROM SHOP.{name}"), key=str)

@@ -144,7 +144,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     # references
     "a reference to no source": (
         bills("BILL_ID text key", "BUYER_ID text -> people.BUYER_ID", "NOTE text"),
-        ["bills.BUYER_ID refers to people, which is no source of shop", "Its sources are bills, buyers, orders"],
+        ["bills.BUYER_ID refers to people, which is not a source of shop", "Its sources are bills, buyers, orders"],
     ),
     "a reference to a column that is no key": (
         bills("BILL_ID text key", "BUYER_ID text -> buyers.NAME", "NOTE text"),
@@ -182,7 +182,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an export of a list": (
         plus("exports", CsvExport("other", of="lines", key="o/{batch_id}")),
-        ["shop: the export other is of 'lines'", "no table with a row per record"],
+        ["shop: the export other is of 'lines'", "not an upsert table with one row per record"],
     ),
     "an export key without the batch": (
         plus("exports", CsvExport("other", of="headers", key="o/{started_at}.csv")),
@@ -224,12 +224,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a contract of another pipeline": ({"name": "mall"}, []),
     "one physicalName in two contracts": (
         {"contracts": {"lines": ("table", CONTRACTS["lines"][1], {"table": "HEADERS"})}},
-        ["The pipeline 'shop': headers and lines have one table, HEADERS", "another physicalName"],
+        ["The pipeline 'shop': headers and lines have the same table, HEADERS", "another physicalName"],
     ),
     "a source named like a list": (
         plus("sources", LandedFiles("orders_lines", "in/lines*"))
         | {"contracts": {"orders_lines": ("csv", ["SKU text key"])}},
-        ["The pipeline 'shop': ", "have one relation, ORDERS_LINES", "Rename one"],
+        ["The pipeline 'shop': ", "have the same relation, ORDERS_LINES", "Rename one"],
     ),
     # versions
     "an unknown version column": (
@@ -247,7 +247,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "an appended join": (
         swap("tables", "billed", Table("billed", write="append")),
-        ["sql/shop/billed.sql: a table with write mode append is made from the records of one source alone"],
+        ["sql/shop/billed.sql: a table with write mode append must read the records of one source alone"],
     ),
     "an appended list": (
         swap("tables", "lines", Table("lines", write="append")),

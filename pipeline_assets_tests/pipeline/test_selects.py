@@ -168,8 +168,8 @@ def _check_columns(select: Select, rows: Rows, whole: Counter[tuple], seen: Coun
 def _check_rewritten(select: Select, rows: Rows, whole: Counter[tuple]) -> None:
     few = [row for row in rows["T"] if row[3] > 1]
     with database(rows) as connection:
-        reading = Counter(run(connection, select.reading({"T": "SELECT * FROM T WHERE X > 1"})))
-        more = select.with_columns_of("T", ["ID"], {})
+        reading = Counter(run(connection, select.over({"T": "SELECT * FROM T WHERE X > 1"})))
+        more = select.with_source_columns("T", ["ID"], {})
         added = Counter(run(connection, more)) if more else None
     limited = "LIMIT" in select.text
     assert limited or reading == result(select.text, rows | {"T": few})
@@ -197,7 +197,7 @@ def _check_refreshed(select: Select, rows: Rows, whole: Counter[tuple], rng: ran
             place, outdated = select.columns.index(column), set[Any]()
             for state, touched in ((rows, old), (after, fresh)):
                 with database(state, {relation: touched}) as connection:
-                    for values in select.values_of([column], relation, f"SELECT * FROM {relation}_TOUCHED"):
+                    for values in select.distinct_values([column], relation, f"SELECT * FROM {relation}_TOUCHED"):
                         outdated |= {value for (value,) in run(connection, values)}
             kept = [_without(found, place, outdated) for found in (whole, result(select.text, after))]
             assert kept[0] == kept[1], (column, relation, old, fresh, outdated)

@@ -13,7 +13,7 @@ NASTY = ["", "X; DROP TABLE Y", "X\n", "X Y", 'X"', "X--", "A.B.C.D", "1X", ".X"
 
 @pytest.mark.parametrize("name", NASTY)
 def test_what_is_no_name_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="no name"):
+    with pytest.raises(ConfigurationError, match="not a name"):
         render("USE ${name}", {"name": Name(name)})
 
 
@@ -26,7 +26,7 @@ def test_a_name_stands_as_snowflake_keeps_it(name: str) -> None:
     "kind", ["VARCHAR(8); DROP TABLE Y", "VARCHAR(8) DEFAULT 1", "NUMBER(1,2,3)", "MONEY", "DATE\n"]
 )
 def test_what_is_no_type_is_refused(kind: str) -> None:
-    with pytest.raises(ConfigurationError, match="no type"):
+    with pytest.raises(ConfigurationError, match="not a type"):
         render("${kind}", {"kind": Kind(kind)})
 
 

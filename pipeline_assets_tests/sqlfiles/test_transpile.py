@@ -85,7 +85,7 @@ def test_a_pattern_matches_whole_texts_on_spark_as_in_snowflake(pattern: str, te
 
 
 def test_a_pattern_that_is_no_literal_is_refused_for_spark() -> None:
-    with pytest.raises(ConfigurationError, match="no literal"):
+    with pytest.raises(ConfigurationError, match="not a literal"):
         transpile("SELECT REGEXP_LIKE(A, B) AS C FROM T", "spark")
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.batch.run import tables_for
+from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
@@ -19,7 +19,7 @@ TABLE = lake_table()
 
 @pytest.fixture
 def prepared(orders_lake: OrdersLake) -> OrdersLake:
-    orders_lake.platform.warehouse.prepare(tables_for(type(orders_lake).pipeline()))
+    orders_lake.platform.warehouse.prepare(required_tables(type(orders_lake).pipeline()))
     return orders_lake
 
 
@@ -71,13 +71,13 @@ def test_a_table_without_any_file_is_no_table(prepared: OrdersLake) -> None:
     prepared.platform.catalog.register(TABLE, ["2024-01-10"])
     with pytest.raises(WarehouseError, match="ORDERS_PARQUET_DATALAKE"):
         queried(prepared)
-    prepared.platform.warehouse.prepare(tables_for(type(prepared).pipeline()))
+    prepared.platform.warehouse.prepare(required_tables(type(prepared).pipeline()))
 
 
 def test_a_home_whose_name_is_a_pattern_is_read_alike(tmp_path: Path) -> None:
     lake = OrdersLake.at(tmp_path / "home [1]*")
     assert isinstance(lake.platform.warehouse, EmbeddedWarehouse)
-    lake.platform.warehouse.prepare(tables_for(type(lake).pipeline()))
+    lake.platform.warehouse.prepare(required_tables(type(lake).pipeline()))
     lay(lake, "2024-01-10", "1")
     lake.platform.catalog.register(TABLE, ["2024-01-10"])
     assert queried(lake) == [("1", "2024-01-10")]

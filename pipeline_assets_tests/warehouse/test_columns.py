@@ -15,7 +15,7 @@ from pipeline_assets.contracts import Column
 from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
-from pipeline_assets.warehouse.columns import Changes, changes, shown_kind, without_rows
+from pipeline_assets.warehouse.columns import Changes, changes, kind_from_show_columns, replaceable_tables
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets_tests.warehouse.shop import SALES
 
@@ -64,7 +64,7 @@ def test_what_becomes_of_a_column(wanted: str, found: str, becomes: str) -> None
     ],
 )
 def test_types_are_read_as_snowflake_shows_them(shown: dict, kind: str) -> None:
-    assert shown_kind(json.dumps(shown)) == kind
+    assert kind_from_show_columns(json.dumps(shown)) == kind
 
 
 def altered(*columns: Column) -> list[Table]:
@@ -171,9 +171,9 @@ def test_rows_are_counted_only_where_a_type_differs(warehouse: EmbeddedWarehouse
         counted.append(table.qualified)
         return 0
 
-    assert without_rows(altered(), present, count) == []
+    assert replaceable_tables(altered(), present, count) == []
     assert counted == []
-    (anew,) = without_rows(another_scale(), present, count)
+    (anew,) = replaceable_tables(another_scale(), present, count)
     assert counted == [anew.qualified] == ["SHOP.SALES"]
     assert " COPY GRANTS " in anew.create_anew()
 

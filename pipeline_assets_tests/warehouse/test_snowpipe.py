@@ -106,7 +106,7 @@ def test_a_pipe_loads_and_the_transaction_publishes(shop: SnowflakeWarehouse, ba
     [
         ("LOAD_FAILED", WarehouseError, "LOAD_FAILED with 1 bad rows: Numeric value 'x' is not recognized"),
         ("PARTIALLY_LOADED", WarehouseError, "PARTIALLY_LOADED with 1 bad rows"),
-        ("SILENT", PipeTimeoutError, "No end after 30 seconds"),
+        ("SILENT", PipeTimeoutError, "Not loaded after 30 seconds"),
         ("LOAD_IN_PROGRESS", PipeTimeoutError, "LOAD_IN_PROGRESS"),
         ("MISCOUNTS", RowAccountingError, "2 rows were written to .* and 1 loaded"),
         # The report says that all is there, and the table says otherwise: the table is right.
@@ -140,7 +140,7 @@ def test_what_a_dead_run_left_is_seen_by_nobody_and_goes_with_the_next_publicati
 ) -> None:
     """A run that dies between the pipe's commit and its own."""
     dead = batch().publication(("a", "north", "999"))
-    shop.loading.ahead(shop.database, [(stage_table(SALES), dead.loads[0].file.key, 1)])
+    shop.loading.preload(shop.database, [(stage_table(SALES), dead.loads[0].file.key, 1)])
     assert count(shop, "OPS.PIPED_SHOP_SALES") == 1
     assert published(shop) == [0, 0, 0, 0]
 
@@ -155,7 +155,7 @@ def test_of_two_batches_side_by_side_one_is_published_and_the_other_stops(
     shop: SnowflakeWarehouse, batch: Callable[..., Batch]
 ) -> None:
     slow, fast = batch().publication(("a", "north", "999")), batch().publication(*SOLD)
-    shop.loading.ahead(shop.database, [(stage_table(SALES), slow.loads[0].file.key, 1)])
+    shop.loading.preload(shop.database, [(stage_table(SALES), slow.loads[0].file.key, 1)])
 
     publish(shop, fast, NOON)
     with pytest.raises(PublicationConflictError):
@@ -205,13 +205,13 @@ def test_a_missing_pipe_and_a_foreign_key_are_named(
 ) -> None:
     files = [(stage_table(SALES), "staging/x/sales.parquet", 1)]
     with pytest.raises(ConfigurationError, match=r"There is no pipe OTHER\.OPS\.LOAD_SHOP_SALES.*deploy snowflake"):
-        shop.loading.ahead("OTHER", files)
+        shop.loading.preload("OTHER", files)
 
     foreign = SnowflakeWarehouse(
         account.settings(tmp_path, snowflake_load="snowpipe", snowflake_private_key=Key.new().private)
     )
     with pytest.raises(ConfigurationError, match=r"GRANT OPERATE ON PIPE ANALYTICS\.OPS\.LOAD_SHOP_SALES"):
-        foreign.loading.ahead("ANALYTICS", files)
+        foreign.loading.preload("ANALYTICS", files)
 
 
 def test_an_api_that_is_gone_is_asked_a_few_times_and_named() -> None:
@@ -219,7 +219,7 @@ def test_an_api_that_is_gone_is_asked_a_few_times_and_named() -> None:
     gone = Snowpipe(Endpoint("http://127.0.0.1:1", lambda: "token-to-hide"), 30, clock.now, clock.sleep)
 
     with pytest.raises(WarehouseError, match="cannot be reached") as error:
-        gone.ahead("ANALYTICS", [(stage_table(SALES), "staging/x/sales.parquet", 1)])
+        gone.preload("ANALYTICS", [(stage_table(SALES), "staging/x/sales.parquet", 1)])
 
     assert len(clock.slept) == 5
     assert "token-to-hide" not in str(error.value)

@@ -1,4 +1,4 @@
--- Grain: one row per product of an order, by its place in the order.
+-- Grain: one row per product of an order, by its position in the order.
 SELECT
     ORDERS_PRODUCTS.ORDER_ID,
     ORDERS_PRODUCTS._POSITION AS LINE_NUMBER,

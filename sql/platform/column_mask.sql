@@ -1,2 +1,2 @@
--- Makes: a column of personal data masked. FORCE replaces another policy in one step, never leaving it bare.
+-- Makes: a masked column of personal data. FORCE replaces another policy in one step, so it is never unmasked.
 ALTER TABLE ${table} MODIFY COLUMN ${column} SET MASKING POLICY ${policy} FORCE

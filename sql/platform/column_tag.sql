@@ -1,2 +1,2 @@
--- Makes: a column known as what its contract calls it.
+-- Makes: a tag on a column, with the classification of its contract.
 ALTER TABLE ${table} MODIFY COLUMN ${column} SET TAG ${tag} = ${value}

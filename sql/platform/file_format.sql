@@ -1,5 +1,5 @@
 -- Makes: the format of staged files. Without logical types a timestamp would load as a number.
--- Text arrives as it is: untrimmed, and never NULL (no text stands for it), as by the COPY of the pipelines.
+-- Text is loaded as it is, as by the COPY of the pipelines: not trimmed, and no text is read as NULL.
 CREATE FILE FORMAT IF NOT EXISTS ${file_format}
     TYPE = PARQUET
     USE_LOGICAL_TYPE = TRUE

@@ -1,2 +1,2 @@
--- Makes: the owning role able to fill the database.
+-- Makes: a grant to the owning role, to create schemas in the database.
 GRANT USAGE, CREATE SCHEMA ON DATABASE ${database} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: the database visible to a role.
+-- Makes: a grant to use the database.
 GRANT USAGE ON DATABASE ${database} TO ROLE ${role}

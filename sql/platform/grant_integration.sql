@@ -1,2 +1,2 @@
--- Makes: the owning role able to put stages on the integration.
+-- Makes: a grant to the owning role, to create stages on the integration.
 GRANT USAGE ON INTEGRATION ${integration} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: tables to come readable for a role.
+-- Makes: a grant to read the future tables of a schema.
 GRANT SELECT ON FUTURE TABLES IN SCHEMA ${schema} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: the views that exist readable for a role.
+-- Makes: a grant to read the existing views of a schema.
 GRANT SELECT ON ALL VIEWS IN SCHEMA ${schema} TO ROLE ${role}

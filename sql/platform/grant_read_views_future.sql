@@ -1,2 +1,2 @@
--- Makes: views to come readable for a role.
+-- Makes: a grant to read the future views of a schema.
 GRANT SELECT ON FUTURE VIEWS IN SCHEMA ${schema} TO ROLE ${role}

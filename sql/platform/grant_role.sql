@@ -1,2 +1,2 @@
--- Makes: a role part of another, so that whoever has the upper one can do what the lower one can.
+-- Makes: a grant of one role to another, which then has all of its privileges.
 GRANT ROLE ${role} TO ROLE ${parent}

@@ -1,2 +1,2 @@
--- Makes: the service user able to act as the pipelines' role.
+-- Makes: a grant of the pipelines' role to the service user.
 GRANT ROLE ${role} TO USER ${user}

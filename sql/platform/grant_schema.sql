@@ -1,2 +1,2 @@
--- Makes: a schema visible to a role.
+-- Makes: a grant to use a schema.
 GRANT USAGE ON SCHEMA ${schema} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: the stage readable for the pipelines.
+-- Makes: a grant to the pipelines, to read the stage.
 GRANT USAGE ON STAGE ${stage} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: the warehouse usable for the pipelines. Analysts bring their own, so that they cannot use up its credits.
+-- Makes: a grant to the pipelines, to use the warehouse. Analysts use their own, so that they do not spend its credits.
 GRANT USAGE ON WAREHOUSE ${warehouse} TO ROLE ${role}

@@ -1,2 +1,2 @@
--- Makes: the tables that exist writable for the pipelines; they may not drop, alter or truncate one.
+-- Makes: a grant to the pipelines, to write the existing tables of a schema; not to drop, alter or truncate them.
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${schema} TO ROLE ${role}

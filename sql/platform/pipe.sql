@@ -1,5 +1,5 @@
--- Makes: a pipe that loads the staged files it is told of, each row with the file that it comes from.
--- A file with a bad row is skipped whole: what was staged is valid already, so a part of it would be a fault.
+-- Makes: a pipe that loads the staged files that the pipelines send to it, each row with its file name.
+-- A file with a bad row is skipped whole: staged rows are valid already, so a partly loaded file would be a fault.
 CREATE PIPE IF NOT EXISTS ${pipe}
 AUTO_INGEST = FALSE
 COMMENT = 'Told by the pipelines which files to load.'

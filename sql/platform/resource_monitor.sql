@@ -1,4 +1,4 @@
--- Makes: the monthly limit of the warehouse. Only ACCOUNTADMIN can make one.
+-- Makes: the monthly credit limit of the warehouse. Only ACCOUNTADMIN can create a resource monitor.
 CREATE RESOURCE MONITOR IF NOT EXISTS ${monitor} WITH
 CREDIT_QUOTA = ${credits}
 FREQUENCY = MONTHLY

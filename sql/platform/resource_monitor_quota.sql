@@ -1,2 +1,2 @@
--- Makes: the quota what the settings say.
+-- Makes: the credit quota of the settings.
 ALTER RESOURCE MONITOR ${monitor} SET CREDIT_QUOTA = ${credits}

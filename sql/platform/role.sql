@@ -1,2 +1,2 @@
--- Makes: a role of the platform. Roles are never dropped: what they own would change hands.
+-- Makes: a role of the platform. Roles are never dropped, as their objects would get another owner.
 CREATE ROLE IF NOT EXISTS ${role} COMMENT = ${comment}

@@ -1,2 +1,2 @@
--- Makes: a schema in which only its owner grants: the owner of a table cannot show it to others.
+-- Makes: a schema in which only the schema's owner can grant, so that owners of tables cannot.
 CREATE SCHEMA IF NOT EXISTS ${schema} WITH MANAGED ACCESS COMMENT = ${comment}

@@ -1,4 +1,4 @@
--- Makes: the external stage on a bucket that a pipeline stages its batches in.
+-- Makes: the external stage on the bucket in which a pipeline stages its batches.
 CREATE STAGE IF NOT EXISTS ${stage}
     URL = ${url}
     STORAGE_INTEGRATION = ${integration}

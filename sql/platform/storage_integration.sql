@@ -1,5 +1,5 @@
--- Makes: Snowflake able to assume the role that infra/ makes for it. Only ACCOUNTADMIN can make one.
--- It is never replaced: a new one has another external id, which that role's trust policy does not know.
+-- Makes: an integration by which Snowflake assumes the role of infra/. Only ACCOUNTADMIN can create one.
+-- It is never replaced: a new one has another external id, which that role's trust policy does not have.
 CREATE STORAGE INTEGRATION IF NOT EXISTS ${integration}
 TYPE = EXTERNAL_STAGE
 STORAGE_PROVIDER = 'S3'

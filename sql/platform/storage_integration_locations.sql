@@ -1,4 +1,4 @@
--- Makes: the buckets that the integration may reach what the pipelines need, and no more.
+-- Makes: the buckets that the integration may read, those of the pipelines only.
 ALTER STORAGE INTEGRATION ${integration} SET
 STORAGE_AWS_ROLE_ARN = ${role_arn}
 ENABLED = TRUE

@@ -1,2 +1,2 @@
--- Makes: a column that a contract gained. A column that it lost keeps its data and is left alone.
+-- Makes: a column that was added to a contract. A column that was removed from one is left alone and keeps its data.
 ALTER TABLE ${table} ADD COLUMN IF NOT EXISTS ${column} ${type}

@@ -1,2 +1,2 @@
--- Makes: a column as wide as its contract says now. A column that is wider is left alone, as it takes everything.
+-- Makes: a column as wide as in its contract. A wider column is left alone, as all values fit.
 ALTER TABLE ${table} ALTER COLUMN ${column} SET DATA TYPE ${type}

@@ -1,2 +1,2 @@
--- Makes: the tag that says which columns are personal data, for whoever searches the account for them.
+-- Makes: the tag for the classification of columns, so that personal data can be found in the account.
 CREATE TAG IF NOT EXISTS ${tag} COMMENT = 'Classification of a column by its data contract.'

@@ -1,4 +1,4 @@
--- Makes: where the service user starts. Snowpipe's REST API takes the default role, whatever the connection says.
+-- Makes: the defaults of the service user. Snowpipe's REST API uses the default role, whatever the connection says.
 ALTER USER ${user} SET
 DEFAULT_ROLE = ${role}
 DEFAULT_WAREHOUSE = ${warehouse}

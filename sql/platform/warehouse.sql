@@ -1,5 +1,5 @@
 -- Makes: the virtual warehouse of the pipelines, suspended until the first statement.
--- Of the second generation, which new accounts find_records_leniently by themselves, a second costs more; docs/deploy.md has the first.
+-- New accounts default to the second generation, which costs more per second; docs/deploy.md has the first's cost.
 CREATE WAREHOUSE IF NOT EXISTS ${warehouse}
 WAREHOUSE_SIZE = XSMALL
 GENERATION = '1'

@@ -1,5 +1,5 @@
--- Makes: what keeps the warehouse cheap. Its size is left alone: somebody may have made it larger for a reason.
--- It is billed for a minute at least whenever it resumes, so a shorter suspension would save nothing.
+-- Makes: the limits that keep the warehouse cheap. Its size is left alone: somebody may have increased it for a reason.
+-- Each resume is billed for at least a minute, so suspending sooner would save nothing.
 ALTER WAREHOUSE ${warehouse} SET
 AUTO_SUSPEND = 60
 AUTO_RESUME = TRUE

@@ -1,2 +1,2 @@
--- Makes: the limit count for the warehouse. Only ACCOUNTADMIN can put a warehouse under a monitor.
+-- Makes: the warehouse limited by the monitor. Only ACCOUNTADMIN can assign a monitor to a warehouse.
 ALTER WAREHOUSE ${warehouse} SET RESOURCE_MONITOR = ${monitor}

@@ -1,11 +1,10 @@
-"""Settings of the buckets: what the template says against what S3 has, and putting it right.
+"""Settings of the buckets: compare those in the template with those in S3, and correct the differences.
 
-CloudFormation takes a bucket over as it is: an import records it and changes nothing, and a later deployment compares
-template with template and finds no change. A bucket of an earlier system would so stay without versions, expiry and
-notifications for ever. Each deployment therefore reads the settings of every bucket and puts those that differ. It
-prints in full what a setting was before, as that is recorded nowhere else. S3 gives back more than it was given (keys
-of encryption, ids of notifications, a filter in place of a prefix), so settings are normalized before they are compared. Policies are not compared: a bucket that has
-one of its own is refused before, as CloudFormation would roll back over it.
+CloudFormation imports a bucket without changing it, and a later deployment compares only templates. A bucket of an
+earlier system would stay without versions, expiry and notifications. Therefore each deployment reads the settings of
+every bucket, puts those that differ, and prints the previous value, as that is recorded nowhere else. S3 returns more
+than it was given (encryption keys, ids of notifications, a filter instead of a prefix), so both sides are normalized.
+Policies are not compared: a bucket with its own is rejected before, as CloudFormation would roll back over it.
 """
 
 from __future__ import annotations
@@ -21,17 +20,18 @@ from pipeline_assets.errors import ConfigurationError
 
 _AT_ONCE = 8
 _REMEDY = (
-    "Let whoever deploys read and put the settings of the stack's buckets; if a bucket is another account's, choose "
-    "another PIPELINE_BUCKET_PREFIX."
+    "Let the user who deploys read and put the settings of the stack's buckets; if a bucket is another account's, "
+    "choose another PIPELINE_BUCKET_PREFIX."
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of setting; `operation` and `action` are without Get and Put.
+    """One kind of setting; `operation` and `action` are named without Get and Put.
 
-    `argument` is what S3 is given, and what its answer has it in where `is_nested`. `wanted` makes that of a bucket's
-    properties in the template, None where they say nothing; `form` brings either side to what can be compared.
+    `argument` is the argument of the Put call; if `is_nested`, the response of the Get call has the setting under the
+    same name. `wanted` makes the argument from a bucket's properties in the template, None if they have none; `form`
+    normalizes either side for the comparison.
     """
 
     name: str
@@ -39,14 +39,14 @@ class Setting:
     action: str
     argument: str
     is_nested: bool
-    absent: str  # the code that says that there is none
+    absent: str  # the error code if the bucket has no such setting
     wanted: Callable[[Mapping[str, Any]], Any]
     form: Callable[[Mapping[str, Any]], Any]
 
 
 @dataclass(frozen=True)
 class Drift:
-    """A setting that differs; `was` is what S3 has, `wanted` what it is to be given."""
+    """A setting that differs: `was` is its value in S3, `wanted` that of the template."""
 
     bucket: str
     setting: Setting
@@ -65,35 +65,35 @@ class Drift:
 
 
 def find_drift(client: Any, template: str, *, stack: str, queues: str) -> list[Drift]:
-    """What differs on the buckets of a template; one that is not there yet is left out.
+    """The settings that differ, for the buckets of a template that exist.
 
     Args:
-        template: as it is sent, with the names of the buckets in it.
+        template: the body that is deployed, with the names of the buckets as literals.
         stack: the name that the template's queues begin with.
-        queues: the ARN of a queue up to its name.
+        queues: the ARN of the queues without the name.
     """
-    made = json.loads(template)["Resources"]
+    resources = json.loads(template)["Resources"]
     names = {
         logical_id: resource["Properties"]["QueueName"]["Fn::Sub"].replace("${AWS::StackName}", stack)
-        for logical_id, resource in made.items()
+        for logical_id, resource in resources.items()
         if resource["Type"] == "AWS::SQS::Queue"
     }
     arns = {logical_id: f"{queues}:{name}" for logical_id, name in names.items()}
     buckets = [
         _with_queues(resource["Properties"], arns)
-        for resource in made.values()
+        for resource in resources.values()
         if resource["Type"] == "AWS::S3::Bucket"
     ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = pool.map(lambda properties: _of_bucket(client, properties), buckets)
-        return [correction for some in found for correction in some]
+        drifts = pool.map(lambda properties: _drifts_of_bucket(client, properties), buckets)
+        return [drift for drifts_of_bucket in drifts for drift in drifts_of_bucket]
 
 
 def refuse_policies(client: Any, buckets: Sequence[str]) -> None:
-    """See that none of the buckets that would be taken over has a policy.
+    """Require that no bucket that would be imported has a policy.
 
     Raises:
-        ConfigurationError: some have one; the stack makes its own, and CloudFormation would roll back over theirs.
+        ConfigurationError: a bucket has one; the stack creates its own, and CloudFormation would roll back.
     """
     with_policy = [bucket for bucket in buckets if _has_policy(client, bucket)]
     if with_policy:
@@ -113,26 +113,26 @@ def _has_policy(client: Any, bucket: str) -> bool:
     return False
 
 
-def _of_bucket(client: Any, properties: Mapping[str, Any]) -> list[Drift]:
-    bucket, found = properties["BucketName"], []
+def _drifts_of_bucket(client: Any, properties: Mapping[str, Any]) -> list[Drift]:
+    bucket, drifts = properties["BucketName"], []
     for setting in SETTINGS:
         wanted = setting.wanted(properties)
         if wanted is None:
             continue
         doing, was = f"reading {setting.name} of {bucket}", {}
         expected = ("NoSuchBucket", setting.absent)
-        with aws_errors(doing, f"s3:Get{setting.action}", expected=expected, remedy=_REMEDY) as refused:
+        with aws_errors(doing, f"s3:Get{setting.action}", expected=expected, remedy=_REMEDY) as codes:
             was = getattr(client, f"get_{setting.operation}")(Bucket=bucket)
             was = was[setting.argument] if setting.is_nested else was
-        if "NoSuchBucket" in refused:
+        if "NoSuchBucket" in codes:
             return []
         was = {name: value for name, value in was.items() if name != "ResponseMetadata"}
         if setting.form(was) != setting.form(wanted):
-            found.append(Drift(bucket, setting, was, wanted))
-    return found
+            drifts.append(Drift(bucket, setting, was, wanted))
+    return drifts
 
 
-# --- what the template says, as S3 takes it ------------------------------------------------------------------
+# --- the template's settings as arguments of S3 ------------------------------------------------------------------
 
 
 def _encryption(properties: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,27 +141,27 @@ def _encryption(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lifecycle(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """CloudFormation has an expiry in members of the rule, S3 in one of its own."""
+    """CloudFormation has the expiry in members of the rule, S3 in a member `Expiration`."""
     expiry = {"ExpirationInDays": "Days", "ExpiredObjectDeleteMarker": "ExpiredObjectDeleteMarker"}
     rules = []
     for given in properties["LifecycleConfiguration"]["Rules"]:
         rule: dict[str, Any] = {"ID": given["Id"], "Status": given["Status"]}
         rule["Filter"] = {"Prefix": given.get("Prefix", "")}
-        if expiration := {theirs: given[ours] for ours, theirs in expiry.items() if ours in given}:
+        if expiration := {target: given[source] for source, target in expiry.items() if source in given}:
             rule["Expiration"] = expiration
         if "Transitions" in given:
             rule["Transitions"] = [
                 {"StorageClass": to["StorageClass"], "Days": to["TransitionInDays"]} for to in given["Transitions"]
             ]
-        for same in ("AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration"):
-            if same in given:
-                rule[same] = given[same]
+        for name in ("AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration"):
+            if name in given:
+                rule[name] = given[name]
         rules.append(rule)
     return {"Rules": rules}
 
 
 def _notification(properties: Mapping[str, Any]) -> dict[str, Any] | None:
-    """None for a bucket that no queue hears of: who else does is not ours to end."""
+    """None for a bucket without notifications in the template: those of others stay as they are."""
     given = properties.get("NotificationConfiguration")
     return given and {
         "QueueConfigurations": [
@@ -188,22 +188,22 @@ def _with_queues(properties: Mapping[str, Any], arns: Mapping[str, str]) -> dict
     return resolved(properties)
 
 
-# --- one form for what was given and what is given back ------------------------------------------------------
+# --- normalized forms of both sides ------------------------------------------------------
 
 
 def _rules(lifecycle: Mapping[str, Any]) -> list[Any]:
-    """A rule without an id gets one from S3; a prefix stands in the rule, in its filter, or nowhere."""
-    found = []
+    """Rules with the prefix in the filter: S3 adds ids, and a prefix is in the rule, in its filter, or missing."""
+    rules = []
     for rule in lifecycle.get("Rules", ()):
         rest = {name: value for name, value in rule.items() if name not in ("Prefix", "Filter")}
         condition = {"Prefix": rule.get("Prefix", ""), **rule.get("Filter", {})}
-        found.append({**rest, "Filter": {name: value for name, value in condition.items() if value}})
-    return sorted(found, key=lambda rule: rule.get("ID", ""))
+        rules.append({**rest, "Filter": {name: value for name, value in condition.items() if value}})
+    return sorted(rules, key=lambda rule: rule.get("ID", ""))
 
 
 def _queue_notifications(notification: Mapping[str, Any]) -> Any:
-    """Queues by their names, as their account is not known before there is a stack. S3 chooses ids, writes Prefix."""
-    bells = [
+    """Queues by name, as the account is unknown before the first deployment; S3 adds ids and writes `Prefix`."""
+    queues = [
         (
             entry["QueueArn"].rpartition(":")[2],
             sorted(entry["Events"]),
@@ -214,7 +214,7 @@ def _queue_notifications(notification: Mapping[str, Any]) -> Any:
         )
         for entry in notification.get("QueueConfigurations", ())
     ]
-    return sorted(bells), {name: value for name, value in notification.items() if name != "QueueConfigurations"}
+    return sorted(queues), {name: value for name, value in notification.items() if name != "QueueConfigurations"}
 
 
 def _algorithms(encryption: Mapping[str, Any]) -> list[Any]:

@@ -1,7 +1,6 @@
-"""What the Glue job runs: its script and the package as a zip, in the artifacts bucket.
+"""The code of the Glue job in the artifacts bucket: its script, and the package as a zip.
 
-The zip is made without dates, so the same code gives the same bytes; what lies in the bucket already is left alone, and
-a deployment that changes nothing writes nothing.
+The zip has no dates, so the same code gives the same bytes, and a deployment uploads only files that have changed.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _DIGEST = "sha256"
 
 
 def job_files() -> dict[str, bytes]:
-    """What lies in the bucket for the job, by key; the package first, as the script needs the code it was made with."""
+    """The files of the job by key; the package is uploaded first, as a new script may need its new code."""
     package = Path(pipeline_assets.__file__).resolve().parent
     return {JOB_PACKAGE: package_zip(package), JOB_SCRIPT: (package / "engine" / "spark" / "job.py").read_bytes()}
 
@@ -36,28 +35,28 @@ def package_zip(package: Path) -> bytes:
     return content.getvalue()
 
 
-def outdated(s3: Aws, bucket: str, files: dict[str, bytes]) -> list[str]:
-    """The keys of those that are missing in the bucket or have other bytes; all of them when there is no bucket."""
-    client, found = s3.client("s3"), []
+def keys_to_upload(s3: Aws, bucket: str, files: dict[str, bytes]) -> list[str]:
+    """The keys of files that are missing in the bucket or have other bytes there; all if there is no bucket."""
+    client, keys = s3.client("s3"), []
     for key, content in files.items():
-        doing = f"looking at s3://{bucket}/{key}"
+        doing = f"checking s3://{bucket}/{key}"
         with aws_errors(doing, "s3:GetObject", expected=("404", "NoSuchKey", "NoSuchBucket"), remedy=_grant("Get")):
             if client.head_object(Bucket=bucket, Key=key).get("Metadata", {}).get(_DIGEST) == _digest(content):
                 continue
-        found.append(key)
-    return found
+        keys.append(key)
+    return keys
 
 
 def upload(s3: Aws, bucket: str, files: dict[str, bytes], keys: list[str]) -> None:
-    """Put some of the files in place."""
+    """Upload the files with these keys."""
     client = s3.client("s3")
     for key in keys:
         with aws_errors(f"writing s3://{bucket}/{key}", "s3:PutObject", remedy=_grant("Put")):
             client.put_object(Bucket=bucket, Key=key, Body=files[key], Metadata={_DIGEST: _digest(files[key])})
 
 
-def withdraw(s3: Aws, bucket: str) -> None:
-    """Delete every version of what `upload` wrote; that it is not there is no error."""
+def delete_uploads(s3: Aws, bucket: str) -> None:
+    """Delete every version of the files that `upload` wrote; missing ones are not an error."""
     doing = f"deleting what was deployed to {bucket}"
     with aws_errors(doing, "s3:DeleteObjectVersion", expected=("NoSuchBucket",), remedy=_grant("DeleteVersion of")):
         delete_versions(s3.client("s3"), bucket, JOB_SCRIPT.partition("/")[0] + "/")
@@ -66,8 +65,8 @@ def withdraw(s3: Aws, bucket: str) -> None:
 def delete_versions(client: Any, bucket: str, prefix: str) -> None:
     """Delete every version below a prefix, delete markers too."""
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        if keys := [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in found]:
+        versions = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+        if keys := [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in versions]:
             client.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
@@ -75,5 +74,5 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _grant(what: str) -> str:
-    return f"Let whoever deploys {what.lower()} objects of the artifacts bucket."
+def _grant(operation: str) -> str:
+    return f"Let the user who deploys {operation.lower()} objects of the artifacts bucket."

@@ -1,10 +1,8 @@
-"""Every AWS permission that the platform needs: who needs it, on what, and what for. One table, used three times.
+"""Every AWS permission that the platform needs: which role needs it, on which resource, and for what.
 
-The roles in infra/template.yaml are made from it, `doctor` tries its rows, and a test holds it against the code: a call
-that no row allows is red, and so is a row that nothing uses. What whoever runs `deploy aws` needs is not here.
-
-The surprising part is `used_by`: a path below pipeline_assets/ is read by that test. Anything else names the
-documentation that asks for the permission, as the caller is a service of AWS, Snowflake or Dagster.
+The roles in infra/template.yaml are made from this table, `doctor` probes its rows, and a test compares it with the
+code: it fails on a call that no row allows and on a row that nothing uses. The permissions of the person who runs
+`deploy aws` are not here.
 """
 
 from __future__ import annotations
@@ -22,14 +20,14 @@ ROLES: dict[Role, str] = {
     "snowflake": "Snowflake's storage integration, which reads staged files",
 }
 
-# What an action is allowed on, as ARNs in CloudFormation's terms. `{bucket}` and the other
-# names in braces stand for what the pipelines of the registry have, each in turn (`stack_template.template`).
+# The resources that an action is allowed on, as ARNs in CloudFormation's terms. `{bucket}` and the other placeholders
+# are replaced by each of the buckets and prefixes of the registered pipelines (`deploy.aws.template`).
 _BUCKET = "arn:${AWS::Partition}:s3:::${BucketPrefix}"
 _ACCOUNT = "${AWS::Region}:${AWS::AccountId}"
 _ARTIFACTS = f"{_BUCKET}pipeline-artifacts"
 _CATALOG = f"arn:${{AWS::Partition}}:glue:{_ACCOUNT}"
 _LOGS = f"arn:${{AWS::Partition}}:logs:{_ACCOUNT}:log-group:"
-PLACES: dict[str, tuple[str, ...]] = {
+RESOURCES: dict[str, tuple[str, ...]] = {
     "data buckets": (f"{_BUCKET}{{bucket}}",),
     "data objects": (f"{_BUCKET}{{bucket}}/*",),
     "artifacts bucket": (_ARTIFACTS,),
@@ -49,7 +47,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         f"{_CATALOG}:database/${{GlueDatabaseName}}",
         f"{_CATALOG}:table/${{GlueDatabaseName}}/*",
     ),
-    # The second is a name that no crawler has: starting one cannot be tried on one that is there.
+    # `doctor` probes with the second name, which no crawler has: a real one would start.
     "crawler": (f"{_CATALOG}:crawler/${{AWS::StackName}}", f"{_CATALOG}:crawler/${{AWS::StackName}}-doctor-*"),
     "glue logs": (f"{_LOGS}/aws-glue/*",),
     "delivery logs": (f"{_LOGS}/aws/kinesisfirehose/${{AWS::StackName}}:*",),
@@ -59,7 +57,11 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Permission:
-    """`purpose` completes "the role may do this so that it …"; `on` is one of PLACES."""
+    """`purpose` completes "the role may do this so that it …"; `on` is one of RESOURCES.
+
+    `used_by` is a path below pipeline_assets/, which a test reads, or the documentation that requires the permission if
+    the caller is a service of AWS, Snowflake or Dagster.
+    """
 
     action: str
     role: Role
@@ -69,7 +71,7 @@ class Permission:
 
 
 _LAKE, _STORE, _CATALOG_CODE = "lake/s3.py", "lake/store.py", "lake/glue_catalog.py"
-_JOB, _ENGINE, _PLACES = "engine/glue/job.py", "engine/glue/engine.py", "engine/distributed/object_io.py"
+_JOB, _ENGINE, _OBJECT_IO = "engine/glue/job.py", "engine/glue/engine.py", "engine/distributed/object_io.py"
 _NOTIFICATIONS = "lake/notifications.py"
 _COMPUTE_LOGS = "Dagster's S3ComputeLogManager (infra/dagster.yaml)"
 _FIREHOSE = "Firehose developer guide: Grant Firehose access to an Amazon S3 destination"
@@ -79,9 +81,9 @@ _GLUE = "Glue developer guide: IAM role for AWS Glue"
 PERMISSIONS: tuple[Permission, ...] = (
     Permission("s3:ListBucket", "pipeline", "data buckets", "lists what has landed", _STORE),
     Permission("s3:GetObject", "pipeline", "data objects", "reads landed objects and their versions", _STORE),
-    Permission("s3:PutObject", "pipeline", "data objects", "writes what a batch hands out and stages", _LAKE),
-    Permission("s3:DeleteObject", "pipeline", "data objects", "takes staged and moved objects away", _LAKE),
-    Permission("s3:AbortMultipartUpload", "pipeline", "data objects", "drops the parts of a failed upload", _LAKE),
+    Permission("s3:PutObject", "pipeline", "data objects", "writes the exports and staged files of a batch", _LAKE),
+    Permission("s3:DeleteObject", "pipeline", "data objects", "deletes staged and moved objects", _LAKE),
+    Permission("s3:AbortMultipartUpload", "pipeline", "data objects", "deletes the parts of a failed upload", _LAKE),
     Permission("s3:ListBucket", "pipeline", "artifacts bucket", "finds what a Glue run left", _ENGINE),
     Permission("s3:GetObject", "pipeline", "glue runs", "reads the results of a Glue run", _ENGINE),
     Permission("s3:PutObject", "pipeline", "glue runs", "writes the plan of a Glue run", _ENGINE),
@@ -103,16 +105,16 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("glue:DeletePartition", "pipeline", "lake catalog", "removes empty partitions", _CATALOG_CODE),
     Permission("glue:StartCrawler", "pipeline", "crawler", "starts the crawler, where one is set", _CATALOG_CODE),
     Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "batch/alerts.py"),
-    Permission("sqs:ReceiveMessage", "pipeline", "queues", "hears of new objects", _NOTIFICATIONS),
-    Permission("sqs:DeleteMessage", "pipeline", "queues", "takes a message that was heard away", _NOTIFICATIONS),
+    Permission("sqs:ReceiveMessage", "pipeline", "queues", "receives events of new objects", _NOTIFICATIONS),
+    Permission("sqs:DeleteMessage", "pipeline", "queues", "deletes received messages", _NOTIFICATIONS),
     Permission("sqs:GetQueueAttributes", "pipeline", "queues", "counts dead letters", _NOTIFICATIONS),
     Permission("firehose:PutRecordBatch", "pipeline", "delivery streams", "delivers what the producer tails", "lake/"),
     Permission("secretsmanager:GetSecretValue", "pipeline", "secret", "reads keys and passwords", "secret.py"),
-    Permission("s3:GetObject", "glue_job", "data objects", "reads landed objects", _PLACES),
-    Permission("s3:ListBucket", "glue_job", "data buckets", "learns that an object is gone, not forbidden", _PLACES),
-    Permission("s3:GetObject", "glue_job", "glue runs", "reads its plan and its own state", _PLACES),
-    Permission("s3:PutObject", "glue_job", "glue runs", "writes state, results and answer", _PLACES),
-    Permission("s3:AbortMultipartUpload", "glue_job", "glue runs", "drops the parts of a failed upload", _PLACES),
+    Permission("s3:GetObject", "glue_job", "data objects", "reads landed objects", _OBJECT_IO),
+    Permission("s3:ListBucket", "glue_job", "data buckets", "tells a deleted object from a forbidden one", _OBJECT_IO),
+    Permission("s3:GetObject", "glue_job", "glue runs", "reads its plan and its own state", _OBJECT_IO),
+    Permission("s3:PutObject", "glue_job", "glue runs", "writes state, results and response", _OBJECT_IO),
+    Permission("s3:AbortMultipartUpload", "glue_job", "glue runs", "drops the parts of a failed upload", _OBJECT_IO),
     Permission("s3:DeleteObject", "glue_job", "glue runs", "clears what an attempt left half written", _GLUE),
     Permission("s3:ListBucket", "glue_job", "artifacts bucket", "lists its own state", _GLUE),
     Permission("s3:GetObject", "glue_job", "glue script", "loads the script and the package", _GLUE),
@@ -148,9 +150,9 @@ PERMISSIONS: tuple[Permission, ...] = (
 
 
 def granted(role: Role) -> dict[str, list[str]]:
-    """The actions of a role by what they are allowed on, in the order of the table."""
-    places: dict[str, list[str]] = {}
+    """The actions of a role by resource, in the order of the table."""
+    actions: dict[str, list[str]] = {}
     for permission in PERMISSIONS:
         if permission.role == role:
-            places.setdefault(permission.on, []).append(permission.action)
-    return places
+            actions.setdefault(permission.on, []).append(permission.action)
+    return actions

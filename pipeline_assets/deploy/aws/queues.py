@@ -1,7 +1,7 @@
-"""The queues of infra/template.yaml: S3's events for a pipeline, those that nobody could read, and the alarm over them.
+"""The queues of infra/template.yaml: for each pipeline a queue of S3 events, its dead-letter queue, and an alarm.
 
-A message in a dead-letter queue is lost news and never lost data, as zones are listed as well. Yet nobody would ever
-look there, and something is wrong with what writes to the queue: so CloudWatch tells the topic of the alerts.
+A message in a dead-letter queue is a lost event but never lost data, as zones are listed as well. It means that the
+sender writes something unreadable, so a CloudWatch alarm notifies the topic of the alerts.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any
 
 from pipeline_assets.deploy.aws.roles import bucket_arn, camel, sub
 
-# Times that a message is taken before it goes to the dead letters, one each five minutes by a sensor; each `doctor`
-# counts as well, and somebody who is at it for an afternoon before the sensors run should set off no alarm.
+# Receives of a message before SQS moves it to the dead-letter queue. A sensor receives it once in five minutes; each
+# `doctor` counts as well, and running it for an afternoon before the sensors run should not raise the alarm.
 _RECEIVES = 20
 _FORTNIGHT = 14 * 24 * 3600  # seconds, the longest that SQS keeps a message
 _PERIOD = 300  # seconds; SQS reports once a minute, late at times
 
 
 def queues(pipeline: str, watched: Sequence[str]) -> dict[str, Any]:
-    """The resources of one pipeline; `watched` are the names of the buckets that ring it, without prefix."""
+    """The resources of one pipeline; `watched` are the buckets that notify its queue, without the prefix."""
     queue = f"{camel(pipeline)}Queue"
     common = {"MessageRetentionPeriod": _FORTNIGHT, "SqsManagedSseEnabled": True}
     return {
@@ -68,12 +68,14 @@ def queues(pipeline: str, watched: Sequence[str]) -> dict[str, Any]:
 
 def _alarm(pipeline: str, dead_letters: str) -> dict[str, Any]:
     name = f"${{AWS::StackName}}-{pipeline}-dead-letters"
-    told = f"Messages wait in {name} that no sensor of {pipeline} could read. What to do: docs/deploy.md, section 7."
+    description = (
+        f"Messages wait in {name} that no sensor of {pipeline} could read. What to do: docs/deploy.md, section 7."
+    )
     return {
         "Type": "AWS::CloudWatch::Alarm",
         "Properties": {
             "AlarmName": sub(name),
-            "AlarmDescription": sub(told),
+            "AlarmDescription": sub(description),
             "Namespace": "AWS/SQS",
             "MetricName": "ApproximateNumberOfMessagesVisible",
             "Dimensions": [{"Name": "QueueName", "Value": {"Fn::GetAtt": [dead_letters, "QueueName"]}}],
@@ -82,7 +84,7 @@ def _alarm(pipeline: str, dead_letters: str) -> dict[str, Any]:
             "EvaluationPeriods": 1,
             "Threshold": 0,
             "ComparisonOperator": "GreaterThanThreshold",
-            # SQS says nothing of a queue that was empty and idle for six hours.
+            # SQS sends no metrics for a queue that was empty and idle for six hours.
             "TreatMissingData": "notBreaching",
             "AlarmActions": [{"Ref": "AlertsTopic"}],
         },

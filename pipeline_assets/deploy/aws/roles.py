@@ -1,7 +1,7 @@
-"""The roles of infra/template.yaml: what the table of permissions says, and who may take each of them.
+"""The roles of infra/template.yaml: their permissions from the table, and who may assume each.
 
-Snowflake's role exists before Snowflake is known: a storage integration needs its ARN to be made, and only then says
-which user and external id will come. Until the next deployment it trusts nobody but this account.
+Snowflake's role is created before the storage integration, which needs its ARN and only then has the user and external
+id that will assume it. Until the next deployment the role trusts only this account.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline_assets.deploy.aws.permissions import PLACES, ROLES, Role, granted
+from pipeline_assets.deploy.aws.permissions import RESOURCES, ROLES, Role, granted
 
 
 def sub(text: str) -> dict[str, str]:
@@ -19,23 +19,23 @@ def sub(text: str) -> dict[str, str]:
 
 
 def bucket_arn(name: str) -> dict[str, str]:
-    """By its name and not by reference: what a bucket waits for may not wait for the bucket."""
+    """The ARN by name, not by reference: a resource that a bucket depends on must not depend on the bucket."""
     return sub(f"arn:${{AWS::Partition}}:s3:::${{BucketPrefix}}{name}")
 
 
 def camel(name: str) -> str:
-    """A logical id made of a name."""
+    """A logical id from a name."""
     return "".join(part.capitalize() for part in re.split(r"[^a-z0-9]", name.lower()))
 
 
 def role_resource(role: Role, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The role as a resource of the template; `names` are what stands for each `{place}` of an ARN, in turn."""
+    """The role as a resource of the template; `names` are the values for each `{placeholder}` of an ARN."""
     statements = [
         {
             "Sid": camel(on.replace(" ", "-")),
             "Effect": "Allow",
             "Action": actions,
-            "Resource": [sub(filled) for arn in PLACES[on] for filled in _filled(arn, names)],
+            "Resource": [sub(filled) for arn in RESOURCES[on] for filled in _filled(arn, names)],
         }
         for on, actions in granted(role).items()
     ]
@@ -56,9 +56,9 @@ def role_resource(role: Role, names: Mapping[str, Sequence[str]]) -> dict[str, A
 
 
 def _filled(arn: str, names: Mapping[str, Sequence[str]]) -> list[str]:
-    """An ARN for each of the names that its place stands for."""
-    place = re.search(r"(?<!\$)\{(\w+)\}", arn)
-    return [arn.replace(place[0], name) for name in names[place[1]]] if place else [arn]
+    """An ARN for each value of its placeholder."""
+    placeholder = re.search(r"(?<!\$)\{(\w+)\}", arn)
+    return [arn.replace(placeholder[0], name) for name in names[placeholder[1]]] if placeholder else [arn]
 
 
 _THIS_ACCOUNT = sub("arn:${AWS::Partition}:iam::${AWS::AccountId}:root")
@@ -74,10 +74,10 @@ _TRUST: dict[Role, dict[str, Any]] = {
         },
         "Action": "sts:AssumeRole",
     },
-    # Glue sends no account along when it takes a job's role.
+    # Glue does not send its account when it assumes a job's role.
     "glue_job": {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"},
     "crawler": {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"},
-    # Firehose names the account that it acts for as the external id: nobody in another has it write to ours.
+    # Firehose sends its customer's account as the external id, so no other account can make it write to ours.
     "firehose": {
         "Effect": "Allow",
         "Principal": {"Service": "firehose.amazonaws.com"},
@@ -92,7 +92,7 @@ _TRUST: dict[Role, dict[str, Any]] = {
     },
 }
 
-# A machine of EC2 takes no role but by one of these.
+# A machine of EC2 can assume a role only through an instance profile.
 INSTANCE_PROFILE: dict[str, Any] = {
     "PipelineInstanceProfile": {
         "Type": "AWS::IAM::InstanceProfile",

@@ -2,10 +2,9 @@
 
     plan -> change -> settings of buckets -> upload script and package -> print the environment
 
-Lines that are no settings open with `#`, so the output as a whole is a file for the shell:
-`pipeline-assets deploy aws > aws.env`. Surprising is the template that is sent: bucket names stand in it as literals,
-as CloudFormation takes a bucket over only when its name is one. So a deployment after `--delete`, or over the buckets
-of the systems that this one replaces, adopts them with what they hold instead of failing on them.
+Lines that are not settings start with `#`, so the output is a file for the shell: `pipeline-assets deploy aws >
+aws.env`. The deployed template has the bucket names as literals, as CloudFormation imports a bucket only by a literal
+name: a deployment after `--delete`, or over the buckets of an earlier system, imports them with their objects.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 _BODY_LIMIT = 51_200  # bytes of a template that CloudFormation takes in a call
-_LONGEST_BUCKET = 63
-FORGET = "none"  # takes a learned value out of the stack again, as an empty variable counts as unset
-# Parameters that are kept where no setting says otherwise: their settings, and the template's defaults.
-_LEARNED = {
+_BUCKET_NAME_LIMIT = 63
+FORGET = "none"  # removes a kept value from the stack, as an empty variable counts as unset
+# Parameters whose value in the stack is kept if the setting is not set: (setting, default of the template).
+_KEPT = {
     "AlertsEmail": ("alerts_email", ""),
     "HostPrincipalArn": ("host_principal_arn", ""),
     "SnowflakePrincipalArn": ("snowflake_storage_user_arn", ""),
@@ -40,29 +39,29 @@ _LEARNED = {
 
 
 def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
-    """Create or change the stack and upload what its job runs; repeatable, says "no change" when nothing differs.
+    """Create or change the stack and upload the code of its job; repeatable, prints "no change" if nothing differs.
 
     Raises:
         ConfigurationError: a setting is wrong, or a permission or the credentials are missing.
-        DeploymentError: CloudFormation refused or rolled back, with the resource and its reason.
+        DeploymentError: CloudFormation rejected the changes or rolled back; names the resource and the reason.
     """
     stack, s3 = _stack(settings, say), _s3(settings)
     _check_names(settings)
     bucket = settings.bucket_prefix + ARTIFACTS
-    body, given, client = template_body(settings.bucket_prefix), parameters(settings), s3.client("s3")
+    body, sent, client = template_body(settings.bucket_prefix), parameters(settings), s3.client("s3")
 
-    def adoptable(imports: Sequence[Change]) -> None:
-        if given["RequireTls"] == "true":  # only then the stack makes policies
+    def check_imports(imports: Sequence[Change]) -> None:
+        if sent["RequireTls"] == "true":  # only then the stack creates policies
             bucket_settings.refuse_policies(client, bucket_names(body, imports))
 
-    changes = stack.apply(body, given, dry_run=dry_run, before_import=adoptable)
+    changes = stack.apply(body, sent, dry_run=dry_run, before_import=check_imports)
     for change in changes:
         say(f"# {change}")
     drifts = bucket_settings.find_drift(client, body, stack=settings.stack_name, queues=stack.arn("sqs"))
     for drift in drifts:
         say(f"# {drift}")
     files = glue_artifacts.job_files()
-    keys = glue_artifacts.outdated(s3, bucket, files)
+    keys = glue_artifacts.keys_to_upload(s3, bucket, files)
     for key in keys:
         say(f"# upload  s3://{bucket}/{key}")
     if not changes and not drifts and not keys:
@@ -78,22 +77,21 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
     for name, value in environment(settings, outputs, stack.parameters()).items():
         say(f"{name}={shlex.quote(value)}")
     if "InstanceProfile" in outputs:
-        say(f"# a machine of EC2 gets the instance profile {outputs['InstanceProfile']}")
-    say(f"# the machines that run the pipelines take the role {outputs['PipelineRoleArn']}")
+        say(f"# EC2 machines need the instance profile {outputs['InstanceProfile']}")
+    say(f"# the machines that run the pipelines assume the role {outputs['PipelineRoleArn']}")
 
 
 def remove(settings: Settings, *, say: Say) -> None:
-    """Delete the stack, and those of its buckets that are empty; what holds data stays and is named.
+    """Delete the stack and those of its buckets that are empty; report the buckets that stay.
 
-    Queues, streams, roles and the job can be made again in minutes from this repository; objects cannot. So a deletion
-    never takes an object that landed, and there is no option that would: whoever wants that empties the bucket
-    themselves, knowing which. Refusing the whole deletion instead would leave a stack that nobody can take down
-    while data lie in the buckets, which is always, and streams and queues that cost money meanwhile. The buckets
-    that stay belong to no stack; the next deployment adopts them. What `deploy` itself uploaded goes with the stack.
+    Landed objects cannot be restored from this repository, so no option deletes them: people empty a bucket themselves.
+    Rejecting the whole deletion while buckets hold data, which is always, would keep streams and queues that cost
+    money. The buckets that stay belong to no stack; the next deployment imports them. The files that `deploy` uploaded
+    are deleted.
     """
     stack, s3 = _stack(settings, say), _s3(settings)
     existed = stack.delete()
-    glue_artifacts.withdraw(s3, settings.bucket_prefix + ARTIFACTS)
+    glue_artifacts.delete_uploads(s3, settings.bucket_prefix + ARTIFACTS)
     client = s3.client("s3")
     for name in (*(bucket.name for bucket in data_buckets()), ARTIFACTS):
         _remove_if_empty(client, settings.bucket_prefix + name, say)
@@ -101,55 +99,54 @@ def remove(settings: Settings, *, say: Say) -> None:
 
 
 def template_body(prefix: str) -> str:
-    """The template as it is sent: compact, and with the names of the buckets in place of their formulas."""
-    made: dict[str, Any] = json.loads(json.dumps(template()))
-    for resource in made["Resources"].values():
+    """The template as deployed: compact, and with the names of the buckets instead of `Fn::Sub`."""
+    body: dict[str, Any] = json.loads(json.dumps(template()))
+    for resource in body["Resources"].values():
         if resource["Type"] == "AWS::S3::Bucket":
             formula = resource["Properties"]["BucketName"]["Fn::Sub"]
             resource["Properties"]["BucketName"] = formula.replace("${BucketPrefix}", prefix)
-    body = json.dumps(made, separators=(",", ":"))
-    if len(body) > _BODY_LIMIT:
+    text = json.dumps(body, separators=(",", ":"))
+    if len(text) > _BODY_LIMIT:
         raise ConfigurationError(f"The template is longer than the {_BODY_LIMIT:,} bytes that a call takes.")
-    return body
+    return text
 
 
 def bucket_names(body: str, changes: Sequence[Change]) -> list[str]:
-    """The names of the buckets that the changes are about."""
+    """The names of the buckets among the changes."""
     resources = json.loads(body)["Resources"]
     ids = [change.logical_id for change in changes if change.resource_type == "AWS::S3::Bucket"]
     return [resources[logical_id]["Properties"]["BucketName"] for logical_id in ids]
 
 
 def parameters(settings: Settings) -> dict[str, str | None]:
-    """The template's parameters as the settings say; None leaves what the stack has, or takes the default.
+    """The template's parameters from the settings; None keeps the value in the stack, or takes the default.
 
-    What is learned once must survive a deployment from a shell that does not know it: Snowflake's user forgotten, the
-    role trusts nobody and every COPY is refused.
+    A value that was set once must survive a deployment from a shell without its variable: without Snowflake's user, for
+    example, the role would trust nobody and every COPY would fail.
     """
-    plain = (settings.aws_endpoint_url or "").startswith("http://") or (settings.s3_endpoint_url or "").startswith(
-        "http://"
-    )
-    learned = {name: getattr(settings, setting) for name, (setting, _) in _LEARNED.items()}
+    endpoints = (settings.aws_endpoint_url, settings.s3_endpoint_url)
+    is_plain_http = any((url or "").startswith("http://") for url in endpoints)
+    kept = {name: getattr(settings, setting) for name, (setting, _) in _KEPT.items()}
     return {
         "BucketPrefix": settings.bucket_prefix,
         "GlueDatabaseName": settings.glue_database,
         "WithCrawler": "true" if settings.glue_crawler else "false",
-        "RequireTls": "false" if plain else "true",
-        **{name: _LEARNED[name][1] if value == FORGET else value for name, value in learned.items()},
+        "RequireTls": "false" if is_plain_http else "true",
+        **{name: _KEPT[name][1] if value == FORGET else value for name, value in kept.items()},
     }
 
 
 def environment(settings: Settings, outputs: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """What the machines of the platform need to know of the stack: variables that something reads, and no others.
+    """The environment variables that the platform reads of the stack.
 
-    `given` are the stack's parameters: what was learned of Snowflake and of people is for the next deployment.
+    `given` are the stack's parameters: values of Snowflake and of people, kept for the next deployment.
     """
     queues = {
         pipeline: outputs[f"{pipeline.capitalize()}Queue"]
         for pipeline in dict.fromkeys(bucket.pipeline for bucket in data_buckets() if bucket.watched)
-        if pipeline in pipelines()  # the stack is ready for those to come, the platform is not
+        if pipeline in pipelines()  # a pipeline without sources has buckets only
     }
-    found = {
+    variables = {
         "PIPELINE_PROFILE": "aws",
         "PIPELINE_AWS_REGION": settings.aws_region,
         "PIPELINE_STACK_NAME": settings.stack_name,
@@ -166,19 +163,19 @@ def environment(settings: Settings, outputs: Mapping[str, str], given: Mapping[s
         "DAGSTER_COMPUTE_LOGS_PREFIX": COMPUTE_LOGS,
         **{
             f"PIPELINE_{setting.upper()}": value
-            for name, (setting, default) in _LEARNED.items()
+            for name, (setting, default) in _KEPT.items()
             if (value := given.get(name, default)) != default
         },
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in variables.items() if value}
 
 
 def _check_names(settings: Settings) -> None:
     longest = max((*(bucket.name for bucket in data_buckets()), ARTIFACTS), key=len)
-    if len(settings.bucket_prefix + longest) > _LONGEST_BUCKET:
+    if len(settings.bucket_prefix + longest) > _BUCKET_NAME_LIMIT:
         raise ConfigurationError(
             f"PIPELINE_BUCKET_PREFIX makes {settings.bucket_prefix}{longest} longer than the 63 characters of S3.",
-            remedy=f"Use at most {_LONGEST_BUCKET - len(longest)} characters.",
+            remedy=f"Use at most {_BUCKET_NAME_LIMIT - len(longest)} characters.",
         )
     if settings.glue_crawler and settings.glue_crawler != settings.stack_name:
         raise ConfigurationError(
@@ -192,15 +189,15 @@ def _check_names(settings: Settings) -> None:
 
 
 def _remove_if_empty(client: Any, bucket: str, say: Say) -> None:
-    doing, remedy = f"removing the bucket {bucket}", "Let whoever deploys list and delete buckets."
+    doing, remedy = f"removing the bucket {bucket}", "Let the user who deploys list and delete buckets."
     with aws_errors(doing, "s3:ListBucketVersions", expected=("NoSuchBucket",), remedy=remedy) as missing:
-        found = client.list_object_versions(Bucket=bucket, MaxKeys=1)
+        versions = client.list_object_versions(Bucket=bucket, MaxKeys=1)
     if missing:
         return
-    if found.get("Versions") or found.get("DeleteMarkers"):
-        say(f"# {bucket} holds objects (or old versions of some) and stays; the next deployment takes it over")
+    if versions.get("Versions") or versions.get("DeleteMarkers"):
+        say(f"# {bucket} holds objects (or old versions of some) and stays; the next deployment imports it")
         return
-    # S3 itself refuses a bucket that was written to meanwhile.
+    # S3 rejects the deletion if the bucket was written to meanwhile.
     with aws_errors(doing, "s3:DeleteBucket", expected=("NoSuchBucket", "BucketNotEmpty"), remedy=remedy):
         client.delete_bucket(Bucket=bucket)
 

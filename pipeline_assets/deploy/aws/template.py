@@ -1,10 +1,10 @@
-"""Makes infra/template.yaml from the registry of pipelines and the table of permissions.
+"""Generate infra/template.yaml from the registry of pipelines and the table of permissions.
 
     python -m pipeline_assets.deploy.aws.template
 
-The made file is committed, so that a reviewer and cfn-lint see what is deployed; a test holds it against its sources.
-Nothing here talks to AWS. The surprising part is order: S3 tries a queue when a bucket is told to notify it, so a
-bucket waits for its queue's policy, and the policy therefore names the bucket by its name and not by reference.
+The file is committed, so that reviewers and cfn-lint see what is deployed; a test compares it with its sources. Nothing
+here connects to AWS. S3 sends a test event to a queue when a bucket's notification is set, so a bucket depends on its
+queue's policy; the policy therefore refers to the bucket by name and not by reference.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pipeline_assets.pipelines import PIPELINES
 ARTIFACTS = "pipeline-artifacts"
 JOB_SCRIPT, JOB_PACKAGE = "glue/spark_job.py", "glue/pipeline_assets.zip"
 COMPUTE_LOGS = "compute-logs"
-# What the script imports and Glue 5.0 does not have; a test holds the versions against constraints.txt.
+# Imports of the script that Glue 5.0 lacks; a test compares the versions with constraints.txt.
 JOB_MODULES = ("duckdb==2.0.0", "dagster-pipes==1.13.27")
 _ALARMS = "arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${AWS::StackName}-*"
 
@@ -41,7 +41,7 @@ _HEADER = """\
 
 
 def infra_root() -> Path:
-    """The folder infra/: beside the package in a checkout, inside it in a wheel."""
+    """The folder infra/: next to the package in a checkout, inside it in a wheel."""
     for folder in (Path(__file__).resolve().parents[3] / "infra", Path(__file__).resolve().parent / "infra"):
         if folder.is_dir():
             return folder
@@ -58,7 +58,7 @@ def template(pipelines: Sequence[Pipeline] = PIPELINES) -> dict[str, Any]:
     for pipeline in queued:
         resources |= queues(pipeline, [b.name for b in buckets if b.pipeline == pipeline and b.watched])
     resources |= _delivery_streams(streams) | _glue(lake_prefixes(pipelines)) | _alerts_and_secret()
-    places = {
+    values = {
         "bucket": [bucket.name for bucket in buckets],
         "lake_bucket": list(dict.fromkeys(bucket for bucket, _ in lake_prefixes(pipelines))),
         "lake_prefix": [f"{bucket}/{prefix}" for bucket, prefix in lake_prefixes(pipelines)],
@@ -66,7 +66,7 @@ def template(pipelines: Sequence[Pipeline] = PIPELINES) -> dict[str, Any]:
         "stream_prefix": list(dict.fromkeys(f"{s.bucket}/{s.prefix.partition('/')[0]}/" for s in streams)),
     }
     for role in ROLES:
-        resources |= role_resource(role, places)
+        resources |= role_resource(role, values)
     resources |= INSTANCE_PROFILE
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
@@ -140,7 +140,7 @@ _CONDITIONS: dict[str, Any] = {
     "HasCrawler": {"Fn::Equals": [{"Ref": "WithCrawler"}, "true"]},
     "HasEmail": {"Fn::Not": [{"Fn::Equals": [{"Ref": "AlertsEmail"}, ""]}]},
     "HasHostPrincipal": {"Fn::Not": [{"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]}]},
-    # EC2 itself may take the role only as long as nobody else is named.
+    # EC2 may assume the role only if no other principal is set.
     "IsTakenByMachines": {"Fn::Equals": [{"Ref": "HostPrincipalArn"}, ""]},
     "HasSnowflake": {"Fn::Not": [{"Fn::Equals": [{"Ref": "SnowflakePrincipalArn"}, ""]}]},
 }
@@ -161,7 +161,7 @@ def _bucket(bucket: StackBucket) -> dict[str, Any]:
     }
     resource: dict[str, Any] = {
         "Type": "AWS::S3::Bucket",
-        # What landed must outlive the stack; a bucket that a failed first deployment made holds nothing and goes.
+        # Landed objects must outlive the stack; an empty bucket of a failed first deployment is deleted.
         "DeletionPolicy": "RetainExceptOnCreate",
         "UpdateReplacePolicy": "Retain",
         "Properties": properties,
@@ -216,7 +216,7 @@ def _lifecycle(bucket: StackBucket) -> list[dict[str, Any]]:
             "Status": "Enabled",
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 2},
         },
-        # Versions guard against a mistaken delete; files that move between zones must not be paid for ever.
+        # Versions protect against a mistaken deletion; old versions of moved files must not cost money for ever.
         {
             "Id": "old-versions",
             "Status": "Enabled",
@@ -227,7 +227,7 @@ def _lifecycle(bucket: StackBucket) -> list[dict[str, Any]]:
     if bucket.name == ARTIFACTS:
         return [*rules, expire("runs/", 7), expire(f"{COMPUTE_LOGS}/", 90)]
     rules.append(expire("staging/", 7))
-    # A lease is written again every few seconds while a run lasts.
+    # A run rewrites its lease every few seconds.
     old = {"NoncurrentVersionExpiration": {"NoncurrentDays": 1}}
     rules.append({"Id": "old-leases", "Status": "Enabled", "Prefix": "locks/", **old})
     if bucket.archive_after_days is not None:
@@ -312,7 +312,7 @@ def _glue(prefixes: Sequence[tuple[str, str]]) -> dict[str, Any]:
                 "WorkerType": "G.1X",
                 "NumberOfWorkers": 10,  # at most, as Glue scales
                 "ExecutionProperty": {"MaxConcurrentRuns": 10},
-                "MaxRetries": 0,  # the platform retries, and looks for a run under way first
+                "MaxRetries": 0,  # the platform retries, and checks for a run in progress first
                 "Timeout": 240,
             },
         },
@@ -338,7 +338,7 @@ def _alerts_and_secret() -> dict[str, Any]:
             # Not encrypted by KMS: with Amazon's own key CloudWatch could not publish, and no alert has personal data.
             "Properties": {"TopicName": sub("${AWS::StackName}-alerts")},
         },
-        # In place of the policy that every topic has, which lets the whole account publish.
+        # Replaces the default policy of a topic, which lets the whole account publish.
         "AlertsTopicPolicy": {
             "Type": "AWS::SNS::TopicPolicy",
             "Properties": {
@@ -370,7 +370,7 @@ def _alerts_and_secret() -> dict[str, Any]:
                 "Endpoint": {"Ref": "AlertsEmail"},
             },
         },
-        # Without a value: that is put in by people, never by a template, and outlives the stack.
+        # Without a value: people put it in, never a template.
         "PipelineSecret": {
             "Type": "AWS::SecretsManager::Secret",
             "DeletionPolicy": "Delete",

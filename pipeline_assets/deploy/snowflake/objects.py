@@ -1,9 +1,8 @@
-"""Apply the plan of `snowflake_plan` to an account, or print it.
+"""Run the statements of `plan` on an account, or print them.
 
-Each statement is run on its own and says for itself how it went: one that is refused stops only those that need it, so
-a single run shows everything that is missing. All of them may be run again. A dry run connects to nothing and reads no
-key; it cannot know which columns a table lacks or has too narrow, so those statements are the only ones that it does
-not show.
+Each statement is run and reported separately: a failure skips only the statements that need it, so a single run shows
+everything that is missing. All statements may be repeated. A dry run does not connect and reads no key; it leaves out
+the changes of columns, which depend on the tables in the account.
 """
 
 from __future__ import annotations
@@ -15,7 +14,12 @@ from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.sqlfiles.parameters import Name
-from pipeline_assets.warehouse.columns import Present, refuse_differences, shown_kind, without_rows
+from pipeline_assets.warehouse.columns import (
+    Present,
+    kind_from_show_columns,
+    replaceable_tables,
+    require_matching_types,
+)
 from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
@@ -25,18 +29,18 @@ if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
 _SYSTEM_ROLES = ("ACCOUNTADMIN", "SECURITYADMIN", "SYSADMIN", "USERADMIN")
-# Of these the plan can only be written down with something in angle brackets.
+# Without these the plan has placeholders in angle brackets and can only be printed.
 _NEEDED = ("snowflake_user", "snowflake_private_key", "snowflake_storage_role_arn")
 
 
 def deploy(
     settings: Settings, pipelines: Sequence[ResolvedPipeline], *, dry_run: bool, say: Callable[[str], object] = print
 ) -> None:
-    """Make what the `aws` profile needs of Snowflake.
+    """Create what the `aws` profile needs in Snowflake.
 
     Raises:
         ConfigurationError: a setting is missing or wrong; nothing was run.
-        WarehouseError: some statements were refused; each has been said with what would help.
+        WarehouseError: some statements failed; each was printed with a remedy.
     """
     if dry_run:
         _print(list(steps(settings, pipelines)), settings, say)
@@ -46,13 +50,13 @@ def deploy(
             f"{', '.join(missing)} missing.", remedy="`pipeline-assets deploy snowflake --dry-run` shows what for."
         )
     public_key = _public_key(settings)
-    list(steps(settings, pipelines))  # a name that is none is found before anything is run
+    list(steps(settings, pipelines))  # find an invalid name before anything is run
     with connect_as_admin(settings) as connection:
         present = _columns(connection, settings, pipelines)
-        anew = _without_rows(connection, settings, pipelines, present)
-        plan = list(steps(settings, pipelines, public_key=public_key, present=present, anew=anew))
+        recreated = _replaceable_tables(connection, settings, pipelines, present)
+        plan = list(steps(settings, pipelines, public_key=public_key, present=present, recreated=recreated))
         _run(connection, plan, settings, say)
-    refuse_differences([table for table in tables(settings, pipelines) if table not in anew], present)
+    require_matching_types([table for table in tables(settings, pipelines) if table not in recreated], present)
 
 
 def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
@@ -67,13 +71,13 @@ def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object
             say(f"\nUSE ROLE {role};")
         say(f"-- {number}. {step.what}\n{step.sql};")
     say("\n-- A column that a contract gains or widens later is added or widened by ALTER TABLE when the plan is run;")
-    say("-- a table without rows that has a column of another type is made anew.")
+    say("-- a table without rows that has a column of another type is replaced.")
     say(f"-- DESC INTEGRATION {INTEGRATION} then shows the user and external id that the AWS role must trust.")
 
 
 def _run(connection: Any, plan: Sequence[Step], settings: Settings, say: Callable[[str], object]) -> None:
     failed: set[str] = set()
-    refused = skipped = 0
+    failures = skipped = 0
     role = ""
     for step in plan:
         if failed.intersection(step.entry.needs):
@@ -86,38 +90,38 @@ def _run(connection: Any, plan: Sequence[Step], settings: Settings, say: Callabl
                 role = step.role
             run_statement(connection, step.sql)
         except WarehouseError as error:
-            say(f"FAIL {step.what}: {_why(error, step, settings, signed_in=role == step.role)}")
+            say(f"FAIL {step.what}: {_explained(error, step, settings, signed_in=role == step.role)}")
             failed.add(step.entry.sql)
-            refused += 1
+            failures += 1
         else:
             say(f"ok   {step.what}")
-    if refused:
+    if failures:
         raise WarehouseError(
-            f"{refused} of {len(plan)} statements were refused and {skipped} not tried, as they need one of those.",
+            f"{failures} of {len(plan)} statements were refused and {skipped} not tried, as they need one of those.",
             remedy="Grant what is missing and run `pipeline-assets deploy snowflake` again; what worked stays.",
         )
     say(f"{len(plan)} statements; the account is as the plan says.")
 
 
-def _why(error: WarehouseError, step: Step, settings: Settings, *, signed_in: bool) -> str:
-    """One line: what Snowflake said, the privilege that the statement takes, and the grant that would help."""
-    said = " ".join(error.message.split())
+def _explained(error: WarehouseError, step: Step, settings: Settings, *, signed_in: bool) -> str:
+    """One line: Snowflake's message, the privilege that the statement requires, and the grant."""
+    message = " ".join(error.message.split())
     if not signed_in:
         user = settings.snowflake_admin_user
-        return f"{said} Role {step.role} is missing: GRANT ROLE {step.role} TO USER {user}."
-    if "nsufficient privileges" not in said and "not authorized" not in said:
-        return f"{said} {error.remedy}".rstrip()
+        return f"{message} Role {step.role} is missing: GRANT ROLE {step.role} TO USER {user}."
+    if "nsufficient privileges" not in message and "not authorized" not in message:
+        return f"{message} {error.remedy}".rstrip()
     if " ON " in step.privilege and not step.privilege.endswith("ON ACCOUNT"):
         grant = f"grant {step.role} {step.privilege}"
     elif step.privilege.endswith("ON ACCOUNT"):
         grant = f"GRANT {step.privilege} TO ROLE {step.role}"
     else:
         grant = f"make sure that {step.role} has it"
-    return f"{said} It takes {step.privilege}: {grant}."
+    return f"{message} It takes {step.privilege}: {grant}."
 
 
 def _public_key(settings: Settings) -> str:
-    """The public half of the pipelines' key, as Snowflake takes it: base64 without the PEM's frame."""
+    """The public half of the pipelines' key, as Snowflake takes it: base64 without PEM's header and footer."""
     from base64 import b64encode
 
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -128,11 +132,11 @@ def _public_key(settings: Settings) -> str:
 
 
 def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, dict[str, str]]:
-    """The columns, with their types, of each table of ours that exists; none of what has not been deployed yet.
+    """The columns, with their types, of each of our tables that exists.
 
-    By SHOW, as it needs no virtual warehouse: whoever deploys may have none.
+    By SHOW, as that needs no virtual warehouse, which the user who deploys may not have.
     """
-    found: dict[str, dict[str, str]] = {}
+    columns: dict[str, dict[str, str]] = {}
     for schema in sorted({table.schema for table in tables(settings, pipelines)}):
         try:
             run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
@@ -143,23 +147,23 @@ def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPi
             raise
         names = [column[0] for column in cursor.description]
         for row in cursor.fetchall():
-            shown = dict(zip(names, row, strict=True))
-            table = found.setdefault(f"{shown['schema_name']}.{shown['table_name']}", {})
-            table[shown["column_name"]] = shown_kind(shown["data_type"])
-    return found
+            row_by_name = dict(zip(names, row, strict=True))
+            table = columns.setdefault(f"{row_by_name['schema_name']}.{row_by_name['table_name']}", {})
+            table[row_by_name["column_name"]] = kind_from_show_columns(row_by_name["data_type"])
+    return columns
 
 
-def _without_rows(
+def _replaceable_tables(
     connection: Any, settings: Settings, pipelines: Sequence[ResolvedPipeline], present: Present
 ) -> list[Table]:
-    """The tables to make anew; Snowflake counts all rows of a table without a virtual warehouse."""
+    """The tables to replace; Snowflake counts all rows of a table without a virtual warehouse."""
 
     def count(table: Table) -> int:
         run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
         return int(run_statement(connection, f"SELECT COUNT(*) FROM {Name(table.qualified).sql()}").fetchone()[0])
 
-    return without_rows(tables(settings, pipelines), present, count)
+    return replaceable_tables(tables(settings, pipelines), present, count)
 
 
 def _is_missing(error: WarehouseError) -> bool:
-    return any(said in error.message for said in ("does not exist", "not authorized", "not assigned"))
+    return any(text in error.message for text in ("does not exist", "not authorized", "not assigned"))

@@ -1,9 +1,9 @@
-"""What `deploy snowflake` makes, in order: data, and the facts that the data is applied to.
+"""The statements of `deploy snowflake`, in order, computed without a connection.
 
-`PLAN` says which file of sql/platform/ is run, by which role, for each of which facts, after what. `facts` works those
-out of the settings, the pipelines and their contracts: no list of schemas, tables or columns stands here. Nothing is
-connected to. The surprising part: tables are made by statements that the contracts themselves give (`table`), as
-everywhere else in the platform, so there is no file for them (`table`, `table_anew`).
+`PLAN` lists the SQL files of sql/platform/ with the role that runs them, the objects that they are run for, and the
+entries that must succeed before. `objects_by_kind` computes those objects (roles, schemas, tables, columns, …) from the
+settings, the pipelines and their contracts, each as the parameters that fill in a file. `table` and `recreate_table`
+have no file, as the contracts provide their DDL.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ SYSADMIN, USERADMIN = "SYSADMIN", "USERADMIN"
 OWNER = "owner"  # the role in PIPELINE_SNOWFLAKE_ADMIN_ROLE
 INTEGRATION, MONITOR = "PIPELINE_LAKE", "PIPELINE_MONTHLY"
 PERSONAL = "personal"
-# Columns of the platform's own that may hold anything of a record, personal data included.
+# Columns of the platform that may hold any part of a record, also personal data.
 _MAY_HOLD_ANYTHING = {"_RESCUED", "RAW_RECORD"}
 PUBLIC_KEY = "<public half of PIPELINE_SNOWFLAKE_PRIVATE_KEY>"
 
-Fact = Mapping[str, Parameter]
+Parameters = Mapping[str, Parameter]  # the values of one statement, by the name of their placeholder
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One kind of statement: a file of sql/platform/, run by `role` for each fact of the list `each`.
+    """One kind of statement: the file `sql` of sql/platform/, run by `role` for each of the `objects` (a kind).
 
-    `needs` are the entries without which it cannot work; `privilege` is what the role must hold for it.
+    `needs` are the entries that must succeed before it; `privilege` is what the role must have for it.
     """
 
     sql: str
-    each: str
+    objects: str
     role: str
     privilege: str
     needs: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Step:
-    """One statement, the object it is about, and whose it is."""
+    """One statement, what it does to which object, and the role that runs it."""
 
     entry: Entry
     what: str
@@ -106,13 +106,13 @@ PLAN = (
     Entry("masking_policy_body", "policies", OWNER, "OWNERSHIP of the policy", ("masking_policy",)),
     Entry("tag", "tag", OWNER, _IN_SCHEMA, ("schema",)),
     Entry("table", "tables", OWNER, _IN_SCHEMA, ("schema",)),
-    # Empty ones with a column of another type; their masks follow below, before a pipeline fills them.
-    Entry("table_anew", "tables_anew", OWNER, _OF_TABLE, ("table",)),
+    # Replaces empty tables with a column of another type; masks are set again below, before a pipeline fills them.
+    Entry("recreate_table", "recreated_tables", OWNER, _OF_TABLE, ("table",)),
     Entry("table_column", "gained_columns", OWNER, _OF_TABLE, ("table",)),
     Entry("table_column_type", "widened_columns", OWNER, _OF_TABLE, ("table",)),
     Entry("column_mask", "personal_columns", OWNER, f"{_OF_TABLE} and of the policy", ("table", "masking_policy")),
     Entry("column_tag", "personal_columns", OWNER, f"{_OF_TABLE} and of the tag", ("table", "tag")),
-    # A new table is empty until a pipeline fills it, so nobody has read one without its masks.
+    # A new table is empty until a pipeline fills it, so nobody can read unmasked rows.
     Entry("grant_write", "written_schemas", SECURITYADMIN, _MANAGE, ("table",)),
     Entry("grant_read", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
     Entry("grant_read_views", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
@@ -131,42 +131,42 @@ def steps(
     *,
     public_key: str = PUBLIC_KEY,
     present: Present | None = None,
-    anew: Sequence[Table] = (),
+    recreated: Sequence[Table] = (),
 ) -> Iterator[Step]:
     """Every statement, in order.
 
     Args:
-        public_key: of the service user; the default only says which one it is.
-        present: the tables that exist already, to find columns that they lack or have too narrow.
-        anew: those of them that are put in the place of what is there.
+        public_key: of the service user; the default is a placeholder for a dry run.
+        present: the tables that exist, to find missing columns and columns that are too narrow.
+        recreated: those of them that are replaced by an empty table.
 
     Raises:
-        ConfigurationError: a name in the settings is no name, or two buckets would share a stage.
+        ConfigurationError: a name in the settings is invalid, or two buckets would share a stage.
     """
-    found = facts(settings, pipelines, public_key, present or {}, anew)
+    objects = objects_by_kind(settings, pipelines, public_key, present or {}, recreated)
     for entry in PLAN:
         role = settings.snowflake_admin_role if entry.role == OWNER else entry.role
-        for fact in found[entry.each]:
-            yield Step(entry, _subject(entry, fact), Name(role).sql(), _statement(entry, fact))
+        for parameters in objects[entry.objects]:
+            yield Step(entry, _subject(entry, parameters), Name(role).sql(), _statement(entry, parameters))
 
 
 def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Table]:
-    """Every table, within its database, as the contracts say."""
-    found = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.staging_tables)]
+    """Every table that the contracts and the platform declare, with its database."""
+    declared = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.staging_tables)]
     if settings.snowflake_load == "snowpipe":
-        found += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
-    within = (replace(table, schema=f"{settings.database}.{table.schema}") for table in found)
-    return list({table.qualified: table for table in within}.values())
+        declared += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
+    qualified = (replace(table, schema=f"{settings.database}.{table.schema}") for table in declared)
+    return list({table.qualified: table for table in qualified}.values())
 
 
-def facts(
+def objects_by_kind(
     settings: Settings,
     pipelines: Sequence[ResolvedPipeline],
     public_key: str,
     present: Present,
-    anew: Sequence[Table] = (),
-) -> dict[str, list[Fact]]:
-    """What each entry of the plan is applied to."""
+    recreated: Sequence[Table] = (),
+) -> dict[str, list[Parameters]]:
+    """The objects that entries of the plan are run for, by kind; each as the parameters of its statements."""
     database = Name(settings.database)
     owner, loader, analyst = (
         Name(settings.snowflake_admin_role),
@@ -176,8 +176,8 @@ def facts(
     if len({role.sql() for role in (owner, loader, analyst)}) < 3:
         raise ConfigurationError("Two of the Snowflake roles have one name.", remedy="Give each its own.")
     warehouse = {"warehouse": Name(settings.snowflake_warehouse)}
-    ours = sorted({contract.domain.upper() for pipeline in pipelines for contract in pipeline.targets})
-    schemas = {name: Name(f"{settings.database}.{name}") for name in ("OPS", *ours)}
+    domains = sorted({contract.domain.upper() for pipeline in pipelines for contract in pipeline.targets})
+    schemas = {name: Name(f"{settings.database}.{name}") for name in ("OPS", *domains)}
     stages = _stages(settings, pipelines)
     policies = _policies(settings, pipelines)
     monitor = {"monitor": Name(MONITOR), "credits": Number(settings.snowflake_monthly_credits)} | warehouse
@@ -198,7 +198,7 @@ def facts(
     changed = {
         table.qualified: changes(table, present[table.qualified.partition(".")[2]])
         for table in tables(settings, pipelines)
-        if table.qualified.partition(".")[2] in present and table not in anew
+        if table.qualified.partition(".")[2] in present and table not in recreated
     }
     return {
         "roles": [
@@ -218,15 +218,15 @@ def facts(
         "owners": [{"database": database, "role": owner}],
         "readers": [{"database": database, "role": role} for role in (loader, analyst)],
         "schemas": [
-            {"schema": schema, "comment": Text("Memory of the platform." if name == "OPS" else f"Tables of {name}.")}
+            {"schema": schema, "comment": Text("Tables of the platform." if name == "OPS" else f"Tables of {name}.")}
             for name, schema in schemas.items()
         ],
         "visible_schemas": [
             *({"schema": schema, "role": loader} for schema in schemas.values()),
-            *({"schema": schemas[name], "role": analyst} for name in ours),
+            *({"schema": schemas[name], "role": analyst} for name in domains),
         ],
         "written_schemas": [{"schema": schema, "role": loader} for schema in schemas.values()],
-        "read_schemas": [{"schema": schemas[name], "role": analyst} for name in ours],
+        "read_schemas": [{"schema": schemas[name], "role": analyst} for name in domains],
         "integration": [integration],
         "stages": [
             {"stage": Name(f"{settings.database}.{stage}"), "url": Text(url), "role": loader}
@@ -237,10 +237,12 @@ def facts(
         "policies": list(policies.values()),
         "tag": [{"tag": _tag(settings)}],
         "tables": [
-            {"table": Name(table.qualified), "definition": _Ready(table.create())}
+            {"table": Name(table.qualified), "definition": _Statement(table.create())}
             for table in tables(settings, pipelines)
         ],
-        "tables_anew": [{"table": Name(table.qualified), "definition": _Ready(table.create_anew())} for table in anew],
+        "recreated_tables": [
+            {"table": Name(table.qualified), "definition": _Statement(table.create_anew())} for table in recreated
+        ],
         "gained_columns": [
             {"table": Name(table), "column": Name(name), "type": Kind(kind)}
             for table, needed in changed.items()
@@ -273,8 +275,8 @@ def facts(
 
 
 @dataclass(frozen=True)
-class _Ready(Parameter):
-    """A statement that the contracts gave."""
+class _Statement(Parameter):
+    """A whole statement that a contract provides."""
 
     text: str
 
@@ -282,21 +284,21 @@ class _Ready(Parameter):
         return self.text
 
 
-def _statement(entry: Entry, fact: Fact) -> str:
-    if "definition" in fact:
-        return fact["definition"].sql()
-    return render(load_sql(f"platform/{entry.sql}").statement, fact)
+def _statement(entry: Entry, parameters: Parameters) -> str:
+    if "definition" in parameters:
+        return parameters["definition"].sql()
+    return render(load_sql(f"platform/{entry.sql}").statement, parameters)
 
 
-def _subject(entry: Entry, fact: Fact) -> str:
-    """The object that a statement is about: the first name of its fact."""
-    names = [value.sql() for value in fact.values() if isinstance(value, Name)]
+def _subject(entry: Entry, parameters: Parameters) -> str:
+    """What a statement does to which object: the entry and the first name among its parameters."""
+    names = [value.sql() for value in parameters.values() if isinstance(value, Name)]
     words = [entry.sql.replace("_", " "), names[0]]
-    if "column" in fact:
-        words.append(fact["column"].sql())
+    if "column" in parameters:
+        words.append(parameters["column"].sql())
     if entry.sql.startswith("grant"):
-        words += ["to", fact.get("parent", fact.get("user", fact["role"])).sql()]
-        words[1] = fact["role"].sql() if "user" in fact else words[1]
+        words += ["to", parameters.get("parent", parameters.get("user", parameters["role"])).sql()]
+        words[1] = parameters["role"].sql() if "user" in parameters else words[1]
     return " ".join(words)
 
 
@@ -305,16 +307,16 @@ def _stage(settings: Settings, bucket: str) -> str:
 
 
 def _stages(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, str]:
-    """Stage to url, for the buckets that pipelines stage in; the landing buckets are no concern of Snowflake's."""
+    """Stage -> url, for the buckets with staged files; Snowflake does not read the landing buckets."""
     lake = S3Lake(
         region=settings.aws_region, endpoint_url=settings.s3_endpoint_url, bucket_prefix=settings.bucket_prefix
     )
-    found: dict[str, str] = {}
+    urls: dict[str, str] = {}
     for bucket in sorted({pipeline.bucket for pipeline in pipelines}):
         stage, url = _stage(settings, bucket), lake.stage_url(bucket)
-        if found.setdefault(stage, url) != url:
-            raise ConfigurationError(f"{found[stage]} and {url} would share the stage {stage}.")
-    return found
+        if urls.setdefault(stage, url) != url:
+            raise ConfigurationError(f"{urls[stage]} and {url} would share the stage {stage}.")
+    return urls
 
 
 def _tag(settings: Settings) -> Name:
@@ -322,9 +324,9 @@ def _tag(settings: Settings) -> Name:
 
 
 def _personal(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[tuple[str, str, str]]:
-    """(table, column, type) of personal data: what contracts call so, and what may hold anything.
+    """(table, column, type) of personal data: columns that contracts mark, and columns that may hold any text.
 
-    Staging tables too: what somebody grants on them by mistake shows nothing either.
+    Staging tables are included, so that a mistaken grant on them shows no personal data.
     """
     personal: dict[str, set[str]] = {}
     for pipeline in pipelines:
@@ -348,15 +350,15 @@ def _tables_of(contract: Contract) -> tuple[Table, ...]:
     return target_table(contract), stage, piped_table(stage)
 
 
-def _policies(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, Fact]:
-    """A masking policy for each type of personal column: text shows a mask, everything else NULL."""
-    found: dict[str, Fact] = {}
+def _policies(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, Parameters]:
+    """A masking policy for each type of personal column: text is masked by a constant, other types by NULL."""
+    policies: dict[str, Parameters] = {}
     for kind in sorted({kind for *_, kind in _personal(settings, pipelines)}):
         name = "".join(c if c.isalnum() else "_" for c in kind).rstrip("_")
-        found[kind] = {
+        policies[kind] = {
             "policy": Name(f"{settings.database}.OPS.MASK_{name}"),
             "type": Kind(kind),
             "role_name": Text(settings.snowflake_role.upper()),
             "masked": Text(MASK) if kind == "VARCHAR" else Null(),
         }
-    return found
+    return policies

@@ -1,12 +1,10 @@
-"""What one task of a distributed engine does: turn a split of a landed file into batches of texts, find raw records.
+"""What one task of a distributed engine does: read a split of a landed file into batches of texts, find raw records.
 
-A split is a file, or a part of a large one that ends where a record ends. It is read by the same readers as in the
-embedded engine, one thread and DuckDB in process, so both see the same records. What comes out is a table with the
-texts C0, C1, … of the contract's columns; typing, rules, versions and joins are SQL, and Spark's. Nothing here knows
-Spark.
-
-Each split also gives one row that holds nothing but `_STATISTICS`: what is to be known of the file, as JSON. Rows of a
-split count from 0 (`_RECORD`); `_SPLIT` numbers the splits of a file in their order.
+A split is a file, or a part of a large one that ends where a record ends. The readers are those of the embedded engine,
+with DuckDB in process on one thread, so both engines find the same records. The result is a table with the texts C0,
+C1, … of the contract's columns; Spark SQL does the typing, rules, versions and joins. Nothing here depends on Spark.
+Each split also yields one row with only `_STATISTICS`, facts about the file as JSON. `_RECORD` numbers the rows of a
+split from 0, `_SPLIT` the splits of a file in their order.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.duckdb.csv_reader import rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import FileDialect, opened
+from pipeline_assets.engine.formats.csv.dialect import FileDialect, open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
-from pipeline_assets.engine.formats.csv.replay_file import waiting_dialect
-from pipeline_assets.engine.formats.json.documents import Layout, parser_said, refuse_cut_off, without_mark
+from pipeline_assets.engine.formats.csv.replay_file import replay_dialect
+from pipeline_assets.engine.formats.json.documents import Layout, parser_message, refuse_cut_off, without_bom
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, objects, raw_select, scan
 from pipeline_assets.engine.validation_query import Columns, match_columns
 from pipeline_assets.errors import RejectedObjectError
@@ -35,17 +33,17 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-_BATCH = 20_000  # rows that travel together
-_MEMORY = "1GB"  # for DuckDB in a task; it spills to the task's scratch folder
+_BATCH = 20_000  # rows of a record batch
+_MEMORY = "1GB"  # limit for DuckDB in a task; it spills to the task's scratch folder
 
 
 @dataclass(frozen=True)
 class FileSplit:
-    """A file as it lies at `where` (a path, or s3://bucket/key of the version `etag`), or a part of it.
+    """A file at `where` (a path, or s3://bucket/key in the version `etag`), or a part of it.
 
-    `file` is its number in the input. A part holds the bytes from `start` to `end`, and on to the end of the record
-    that they cut; `before` are the lines in front of it, `quoted` says that `start` lies inside quotes, and `header` is
-    put in front of the parts of a file that has none.
+    `file` is its number in the input. A part has the bytes from `start` to `end`, and on to the end of the record at
+    `end`; `before` is the number of lines before it, `quoted` whether `start` is inside quotes, and `header` is written
+    in front of each part if the file has no header.
     """
 
     file: int
@@ -74,8 +72,8 @@ class FileSplit:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A bad record as it stands in its split; `line` counts from 1, `fault` says why it cannot be split."""
+class RawRecord:
+    """The text of a bad record; `line` counts from 1, `fault` is the reason if it cannot be split into fields."""
 
     record: int
     rule: int
@@ -86,7 +84,7 @@ class Found:
 
 
 class _IrregularPartError(Exception):
-    """The part of a file is not regular, so nobody knows where its records end; the file is to be read whole."""
+    """A part of the file is not regular, so its record ends are unknown; the file must be read as a whole."""
 
 
 def texts(contract: Contract) -> tuple[str, ...]:
@@ -95,7 +93,7 @@ def texts(contract: Contract) -> tuple[str, ...]:
 
 
 def text_schema(contract: Contract) -> pa.Schema:
-    """What `read` yields."""
+    """The schema of the batches that `read` yields."""
     import pyarrow as pa
 
     fields = [(name, pa.string()) for name in texts(contract)]
@@ -110,7 +108,7 @@ def text_schema(contract: Contract) -> pa.Schema:
 
 
 def read(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> Iterator[pa.RecordBatch]:
-    """The rows of a split whose bytes lie at `path`, and at the end its statistics."""
+    """The rows of a split whose bytes are in the file `path`, and at the end its statistics."""
     schema = text_schema(contract)
     statistics = _statistics_of(split)
     try:
@@ -132,52 +130,52 @@ def statistics_row(split: FileSplit, schema: pa.Schema, **statistics: Any) -> pa
 
 def find(
     contract: Contract, split: FileSplit, path: Path, scratch: Path, wanted: Sequence[Mapping[str, Any]], shift: int
-) -> Iterator[Found]:
-    """Line and text of bad records (`record`, `rule`, `position`) of a split whose bytes lie at `path`.
+) -> Iterator[RawRecord]:
+    """Line and text of bad records (`record`, `rule`, `position`) of a split whose bytes are in the file `path`.
 
-    `shift` is what line numbers there lack to those of the whole file.
+    `shift` is added to line numbers there to get those of the whole file.
     """
-    asked = sorted(wanted, key=lambda bad: bad["record"])
-    numbers = [bad["record"] for bad in asked]
+    ascending = sorted(wanted, key=lambda bad: bad["record"])
+    numbers = [bad["record"] for bad in ascending]
     if contract.form == "json":
         with _connection(scratch) as connection:
-            opened = _document(split, path, scratch)
-            assert opened is not None  # a file without records has no bad ones
-            found = [(line, raw, "") for line, raw in texts_of(connection, *opened, numbers)]
+            document = _document(split, path, scratch)
+            assert document is not None  # a file without records has no bad ones
+            located = [(line, raw, "") for line, raw in texts_of(connection, *document, numbers)]
     else:
-        plain, dialect = _opened(contract, split, path, scratch)
+        plain, dialect = _open_delimited(contract, split, path, scratch)
         regular = dialect.newline and not split.tolerant and scan_bytes(plain, dialect)
-        found = list(
+        located = list(
             find_records(plain, numbers, dialect) if regular else find_records_leniently(plain, dialect, numbers)
         )
-    for bad, (line, raw, fault) in zip(asked, found, strict=True):
-        yield Found(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
+    for bad, (line, raw, fault) in zip(ascending, located, strict=True):
+        yield RawRecord(bad["record"], bad["rule"], bad["position"], line + shift, raw, fault)
 
 
 def difference(contract: Contract, split: FileSplit, path: Path, scratch: Path, unknown: Sequence[str]) -> str | None:
-    """How a file full of bad records differs from the contract as a whole."""
+    """How the shape of a file with too many bad records differs from the contract's, if it does."""
     if contract.form != "json":
         return None
     with _connection(scratch) as connection:
-        opened = _document(split, path, scratch)
-        return shape_difference(connection, contract, *opened, unknown) if opened else None
+        document = _document(split, path, scratch)
+        return shape_difference(connection, contract, *document, unknown) if document else None
 
 
 # --- delimited files ---------------------------------------------------------------------------------------
 
 
-def _opened(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> tuple[Path, FileDialect]:
-    """The file as UTF-8 with a header. A part has got one when it was cut."""
-    declared = waiting_dialect(contract.dialect) if split.waiting else contract.dialect
+def _open_delimited(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> tuple[Path, FileDialect]:
+    """The file as UTF-8 with a header; `cut` has written one for parts."""
+    declared = replay_dialect(contract.dialect) if split.waiting else contract.dialect
     if split.is_partial:
         declared = replace(declared, header=True)
-    return opened(path, declared, contract.column_names, scratch / "decompressed.csv")
+    return open_as_utf8(path, declared, contract.column_names, scratch / "decompressed.csv")
 
 
 def _read_delimited(
     contract: Contract, split: FileSplit, path: Path, scratch: Path, statistics: dict[str, Any]
 ) -> Iterator[pa.RecordBatch]:
-    plain, dialect = _opened(contract, split, path, scratch)
+    plain, dialect = _open_delimited(contract, split, path, scratch)
     if not dialect.header:
         return
     statistics["header"] = list(dialect.header)
@@ -188,16 +186,16 @@ def _read_delimited(
     with _connection(scratch) as connection:
         regular = None
         if not split.tolerant:
-            regular = _regular(connection, contract, columns, plain, dialect, scratch)
+            regular = _read_regular(connection, contract, columns, plain, dialect, scratch)
         if regular is not None:
             yield from regular
         elif split.is_partial:
             raise _IrregularPartError
         else:
-            yield from _tolerant(connection, contract, columns, plain, dialect)
+            yield from _read_tolerant(connection, contract, columns, plain, dialect)
 
 
-def _regular(
+def _read_regular(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
     columns: Columns,
@@ -205,7 +203,7 @@ def _regular(
     dialect: FileDialect,
     scratch: Path,
 ) -> Iterator[pa.RecordBatch] | None:
-    """The rows of a regular file, or None when it is none; the malformed ones come last."""
+    """The rows of a regular file, or None if it is not regular; the malformed ones come last."""
     import duckdb
     import numpy as np
     import pyarrow as pa
@@ -217,8 +215,8 @@ def _regular(
     kept_file = copy_without_records(path, bytes_seen.malformed, scratch / "kept.csv") if len(malformed) else path
     relation = scan_regular([kept_file], dialect)
     try:
-        # All values are looked at before the first row goes out, so that what DuckDB refuses is refused here; a second
-        # look costs less than a file in memory.
+        # Read all values before the first row is yielded, so that DuckDB's errors are raised here; reading twice costs
+        # less than keeping the file in memory.
         values = "".join(f", COUNT(C{index})" for index in range(len(dialect.header)))
         ((counted, *_),) = connection.execute(f"SELECT COUNT(*){values} FROM {relation}").fetchall()
         kept = connection.sql(_texts_of_row(contract, columns, relation)).to_arrow_reader(_BATCH)
@@ -241,55 +239,54 @@ def _regular(
     return rows()
 
 
-def _tolerant(
+def _read_tolerant(
     connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Columns, path: Path, dialect: FileDialect
 ) -> Iterator[pa.RecordBatch]:
     """The rows of any file, one record after another."""
     import pyarrow as pa
 
     names = [f"C{index}" for index in range(len(dialect.header))]
-    nothing = (None,) * len(names)
+    empty_row = (None,) * len(names)
     schema = pa.schema([(name, pa.string()) for name in names] + [("_RECORD", pa.int64()), ("_MALFORMED", pa.bool_())])
-    waiting: list[tuple] = []
+    buffered: list[tuple] = []
 
-    def shown() -> pa.RecordBatch:
-        arrays = [pa.array(c, f.type) for c, f in zip(zip(*waiting, strict=True), schema, strict=True)]
+    def take_batch() -> pa.RecordBatch:
+        arrays = [pa.array(c, f.type) for c, f in zip(zip(*buffered, strict=True), schema, strict=True)]
         RECORDS = pa.Table.from_arrays(arrays, schema=schema)
         select = _texts_of_row(contract, columns, "RECORDS", "_RECORD", "_MALFORMED")
         (batch,) = connection.register("RECORDS", RECORDS).sql(select).to_arrow_table().combine_chunks().to_batches()
         return batch
 
     for record in read_leniently(path, dialect):
-        waiting.append((*(record.fields or nothing), record.number, record.fields is None))
-        if len(waiting) == _BATCH:
-            yield shown()
-            waiting.clear()
-    if waiting:
-        yield shown()
+        buffered.append((*(record.fields or empty_row), record.number, record.fields is None))
+        if len(buffered) == _BATCH:
+            yield take_batch()
+            buffered.clear()
+    if buffered:
+        yield take_batch()
 
 
 def _texts_of_row(contract: Contract, columns: Columns, relation: str, *extra: str) -> str:
-    """The contract's columns as C0, C1, …, whatever the order in the file, and what it does not know as JSON."""
-    shown = [
+    """SELECT the contract's columns as C0, C1, …, in any order of the file, and columns not in it as JSON."""
+    selected = [
         f"r.C{columns.positions[column.name]} AS {text}" if column.name in columns.positions else f"NULL AS {text}"
         for column, text in zip(contract.columns, texts(contract), strict=True)
     ]
-    return (
-        f"SELECT {', '.join((*shown, f'{rescued_json(columns, contract)} AS _RESCUED', *extra))} FROM {relation} AS r"
-    )
+    selected += [f"{rescued_json(columns, contract)} AS _RESCUED", *extra]
+    return f"SELECT {', '.join(selected)} FROM {relation} AS r"
 
 
 # --- documents ---------------------------------------------------------------------------------------------
 
 
 def _document(split: FileSplit, path: Path, scratch: Path) -> tuple[Path, Layout] | None:
-    """The file decompressed and its layout, or None when nothing is in it.
+    """The decompressed file and its layout, or None when the file has no records.
 
-    A part is one record a line, which its first lines cannot tell; whether the file was cut off, its last part can.
+    A part always has one record per line, so its layout is not detected; the last part shows if the file was cut off.
     """
     if not split.is_partial:
         return open_document(path, scratch / "decompressed.json", waiting=split.waiting > 0)
-    plain = without_mark(path, scratch / "plain.json") if split.start == 0 else path
+    plain = without_bom(path, scratch / "plain.json") if split.start == 0 else path
     if split.end >= split.size:
         refuse_cut_off(plain)
     return (plain, "newline_delimited") if plain.stat().st_size else None
@@ -300,44 +297,46 @@ def _read_documents(
 ) -> Iterator[pa.RecordBatch]:
     import duckdb
 
-    opened = _document(split, path, scratch)
-    if opened is None:
+    document = _document(split, path, scratch)
+    if document is None:
         return
-    shown = ", ".join((*texts(contract), "_RESCUED", "_MALFORMED", MISTYPED, *(ITEM_COLUMNS if contract.items else ())))
-    raw = raw_select(contract, scan([opened[0]], opened[1]), 0)
+    selected = ", ".join(
+        (*texts(contract), "_RESCUED", "_MALFORMED", MISTYPED, *(ITEM_COLUMNS if contract.items else ()))
+    )
+    raw = raw_select(contract, scan([document[0]], document[1]), 0)
     unknown: set[str] = set()
     with _connection(scratch) as connection:
         try:
-            for batch in connection.sql(f"SELECT {shown} FROM ({raw})").to_arrow_reader(_BATCH):
-                _note_unknown(contract, batch, unknown)
+            for batch in connection.sql(f"SELECT {selected} FROM ({raw})").to_arrow_reader(_BATCH):
+                _add_unknown_keys(contract, batch, unknown)
                 yield batch
-        # A message about bytes that are no UTF-8 comes as an error of its own.
+        # DuckDB's message about bytes that are not UTF-8 raises UnicodeDecodeError.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
-            if not split.waiting:  # records that cannot be reported apart keep waiting
+            if not split.waiting:  # replayed records stay in quarantine
                 raise RejectedObjectError(
-                    f"The JSON is malformed: {parser_said(error)}.",
+                    f"The JSON is malformed: {parser_message(error)}.",
                     code="unreadable_object",
                     remedy="Deliver the file again.",
                 ) from None
     statistics["unknown"] = sorted(unknown)
 
 
-def _note_unknown(contract: Contract, batch: pa.RecordBatch, unknown: set[str]) -> None:
-    """Add the keys that the contract does not know, those inside its objects and lists with their path."""
-    known = set(objects(contract))
+def _add_unknown_keys(contract: Contract, batch: pa.RecordBatch, unknown: set[str]) -> None:
+    """Add the keys that are not in the contract; keys inside its objects and lists have their path."""
+    object_paths = set(objects(contract))
     for text in batch.column("_RESCUED").drop_null().to_pylist():
-        unknown.update(_unknown_keys(json.loads(text), (), known))
+        unknown.update(_unknown_keys(json.loads(text), (), object_paths))
     if contract.items:
         prefix = f"{'.'.join(contract.items.path)}[]."
         for listed in batch.column("_ITEMS_RESCUED").drop_null().to_pylist():
             unknown.update(prefix + key for text in listed if text for key in json.loads(text))
 
 
-def _unknown_keys(rescued: Any, path: tuple[str, ...], known: set[tuple[str, ...]]) -> Iterator[str]:
+def _unknown_keys(rescued: Any, path: tuple[str, ...], object_paths: set[tuple[str, ...]]) -> Iterator[str]:
     for key, value in rescued.items():
-        if (*path, key) in known and isinstance(value, dict):
-            yield from _unknown_keys(value, (*path, key), known)
-        elif (*path, key) not in known:
+        if (*path, key) in object_paths and isinstance(value, dict):
+            yield from _unknown_keys(value, (*path, key), object_paths)
+        elif (*path, key) not in object_paths:
             yield ".".join((*path, key))
 
 
@@ -346,11 +345,12 @@ def _unknown_keys(rescued: Any, path: tuple[str, ...], known: set[tuple[str, ...
 
 @contextmanager
 def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """DuckDB on one thread: the tasks beside this one have the other cores, and rows keep the order of the file."""
+    """DuckDB on one thread: other tasks use the other cores, and rows keep the order of the file."""
     import duckdb
 
-    config = {"memory_limit": _MEMORY, "threads": 1, "temp_directory": str(scratch / "spill")}
-    with duckdb.connect(":memory:", config=config) as connection:
+    with duckdb.connect(
+        ":memory:", config={"memory_limit": _MEMORY, "threads": 1, "temp_directory": str(scratch / "spill")}
+    ) as connection:
         yield connection
 
 
@@ -358,16 +358,16 @@ def _completed(batch: pa.RecordBatch, schema: pa.Schema, split: FileSplit, first
     """A batch with all columns of the schema."""
     import pyarrow as pa
 
-    own = {
+    defaults = {
         "_FILE": pa.repeat(pa.scalar(split.file, pa.int32()), batch.num_rows),
         "_SPLIT": pa.repeat(pa.scalar(split.number, pa.int32()), batch.num_rows),
         "_MALFORMED": pa.repeat(False, batch.num_rows),
         "_RECORD": pa.array(range(first, first + batch.num_rows), pa.int64()),
     }
-    given = {name: batch.column(name) for name in batch.schema.names}
+    columns = {name: batch.column(name) for name in batch.schema.names}
     arrays = []
     for field in schema:
-        array = given.get(field.name, own.get(field.name))
+        array = columns.get(field.name, defaults.get(field.name))
         arrays.append(pa.nulls(batch.num_rows, field.type) if array is None else array.cast(field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -384,7 +384,7 @@ def _as_row(statistics: dict[str, Any], schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _struct(paths: Sequence[tuple[str, ...]]) -> pa.DataType:
-    """An object with texts at some paths."""
+    """The Arrow struct with a text at each path."""
     import pyarrow as pa
 
     inner: dict[str, list[tuple[str, ...]]] = {}

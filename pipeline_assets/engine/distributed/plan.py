@@ -1,7 +1,7 @@
-"""The steps of a session as data, for a job that runs somewhere else.
+"""The steps of a session as data, for a job that runs elsewhere.
 
-A plan is JSON. It carries contracts as they are, since the code that reads them travels with the job; were the job's
-code another version than the planner's, they could disagree on what a plan means, so the plan says whose it is.
+A plan is JSON and contains contracts in full, because the job has the same code to read them. Another version of that
+code could read a plan differently, so a plan names the version that wrote it.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Plan:
         Raises:
             ConfigurationError: another version of this package wrote it.
         """
-        found = json.loads(text)
-        if found.pop("code") != code_version():
+        document = json.loads(text)
+        if document.pop("code") != code_version():
             raise ConfigurationError(
                 "The job's code and the plan's are different versions of pipeline_assets.",
                 remedy="Run `pipeline-assets deploy aws` again.",
             )
-        return cls(**found | {"policy": RejectPolicy(**found["policy"])})
+        return cls(**document | {"policy": RejectPolicy(**document["policy"])})
 
 
 @cache
@@ -62,43 +62,43 @@ def code_version() -> str:
 
 
 def _sources(folder: Traversable) -> Iterator[bytes]:
-    """The Python files in a folder and below it; it may lie in a zip, as Glue has it."""
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _sources(entry)
-        elif entry.name.endswith(".py"):
-            yield entry.read_bytes()
+    """The Python files in a folder and below; on Glue the folder is inside a zip."""
+    for item in sorted(folder.iterdir(), key=lambda item: item.name):
+        if item.is_dir():
+            yield from _sources(item)
+        elif item.name.endswith(".py"):
+            yield item.read_bytes()
 
 
 def contract_to(contract: Contract) -> dict[str, Any]:
-    """A contract as JSON takes it."""
+    """A contract as values for JSON."""
     return asdict(contract)
 
 
-def contract_from(found: Mapping[str, Any]) -> Contract:
+def contract_from(values: Mapping[str, Any]) -> Contract:
     """The contract that `contract_to` wrote."""
     columns = tuple(
         Column(**_tuples(column) | {"reference": Reference(**column["reference"]) if column["reference"] else None})
-        for column in found["columns"]
+        for column in values["columns"]
     )
     return Contract(
-        **_tuples(found)
+        **_tuples(values)
         | {
             "columns": columns,
-            "items": contract_from(found["items"]) if found["items"] else None,
-            "dialect": Dialect(**found["dialect"]),
-            "quality": tuple(QualityRule(**_tuples(rule)) for rule in found["quality"]),
+            "items": contract_from(values["items"]) if values["items"] else None,
+            "dialect": Dialect(**values["dialect"]),
+            "quality": tuple(QualityRule(**_tuples(rule)) for rule in values["quality"]),
         }
     )
 
 
-def _tuples(found: Mapping[str, Any]) -> dict[str, Any]:
-    """With tuples again where JSON has lists."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with tuples in place of JSON's lists."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def spark_type(kind: pa.DataType) -> str:
-    """An Arrow type of texts, numbers and truth values in the words of Spark's DDL."""
+    """The Spark DDL of an Arrow type: text, integer, boolean, or lists and structs of them."""
     import pyarrow as pa
 
     if pa.types.is_list(kind):

@@ -1,9 +1,8 @@
-"""A session that collects its steps and has them done elsewhere: by a local Spark, a cluster, or a Glue job.
+"""A session that collects its steps and runs them elsewhere: in a local Spark, on a cluster, or in a Glue job.
 
-Steps wait until a result is asked for; then all of them go to the runner at once. What comes back is put into the
-words that every engine uses: the same codes and reasons, from the same rules, as the embedded engine would give. Files
-of lake tables are laid out here, by the embedded engine, from the job's Parquet: that is work on local files, and its
-memory does not grow with them.
+Steps are kept until a result is needed; then all of them go to the runner at once. The response is translated into the
+codes and reasons that the embedded engine would give, from the same rules. The embedded engine also writes lake tables
+here, from the job's Parquet: that is work on local files, and its memory does not grow with them.
 """
 
 from __future__ import annotations
@@ -40,30 +39,30 @@ from pipeline_assets.sqlfiles import transpile
 if TYPE_CHECKING:
     import duckdb
 
-_LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # of a table: with its name behind
+_LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # the names of a table's relations start with these
 _IDENTITY = ("_FILE", "_SPLIT", "_RECORD")
 
 
 class Runner(Protocol):
-    """Does steps. `folder` is where results go, as tasks see it."""
+    """Runs steps. `folder` is where tasks write results."""
 
     folder: str
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Do steps that follow those done before; see `spark_job.Job.run` for the response."""
+        """Run further steps; see `engine.spark.job.Job.run` for the response."""
 
     def upload(self, path: Path, name: str) -> str:
-        """Where tasks find a local file."""
+        """Make a local file available to tasks; returns its uri."""
 
     def source(self, file: SourceFile, name: str) -> str:
-        """Where tasks find a landed file."""
+        """The uri from which tasks read a landed file."""
 
-    def download(self, where: str, folder: Path) -> Path:
+    def download(self, uri: str, folder: Path) -> Path:
         """A local copy of a result."""
 
 
 class PlannedWritten:
-    """See `pipeline_assets.engine.interface.Written`; written when somebody asks."""
+    """See `pipeline_assets.engine.interface.Written`; the file is written when `rows` is read."""
 
     def __init__(self, session: PlannedSession, name: str, path: Path, form: str) -> None:
         self._session = session
@@ -80,8 +79,8 @@ class PlannedWritten:
 
 
 @dataclass
-class _Read:
-    """An input: its files, and what the job said of them."""
+class _PlannedInput:
+    """An input: its files, and the job's response about them."""
 
     contract: Contract
     files: list[SourceFile]
@@ -98,16 +97,16 @@ class PlannedSession:
         self._policy = policy
         self._memory_limit = memory_limit
         self._steps: list[dict[str, Any]] = []
-        self._inputs: dict[str, _Read] = {}
+        self._inputs: dict[str, _PlannedInput] = {}
         self._writes: dict[str, dict[str, Any]] = {}
         self._lake: dict[str, str] = {}
-        self._uris: dict[str, str] = {}  # what tasks know files as, to what they are called
+        self._uris: dict[str, str] = {}  # uris that tasks read, with the uris of the landed objects
         self._count = 0
 
     # --- steps ---------------------------------------------------------------------------------------------
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
-        self._inputs[name] = _Read(contract, list(files))
+        self._inputs[name] = _PlannedInput(contract, list(files))
         self._steps.append(
             {
                 "do": "read",
@@ -120,12 +119,12 @@ class PlannedSession:
         )
 
     def _file(self, name: str, number: int, file: SourceFile) -> dict[str, Any]:
-        where, place = self._runner.source(file, f"{name}-{number}"), file.place or file.landed
-        # What waited is a file of ours, not the object that it came from.
-        etag = place.etag if file.path is None else ""
-        self._uris[where] = file.landed.uri
-        size = file.path.stat().st_size if file.path else place.size
-        split = FileSplit(number, where, etag=etag, waiting=len(file.waiting), size=size)
+        uri, stored = self._runner.source(file, f"{name}-{number}"), file.place or file.landed
+        # A replay file is local, not the object that its records came from.
+        etag = stored.etag if file.path is None else ""
+        self._uris[uri] = file.landed.uri
+        size = file.path.stat().st_size if file.path else stored.size
+        split = FileSplit(number, uri, etag=etag, waiting=len(file.waiting), size=size)
         return {
             "split": vars(split),
             "uri": file.landed.uri,
@@ -162,28 +161,28 @@ class PlannedSession:
     def _add_write(self, select: str) -> str:
         self._count += 1
         name = f"result-{self._count}"
-        where = f"{self._runner.folder.rstrip('/')}/{name}"
-        self._steps.append({"do": "write", "name": name, "select": transpile(select, "spark"), "where": where})
+        uri = f"{self._runner.folder.rstrip('/')}/{name}"
+        self._steps.append({"do": "write", "name": name, "select": transpile(select, "spark"), "where": uri})
         return name
 
     def _flush(self) -> None:
-        """Have everything done that waits."""
+        """Run all steps that were collected."""
         if self._steps:
             steps, self._steps = self._steps, []
             response = self._runner.run(steps)
             if "changed" in response:
                 raise ObjectChangedError(self._uris.get(response["changed"], response["changed"]))
             self._writes |= response["writes"]
-            for name, found in response["inputs"].items():
-                for file, said in zip(self._inputs[name].files, found["outcomes"], strict=True):
-                    if said.get("changed"):
+            for name, result in response["inputs"].items():
+                for file, counts in zip(self._inputs[name].files, result["outcomes"], strict=True):
+                    if counts.get("changed"):
                         raise ObjectChangedError(file.landed.uri)
-                self._inputs[name].response = found
+                self._inputs[name].response = result
 
     # --- results -------------------------------------------------------------------------------------------
 
     def finish(self, name: str, path: Path, form: str) -> int:
-        """Make one local file of what a write step left; returns its rows."""
+        """Write the result of a write step to one local file; returns its rows."""
         options = "FORMAT csv, HEADER" if form == "csv" else "FORMAT parquet, COMPRESSION zstd"
         return self._scalar(f"COPY (SELECT * FROM {self._result(name)}) TO {quoted(str(path))} ({options})")
 
@@ -191,7 +190,7 @@ class PlannedSession:
         return self._scalar(f"SELECT COUNT(*) FROM {self._result(self._add_write(select))}")
 
     def _scalar(self, sql: str) -> int:
-        with self._host() as connection:
+        with self._open_duckdb() as connection:
             row = connection.execute(sql).fetchone()
         return row[0] if row else 0
 
@@ -205,144 +204,148 @@ class PlannedSession:
         folder: Path,
         target_bytes: int,
     ) -> LakeTableChanges:
-        with self._host() as connection:
+        with self._open_duckdb() as connection:
             for relation in _LAKE_RELATIONS:
-                found = self._result(self._lake[f"{relation}_{contract.table}"])
-                connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {found}")
+                rows = self._result(self._lake[f"{relation}_{contract.table}"])
+                connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {rows}")
             return write_lake_table(connection, contract, existing, folder, target_bytes)
 
     def _result(self, name: str) -> str:
-        """What a write step left, as a relation of the embedded engine."""
+        """The result of a write step, as a relation of the embedded engine."""
         if name not in self._writes:
             self._flush()
         folder = self._scratch / name
         folder.mkdir(exist_ok=True)
-        paths = [self._runner.download(place, folder) for place in self._writes[name]["files"]]
+        paths = [self._runner.download(uri, folder) for uri in self._writes[name]["files"]]
         return f"read_parquet({path_list(paths)})"
 
-    def _host(self) -> duckdb.DuckDBPyConnection:
+    def _open_duckdb(self) -> duckdb.DuckDBPyConnection:
         import duckdb
 
         self._scratch.mkdir(parents=True, exist_ok=True)
-        config = {"memory_limit": self._memory_limit, "temp_directory": str(self._scratch / "spill")}
-        return duckdb.connect(":memory:", config=config)
+        return duckdb.connect(
+            ":memory:",
+            config={"memory_limit": self._memory_limit, "temp_directory": str(self._scratch / "spill")},
+        )
 
-    # --- what became of the files ----------------------------------------------------------------------------
+    # --- outcomes of the files ----------------------------------------------------------------------------
 
     def outcomes(self, name: str) -> list[FileOutcome]:
         outcomes = self._own_outcomes(name)
-        for outcome, said in zip(outcomes, self._response(name)["outcomes"], strict=True):
-            if "with" in said and outcome.rejection is None:
-                other, file = said["with"]
+        for outcome, counts in zip(outcomes, self._response(name)["outcomes"], strict=True):
+            if "with" in counts and outcome.rejection is None:
+                other, file = counts["with"]
                 cause = self._own_outcomes(other)[file].rejection
                 assert cause is not None
                 outcome.rejection = rejection_with(outcome.landed, cause)
         return outcomes
 
     def _own_outcomes(self, name: str) -> list[FileOutcome]:
-        """What became of each file, but for those that are rejected with another one."""
-        entry, response = self._inputs[name], self._response(name)
-        if entry.outcomes is None:
-            entry.outcomes = [
-                _outcome(file, said) for file, said in zip(entry.files, response["outcomes"], strict=True)
+        """The outcome of each file, without rejections because of another file."""
+        planned, response = self._inputs[name], self._response(name)
+        if planned.outcomes is None:
+            planned.outcomes = [
+                _outcome(file, counts) for file, counts in zip(planned.files, response["outcomes"], strict=True)
             ]
             self._report_rejections(name)
-        return entry.outcomes
+        return planned.outcomes
 
     def _report_rejections(self, name: str) -> None:
-        """Give rejections their reason, and name the waiting records that passed."""
-        entry, response = self._inputs[name], self._response(name)
-        assert entry.outcomes is not None
-        still: dict[int, set[int]] = {}
+        """Set the reasons of rejections, and the replayed records that are valid now."""
+        planned, response = self._inputs[name], self._response(name)
+        assert planned.outcomes is not None
+        still_bad: dict[int, set[int]] = {}
         samples: dict[int, list[BadRecord]] = {}
-        too_many = {file for file, said in enumerate(response["outcomes"]) if "too_many" in said}
+        too_many = {file for file, counts in enumerate(response["outcomes"]) if "too_many" in counts}
         for file, rows in groupby(self._bad_rows(name), key=lambda row: row["_FILE"]):
             if file in too_many:
-                samples[file] = [self._bad(entry, row) for row in islice(rows, 3)]
-            elif entry.files[file].waiting:
-                still[file] = {row["_RECORD"] for row in rows}
-        for file, (outcome, said) in enumerate(zip(entry.outcomes, response["outcomes"], strict=True)):
-            waiting = entry.files[file].waiting
-            if waiting and not said.get("left_out"):
-                kept = still.get(file, set())
-                outcome.released = tuple(key for number, (key, _) in enumerate(waiting) if number not in kept)
+                samples[file] = [self._bad(planned, row) for row in islice(rows, 3)]
+            elif planned.files[file].waiting:
+                still_bad[file] = {row["_RECORD"] for row in rows}
+        for file, (outcome, counts) in enumerate(zip(planned.outcomes, response["outcomes"], strict=True)):
+            waiting = planned.files[file].waiting
+            if waiting and not counts.get("left_out"):
+                bad_numbers = still_bad.get(file, set())
+                outcome.released = tuple(key for number, (key, _) in enumerate(waiting) if number not in bad_numbers)
             if file in too_many:
                 outcome.rejection = self._policy.rejection(
                     outcome.landed,
                     outcome.read,
-                    said["too_many"],
+                    counts["too_many"],
                     response["differences"].get(str(file)),
                     samples[file],
                 )
-            elif "rejection" in said and not waiting:
+            elif "rejection" in counts and not waiting:
                 outcome.rejection = BadRecord(
-                    outcome.landed, None, said["rejection"]["code"], said["rejection"]["reason"]
+                    outcome.landed, None, counts["rejection"]["code"], counts["rejection"]["reason"]
                 )
 
     def bad_records(self, name: str) -> Iterator[BadRecord]:
-        entry, response = self._inputs[name], self._response(name)
+        planned, response = self._inputs[name], self._response(name)
         yield from (outcome.rejection for outcome in self.outcomes(name) if outcome.rejection is not None)
-        reported = {file for file, said in enumerate(response["outcomes"]) if not said.get("left_out")}
+        reported = {file for file, counts in enumerate(response["outcomes"]) if not counts.get("left_out")}
         for row in self._bad_rows(name):
             if row["_FILE"] in reported:
-                yield self._bad(entry, row)
+                yield self._bad(planned, row)
 
     def _bad_rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """What the job found of bad records, in the order of files and records."""
+        """The bad records in the job's response, in the order of files and records."""
         folder = self._scratch / f"{name}-bad"
         folder.mkdir(exist_ok=True)
-        paths = [self._runner.download(place, folder) for place in self._response(name)["bad"]]
+        paths = [self._runner.download(uri, folder) for uri in self._response(name)["bad"]]
         if not paths:
             return
-        with self._host() as connection:
+        with self._open_duckdb() as connection:
             reader = connection.sql(
                 f"SELECT * FROM read_parquet({path_list(paths)}) ORDER BY {', '.join(_IDENTITY)}"
             ).to_arrow_reader(10_000)
             for batch in reader:
                 yield from batch.to_pylist()
 
-    def _bad(self, entry: _Read, row: Mapping[str, Any]) -> BadRecord:
-        file, contract = entry.files[row["_FILE"]], entry.contract
+    def _bad(self, planned: _PlannedInput, row: Mapping[str, Any]) -> BadRecord:
+        file, contract = planned.files[row["_FILE"]], planned.contract
         header: tuple[str, ...] = ()
         if contract.form == "json":
-            known = [*rules(contract), *(rules(contract.items) if contract.items else ())]
-            code, reason = json_reader.why(contract, known, row["_RULE"], row["_RAW"], row["_POSITION"])
+            all_rules = [*rules(contract), *(rules(contract.items) if contract.items else ())]
+            code, reason = json_reader.explain_bad_record(
+                contract, all_rules, row["_RULE"], row["_RAW"], row["_POSITION"]
+            )
         else:
-            header = tuple(self._response_of(entry)[row["_FILE"]]["header"])
+            header = tuple(self._response_of(planned)[row["_FILE"]]["header"])
             columns = match_columns(contract, header)
-            code, reason = csv_reader.why(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
-        waiting_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
-        return BadRecord(file.landed, line, code, reason, row["_RAW"], header, waiting_id)
+            code, reason = csv_reader.explain_bad_record(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
+        quarantine_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
+        return BadRecord(file.landed, line, code, reason, row["_RAW"], header, quarantine_id)
 
-    def _response_of(self, entry: _Read) -> list[dict[str, Any]]:
-        assert entry.response is not None
-        return entry.response["outcomes"]
+    def _response_of(self, planned: _PlannedInput) -> list[dict[str, Any]]:
+        assert planned.response is not None
+        return planned.response["outcomes"]
 
     def _response(self, name: str) -> dict[str, Any]:
         if self._inputs[name].response is None:
             self._flush()
-        found = self._inputs[name].response
-        assert found is not None, f"{name} was not settled"
-        return found
+        response = self._inputs[name].response
+        assert response is not None, f"{name} was not deduplicated"
+        return response
 
 
-def _outcome(file: SourceFile, said: Mapping[str, Any]) -> FileOutcome:
-    read, quarantined, superseded = said["read"], said["quarantined"], said["superseded"]
+def _outcome(file: SourceFile, counts: Mapping[str, Any]) -> FileOutcome:
+    read, quarantined, superseded = counts["read"], counts["quarantined"], counts["superseded"]
     return FileOutcome(
         file.landed,
         read=read,
         loaded=read - quarantined - superseded,
         superseded=superseded,
         quarantined=quarantined,
-        unknown_columns=tuple(said["unknown"]),
-        missing_columns=tuple(said["missing"]),
+        unknown_columns=tuple(counts["unknown"]),
+        missing_columns=tuple(counts["missing"]),
         waiting=bool(file.waiting),
-        header_skipped=said["header_skipped"],
+        header_skipped=counts["header_skipped"],
     )
 
 
 def _validation(contract: Contract) -> str:
-    """Spark SQL over RAW that types the texts of an input; rows that are no record at all have the fault 0."""
+    """Spark SQL over RAW that types and validates the texts of an input; malformed records have the fault 0."""
     extra = ["_RESCUED", "_MALFORMED", *_IDENTITY, "_STATISTICS"]
     if contract.form == "json":
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
@@ -352,15 +355,23 @@ def _validation(contract: Contract) -> str:
 
 
 def _items(contract: Contract) -> dict[str, Any] | None:
-    """The same for the elements of the lists in its records."""
+    """Spark SQL for the elements of the lists in the records of an input."""
     items = contract.items
     if items is None:
         return None
-    shown = (*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_RESCUED", "_POSITION", MISTYPED)
-    blamed = (*_IDENTITY, "_POSITION", MISTYPED)
+    item_columns = (
+        *contract.column_names,
+        "_SOURCE_URI",
+        "_SOURCE_MODIFIED_AT",
+        "_IS_NEW",
+        "_RESCUED",
+        "_POSITION",
+        MISTYPED,
+    )
+    fault_columns = (*_IDENTITY, "_POSITION", MISTYPED)
     return {
         "name": items.name,
         "offset": len(rules(contract)),
-        "validate": transpile(validation_select(items, positions(items), blamed), "spark"),
-        "show": transpile(validation_select(items, positions(items), shown), "spark"),
+        "validate": transpile(validation_select(items, positions(items), fault_columns), "spark"),
+        "show": transpile(validation_select(items, positions(items), item_columns), "spark"),
     }

@@ -1,9 +1,9 @@
 """Split one large landed file so that tasks can read its splits independently of each other.
 
-A record may hold line ends inside quotes, so a split can only be cut when it is known whether its first byte lies
-inside quotes. That takes one pass over all bytes (`count_quotes`), which costs little and runs in parallel too. A split
-begins behind the first record end in its range and ends behind the first one at or after its last byte, so every record
-is in exactly one split. Whether a file is regular enough shows when its splits are read; if not, it is read whole.
+A record may have line ends inside quotes, so a split can only be cut if it is known whether its first byte is inside
+quotes. That takes one pass over all bytes (`count_quotes`), which is cheap and runs in parallel too. A split begins
+after the first record end in its range and ends after the first one at or after its last byte, so every record is in
+exactly one split. Reading the splits shows whether the file is regular; if it is not, it is read as a whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import blocks
-from pipeline_assets.engine.formats.csv.dialect import header_line, opened
+from pipeline_assets.engine.formats.csv.dialect import header_line, open_as_utf8
 from pipeline_assets.engine.formats.csv.record_parser import is_utf8
 from pipeline_assets.errors import RejectedObjectError
 
@@ -28,24 +28,24 @@ _BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class QuoteCount:
-    """What lies in a range of bytes."""
+    """The line ends and quotes in a range of bytes."""
 
     newlines: int
     quotes: int
 
 
 def ranges(size: int, part: int) -> list[tuple[int, int]]:
-    """A file in parts of about `part` bytes."""
+    """The byte ranges of a file of `size` bytes in parts of about `part` bytes."""
     count = max(1, round(size / part))
     edges = [size * number // count for number in range(count + 1)]
     return list(pairwise(edges))
 
 
 def as_splittable(contract: Contract, whole: FileSplit, scratch: Path) -> FileSplit | None:
-    """A file whose parts are to be cut, or None for one that is read whole.
+    """The file, if it can be split, or None if it must be read as a whole.
 
-    It has to be plain text whose records end with lines, as far as its first megabyte tells. Where a byte may be one
-    half of a character, or a backslash decides what a quote is, nobody knows where to cut.
+    It must be plain text whose records end with lines, judging by its first megabyte. It cannot be split if a byte may
+    be one half of a character, or if a backslash escapes quotes.
     """
     head = b"".join(blocks(whole.where, whole.etag, 0, min(_HEAD, whole.size)))
     if head.startswith(_GZIP):
@@ -60,7 +60,7 @@ def as_splittable(contract: Contract, whole: FileSplit, scratch: Path) -> FileSp
     path = scratch / "head.csv"
     path.write_bytes(head)
     try:
-        _, dialect = opened(path, declared, contract.column_names, scratch / "opened.csv")
+        _, dialect = open_as_utf8(path, declared, contract.column_names, scratch / "opened.csv")
     except RejectedObjectError:
         return None
     if dialect.newline is None:
@@ -70,17 +70,17 @@ def as_splittable(contract: Contract, whole: FileSplit, scratch: Path) -> FileSp
 
 
 def _is_one_byte(encoding: str) -> bool:
-    """Whether every byte is a character, and those of ASCII are what they are there."""
+    """Whether every byte is one character, and bytes below 128 are ASCII."""
     every = bytes(range(256))
     try:
-        found = every.decode(encoding, "surrogateescape")
+        characters = every.decode(encoding, "surrogateescape")
     except UnicodeDecodeError:
         return False
-    return len(found) == len(every) and found[:128] == every[:128].decode("ascii")
+    return len(characters) == len(every) and characters[:128] == every[:128].decode("ascii")
 
 
 def count_quotes(split: FileSplit) -> QuoteCount:
-    """Line ends and quotes in the bytes of a part."""
+    """Count line ends and quotes in the bytes of a part."""
     newlines = quotes = 0
     for data in blocks(split.where, split.etag, split.start, split.end):
         newlines += data.count(b"\n")
@@ -89,18 +89,18 @@ def count_quotes(split: FileSplit) -> QuoteCount:
 
 
 def place_splits(parts: Sequence[FileSplit], quote_counts: Sequence[QuoteCount], form: str) -> list[FileSplit]:
-    """The parts of a file with what lies before each of them."""
+    """The parts of a file with the lines before each, and whether it starts inside quotes."""
     before = quotes = 0
-    known = []
-    for part, found in zip(parts, quote_counts, strict=True):
-        known.append(replace(part, before=before, quoted=form != "json" and quotes % 2 == 1))
-        before += found.newlines
-        quotes += found.quotes
-    return known
+    placed = []
+    for part, count in zip(parts, quote_counts, strict=True):
+        placed.append(replace(part, before=before, quoted=form != "json" and quotes % 2 == 1))
+        before += count.newlines
+        quotes += count.quotes
+    return placed
 
 
 def cut(split: FileSplit, form: str, target: Path) -> int:
-    """Write the records of a part to a local file, with the file's header; returns by how much line numbers shift."""
+    """Write the records of a part, with the file's header, to a local file; returns the offset of its line numbers."""
     header = b"" if form == "json" else split.header.encode() or _header(split)
     with open(target, "wb") as file:
         file.write(header)
@@ -109,9 +109,9 @@ def cut(split: FileSplit, form: str, target: Path) -> int:
         in_quotes = split.quoted
         started = split.start == 0
         if started and split.header:
-            position = _mark(split)
+            position = _bom_length(split)
         elif started and header:
-            position = len(header) + _mark(split)
+            position = len(header) + _bom_length(split)
             skipped = header.count(b"\n")
             if position > split.end:
                 return 0  # the first record is another part's
@@ -126,7 +126,8 @@ def cut(split: FileSplit, form: str, target: Path) -> int:
                 skipped += data[:end].count(b"\n")
                 position, data = position + end, data[end:]
                 if form == "json" and data.startswith(_BOM):
-                    file.write(b" ")  # at the start of a file a reader would skip it; inside it makes the line bad
+                    # In the whole file this mark makes the line bad; at the start of this one a reader would skip it.
+                    file.write(b" ")
                 if position > split.end:
                     break  # the record that begins before this part reaches beyond it
             if position + len(data) <= split.end:
@@ -146,7 +147,7 @@ def cut(split: FileSplit, form: str, target: Path) -> int:
 
 
 def _record_end(data: bytes, start: int, in_quotes: bool, form: str) -> tuple[int, bool]:
-    """Behind the first line end at or after `start` that ends a record, or 0; and whether quotes are open there."""
+    """The position after the first line end from `start` that ends a record, or 0; and whether quotes are open."""
     if form == "json":
         return data.find(b"\n", start) + 1, False
     while (end := data.find(b"\n", start)) >= 0:
@@ -164,7 +165,7 @@ def _header(split: FileSplit) -> bytes:
     return head[:end]
 
 
-def _mark(split: FileSplit) -> int:
+def _bom_length(split: FileSplit) -> int:
     return len(_BOM) if b"".join(blocks(split.where, split.etag, 0, len(_BOM))) == _BOM else 0
 
 

@@ -1,7 +1,7 @@
-"""What the embedded engine keeps of one named input: its files, their groups and what became of them.
+"""The state of one named input in the embedded engine: its files, their groups and their outcomes.
 
-A group is a set of files that were read together into one table; a row is known by (group, row id). How files become
-groups is for the readers (`delimited_reader`, `document_reader`), what happens to the rows after that for the session.
+A group is a set of files that were read together into one table; (group, row id) identifies a row. The readers
+(`csv_reader`, `json_reader`) form the groups; the session handles the rows after that.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pipeline_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     import numpy as np
 
-# A row is known by (group, row id) in one number; a group holds fewer rows than this.
+# (group, row id) in one number identifies a row; a group holds fewer rows than this.
 GROUP = 1 << 44
-PUBLISHED = 1 << 18  # group number of known rows
+PUBLISHED = 1 << 18  # group number of published rows
 
 
 @dataclass
 class Group:
-    """Files in one table with the contract's columns, `_FILE`, `_FAULT` (0 is malformed) and more by flag.
+    """Files in one table with the contract's columns, `_FILE`, `_FAULT` (0 is malformed) and others by flag.
 
-    `numbered` tables have their rows in file order, so that row ids count records; others carry `_RECORD`.
+    `numbered` tables have their rows in file order, so that row ids count records; others have `_RECORD`.
     """
 
     number: int
@@ -41,20 +41,20 @@ class Group:
 
 
 class Reader(Protocol):
-    """Turns the files of an input into groups, and tells what stood where."""
+    """Reads the files of an input into groups, and finds the text of bad records."""
 
-    def read(self, entry: Input, files: list[SourceFile]) -> None:
-        """Enter every file, and its rows in a group when it can be read."""
+    def read(self, tables: InputTables, files: list[SourceFile]) -> None:
+        """Add every file to the input, and the rows of readable files to a group."""
 
-    def bad_records(self, entry: Input, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
+    def bad_records(self, tables: InputTables, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
         """The bad records of a file from their numbers and the numbers of their rules."""
 
-    def other_shape(self, entry: Input, index: int) -> str | None:
+    def other_shape(self, tables: InputTables, index: int) -> str | None:
         """How a file full of bad records differs from the contract as a whole, or None when it does not."""
 
 
 @dataclass
-class Input:
+class InputTables:
     """One named input. Files and outcomes have the same index, the `_FILE` of a row."""
 
     name: str
@@ -62,14 +62,14 @@ class Input:
     reader: Reader
     files: list[SourceFile] = field(default_factory=list)
     outcomes: list[FileOutcome] = field(default_factory=list)
-    turns: list[int] = field(default_factory=list)  # place of each file among those given, waiting ones first
+    positions: list[int] = field(default_factory=list)  # of each file in the list of all files, replay files first
     groups: list[Group] = field(default_factory=list)
     first_row: dict[int, int] = field(default_factory=dict)  # row id of the first record of a file in a numbered group
     malformed: dict[int, list[int]] = field(default_factory=dict)  # records that are in no table
-    left_out: set[int] = field(default_factory=set)  # files of whose rows none is used
+    left_out: set[int] = field(default_factory=set)  # files whose rows are not used
     has_published: bool = False
     has_orphans: bool = False
-    settled: bool = False
+    is_deduplicated: bool = False
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:
         outcome = FileOutcome(file.landed, waiting=bool(file.waiting), unknown_columns=unknown, missing_columns=missing)
@@ -89,5 +89,5 @@ def quoted(text: str) -> str:
 
 
 def path_list(paths: list) -> str:
-    """Paths as a SQL list; DuckDB takes every name for a pattern, and a bracket stands for itself only in brackets."""
+    """Paths as a SQL list; DuckDB reads every name as a pattern, so special characters are put in brackets."""
     return "[" + ", ".join(quoted("".join(f"[{c}]" if c in "*?[" else c for c in str(path))) for path in paths) + "]"

@@ -1,10 +1,9 @@
 """Read JSON files into groups of the embedded engine.
 
-One pass in DuckDB takes each record apart by the contract's paths, finds keys that the contract does not know, and
-types and validates what is left; the table's row ids count the records. The SQL of it is in `document_sql`.
-
-The list in a record (`Contract.items`) stays a list of texts in the table. It is shown as a relation of its own, one
-row per element with the record's columns, and validated there; the first bad element makes its record bad.
+One pass in DuckDB splits each record by the contract's paths, finds keys that are not in the contract, and types and
+validates the values; the table's row ids count the records. `record_sql` builds the SQL. The list in a record
+(`Contract.items`) stays a list of texts in the table. A separate relation has one row per element with the record's
+columns, and is validated too; the first bad element makes its record bad.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
-from pipeline_assets.engine.duckdb.inputs import Group, Input
+from pipeline_assets.engine.duckdb.inputs import Group, InputTables
 from pipeline_assets.engine.formats.csv.dialect import decompressed
 from pipeline_assets.engine.formats.json.documents import (
     Layout,
+    detect_layout,
     lines_at,
-    parser_said,
-    sniff,
+    parser_message,
     value_at,
-    without_mark,
+    without_bom,
 )
 from pipeline_assets.engine.formats.json.record_sql import (
     ITEM_COLUMNS,
@@ -55,7 +54,7 @@ _SMALL_FILE = 64 * 1024
 
 @dataclass(frozen=True)
 class _Member:
-    """A file that can be read: decompressed on the local disk, in one of DuckDB's layouts."""
+    """A readable file: decompressed on the local disk, in one of DuckDB's layouts."""
 
     source: SourceFile
     path: Path
@@ -70,48 +69,49 @@ class DocumentReader:
         self._scratch = scratch
         self._members: dict[int, _Member] = {}
 
-    def read(self, entry: Input, files: list[SourceFile]) -> None:
+    def read(self, tables: InputTables, files: list[SourceFile]) -> None:
         by_layout: dict[Layout, list[_Member]] = defaultdict(list)
         for number, file in enumerate(files):
             try:
-                target = self._scratch / f"{entry.name}-{number}.json"
-                opened = open_document(file.path, target, waiting=bool(file.waiting))
+                target = self._scratch / f"{tables.name}-{number}.json"
+                assert file.path is not None  # this engine fetches
+                document = open_document(file.path, target, waiting=bool(file.waiting))
             except RejectedObjectError as rejection:
-                outcome = entry.enter(file)
-                if not file.waiting:  # records that waited go on waiting
+                outcome = tables.enter(file)
+                if not file.waiting:  # replayed records stay in quarantine
                     outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
                 continue
-            if opened:
-                by_layout[opened[1]].append(_Member(file, *opened))
+            if document:
+                by_layout[document[1]].append(_Member(file, *document))
             else:
-                entry.enter(file)
+                tables.enter(file)
         for members in by_layout.values():
-            self._read_group(entry, members)
+            self._read_group(tables, members)
 
-    def _read_group(self, entry: Input, members: list[_Member]) -> None:
-        """Read a group at once; when DuckDB refuses it, halve it until the files that it refuses stand alone."""
+    def _read_group(self, tables: InputTables, members: list[_Member]) -> None:
+        """Read a group at once; if DuckDB refuses it, halve it until each refused file is alone."""
         import duckdb
 
         try:
-            self._add_group(entry, members)
-        # A message about bytes that are no UTF-8 comes as an error of its own.
+            self._add_group(tables, members)
+        # DuckDB's message about bytes that are not UTF-8 raises UnicodeDecodeError.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
             if len(members) == 1:
-                source, reason = members[0].source, f"The JSON is malformed: {parser_said(error)}."
-                outcome = entry.enter(source)
-                if not source.waiting:  # records that cannot be reported apart keep waiting
+                source, reason = members[0].source, f"The JSON is malformed: {parser_message(error)}."
+                outcome = tables.enter(source)
+                if not source.waiting:  # replayed records stay in quarantine
                     reason = f"{reason} Deliver the file again."
                     outcome.rejection = BadRecord(source.landed, None, "unreadable_object", reason)
             else:
                 half = len(members) // 2
-                self._read_group(entry, members[:half])
-                self._read_group(entry, members[half:])
+                self._read_group(tables, members[:half])
+                self._read_group(tables, members[half:])
 
-    def _add_group(self, entry: Input, members: list[_Member]) -> None:
-        contract = entry.contract
-        files = range(len(entry.files), len(entry.files) + len(members))
-        group = Group(len(entry.groups), f"{entry.name}__{len(entry.groups)}", files, has_rescued=True)
-        raw = raw_select(contract, self._records(entry, members), files.start)
+    def _add_group(self, tables: InputTables, members: list[_Member]) -> None:
+        contract = tables.contract
+        files = range(len(tables.files), len(tables.files) + len(members))
+        group = Group(len(tables.groups), f"{tables.name}__{len(tables.groups)}", files, has_rescued=True)
+        raw = raw_select(contract, self._records(tables, members), files.start)
         extra = ["_FILE", "_RESCUED", "_MALFORMED", *(ITEM_COLUMNS if contract.items else ()), MISTYPED]
         typed = transpile(validation_select(contract, positions(contract), extra), "duckdb")
         self._connection.execute(
@@ -121,32 +121,32 @@ class DocumentReader:
         )
         if contract.items:
             self._blame_records(contract, group)
-        self._connection.execute(f"DROP TABLE IF EXISTS {entry.name}__records")
-        entry.groups.append(group)
+        self._connection.execute(f"DROP TABLE IF EXISTS {tables.name}__records")
+        tables.groups.append(group)
         unknown = self._unknown_columns(contract, group)
         counted = dict.fromkeys(files, (0, 0, 0))
-        for file, *counts in self._connection.execute(
+        for file, rows, bad, first_row in self._connection.execute(
             f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
         ).fetchall():
-            counted[file] = counts
+            counted[file] = (rows, bad, first_row)
         for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
-            outcome = entry.enter(member.source, unknown=unknown.get(file, ()))
+            outcome = tables.enter(member.source, unknown=unknown.get(file, ()))
             self._members[file] = member
             outcome.read, outcome.quarantined = rows, bad
-            entry.first_row[file] = first_row
+            tables.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
 
-    def _records(self, entry: Input, members: list[_Member]) -> str:
-        """What to read the group's records from: the files, or a table of them when there are many small ones.
+    def _records(self, tables: InputTables, members: list[_Member]) -> str:
+        """The relation with the group's records: the files, or a table of their records if many files are small.
 
-        DuckDB works on as many rows at a time as one file has, and all that follows reading costs the same for one
-        row as for two thousand.
+        DuckDB processes at most the rows of one file at a time, and every step after reading costs the same for one row
+        as for two thousand.
         """
         files = scan([member.path for member in members], members[0].layout)
         sizes = [member.path.stat().st_size for member in members]
         if len(members) < _MANY_FILES or sum(sizes) > _SMALL_FILE * len(members):
             return files
-        table = f"{entry.name}__records"
+        table = f"{tables.name}__records"
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT file_index, json FROM {files}")
         return table
 
@@ -163,119 +163,124 @@ class DocumentReader:
         )
 
     def _unknown_columns(self, contract: Contract, group: Group) -> dict[int, tuple[str, ...]]:
-        """By file, the keys that the contract does not know, those inside its objects and lists with their path."""
-        places = [("", "_RESCUED")]
-        places += [(f"{'.'.join(path)}.", f"json_extract(_RESCUED, {json_path(path)})") for path in objects(contract)]
-        found: dict[int, set[str]] = defaultdict(set)
-        known = {".".join(path) for path in objects(contract)}
-        for prefix, place in places:
+        """By file, the keys that are not in the contract; keys inside its objects and lists have their path."""
+        sources = [("", "_RESCUED")]
+        sources += [(f"{'.'.join(path)}.", f"json_extract(_RESCUED, {json_path(path)})") for path in objects(contract)]
+        unknown: dict[int, set[str]] = defaultdict(set)
+        object_paths = {".".join(path) for path in objects(contract)}
+        for prefix, source in sources:
             for file, key in self._connection.execute(
-                f"SELECT DISTINCT _FILE, UNNEST(json_keys({place})) FROM {group.table} WHERE _RESCUED IS NOT NULL"
+                f"SELECT DISTINCT _FILE, UNNEST(json_keys({source})) FROM {group.table} WHERE _RESCUED IS NOT NULL"
             ).fetchall():
-                if prefix + key not in known:
-                    found[file].add(prefix + key)
+                if prefix + key not in object_paths:
+                    unknown[file].add(prefix + key)
         if contract.items:
             prefix = f"{'.'.join(contract.items.path)}[]."
             for file, key in self._connection.execute(
                 f"SELECT DISTINCT _FILE, UNNEST(json_keys(element)) FROM (SELECT _FILE, UNNEST(_ITEMS_RESCUED) AS "
                 f"element FROM {group.table} WHERE _ITEMS_RESCUED IS NOT NULL)"
             ).fetchall():
-                found[file].add(prefix + key)
-        return {file: tuple(sorted(keys)) for file, keys in found.items()}
+                unknown[file].add(prefix + key)
+        return {file: tuple(sorted(keys)) for file, keys in unknown.items()}
 
-    # --- telling ---------------------------------------------------------------------------------------------
+    # --- bad records -----------------------------------------------------------------------------------------
 
-    def bad_records(self, entry: Input, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
-        file, numbers = entry.files[index], broken["record"].tolist()
-        contract, member = entry.contract, self._members[index]
+    def bad_records(self, tables: InputTables, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
+        file, numbers = tables.files[index], broken["record"].tolist()
+        contract, member = tables.contract, self._members[index]
         items = rules(contract.items) if contract.items else ()
-        known = [*rules(contract), *items]
-        positions = self._item_positions(entry, index)
+        all_rules = [*rules(contract), *items]
+        positions = self._item_positions(tables, index)
         texts = texts_of(self._connection, member.path, member.layout, numbers)
         for number, rule, (line, raw) in zip(numbers, broken["rule"].tolist(), texts, strict=True):
             position = positions.get(number)
-            code, reason = why(contract, known, rule, raw, position)
-            waiting_id, waiting_line = file.waiting[number] if file.waiting else (None, line)
-            yield BadRecord(file.landed, waiting_line, code, reason, raw, (), waiting_id)
+            code, reason = explain_bad_record(contract, all_rules, rule, raw, position)
+            quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
+            yield BadRecord(file.landed, original_line, code, reason, raw, (), quarantine_id)
 
-    def _item_positions(self, entry: Input, index: int) -> dict[int, int]:
-        group, first = entry.group_of(index), entry.first_row[index]
-        found = self._connection.execute(
+    def _item_positions(self, tables: InputTables, index: int) -> dict[int, int]:
+        group, first = tables.group_of(index), tables.first_row[index]
+        rows = self._connection.execute(
             f"SELECT rowid - {first}, _POSITION FROM {group.table} WHERE _FILE = {index} AND _POSITION IS NOT NULL"
         ).fetchall()
-        return dict(found)
+        return dict(rows)
 
-    def other_shape(self, entry: Input, index: int) -> str | None:
-        member, unknown = self._members[index], entry.outcomes[index].unknown_columns
-        return shape_difference(self._connection, entry.contract, member.path, member.layout, unknown)
+    def other_shape(self, tables: InputTables, index: int) -> str | None:
+        member, unknown = self._members[index], tables.outcomes[index].unknown_columns
+        return shape_difference(self._connection, tables.contract, member.path, member.layout, unknown)
 
 
 def texts_of(
     connection: duckdb.DuckDBPyConnection, path: Path, layout: Layout, numbers: Sequence[int]
 ) -> Iterator[tuple[int, str]]:
-    """(line or position from 1, raw) of chosen records."""
+    """(line or position from 1, raw) of the records `numbers`."""
     if layout == "newline_delimited":
         yield from lines_at(path, numbers)
         return
     listed = ", ".join(map(str, numbers)) or "NULL"
-    found = connection.cursor().execute(
+    result = connection.cursor().execute(
         f"SELECT n + 1, J FROM (SELECT json::VARCHAR AS J, row_number() OVER () - 1 AS n "
         f"FROM {scan([path], layout)}) WHERE n IN ({listed}) ORDER BY n"
     )
-    while rows := found.fetchmany(1000):
+    while rows := result.fetchmany(1000):
         yield from rows
 
 
 def shape_difference(
     connection: duckdb.DuckDBPyConnection, contract: Contract, path: Path, layout: Layout, unknown: Sequence[str]
 ) -> str | None:
-    """How a file differs as a whole: required values that no record has, and keys that the contract lacks."""
+    """How a whole file differs: required values that no record has, and keys that are not in the contract."""
     required = [column.path for column in contract.columns if column.required]
     if contract.items:
-        # Of lists that are all empty nothing can be missing.
+        # If all lists are empty, no value of their elements is missing.
         required += [(*contract.items.path, "*")]
         required += [(*contract.items.path, "*", *c.path) for c in contract.items.columns if c.required]
-    counts = ", ".join(f"COUNT({present(place)})" for place in required)
-    found = connection.execute(f"SELECT {counts} FROM (SELECT json AS J FROM {scan([path], layout)})").fetchone()
-    absent = {place for place, count in zip(required, found or (), strict=True) if not count}
-    empty = {place for place in absent if place[-1] == "*"}
-    lost = [
-        display_path(place) for place in required if place in absent and not any(place[: len(e)] == e for e in empty)
+    counts = ", ".join(f"COUNT({present(value_path)})" for value_path in required)
+    row = connection.execute(f"SELECT {counts} FROM (SELECT json AS J FROM {scan([path], layout)})").fetchone()
+    absent = {value_path for value_path, count in zip(required, row or (), strict=True) if not count}
+    empty = {value_path for value_path in absent if value_path[-1] == "*"}
+    missing = [
+        display_path(value_path)
+        for value_path in required
+        if value_path in absent and not any(value_path[: len(e)] == e for e in empty)
     ]
-    if not lost:
+    if not missing:
         return None
-    return f"No record has {', '.join(lost)}. Expected {', '.join(expected_names(contract))}" + (
+    return f"No record has {', '.join(missing)}. Expected {', '.join(expected_names(contract))}" + (
         f"; not in the contract: {', '.join(unknown)}." if unknown else "."
     )
 
 
 def open_document(path: Path, target: Path, *, waiting: bool) -> tuple[Path, Layout] | None:
-    """Unpack and sniff one file; None when nothing is in it.
+    """Decompress one file and detect its layout; None when the file has no records.
 
     Raises:
-        RejectedObjectError: it cannot be read.
+        RejectedObjectError: the file cannot be read.
     """
-    plain = without_mark(decompressed(path, target), target.with_suffix(".plain.json"))
-    # Records that waited are written one after another, however many lines each has.
-    layout: Layout | None = "unstructured" if waiting else sniff(plain)
+    plain = without_bom(decompressed(path, target), target.with_suffix(".plain.json"))
+    # Replayed records are written one after another; each may have several lines.
+    layout: Layout | None = "unstructured" if waiting else detect_layout(plain)
     return (plain, layout) if layout else None
 
 
-def why(contract: Contract, known: Sequence[Rule], rule: int, raw: str, position: int | None) -> tuple[str, str]:
-    """(code, reason) of one bad record; `rule` 0 is malformed, those of elements count on behind the record's."""
+def explain_bad_record(
+    contract: Contract, all_rules: Sequence[Rule], rule: int, raw: str, position: int | None
+) -> tuple[str, str]:
+    """(code, reason) of one bad record; `rule` 0 is malformed, rules of elements are numbered after the record's."""
     if rule == 0:
         return "malformed_record", "The record is no JSON object, or names a key twice."
     if rule < 0:
-        column = referring(contract)[-1 - rule]
-        found, kind = value_at(raw, column.path)
-        return explain_orphan(column, (found or kind or "").strip())
-    broken = known[rule - 1]
-    shape, prefix, path = contract, "", ()
+        reference = referring(contract)[-1 - rule]
+        value, kind = value_at(raw, reference.path)
+        return explain_orphan(reference, (value or kind or "").strip())
+    broken = all_rules[rule - 1]
+    shape, prefix = contract, ""
+    path: tuple[str | int, ...] = ()
     if rule > len(rules(contract)):
         assert contract.items is not None
-        shape, prefix, path = contract.items, f"{'.'.join(contract.items.path)}[{position}]: ", contract.items.path
-        path = (*path, (position or 1) - 1)
+        shape, prefix = contract.items, f"{'.'.join(contract.items.path)}[{position}]: "
+        path = (*contract.items.path, (position or 1) - 1)
     column = next((c for c in shape.columns if c.name == broken.column), None)
     own = column.path if column else contract.items.path if contract.items else ()
-    found, kind = value_at(raw, (*path, *own))
-    return broken.code, prefix + explain(broken, shape, found, kind)
+    value, kind = value_at(raw, (*path, *own))
+    return broken.code, prefix + explain(broken, shape, value, kind)

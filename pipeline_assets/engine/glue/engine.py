@@ -1,9 +1,9 @@
-"""Spark as a Glue job: plans, results and all between travel through the artifacts bucket.
+"""Spark as a Glue job; plans, responses and results are exchanged through the artifacts bucket.
 
-A plan lies under a name that is the digest of all that it depends on: landed object versions, contracts, statements,
-the published rows that were fetched. So an attempt that follows a killed one makes the same plan and finds the run that
-is under way, or its response, or at least the files that were read already. What a session left is deleted when it ends
-well, and by the bucket's lifecycle otherwise.
+A plan is stored under a digest of all that it depends on: landed object versions, contracts, statements, and the
+published rows that were fetched. So an attempt after a killed one makes the same plan, and finds its run, its response,
+or at least the rows that were read already. A session that ends well deletes its objects; the bucket's lifecycle
+deletes those of all others.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from pipeline_assets.lake.store import Lake
 
 logger = logging.getLogger("pipeline_assets")
 PART_BYTES = 128 << 20
-_PLACE = "{plan}"  # stands for the session's folder until it is known
+_FOLDER = "{plan}"  # placeholder for the session's folder, which depends on the plan's digest
 
 
 class GlueEngine:
-    """Opens sessions whose steps one Glue job does. `bucket` is the artifacts bucket as S3 knows it."""
+    """Opens sessions whose steps a Glue job runs. `bucket` is the full name of the artifacts bucket."""
 
     name = "glue"
-    fetches = False  # the job reads landed objects where they lie
+    fetches = False  # the job reads landed objects in place
 
     def __init__(
         self, *, job: GlueJob, lake: Lake, s3: Aws, bucket: str, memory_limit: str, split_bytes: int = PART_BYTES
@@ -49,14 +49,14 @@ class GlueEngine:
 
     @contextmanager
     def session(self, scratch: Path, policy: RejectPolicy) -> Iterator[PlannedSession]:
-        """Open a session; results come to `scratch`."""
+        """Open a session; its results are downloaded to `scratch`."""
         scratch.mkdir(parents=True, exist_ok=True)
         runner = _GlueRunner(self.job, self._lake, self.s3_client, self.bucket, policy, self._split_bytes)
         yield PlannedSession(runner, scratch, policy, self._memory_limit)
         runner.clear()
 
     def s3_client(self) -> Any:
-        """A client of the store that has the artifacts bucket; made once, as each takes a while and its connections."""
+        """An S3 client for the artifacts bucket; made once, because each takes time and connections of its own."""
         return self._client
 
     @cached_property
@@ -67,7 +67,7 @@ class GlueEngine:
 class _GlueRunner:
     """See `pipeline_assets.engine.distributed.session.Runner`."""
 
-    folder = _PLACE
+    folder = _FOLDER
 
     def __init__(
         self,
@@ -82,78 +82,79 @@ class _GlueRunner:
         self._policy, self._split_bytes = policy, split_bytes
         self._steps: list[Mapping[str, Any]] = []
         self._prefix: str | None = None
-        self._offered: dict[str, Path] = {}
+        self._uploads: dict[str, Path] = {}
 
     def upload(self, path: Path, name: str) -> str:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        self._offered[f"{name}-{digest}{path.suffix}"] = path
-        return f"{_PLACE}/{name}-{digest}{path.suffix}"
+        self._uploads[f"{name}-{digest}{path.suffix}"] = path
+        return f"{_FOLDER}/{name}-{digest}{path.suffix}"
 
     def source(self, file: SourceFile, name: str) -> str:
-        if file.path is not None:  # records that waited, written to a file of ours
+        if file.path is not None:  # replayed records, written to a local file
             return self.upload(file.path, name)
-        place = file.place or file.landed
-        return self._lake.stage_url(place.bucket) + place.key
+        stored = file.place or file.landed
+        return self._lake.stage_url(stored.bucket) + stored.key
 
     def run(self, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        # A later plan repeats what came before, as relations do not outlive a job; results are not written again.
+        # A later plan repeats the earlier steps, as relations end with their job; results are not written again.
         self._steps = [step for step in self._steps if step["do"] != "write"] + list(steps)
-        plan = Plan(_PLACE, self._policy, self._split_bytes, self._steps)
+        plan = Plan(_FOLDER, self._policy, self._split_bytes, self._steps)
         digest = blake2b(plan.dump().encode(), digest_size=12).hexdigest()
         if self._prefix is None:
             self._prefix = f"runs/{digest}"
-        for name, path in self._offered.items():
+        for name, path in self._uploads.items():
             with aws_errors(f"writing s3://{self._bucket}/{self._prefix}/{name}", "s3:PutObject"):
                 self._client().upload_file(str(path), self._bucket, f"{self._prefix}/{name}")
-        self._offered.clear()
-        place = f"s3://{self._bucket}/{self._prefix}"
+        self._uploads.clear()
+        folder = f"s3://{self._bucket}/{self._prefix}"
         name = f"response-{digest}.json"
         response = self._response(name)
         if response is None:
-            placed = Plan(place, self._policy, self._split_bytes, [_placed(step, place) for step in self._steps])
-            self._send(placed.dump().encode(), f"plan-{digest}.json")
-            run_id = self._job.run(f"{place}/plan-{digest}.json", f"{place}/{name}")
+            final_steps = [_with_folder(step, folder) for step in self._steps]
+            final_plan = Plan(folder, self._policy, self._split_bytes, final_steps)
+            self._send(final_plan.dump().encode(), f"plan-{digest}.json")
+            run_id = self._job.run(f"{folder}/plan-{digest}.json", f"{folder}/{name}")
             response = self._response(name)
             if response is None:
                 raise EngineError(
-                    f"The Glue run {run_id} succeeded and left no response at {place}/{name}.",
-                    remedy="Run `pipeline-assets deploy aws` again, its script may be another one.",
+                    f"The Glue run {run_id} succeeded and left no response at {folder}/{name}.",
+                    remedy="Run `pipeline-assets deploy aws` again; the deployed script may be another version.",
                 )
         else:
-            logger.warning("An earlier attempt has had this plan done; taking its results.")
+            logger.warning("An earlier attempt has run this plan; using its results.")
         return response
 
     def _response(self, name: str) -> dict[str, Any] | None:
-        """What a job answered, if all that it speaks of is there; a lifecycle may have taken some of it."""
-        found = self._receive(name)
-        if found is None:
+        """The response of a job, if all files that it names exist; a lifecycle rule may have deleted some."""
+        content = self._receive(name)
+        if content is None:
             return None
-        response = json.loads(found)
-        if "changed" in response:  # an response for once: the next attempt asks again
+        response = json.loads(content)
+        if "changed" in response:  # valid for this attempt only: the next one runs the job again
             with aws_errors(f"clearing {name}", "s3:DeleteObject"):
                 self._client().delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{name}")
             return response
         files = [file for written in response["writes"].values() for file in written["files"]]
-        files += [file for entry in response["inputs"].values() for file in entry["bad"]]
-        return response if all(map(self._is_there, files)) else None
+        files += [file for result in response["inputs"].values() for file in result["bad"]]
+        return response if all(map(self._exists, files)) else None
 
-    def _is_there(self, where: str) -> bool:
-        bucket, key = where.split("/", 3)[2:4]
-        with aws_errors(f"looking for {where}", "s3:GetObject", expected=("404", "NoSuchKey")):
+    def _exists(self, uri: str) -> bool:
+        bucket, key = uri.split("/", 3)[2:4]
+        with aws_errors(f"looking for {uri}", "s3:GetObject", expected=("404", "NoSuchKey")):
             self._client().head_object(Bucket=bucket, Key=key)
             return True
         return False
 
-    def download(self, where: str, folder: Path) -> Path:
-        bucket, key = where.split("/", 3)[2:4]
+    def download(self, uri: str, folder: Path) -> Path:
+        bucket, key = uri.split("/", 3)[2:4]
         path = folder / key.rpartition("/")[2]
-        with aws_errors(f"reading {where}", "s3:GetObject"):
+        with aws_errors(f"reading {uri}", "s3:GetObject"):
             self._client().download_file(bucket, key, str(path))
         return path
 
     def clear(self) -> None:
-        """Delete what the session left."""
+        """Delete the objects of the session."""
         if self._prefix is None:
             return
         client = self._client()
@@ -162,7 +163,7 @@ class _GlueRunner:
             for page in pages:
                 if keys := [{"Key": entry["Key"]} for entry in page.get("Contents", ())]:
                     response = client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
-                    for error in response.get("Errors", ()):  # the bucket's lifecycle takes what stays
+                    for error in response.get("Errors", ()):  # the bucket's lifecycle deletes the rest
                         logger.warning("s3://%s/%s was not deleted: %s", self._bucket, error["Key"], error["Code"])
 
     def _send(self, content: bytes, name: str) -> None:
@@ -177,17 +178,17 @@ class _GlueRunner:
         return None
 
 
-def _placed(step: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """A step with the session's folder where its stand-in was; a key that looks like one stays what it is."""
+def _with_folder(step: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """A step with the session's folder in place of the placeholder, but not inside object keys that contain one."""
 
-    def there(where: str) -> str:
-        return place + where.removeprefix(_PLACE) if where.startswith(f"{_PLACE}/") else where
+    def resolved(uri: str) -> str:
+        return folder + uri.removeprefix(_FOLDER) if uri.startswith(f"{_FOLDER}/") else uri
 
-    found = dict(step)
-    if "where" in found:
-        found["where"] = there(found["where"])
-    if "files" in found:
-        found["files"] = [
-            {**file, "split": {**file["split"], "where": there(file["split"]["where"])}} for file in found["files"]
+    result = dict(step)
+    if "where" in result:
+        result["where"] = resolved(result["where"])
+    if "files" in result:
+        result["files"] = [
+            {**file, "split": {**file["split"], "where": resolved(file["split"]["where"])}} for file in result["files"]
         ]
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""One named input of a Spark job: its files, what tasks found out about them, and where its rows are."""
+"""One named input of a Spark job: its files, the statistics that tasks reported, and the relation of its rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.plan import contract_from
 from pipeline_assets.engine.versions import Delivery
 
-WHOLE = 1 << 20  # number of the split that is a file read again as a whole
+WHOLE = 1 << 20  # split number of a file that is read again as a whole
 
 
-class Input:
-    """One named input: its files, what was found out about them, and the relation that has their rows."""
+class SparkInput:
+    """One named input. `published` is the SELECT of its published rows, `parts` are the splits that were read."""
 
     def __init__(self, step: Mapping[str, Any]) -> None:
         self.step = step
@@ -29,10 +29,10 @@ class Input:
         self.validate: str = step["validate"]
         self.items = self.contract.items
         self.rows = f"{self.name}__rows"
-        self.known: str | None = None
+        self.published: str | None = None
         self.parts: dict[tuple[int, int], FileSplit] = {}
         self.left_out: set[int] = set()
-        self.settled = False
+        self.is_deduplicated = False
         self.outcomes: dict[int, dict[str, Any]] = {
             file: {
                 "read": 0,
@@ -46,21 +46,21 @@ class Input:
             for file in self.splits
         }
 
-    def note(self, statistics: Sequence[Mapping[str, Any]]) -> None:
-        """Record what the tasks found out about files."""
-        for found in statistics:
-            outcome = self.outcomes[found["file"]]
+    def add_statistics(self, statistics: Sequence[Mapping[str, Any]]) -> None:
+        """Add the statistics that tasks reported to the outcomes of their files."""
+        for reported in statistics:
+            outcome = self.outcomes[reported["file"]]
             for name in ("unknown", "missing"):
-                same = self.contract.form != "json"  # all parts of a delimited file have its header
-                outcome[name] = found[name] if same else sorted({*outcome[name], *found[name]})
-            outcome["header"] = found.get("header", outcome["header"])
-            outcome["header_skipped"] |= found.get("header_skipped", False)
+                has_one_header = self.contract.form != "json"  # all parts of a delimited file have the same header
+                outcome[name] = reported[name] if has_one_header else sorted({*outcome[name], *reported[name]})
+            outcome["header"] = reported.get("header", outcome["header"])
+            outcome["header_skipped"] |= reported.get("header_skipped", False)
             for name in ("rejection", "changed"):
-                if name in found:
-                    outcome[name] = found[name]
+                if name in reported:
+                    outcome[name] = reported[name]
 
     def is_rejected(self, file: int) -> bool:
-        """Whether a file is rejected for what is in it; records that waited never are."""
+        """Whether a file is rejected for its own content; replay files never are."""
         outcome = self.outcomes[file]
         return "too_many" in outcome or ("rejection" in outcome and not self.splits[file].waiting)
 
@@ -81,14 +81,14 @@ class Input:
 
     @property
     def has_bad(self) -> bool:
-        """Whether there is a bad record to tell of: of files that are left out, only those with too many have some."""
+        """Whether there are bad records to report; among left-out files only those with too many bad rows count."""
         return any(
             "too_many" in outcome or (outcome["quarantined"] > 0 and file not in self.left_out)
             for file, outcome in self.outcomes.items()
         )
 
     def elements(self, relation: str, kept: Sequence[str]) -> str:
-        """One row per element of the lists: its texts, `_POSITION` from 1, `_RESCUED`, `_MISTYPED`, `kept`."""
+        """SELECT one row per list element: its texts, `_POSITION` from 1, `_RESCUED`, `_MISTYPED`, `kept`."""
         assert self.items is not None
         listed = ", ".join(
             f"_ITEM.{'.'.join(f'`{step}`' for step in column.path)} AS C{index}"

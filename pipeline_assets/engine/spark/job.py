@@ -1,13 +1,11 @@
-"""The one Spark job: it takes the steps of a session as data and does them. Local Spark and Glue run this same file.
+"""The Spark job: it runs the steps of a session, which are data. Local Spark and Glue run this same file.
 
-    spark-submit spark_job.py --plan <place of plan.json> --response <place of response.json>
+    spark-submit spark_job.py --plan <uri of plan.json> --response <uri of response.json>
 
-A plan names inputs with their contracts, statements in Spark's SQL (transpiled before), and results to write; nothing
-in here knows a pipeline, a warehouse or a ledger. Landed files are read by tasks (see `splits`) into a state folder of
-Parquet, so that a job which continues a plan, or the next attempt of one, need not read them again.
-
-Rows are known by (_FILE, _SPLIT, _RECORD). Files that are rejected whole are left out of every relation; bad records
-are written with line and text for whoever tells people about them.
+A plan has inputs with their contracts, statements in Spark's SQL (already transpiled), and results to write. Tasks read
+landed files (see `file_splits`) into a state folder of Parquet, so that a later job of the plan, or its next attempt,
+need not read them again. (_FILE, _SPLIT, _RECORD) identifies a row. Files that are rejected as a whole are left out of
+every relation; bad records are written with line and text. Nothing here depends on pipelines, warehouse or ledger.
 """
 
 from __future__ import annotations
@@ -28,8 +26,9 @@ from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.file_sets import rejected_with_set
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.engine.spark import tasks
-from pipeline_assets.engine.spark.input import WHOLE, Input
+from pipeline_assets.engine.spark.input import WHOLE, SparkInput
 from pipeline_assets.engine.spark.reading import SplitReader
+from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
 from pipeline_assets.engine.versions import every_version_of, newest_delivery
@@ -39,10 +38,12 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _IDENTITY = "_FILE, _SPLIT, _RECORD"
-_FEW_BYTES = 4 << 20  # landed bytes that are read, validated and joined by one task sooner than by many
-_TOLD_AT_ONCE = 200_000  # records of a split whose bad ones one task tells of
-_FOUND = "_FILE int, _SPLIT int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
-# Beside dynamic settings that Glue or a cluster brings along, results must not depend on them.
+_FEW_BYTES = 4 << 20  # landed bytes that one task reads, validates and joins faster than several
+_RECORDS_PER_TASK = 200_000  # records of a split whose bad ones one task finds
+_BAD_RECORD_SCHEMA = (
+    "_FILE int, _SPLIT int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
+)
+# Results depend on these settings, so they override those of Glue or a cluster.
 SETTINGS = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.ansi.enabled": "false",
@@ -50,34 +51,34 @@ SETTINGS = {
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
     "spark.sql.execution.arrow.maxRecordsPerBatch": "20000",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Days before 1582 are days of the calendar that everybody else uses.
+    # Days before 1582 are in the proleptic Gregorian calendar, as in other engines.
     "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
 }
 
 
 class Job:
-    """The steps that were done, on one Spark session. `folder` is where state and results go, seen by every task."""
+    """Runs steps on one Spark session. State and results are written to `folder`, which every task can access."""
 
     def __init__(
         self, spark: SparkSession, folder: str, policy: RejectPolicy, split_bytes: int, scratch: str | None = None
     ) -> None:
         self._spark = spark
         self._state = State(spark, folder)
-        self._scratch = scratch  # where tasks have their temporary files; the system's place when None
+        self._scratch = scratch  # folder of the tasks' temporary files; the system's when None
         self._policy = policy
         self._split_bytes = split_bytes
-        self._reading = SplitReader(spark, self._state, split_bytes, scratch)
-        self._inputs: dict[str, Input] = {}
+        self._reader = SplitReader(spark, self._state, split_bytes, scratch)
+        self._inputs: dict[str, SparkInput] = {}
         self._landed_bytes = 0
         for name, value in SETTINGS.items():
             spark.conf.set(name, value)
 
     def run(self, steps: Sequence[Mapping[str, Any]], say: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Do some steps; `say` hears of each that took some time.
+        """Run some steps; `say` reports those that may take long.
 
         Returns:
-            By `deduplicate` and `write` steps: `inputs` (what became of each file) and `writes` (their files).
+            Of `deduplicate` and `write` steps: `inputs` (the outcome of each file) and `writes` (their files).
         """
         response: dict[str, Any] = {"inputs": {}, "writes": {}}
         self._landed_bytes += sum(
@@ -93,15 +94,15 @@ class Job:
                 case "table":
                     self._state.table(step["where"]).createOrReplaceTempView(step["name"])
                 case "add_published":
-                    entry = self._inputs[step["name"]]
-                    entry.known = step["select"]
-                    self._show(entry)
+                    spark_input = self._inputs[step["name"]]
+                    spark_input.published = step["select"]
+                    self._define_relations(spark_input)
                 case "view":
                     self._spark.sql(step["select"]).createOrReplaceTempView(step["name"])
                 case "deduplicate":
                     response["inputs"][step["name"]] = self._deduplicate(self._inputs[step["name"]], step)
                 case "every_version":
-                    self._show_every_version(self._inputs[step["name"]])
+                    self._define_every_version(self._inputs[step["name"]])
                 case "write":
                     response["writes"][step["name"]] = self._write(step)
                 case other:
@@ -114,70 +115,73 @@ class Job:
     # --- reading -------------------------------------------------------------------------------------------
 
     def _read(self, step: Mapping[str, Any]) -> None:
-        entry = Input(step)
-        self._inputs[entry.name] = entry
-        first = self._blamed(entry, self._reading.take(entry, list(entry.splits.values()), "first"))
-        statistics, counts = self._looked_over(first)
-        if irregular := {entry["file"] for entry in statistics if entry.get("irregular")}:
-            whole = [replace(entry.splits[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
-            repeated = self._blamed(entry, self._reading.take(entry, whole, "again"))
-            statistics_again, counts_again = self._looked_over(repeated)
-            statistics = [entry for entry in statistics if entry["file"] not in irregular] + statistics_again
+        spark_input = SparkInput(step)
+        self._inputs[spark_input.name] = spark_input
+        first = self._with_item_faults(
+            spark_input, self._reader.read(spark_input, list(spark_input.splits.values()), "first")
+        )
+        statistics, counts = self._collect_statistics(first)
+        if irregular := {each["file"] for each in statistics if each.get("irregular")}:
+            whole = [replace(spark_input.splits[file], number=WHOLE, tolerant=True) for file in sorted(irregular)]
+            repeated = self._with_item_faults(spark_input, self._reader.read(spark_input, whole, "again"))
+            statistics_again, counts_again = self._collect_statistics(repeated)
+            statistics = [each for each in statistics if each["file"] not in irregular] + statistics_again
             counts |= counts_again
             first = self._state.together(first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated))
-        entry.note(statistics)
-        first.where("_STATISTICS IS NULL").createOrReplaceTempView(entry.rows)
-        self._reject(entry, counts)
+        spark_input.add_statistics(statistics)
+        first.where("_STATISTICS IS NULL").createOrReplaceTempView(spark_input.rows)
+        self._reject(spark_input, counts)
         for other in self._reject_file_sets():
-            if other is not entry:
-                self._show(other)
-        self._show(entry)
+            if other is not spark_input:
+                self._define_relations(other)
+        self._define_relations(spark_input)
 
-    def _looked_over(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
-        """The statistics, and by file how many records there are and how many of them are bad."""
+    def _collect_statistics(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
+        """The statistics of files, and by file the number of records and of bad records."""
         from pyspark.sql import functions as f
 
         statistics, counts = [], {}
         counted = rows.groupBy("_FILE", "_STATISTICS").agg(f.count("*"), f.count("_FAULT"))
-        for file, statistics, records, bad in counted.collect():
-            if statistics is None:
+        for file, reported, records, bad in counted.collect():
+            if reported is None:
                 counts[file] = (records, bad)
             else:
-                statistics.append(json.loads(statistics))
+                statistics.append(json.loads(reported))
         return statistics, counts
 
-    def _blamed(self, entry: Input, rows: DataFrame) -> DataFrame:
+    def _with_item_faults(self, spark_input: SparkInput, rows: DataFrame) -> DataFrame:
         """The first bad element of a record's list makes the record bad."""
-        if not entry.items:
+        if not spark_input.items:
             return rows
-        items, name = entry.step["items"], entry.name
-        rows.createOrReplaceTempView(f"{name}__taken")
-        self._spark.sql(entry.elements(f"{name}__taken", ["_FILE", "_SPLIT", "_RECORD"])).createOrReplaceTempView("RAW")
+        items, name = spark_input.step["items"], spark_input.name
+        rows.createOrReplaceTempView(f"{name}__read")
+        elements = spark_input.elements(f"{name}__read", ["_FILE", "_SPLIT", "_RECORD"])
+        self._spark.sql(elements).createOrReplaceTempView("RAW")
         self._spark.sql(items["validate"]).createOrReplaceTempView(f"{name}__elements")
-        blamed = self._spark.sql(
+        item_faults = self._spark.sql(
             f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
             f"FROM {name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
         )
-        self._kept(blamed, entry, "items").createOrReplaceTempView(f"{name}__blamed")
-        blamed = self._spark.sql(
+        self._keep(item_faults, spark_input, "items").createOrReplaceTempView(f"{name}__item_faults")
+        records = self._spark.sql(
             f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
             f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
-            f"FROM {name}__taken AS r LEFT JOIN {name}__blamed AS b "
+            f"FROM {name}__read AS r LEFT JOIN {name}__item_faults AS b "
             "ON b._FILE = r._FILE AND b._SPLIT = r._SPLIT AND b._RECORD = r._RECORD"
         )
-        return blamed.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
+        return records.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
 
-    def _reject(self, entry: Input, counts: Mapping[int, tuple[int, int]]) -> None:
-        """Count records and leave the rows of files out that are bad as a whole."""
+    def _reject(self, spark_input: SparkInput, counts: Mapping[int, tuple[int, int]]) -> None:
+        """Count records, and leave out the rows of files that are rejected as a whole."""
         for file, (records, bad) in counts.items():
-            outcome = entry.outcomes[file]
+            outcome = spark_input.outcomes[file]
             if "rejection" in outcome:
                 continue  # rows that were read before the file turned out to be unreadable
             outcome["read"], outcome["quarantined"] = records, bad
-        for file, outcome in entry.outcomes.items():
-            waiting = entry.splits[file].waiting
+        for file, outcome in spark_input.outcomes.items():
+            waiting = spark_input.splits[file].waiting
             if waiting and outcome["read"] != waiting:
-                # One record swallowed others: ids and records do not belong together, all of them keep waiting.
+                # One record swallowed others, so ids and records do not match: all of them stay in quarantine.
                 outcome["read"] = outcome["quarantined"] = waiting
                 outcome["left_out"] = True
             elif not waiting and self._policy.rejects(outcome["read"], outcome["quarantined"]):
@@ -186,187 +190,195 @@ class Job:
                 outcome["left_out"] = True
             elif "rejection" in outcome:
                 outcome["left_out"] = True
-        entry.left_out = {file for file, outcome in entry.outcomes.items() if outcome.get("left_out")}
+        spark_input.left_out = {file for file, outcome in spark_input.outcomes.items() if outcome.get("left_out")}
 
-    def _reject_file_sets(self) -> list[Input]:
-        """Leave the rows of files out of whose file_set another file is rejected; returns the inputs that have such."""
+    def _reject_file_sets(self) -> list[SparkInput]:
+        """Leave out the rows of files with a rejected file in their file_set; returns the inputs of these files."""
         file_sets = [
-            ((name, file), entry.file_sets[file], entry.is_rejected(file))
-            for name, entry in self._inputs.items()
-            for file in sorted(entry.outcomes)
+            ((name, file), spark_input.file_sets[file], spark_input.is_rejected(file))
+            for name, spark_input in self._inputs.items()
+            for file in sorted(spark_input.outcomes)
         ]
-        found = {}
+        affected = {}
         for (name, file), cause in rejected_with_set(file_sets).items():
-            entry = self._inputs[name]
-            outcome = entry.outcomes[file]
+            spark_input = self._inputs[name]
+            outcome = spark_input.outcomes[file]
             if "with" not in outcome:
-                assert not entry.settled, f"{name} was settled before all files of its file_sets were read"
+                assert not spark_input.is_deduplicated, (
+                    f"{name} was deduplicated before all files of its file_sets were read"
+                )
                 outcome.update({"with": list(cause), "quarantined": outcome["read"], "left_out": True})
-                entry.left_out.add(file)
-                found[name] = entry
-        return list(found.values())
+                spark_input.left_out.add(file)
+                affected[name] = spark_input
+        return list(affected.values())
 
-    # --- known rows, versions, references -------------------------------------------------------------------
+    # --- published rows, versions, references ---------------------------------------------------------------
 
-    def _show(self, entry: Input) -> None:
-        """(Re)define the relations that SELECTs see."""
+    def _define_relations(self, spark_input: SparkInput) -> None:
+        """Define the relations for SELECTs again, without the rows that are left out."""
         from pyspark.sql import functions as f
 
-        name, contract = entry.name, entry.contract
+        name, contract = spark_input.name, spark_input.contract
         columns = ", ".join(contract.column_names)
-        listed = ", _ITEMS, _ITEMS_RESCUED, _ITEMS_MISTYPED" if entry.items else ""
-        nothing = ", NULL, NULL, NULL" if entry.items else ""
-        uris, times = (texts(column) for column in zip(*entry.landed, strict=True)) if entry.landed else [texts([])] * 2
-        landed = self._spark.table(entry.rows).withColumns(
+        listed = ", _ITEMS, _ITEMS_RESCUED, _ITEMS_MISTYPED" if spark_input.items else ""
+        no_lists = ", NULL, NULL, NULL" if spark_input.items else ""
+        uris, times = (
+            (texts(column) for column in zip(*spark_input.landed, strict=True))
+            if spark_input.landed
+            else [texts([])] * 2
+        )
+        landed = self._spark.table(spark_input.rows).withColumns(
             {
                 "_SOURCE_URI": f.element_at(uris, f.col("_FILE") + 1),
                 "_SOURCE_MODIFIED_AT": f.element_at(times.cast("array<timestamp_ntz>"), f.col("_FILE") + 1),
             }
         )
         landed.createOrReplaceTempView(f"{name}__landed")
-        without = f" AND _FILE NOT IN ({_listed(entry.left_out)})" if entry.left_out else ""
+        condition = f" AND _FILE NOT IN ({_listed(spark_input.left_out)})" if spark_input.left_out else ""
         rows = (
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
-            f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{without}"
+            f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{condition}"
         )
-        if entry.known:
+        if spark_input.published:
             rows += (
                 f" UNION ALL SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, FALSE, "
-                f"CAST(NULL AS INT), CAST(NULL AS INT), MONOTONICALLY_INCREASING_ID(){nothing} FROM ({entry.known})"
+                f"CAST(NULL AS INT), CAST(NULL AS INT), MONOTONICALLY_INCREASING_ID(){no_lists} "
+                f"FROM ({spark_input.published})"
             )
-        self._present(entry, self._state.together(self._spark.sql(rows)))
+        self._define_input(spark_input, self._state.together(self._spark.sql(rows)))
 
-    def _present(self, entry: Input, rows: DataFrame) -> None:
-        name, hidden = entry.name, ["_FILE", "_SPLIT", "_RECORD"]
+    def _define_input(self, spark_input: SparkInput, rows: DataFrame) -> None:
+        name, hidden = spark_input.name, ["_FILE", "_SPLIT", "_RECORD"]
         rows.createOrReplaceTempView(f"{name}__all")
-        listed = ["_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED"] if entry.items else []
+        listed = ["_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED"] if spark_input.items else []
         rows.drop(*hidden, *listed).createOrReplaceTempView(name)
-        if entry.items:
-            kept = [*entry.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
-            self._spark.sql(entry.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
-            shown = self._spark.sql(entry.step["items"]["show"]).drop("_FAULT", MISTYPED)
-            shown.createOrReplaceTempView(entry.step["items"]["name"])
+        if spark_input.items:
+            kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
+            self._spark.sql(spark_input.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
+            elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", MISTYPED)
+            elements.createOrReplaceTempView(spark_input.step["items"]["name"])
 
-    def _deduplicate(self, entry: Input, step: Mapping[str, Any]) -> dict[str, Any]:
-        """Set rows with an unknown reference aside; of several versions of a key keep the newest."""
-        name, key = entry.name, entry.contract.key
-        rule, joins = [], []
-        for number, column in enumerate(referring(entry.contract), 1):
+    def _deduplicate(self, spark_input: SparkInput, step: Mapping[str, Any]) -> dict[str, Any]:
+        """Quarantine rows whose reference is missing; of several versions of a key keep the newest."""
+        name, key = spark_input.name, spark_input.contract.key
+        orphan_cases, joins = [], []
+        for number, column in enumerate(referring(spark_input.contract), 1):
             assert column.reference is not None
             if column.reference.on_missing == "load":
                 continue
             joins.append(
-                f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _IS_THERE FROM "
+                f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _EXISTS FROM "
                 f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
             )
-            rule.append(
-                f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._IS_THERE IS NULL THEN -{number}"
+            orphan_cases.append(
+                f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._EXISTS IS NULL THEN -{number}"
             )
-        orphan = f"CASE {' '.join(rule)} END" if rule else "CAST(NULL AS INT)"
-        is_old = self._is_of_older_delivery(entry) if step["snapshot"] else "FALSE"
+        orphan = f"CASE {' '.join(orphan_cases)} END" if orphan_cases else "CAST(NULL AS INT)"
+        is_old = self._is_of_older_delivery(spark_input) if step["snapshot"] else "FALSE"
         rank = "1"
         if key:
-            waiting = _listed(file for file, split in entry.splits.items() if split.waiting)
+            waiting = _listed(file for file, split in spark_input.splits.items() if split.waiting)
             newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
             whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
             rank = (
                 f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
                 f"ORDER BY {newest}) ELSE 1 END"
             )
-        judged = self._spark.sql(
+        ranked = self._spark.sql(
             f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
             f"(SELECT b.*, {orphan} AS _RULE, {is_old} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
         )
-        judged = self._kept(judged.drop("_IS_OLD"), entry, "settled")
-        judged.createOrReplaceTempView(f"{name}__judged")
-        self._present(entry, judged.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
-        for file, orphans, superseded, left in self._spark.sql(
+        ranked = self._keep(ranked.drop("_IS_OLD"), spark_input, "deduplicated")
+        ranked.createOrReplaceTempView(f"{name}__ranked")
+        self._define_input(spark_input, ranked.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+        for file, orphans, superseded, remaining in self._spark.sql(
             "SELECT _FILE, COUNT(_RULE), COUNT_IF(_RULE IS NULL AND _RANK > 1), COUNT_IF(_RULE IS NULL AND _RANK = 1) "
-            f"FROM {name}__judged WHERE _IS_NEW GROUP BY _FILE"
+            f"FROM {name}__ranked WHERE _IS_NEW GROUP BY _FILE"
         ).collect():
-            outcome = entry.outcomes[file]
+            outcome = spark_input.outcomes[file]
             outcome["quarantined"] += orphans
-            outcome["superseded"], outcome["left"] = superseded, left
-        entry.settled = True
-        bad = self._state.keep(self._find_bad(entry), self._state.place(name, "bad")) if entry.has_bad else []
+            outcome["superseded"], outcome["left"] = superseded, remaining
+        spark_input.is_deduplicated = True
+        bad = self._state.keep(self._find_bad(spark_input), self._state.uri(name, "bad")) if spark_input.has_bad else []
         return {
-            "outcomes": [entry.outcomes[file] for file in sorted(entry.outcomes)],
-            "new_rows": sum(outcome.get("left", 0) for outcome in entry.outcomes.values()),
+            "outcomes": [spark_input.outcomes[file] for file in sorted(spark_input.outcomes)],
+            "new_rows": sum(outcome.get("left", 0) for outcome in spark_input.outcomes.values()),
             "bad": bad,
-            "differences": self._differences(entry),
+            "differences": self._differences(spark_input),
         }
 
-    def _is_of_older_delivery(self, entry: Input) -> str:
-        """Whether a row is of another delivery than the newest, as SQL."""
+    def _is_of_older_delivery(self, spark_input: SparkInput) -> str:
+        """A SQL expression: whether a row belongs to another delivery than the newest."""
         published = None
-        if entry.known:
+        if spark_input.published:
             published = self._spark.sql(
-                f"SELECT _SOURCE_MODIFIED_AT, _SOURCE_URI FROM {entry.name}__all WHERE NOT _IS_NEW AND "
+                f"SELECT _SOURCE_MODIFIED_AT, _SOURCE_URI FROM {spark_input.name}__all WHERE NOT _IS_NEW AND "
                 "_SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1"
             ).first()
-        newest = newest_delivery(entry.accepted(), published and tuple(published))
+        newest = newest_delivery(spark_input.accepted(), published and tuple(published))
         return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({_listed(newest.files)}) ELSE {not newest.published} END"
 
-    def _show_every_version(self, entry: Input) -> None:
+    def _define_every_version(self, spark_input: SparkInput) -> None:
         from pyspark.sql import functions as f
 
-        etag = f.element_at(texts(entry.etags), f.col("_FILE") + 1).alias("_SOURCE_ETAG")
-        rows = self._spark.table(f"{entry.name}__judged").where("_IS_NEW AND _RULE IS NULL")
-        columns = (*entry.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
-        rows.select(*columns, etag).createOrReplaceTempView(every_version_of(entry.name))
+        etag = f.element_at(texts(spark_input.etags), f.col("_FILE") + 1).alias("_SOURCE_ETAG")
+        rows = self._spark.table(f"{spark_input.name}__ranked").where("_IS_NEW AND _RULE IS NULL")
+        columns = (*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
+        rows.select(*columns, etag).createOrReplaceTempView(every_version_of(spark_input.name))
 
-    # --- what is wrong -------------------------------------------------------------------------------------
+    # --- bad records ---------------------------------------------------------------------------------------
 
-    def _find_bad(self, entry: Input) -> DataFrame:
-        """Line and text of every bad record; of files that are rejected whole, of the first three."""
-        position = "_POSITION" if entry.items else "CAST(NULL AS INT)"
-        samples = {file for file, outcome in entry.outcomes.items() if "too_many" in outcome}
-        reported = sorted(set(entry.outcomes) - entry.left_out)
-        found = (
-            f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {entry.rows} WHERE _FAULT IS NOT NULL "
-            f"AND _FILE IN ({_listed(reported)}) UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) "
-            f"FROM {entry.name}__judged WHERE _RULE IS NOT NULL"
+    def _find_bad(self, spark_input: SparkInput) -> DataFrame:
+        """Line and text of every bad record; of files that are rejected as a whole, of the first three."""
+        position = "_POSITION" if spark_input.items else "CAST(NULL AS INT)"
+        samples = {file for file, outcome in spark_input.outcomes.items() if "too_many" in outcome}
+        reported = sorted(set(spark_input.outcomes) - spark_input.left_out)
+        bad = (
+            f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {spark_input.rows} "
+            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(reported)}) "
+            f"UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) FROM {spark_input.name}__ranked "
+            "WHERE _RULE IS NOT NULL"
         )
         if samples:
-            found += (
+            bad += (
                 f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
-                f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {entry.rows} "
+                f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {spark_input.rows} "
                 f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
             )
-        self._state.together(self._spark.sql(found)).createOrReplaceTempView(f"{entry.name}__bad")
+        self._state.together(self._spark.sql(bad)).createOrReplaceTempView(f"{spark_input.name}__bad")
         wanted = self._spark.sql(
             "SELECT _FILE, _SPLIT, COLLECT_LIST(NAMED_STRUCT('record', _RECORD, 'rule', _RULE, 'position', _POSITION)) "
-            f"AS _WANTED FROM {entry.name}__bad GROUP BY _FILE, _SPLIT, FLOOR(_RECORD / {_TOLD_AT_ONCE})"
+            f"AS _WANTED FROM {spark_input.name}__bad GROUP BY _FILE, _SPLIT, FLOOR(_RECORD / {_RECORDS_PER_TASK})"
         )
-        contract, known, within = entry.contract, self._known_parts(entry), self._scratch
+        contract, parts, within = spark_input.contract, self._all_parts(spark_input), self._scratch
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for batch in batches:
                 for row in batch.to_pylist():
-                    yield tasks.found(contract, known[row["_FILE"], row["_SPLIT"]], row["_WANTED"], within)
+                    yield tasks.find_bad_records(contract, parts[row["_FILE"], row["_SPLIT"]], row["_WANTED"], within)
 
-        return wanted.mapInArrow(task, _FOUND)
+        return map_batches(wanted, task, _BAD_RECORD_SCHEMA)
 
-    def _known_parts(self, entry: Input) -> dict[tuple[int, int], FileSplit]:
-        """Every split that was read; a job that took over what was read has to cut the files once more."""
-        if all(number == WHOLE for _, number in entry.parts):
-            cut = self._reading.split_large_files(entry, list(entry.splits.values()))
-            entry.parts.update({(split.file, split.number): split for split in cut})
-        for file, split in entry.splits.items():
-            entry.parts.setdefault((file, WHOLE), replace(split, number=WHOLE, tolerant=True))
-        return entry.parts
+    def _all_parts(self, spark_input: SparkInput) -> dict[tuple[int, int], FileSplit]:
+        """Every split that was read; a job that loaded rows of an earlier attempt must cut the files again."""
+        if all(number == WHOLE for _, number in spark_input.parts):
+            cut = self._reader.split_large_files(spark_input, list(spark_input.splits.values()))
+            spark_input.parts.update({(split.file, split.number): split for split in cut})
+        for file, split in spark_input.splits.items():
+            spark_input.parts.setdefault((file, WHOLE), replace(split, number=WHOLE, tolerant=True))
+        return spark_input.parts
 
-    def _differences(self, entry: Input) -> dict[str, str]:
-        """For files with too many bad records, how their shape differs from the contract's."""
-        contract, within = entry.contract, self._scratch
+    def _differences(self, spark_input: SparkInput) -> dict[str, str]:
+        """How the shape of each file with too many bad records differs from the contract's."""
+        contract, within = spark_input.contract, self._scratch
         rejected = [
-            (entry.splits[file], outcome["unknown"])
-            for file, outcome in entry.outcomes.items()
+            (spark_input.splits[file], outcome["unknown"])
+            for file, outcome in spark_input.outcomes.items()
             if "too_many" in outcome
         ]
 
-        def task(asked: tuple[FileSplit, list[str]]) -> str | None:
-            split, unknown = asked
+        def task(file: tuple[FileSplit, list[str]]) -> str | None:
+            split, unknown = file
             with object_io.scratch_folder(within) as scratch:
                 return file_splits.difference(
                     contract, split, object_io.fetch(split.where, scratch, split.etag), scratch, unknown
@@ -374,17 +386,21 @@ class Job:
 
         if not rejected or contract.form != "json":
             return {}
-        found = self._spark.sparkContext.parallelize(rejected, len(rejected)).map(task).collect()
-        return {str(split.file): said for (split, _), said in zip(rejected, found, strict=True) if said}
+        differences = self._spark.sparkContext.parallelize(rejected, len(rejected)).map(task).collect()
+        return {
+            str(split.file): difference
+            for (split, _), difference in zip(rejected, differences, strict=True)
+            if difference
+        }
 
     # --- results -------------------------------------------------------------------------------------------
 
     def _write(self, step: Mapping[str, Any]) -> dict[str, Any]:
         return {"files": self._state.keep(self._spark.sql(step["select"]), step["where"])}
 
-    def _kept(self, rows: DataFrame, entry: Input, name: str) -> DataFrame:
-        """The same rows, computed once."""
-        return self._state.kept(rows, self._state.place(entry.name, name))
+    def _keep(self, rows: DataFrame, spark_input: SparkInput, name: str) -> DataFrame:
+        """Keep rows and read them back, so that they are computed once."""
+        return self._state.kept(rows, self._state.uri(spark_input.name, name))
 
 
 def _listed(numbers: Iterable[int]) -> str:
@@ -392,7 +408,7 @@ def _listed(numbers: Iterable[int]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one plan from beginning to end; what Glue and spark-submit call."""
+    """Run one plan; the entry point for Glue and spark-submit."""
     from pyspark.sql import SparkSession
 
     from pipeline_assets.engine.distributed.plan import Plan
@@ -400,32 +416,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--plan", required=True)
     parser.add_argument("--response", required=True)
-    named, _ = parser.parse_known_args(arguments)  # Glue adds arguments of its own
+    options, _ = parser.parse_known_args(arguments)  # Glue adds arguments of its own
     with _reporting(arguments if arguments is not None else sys.argv[1:]) as say:
-        plan = Plan.load(object_io.read_text(named.plan))
+        plan = Plan.load(object_io.read_text(options.plan))
         spark = SparkSession.builder.appName("pipeline-assets").getOrCreate()
         try:
             job = Job(spark, plan.folder, plan.policy, plan.split_bytes)
             try:
                 response = job.run(plan.steps, say)
             except Exception as error:
-                if (where := changed_in(error)) is None:
+                if (changed := changed_in(error)) is None:
                     raise
-                response = {"changed": where}
-            object_io.write_text(json.dumps(response), named.response)
+                response = {"changed": changed}
+            object_io.write_text(json.dumps(response), options.response)
         finally:
             spark.stop()
 
 
 def changed_in(error: Exception) -> str | None:
-    """Where an object lies that a task found changed, from Spark's account of what went wrong in it."""
-    reported = re.search(r"ObjectChangedError: (.+?) was overwritten while it was read", str(error))
-    return reported[1] if reported else None
+    """The uri of an object that changed while a task read it, from Spark's error message."""
+    match = re.search(r"ObjectChangedError: (.+?) was overwritten while it was read", str(error))
+    return match[1] if match else None
 
 
 @contextmanager
 def _reporting(arguments: Sequence[str]) -> Iterator[Callable[[str], None]]:
-    """Tell the Dagster run that waits, by Dagster Pipes; where none does, the job's own log."""
+    """A function that reports progress to the waiting Dagster run by Dagster Pipes, or else to the job's log."""
     if not any(argument.startswith("--dagster-pipes") for argument in arguments):
         yield print
         return

@@ -1,4 +1,4 @@
-"""What tasks of a Spark job do around reading a split: get its bytes, and tell of its bad records."""
+"""Code that tasks of a Spark job run around reading a split: fetch its bytes, and find the text of its bad records."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ def splits_in(batches: Iterator[pa.RecordBatch]) -> Iterator[FileSplit]:
 
 
 def local(split: FileSplit, form: str, scratch: Path) -> tuple[Path, int]:
-    """A local file with the bytes of a split, and by how much its line numbers shift."""
+    """A local file with the bytes of a split, and the offset of its line numbers."""
     if not split.is_partial:
         return object_io.fetch(split.where, scratch, split.etag), 0
     path = scratch / f"part.{form}"
     return path, split_planner.cut(split, form, path)
 
 
-def found(
+def find_bad_records(
     contract: Contract, split: FileSplit, wanted: Sequence[Mapping[str, Any]], within: str | None
 ) -> pa.RecordBatch:
+    """Line and text of the bad records `wanted` of a split; temporary files are below `within`."""
     import pyarrow as pa
 
     with object_io.scratch_folder(within) as scratch:

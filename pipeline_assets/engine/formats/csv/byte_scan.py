@@ -1,6 +1,6 @@
-"""Look at every byte of a CSV file, gigabytes a second: is it regular, where are its records?
+"""Scan every byte of a CSV file, gigabytes per second: is it regular, and where are its records?
 
-A fast engine reads regular files, those that keep RFC 4180 to the letter; `lenient_reader` reads all others.
+A fast engine reads regular files, those that follow RFC 4180 exactly; `lenient_reader` reads all others.
 """
 
 from __future__ import annotations
@@ -22,54 +22,53 @@ _LINE_FEED, _RETURN, _QUOTE, _BLANK = b'\n\r" '
 
 @dataclass(frozen=True)
 class ByteScan:
-    """What a pass over the bytes of a regular file tells.
+    """The result of a pass over the bytes of a regular file.
 
-    `records` counts those behind the header that have its fields, `malformed` holds the numbers of the others. A
-    file is tidy when no value starts or ends with a blank (rather false than wrong).
+    `records` counts the records after the header that have as many fields, `malformed` holds the numbers of the others.
+    A file is `trimmed` when no value starts or ends with a blank; in doubt it is False.
     """
 
     records: int
-    tidy: bool
+    trimmed: bool
     malformed: tuple[int, ...] = ()
 
 
 def scan_bytes(path: Path, dialect: FileDialect) -> ByteScan | None:
-    """Look at every byte of a file, gigabytes a second; None when the file is not regular.
+    """Scan every byte of a file, gigabytes per second; None when the file is not regular.
 
-    Regular means: quotes stand around whole fields only, a carriage return only before a line feed, and a record
-    that has not the fields of the header keeps to its line. What engines make of other files differs (`5" disk`,
-    `"a" ,`, a lone carriage return), or they refuse the file for one record. Where a backslash escapes, a regular file
-    has none.
+    Regular means: quotes are around whole fields only, a carriage return is followed by a line feed, and a record
+    with a wrong number of fields is on one line. Engines read other files differently (`5" disk`, `"a" ,`, a lone
+    carriage return), or refuse the file because of one record. If a backslash escapes, a regular file has none.
     """
     width, doubled = len(dialect.header), dialect.declared.escape == '"'
-    records, tidy, even = -1, True, True
+    records, trimmed, even = -1, True, True
     for data in _whole_records(path):
         chunk = _Chunk(data, dialect.delimiter)
         if (not doubled and b"\\" in data) or not chunk.is_regular(doubled):
             return None
         even = even and len(chunk.starts) * (width - 1) == chunk.count_delimiters()
         records += len(chunk.starts)
-        tidy = tidy and chunk.is_tidy()
+        trimmed = trimmed and chunk.is_trimmed()
     malformed = () if even else _malformed(path, dialect)
-    return None if malformed is None else ByteScan(records - len(malformed), tidy, malformed)
+    return None if malformed is None else ByteScan(records - len(malformed), trimmed, malformed)
 
 
 def _malformed(path: Path, dialect: FileDialect) -> tuple[int, ...] | None:
-    """The numbers of records with other fields than the header; None when one of them spans lines."""
-    found: list[int] = []
+    """The numbers of the records with a wrong number of fields; None when one of them spans lines."""
+    numbers: list[int] = []
     first = -1  # the header
     for data in _whole_records(path):
         chunk = _Chunk(data, dialect.delimiter)
-        misfits = chunk.misfits(len(dialect.header))
-        if chunk.spans_lines(misfits):
+        wrong_widths = chunk.wrong_widths(len(dialect.header))
+        if chunk.spans_lines(wrong_widths):
             return None
-        found.extend((misfits + first).tolist())
+        numbers.extend((wrong_widths + first).tolist())
         first += len(chunk.starts)
-    return tuple(found)
+    return tuple(numbers)
 
 
 def copy_without_records(path: Path, numbers: Sequence[int], target: Path) -> Path:
-    """Copy a regular file to `target` without some of its records; `numbers` ascend."""
+    """Copy a regular file to `target` without the records `numbers`, which ascend."""
     import numpy as np
 
     unwanted = np.asarray(numbers, dtype=np.int64)
@@ -88,7 +87,7 @@ def copy_without_records(path: Path, numbers: Sequence[int], target: Path) -> Pa
 
 
 def find_records(path: Path, numbers: Sequence[int], dialect: FileDialect) -> Iterator[tuple[int, str, str]]:
-    """(line, raw, fault) of chosen records of a regular file, in order; `numbers` ascend."""
+    """(line, raw, fault) of the records `numbers` of a regular file, in order; `numbers` ascend."""
     import numpy as np
 
     wanted = np.asarray(numbers, dtype=np.int64)
@@ -105,12 +104,12 @@ def find_records(path: Path, numbers: Sequence[int], dialect: FileDialect) -> It
 
 
 def _whole_records(path: Path) -> Iterator[bytes]:
-    """The bytes of a regular file in splits that end where a record ends, each with its last line end."""
+    """The bytes of a regular file in chunks that end where a record ends, each with its last line end."""
     with open(path, "rb") as plain:
         rest = plain.read(len(BOM)).removeprefix(BOM)
         while chunk := plain.read(_CHUNK):
             data = rest + chunk
-            # An open quote that does not close would make the rest grow with the file; such a file is not regular.
+            # With a quote that never closes the rest would grow to the size of the file; such a file is not regular.
             end = _last_record_end(data) or (len(data) if len(data) > RECORD_CHARACTERS else 0)
             if end:
                 yield data[:end]
@@ -120,7 +119,7 @@ def _whole_records(path: Path) -> Iterator[bytes]:
 
 
 def _last_record_end(data: bytes) -> int:
-    """Behind the last line end with an even number of quotes before it; 0 when there is none."""
+    """The position after the last line end that has an even number of quotes before it; 0 when there is none."""
     end = data.rfind(b"\n") + 1
     odd = b'"' in data and data.count(b'"', 0, end) % 2
     while end and odd:
@@ -131,7 +130,7 @@ def _last_record_end(data: bytes) -> int:
 
 
 class _Chunk:
-    """Whole records as arrays: where each line ends, and where each record that is not blank starts and ends."""
+    """Whole records as arrays: the end of each line, and the start and end of each record that is not blank."""
 
     def __init__(self, data: bytes, delimiter: str = ",") -> None:
         import numpy as np
@@ -162,28 +161,28 @@ class _Chunk:
         )
 
     def count_delimiters(self) -> int:
-        """Those that separate fields."""
+        """The number of delimiters that separate fields."""
         import numpy as np
 
-        found = self.octets == self.delimiter
-        return len(self._outside(np.flatnonzero(found))) if len(self.quotes) else int(np.count_nonzero(found))
+        delimiters = self.octets == self.delimiter
+        return len(self._outside(np.flatnonzero(delimiters))) if len(self.quotes) else int(np.count_nonzero(delimiters))
 
-    def misfits(self, width: int) -> np.ndarray:
-        """The indexes of records that have not `width` fields."""
+    def wrong_widths(self, width: int) -> np.ndarray:
+        """The indexes of the records that do not have `width` fields."""
         import numpy as np
 
-        found = self._outside(np.flatnonzero(self.octets == self.delimiter))
-        fields = np.searchsorted(found, self.ends) - np.searchsorted(found, self.starts) + 1
+        separators = self._outside(np.flatnonzero(self.octets == self.delimiter))
+        fields = np.searchsorted(separators, self.ends) - np.searchsorted(separators, self.starts) + 1
         return np.flatnonzero(fields != width)
 
     def spans_lines(self, records: np.ndarray) -> bool:
-        """Whether one of some records has a line end in it."""
+        """Whether one of the records has a line end inside."""
         import numpy as np
 
         ends = np.searchsorted(self.line_ends, self.ends[records])
         return bool((np.searchsorted(self.line_ends, self.starts[records]) != ends).any())
 
-    def is_tidy(self) -> bool:
+    def is_trimmed(self) -> bool:
         import numpy as np
 
         blanks = np.flatnonzero(self.octets == _BLANK)
@@ -194,15 +193,15 @@ class _Chunk:
         return not at_quote.any() and not len(self._outside(blanks[at_edge]))
 
     def _outside(self, positions: np.ndarray) -> np.ndarray:
-        """Those positions that are outside quotes."""
+        """The positions that are outside quotes."""
         import numpy as np
 
         return positions[np.searchsorted(self.quotes, positions) % 2 == 0] if len(self.quotes) else positions
 
     def _beside(self, positions: np.ndarray, step: int, *allowed: int) -> np.ndarray:
-        """Whether the byte before or behind each position is one of `allowed`; a line end stands before them all."""
+        """Whether the byte beside each position is one of `allowed`; the first byte counts as after a line end."""
         import numpy as np
 
-        found = self.octets[np.maximum(positions + step, 0)]
-        found[positions + step < 0] = _LINE_FEED
-        return np.isin(found, allowed)
+        neighbours = self.octets[np.maximum(positions + step, 0)]
+        neighbours[positions + step < 0] = _LINE_FEED
+        return np.isin(neighbours, allowed)

@@ -1,6 +1,6 @@
-"""How one CSV file is written: gzip, byte order mark, encoding, header, line end.
+"""Detect how one CSV file is written: gzip, byte order mark, encoding, header, line end.
 
-`opened` makes of any dialect a file in UTF-8 with a header, so that nothing behind it has to know the dialect.
+`open_as_utf8` turns a file of any dialect into UTF-8 text with a header, so that later steps need not handle dialects.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline_assets.contracts.model import Dialect
-from pipeline_assets.engine.formats.csv.record_parser import PushBack, is_utf8, parser, shown
+from pipeline_assets.engine.formats.csv.record_parser import PushBack, encoding_name, is_utf8, parser
 from pipeline_assets.errors import RejectedObjectError
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -23,7 +23,7 @@ BOM = b"\xef\xbb\xbf"
 _HEADER_BYTES = 1 << 20
 _CHUNK = 1 << 20
 USUAL = Dialect()
-# Two bytes of another encoding that are none there, but would be a character of UTF-8.
+# Two bytes that the declared encoding does not have, but that together would be a character of UTF-8.
 _MISTAKABLE = re.compile("([\udcc2-\udcf4])(?=[\udc80-\udcbf])")
 
 
@@ -31,9 +31,9 @@ _MISTAKABLE = re.compile("([\udcc2-\udcf4])(?=[\udc80-\udcbf])")
 class FileDialect:
     """How one file is written. `header` holds normalized names; empty means an empty file.
 
-    `newline` is the line end of the header, or None where a fast engine is not trusted with the file: there is none
-    or only a carriage return, blank lines stand before the header, or a name holds a line end. `added` is 1 where the
-    header is none of the file's lines; `header_skipped` says that a file without header has one all the same.
+    `newline` is the line end of the header, or None if a fast engine must not read the file: the line end is missing or
+    only a carriage return, blank lines are before the header, or a name contains a line end. `added` is 1 if the header
+    is not a line of the file; `header_skipped` means that the file has a header although its dialect declares none.
     """
 
     header: tuple[str, ...]
@@ -68,24 +68,24 @@ def decompressed(path: Path, target: Path) -> Path:
     return target
 
 
-def opened(path: Path, declared: Dialect, names: Sequence[str], target: Path) -> tuple[Path, FileDialect]:
-    """A file as UTF-8 text with a header: as it is, or a copy near `target`; `names` are the contract's columns.
+def open_as_utf8(path: Path, declared: Dialect, names: Sequence[str], target: Path) -> tuple[Path, FileDialect]:
+    """A file as UTF-8 text with a header: unchanged, or a copy near `target`; `names` are the contract's columns.
 
     Raises:
-        RejectedObjectError: it is no readable text of the declared encoding, or its header names a column twice.
+        RejectedObjectError: it is not text of the declared encoding, or its header names a column twice.
     """
     plain = decompressed(path, target)
     if not is_utf8(declared.encoding):
-        plain, declared = _decoded(plain, declared, target.with_suffix(".utf8.csv"))
+        plain, declared = _as_utf8(plain, declared, target.with_suffix(".utf8.csv"))
     if declared.header:
-        return plain, sniff(plain, declared)
-    return _headed(plain, declared, tuple(names), target.with_suffix(".headed.csv"))
+        return plain, detect_dialect(plain, declared)
+    return _with_header(plain, declared, tuple(names), target.with_suffix(".headed.csv"))
 
 
-def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect]:
-    """A copy in UTF-8; bytes that are not of the declared encoding stay bytes that are not UTF-8 either.
+def _as_utf8(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect]:
+    """A copy in UTF-8; bytes that are invalid in the declared encoding stay invalid in UTF-8.
 
-    A byte order mark says more than a declaration: such a file is UTF-8.
+    A byte order mark overrides the declaration: such a file is UTF-8.
     """
     with open(path, "rb") as file:
         if file.read(len(BOM)) == BOM:
@@ -95,23 +95,23 @@ def _decoded(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect
             open(path, encoding=declared.encoding, errors="surrogateescape", newline="") as source,
             open(target, "wb") as file,
         ):
-            kept = ""  # a last byte that may have to be reported apart from the next one
+            kept = ""  # an invalid last byte, which must not form a character with the next one
             while text := source.read(_CHUNK):
                 text = _MISTAKABLE.sub("\\1\udcff", kept + text)
                 kept = text[-1] if "\udc80" <= text[-1] <= "\udcff" else ""
                 file.write(text[: len(text) - len(kept)].encode("utf-8", "surrogateescape"))
             file.write(kept.encode("utf-8", "surrogateescape"))
-    except UnicodeError as error:  # also that there is no byte order mark where UTF-16 needs one
+    except UnicodeError as error:  # also a missing byte order mark that UTF-16 needs
         raise RejectedObjectError(
-            f"The file is no {shown(declared.encoding)} text ({getattr(error, 'reason', error)}).",
+            f"The file is no {encoding_name(declared.encoding)} text ({getattr(error, 'reason', error)}).",
             code="unreadable_object",
-            remedy=f"Deliver the file as {shown(declared.encoding)} CSV, plain or gzip.",
+            remedy=f"Deliver the file as {encoding_name(declared.encoding)} CSV, plain or gzip.",
         ) from None
     return target, declared
 
 
-def _headed(path: Path, declared: Dialect, names: tuple[str, ...], target: Path) -> tuple[Path, FileDialect]:
-    """A copy with the contract's columns as its header; the file itself when somebody put them there by hand."""
+def _with_header(path: Path, declared: Dialect, names: tuple[str, ...], target: Path) -> tuple[Path, FileDialect]:
+    """A copy with the contract's columns as its header; the file itself if it has that header already."""
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
     body = head.removeprefix(BOM).decode("utf-8", "surrogateescape").lstrip("\r\n")
@@ -120,33 +120,33 @@ def _headed(path: Path, declared: Dialect, names: tuple[str, ...], target: Path)
     lines = PushBack(io.StringIO(body, newline=""))
     raw, first, _ = parser(declared).one_record(lines.take() or "", lines)
     if "\0" in raw:
-        raise _no_text(declared, "The file", "")
+        raise _not_text(declared, "The file", "")
     if first is not None and tuple(_normalized(index, name) for index, name in enumerate(first)) == names:
-        return path, replace(sniff(path, declared), header_skipped=True)
+        return path, replace(detect_dialect(path, declared), header_skipped=True)
     end = re.search(r"\r?\n", body)
     newline = end[0] if end else "\n"
     with open(path, "rb") as file, open(target, "wb") as copy:
         file.seek(len(head) - len(head.removeprefix(BOM)))
         copy.write(header_line(names, declared, newline).encode())
         shutil.copyfileobj(file, copy, _CHUNK)
-    return target, FileDialect(names, _trusted(newline, declared), declared, added=1)
+    return target, FileDialect(names, _newline_if_fast(newline, declared), declared, added=1)
 
 
 def header_line(names: Sequence[str], declared: Dialect, newline: str) -> str:
-    """Columns of a contract as a header; such names hold nothing that needs quotes."""
+    """Columns of a contract as a header; such names never need quotes."""
     return (declared.delimiter or ",").join(names) + newline
 
 
-def _trusted(newline: str | None, declared: Dialect) -> str | None:
-    """The line end, or None where the delimiter is more than one byte."""
+def _newline_if_fast(newline: str | None, declared: Dialect) -> str | None:
+    """The line end, or None if the delimiter is longer than one byte, which a fast engine cannot read."""
     return newline if (declared.delimiter or ",").isascii() else None
 
 
-def sniff(path: Path, declared: Dialect = USUAL) -> FileDialect:
+def detect_dialect(path: Path, declared: Dialect = USUAL) -> FileDialect:
     """Read the header of a file in UTF-8.
 
     Raises:
-        RejectedObjectError: the file is no readable text, or its header names a column twice.
+        RejectedObjectError: the file is not readable text, or its header names a column twice.
     """
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES).removeprefix(BOM)
@@ -157,21 +157,21 @@ def sniff(path: Path, declared: Dialect = USUAL) -> FileDialect:
     lines = PushBack(io.StringIO(body, newline=""))
     raw, first, fault = parser(declared).one_record(lines.take() or "", lines)
     if first is None or "\0" in raw:
-        raise _no_text(declared, "The header", fault)
+        raise _not_text(declared, "The header", fault)
     header = tuple(_normalized(index, name) for index, name in enumerate(first))
-    if twice := sorted({name for name in header if header.count(name) > 1}):
+    if duplicates := sorted({name for name in header if header.count(name) > 1}):
         raise RejectedObjectError(
-            f"The header names {', '.join(twice)} more than once.",
+            f"The header names {', '.join(duplicates)} more than once.",
             code="malformed_header",
             remedy="Deliver the file again with distinct column names.",
         )
     end = re.match(r"\r?\n", body[len(raw) :])
     regular = end and body == text and not re.search(r"[\r\n]", raw)
-    return FileDialect(header, _trusted(end[0], declared) if end and regular else None, declared)
+    return FileDialect(header, _newline_if_fast(end[0], declared) if end and regular else None, declared)
 
 
-def _no_text(declared: Dialect, what: str, fault: str) -> RejectedObjectError:
-    encoding, delimiter = shown(declared.encoding), declared.delimiter or ","
+def _not_text(declared: Dialect, what: str, fault: str) -> RejectedObjectError:
+    encoding, delimiter = encoding_name(declared.encoding), declared.delimiter or ","
     fields = "commas" if delimiter == "," else f"{delimiter!r} between its fields"
     return RejectedObjectError(
         f"{what} is no {encoding} text with {fields}{f' ({fault})' if fault else ''}.",

@@ -1,4 +1,4 @@
-"""Read any CSV file record by record and isolate the broken ones, at about a million records per second."""
+"""Read any CSV file record by record and isolate the malformed ones, at about a million records per second."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pipeline_assets.engine.formats.csv.record_parser import PushBack, parser
 
 @dataclass(frozen=True)
 class Record:
-    """One record: `number` counts from 0 behind the header, `line` from 1 with the header.
+    """One record: `number` counts from 0 after the header, `line` from 1 with the header.
 
-    `fields` is None when the record is malformed; `fault` then says why.
+    `fields` is None when the record is malformed; `fault` is then the reason.
     """
 
     number: int
@@ -25,7 +25,7 @@ class Record:
 
 
 def read_leniently(path: Path, dialect: FileDialect) -> Iterator[Record]:
-    """Every record of a file, broken ones included; about a million records per second and constant memory."""
+    """Every record of a file, malformed ones included, in constant memory."""
     one_record, width = parser(dialect.declared).one_record, len(dialect.header)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         lines = PushBack(text)
@@ -41,7 +41,7 @@ def read_leniently(path: Path, dialect: FileDialect) -> Iterator[Record]:
 
 
 def find_records_leniently(path: Path, dialect: FileDialect, numbers: Sequence[int]) -> Iterator[tuple[int, str, str]]:
-    """The same for any file."""
+    """(line, raw, fault) of the records `numbers` of any file."""
     wanted = set(numbers)
     for record in read_leniently(path, dialect):
         if record.number in wanted:

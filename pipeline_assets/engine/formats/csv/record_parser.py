@@ -1,8 +1,8 @@
 """Split the text of delimited files into records and their fields, in the dialect that a contract declares.
 
-A stray quote swallows the rest of a file in most readers; here it costs its own line, because a record that spans lines
-and has the wrong number of fields is taken back and only its first line counts as broken. Where a backslash escapes, it
-does so inside quotes only, and only a quote or a backslash: `\\N` and `C:\\new` are what they look like.
+In most readers a stray quote swallows the rest of a file; here it costs only its own line: if a record spans lines and
+has a wrong number of fields, its further lines are given back and only its first line is malformed. If a backslash
+escapes, it does so inside quotes only, and only a quote or a backslash: `\\N` and `C:\\new` are plain text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 
 from pipeline_assets.contracts.model import Dialect
 
-# A quoted field that runs over more than this is taken for a stray quote.
+# The quote of a longer quoted field is treated as a stray one.
 RECORD_CHARACTERS = 4 << 20
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what `surrogateescape` makes of bytes that are not UTF-8
 _INSIDE_QUOTES = {'"': r'[^"]*+(?:""[^"]*+)*+', "\\": r'[^"\\]*+(?:\\.[^"\\]*+)*+'}
@@ -28,8 +28,8 @@ def is_utf8(encoding: str) -> bool:
     return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
 
 
-def shown(encoding: str) -> str:
-    """An encoding as messages name it."""
+def encoding_name(encoding: str) -> str:
+    """The name of an encoding in messages."""
     return "UTF-8" if is_utf8(encoding) else encoding
 
 
@@ -39,7 +39,7 @@ class RecordParser:
     def __init__(self, dialect: Dialect) -> None:
         self._delimiter = dialect.delimiter or ","
         self._doubled = dialect.escape == '"'
-        self._encoding = shown(dialect.encoding)
+        self._encoding = encoding_name(dialect.encoding)
         inside = _INSIDE_QUOTES[dialect.escape]
         self._rest_of_quoted = re.compile(f'{inside}"', re.DOTALL)
         self._quoted = re.compile(f'"({inside})"', re.DOTALL)
@@ -47,7 +47,7 @@ class RecordParser:
     def one_record(
         self, first: str, lines: PushBack, width: int | None = None
     ) -> tuple[str, tuple[str, ...] | None, str]:
-        """(raw, fields, fault) of the record that starts with a line; takes the further lines that belong to it."""
+        """(raw, fields, fault) of the record that starts with line `first`; takes its further lines from `lines`."""
         more: list[str] = []
         fields, fault, complete = self.parse(first)
         if not complete:
@@ -55,7 +55,8 @@ class RecordParser:
             fields, fault, complete = self.parse("".join((first, *more)))
             fault = fault if complete else "a quoted field is never closed"
         if fields is not None and width is not None and len(fields) != width:
-            fields, fault = None, f"{width} fields were expected, {len(fields)} found"
+            fault = f"{width} fields were expected, {len(fields)} found"
+            fields = None
         if fields is None:
             lines.give_back(more)
             more = []
@@ -66,7 +67,7 @@ class RecordParser:
         return raw, fields, fault
 
     def decoded(self, raw: bytes) -> tuple[str, str]:
-        """(text, fault) of a record in UTF-8; bytes that are not are transcribed."""
+        """(text, fault) of a record; bytes that are not UTF-8 are escaped."""
         try:
             return raw.decode(), ""
         except UnicodeDecodeError:
@@ -78,7 +79,7 @@ class RecordParser:
             return tuple(text.rstrip("\r\n").split(self._delimiter)), "", True
         if not self._doubled:
             return self._parse_escaped(text.rstrip("\r\n"))
-        csv.field_size_limit(2 * RECORD_CHARACTERS)  # of 128 KiB otherwise, in the whole process
+        csv.field_size_limit(2 * RECORD_CHARACTERS)  # the default is 128 KiB; the limit holds for the whole process
         try:
             lines = csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)
             return tuple(next(lines)), "", True
@@ -87,16 +88,16 @@ class RecordParser:
             return None, f"the quotes are wrong ({error})", not unfinished
 
     def _parse_escaped(self, text: str) -> tuple[tuple[str, ...] | None, str, bool]:
-        """The same where a backslash escapes; the csv module would take it for an escape outside quotes as well."""
+        """`parse` for escaping backslashes; the csv module would treat them as escapes outside quotes as well."""
         fields: list[str] = []
         position = 0
         while True:
             if text.startswith('"', position):
-                found = self._quoted.match(text, position)
-                if found is None:
+                match = self._quoted.match(text, position)
+                if match is None:
                     return None, "the quotes are wrong (unexpected end of data)", False
-                fields.append(_ESCAPED.sub(r"\1", found[1]))
-                position = found.end()
+                fields.append(_ESCAPED.sub(r"\1", match[1]))
+                position = match.end()
                 if not text.startswith(self._delimiter, position) and position < len(text):
                     return None, f"the quotes are wrong ('{self._delimiter}' expected after '\"')", True
             else:
@@ -109,7 +110,7 @@ class RecordParser:
             position += 1
 
     def _rest_of_record(self, lines: PushBack) -> list[str]:
-        """The lines to where the quoted field that is open closes, each looked at once."""
+        """The lines up to the end of the open quoted field; each line is scanned once."""
         taken: list[str] = []
         size = 0
         while size < RECORD_CHARACTERS and (line := lines.take()) is not None:
@@ -129,7 +130,7 @@ class RecordParser:
                     return True
                 position = closed.end()
                 if line[position : position + 1] not in (self._delimiter, "\r", "\n", ""):
-                    return False  # the quotes are wrong; more lines do not mend that
+                    return False  # the quotes are wrong; more lines do not help
             end = line.find(self._delimiter, position)
             if end < 0:
                 return False
@@ -166,8 +167,15 @@ def parse_record(raw: str, dialect: Dialect) -> tuple[str, ...]:
 
 
 def written_record(fields: Sequence[str], dialect: Dialect) -> str:
-    """Names of columns as one record that is read back as they are."""
+    """Column names as one record; reading it gives the same names."""
     text = io.StringIO()
-    options = {"doublequote": False, "escapechar": "\\", "quoting": csv.QUOTE_ALL} if dialect.escape == "\\" else {}
-    csv.writer(text, delimiter=dialect.delimiter or ",", lineterminator="\n", **options).writerow(fields)
+    is_escaped = dialect.escape == "\\"
+    csv.writer(
+        text,
+        delimiter=dialect.delimiter or ",",
+        lineterminator="\n",
+        doublequote=not is_escaped,
+        escapechar="\\" if is_escaped else None,
+        quoting=csv.QUOTE_ALL if is_escaped else csv.QUOTE_MINIMAL,
+    ).writerow(fields)
     return text.getvalue()

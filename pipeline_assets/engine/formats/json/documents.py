@@ -1,8 +1,8 @@
-"""JSON files as they really arrive: which layout they have, and what stands at a record.
+"""Detect the layout of a JSON file, and find the raw text of its records.
 
 A layout is one of DuckDB's: `array`, `newline_delimited` or `unstructured` (objects one after another, a single one
-included). DuckDB's parser is strict, so what is kept from it here is only what it accepts in silence: an array that
-ends behind a comma, and a cut last line, which is a truncated file and no bad record.
+included). DuckDB's parser is strict, so this module only checks what it accepts without an error: an array that ends
+behind a comma, and a cut last line, which means a truncated file rather than a bad record.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, Literal
 from pipeline_assets.errors import RejectedObjectError
 
 Layout = Literal["array", "newline_delimited", "unstructured"]
-# Two buffers of this size for each thread are what reading costs; larger records are refused.
+# Reading takes two buffers of this size per thread; larger records are refused.
 LARGEST_RECORD = 16 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
-_BLANKS = b" \t\r\n\v\f"  # as DuckDB takes lines for blank, else the numbers behind them shift
+_BLANKS = b" \t\r\n\v\f"  # same as in DuckDB, or the numbers of later records shift
 _TAIL = 1 << 16
 _COPY = 8 * 1024 * 1024
 
 
-def without_mark(path: Path, target: Path) -> Path:
-    """The file itself or, when it starts with a byte order mark, a copy without."""
+def without_bom(path: Path, target: Path) -> Path:
+    """The file itself or, when it starts with a byte order mark, a copy without it."""
     with open(path, "rb") as file:
         if file.read(len(_BOM)) != _BOM:
             return path
@@ -35,11 +35,11 @@ def without_mark(path: Path, target: Path) -> Path:
     return target
 
 
-def sniff(path: Path) -> Layout | None:
-    """The layout of a file; None for one without any record.
+def detect_layout(path: Path) -> Layout | None:
+    """The layout of a file; None for a file without records.
 
     Raises:
-        RejectedObjectError: it is no JSON text, or was cut off.
+        RejectedObjectError: the file is not JSON, or was cut off.
     """
     with open(path, "rb") as file:
         lines = _first_lines(file)
@@ -52,7 +52,7 @@ def sniff(path: Path) -> Layout | None:
     if lines[0].startswith(b"{") and len(lines) > 1 and not _is_json(lines[0]) and not lines[1].startswith(b"{"):
         return "unstructured"
     if lines[0].startswith(b"{") and len(lines) == 1 and not _is_json(lines[0]):
-        return "unstructured"  # several objects in one line, or a broken one: the parser knows
+        return "unstructured"  # several objects in one line, or a broken one: left to the parser
     if not any(line.startswith(b"{") for line in lines):
         raise RejectedObjectError(
             "The file is no JSON: it starts with neither a list nor an object.",
@@ -92,10 +92,10 @@ def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 
 def value_at(raw: str, path: Sequence[str | int]) -> tuple[str | None, str | None]:
-    """(text, kind) of a value in a record: the text as it stood, or the kind of what stands there or in its way."""
+    """(text, kind) of a value in a record: its original text, or a description of a value of another type."""
     try:
         value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
-    except (ValueError, RecursionError):  # DuckDB reads `inf`, a comma behind the last value and any depth
+    except (ValueError, RecursionError):  # DuckDB accepts `inf`, a trailing comma and any depth
         return None, "what only a lenient parser reads"
     for step in path:
         if isinstance(value, list) and isinstance(step, int):
@@ -109,12 +109,12 @@ def value_at(raw: str, path: Sequence[str | int]) -> tuple[str | None, str | Non
     return (None, kinds[type(value)]) if type(value) in kinds else (value, None)
 
 
-def parser_said(error: Exception) -> str:
-    """Why DuckDB refused a file, without our path and its advice."""
+def parser_message(error: Exception) -> str:
+    """Why DuckDB refused a file: its message without the path and the advice."""
     if "maximum_object_size" in str(error):
         return f"a record is larger than {LARGEST_RECORD >> 20} MB"
-    found = re.search(r"(?:record/value|line) \d+: ([^.]*)", str(error))
-    return found[1].strip() if found else "no JSON"
+    match = re.search(r"(?:record/value|line) \d+: ([^.]*)", str(error))
+    return match[1].strip() if match else "no JSON"
 
 
 def _first_lines(file) -> list[bytes]:
@@ -141,22 +141,22 @@ def _last_byte(path: Path) -> bytes:
 
 
 def _last_line(path: Path) -> bytes:
-    """What stands behind the last line end, at most the largest record."""
+    """The text after the last line end, at most as long as the largest record."""
     size = path.stat().st_size
-    taken = b""
+    tail = b""
     with open(path, "rb") as file:
-        while size > 0 and len(taken) < LARGEST_RECORD:
+        while size > 0 and len(tail) < LARGEST_RECORD:
             start = max(0, size - _TAIL)
             file.seek(start)
-            taken = file.read(size - start) + taken
-            if b"\n" in taken:
-                return taken[taken.rindex(b"\n") + 1 :].strip(_BLANKS)
+            tail = file.read(size - start) + tail
+            if b"\n" in tail:
+                return tail[tail.rindex(b"\n") + 1 :].strip(_BLANKS)
             size = start
-    return taken.strip(_BLANKS)
+    return tail.strip(_BLANKS)
 
 
 def _is_json(line: bytes) -> bool:
-    """Whether a line is complete; bytes that are no UTF-8 or values nested too deep are for the parser to refuse."""
+    """Whether a line is complete; the parser refuses bytes that are not UTF-8 and values that are nested too deep."""
     try:
         json.loads(line.decode("utf-8", "replace"), parse_int=str)
     except ValueError:
@@ -166,7 +166,7 @@ def _is_json(line: bytes) -> bool:
     return True
 
 
-def _cut_off(why: str) -> RejectedObjectError:
+def _cut_off(reason: str) -> RejectedObjectError:
     return RejectedObjectError(
-        f"The JSON was cut off: {why}.", code="unreadable_object", remedy="Deliver the file again."
+        f"The JSON was cut off: {reason}.", code="unreadable_object", remedy="Deliver the file again."
     )

@@ -1,7 +1,8 @@
-"""The SQL that takes JSON records apart: DuckDB's own, as it hangs on what its JSON functions do.
+"""The SQL that splits JSON records into values; DuckDB's dialect, because it depends on DuckDB's JSON functions.
 
-All values come out as text, numbers with the digits that they had. Texts do not tell an object from a text that looks
-like one, so records with anything odd about them, few as a rule, keep their raw form for a second look.
+All values come out as text, numbers with their original digits. A text value does not show whether the JSON had an
+object or a text that looks like one. So records with any irregularity, usually few, keep their raw form, and further
+expressions examine it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD, Layout
 from pipeline_assets.engine.validation_query import Columns, validation_select
 from pipeline_assets.sqlfiles import transpile
 
-# What a table of records carries beside the contract's columns.
+# Columns of a table of records beside the contract's.
 ITEM_COLUMNS = ("_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED")
-# A decimal in the structure makes DuckDB 2.0.0 keep the digits of every number in it: 25.00 stays 25.00.
+# A decimal in the structure makes DuckDB 2.0.0 keep the digits of all numbers: 25.00 stays 25.00.
 _EXACT = {"__exact": "DECIMAL(1,0)"}
 
 
@@ -38,7 +39,7 @@ def items_select(items: Contract, source: str, kept: Sequence[str]) -> str:
 
 
 def no_items(items: Contract) -> str:
-    """`ITEM_COLUMNS` of rows that come without their lists, as they are published already."""
+    """`ITEM_COLUMNS` as NULL, for published rows, which have no lists."""
 
     def struct(level: dict[str, Any]) -> str:
         return "STRUCT(" + ", ".join(f'"{k}" {struct(v) if isinstance(v, dict) else v}' for k, v in level.items()) + ")"
@@ -48,7 +49,7 @@ def no_items(items: Contract) -> str:
 
 
 def scan(paths: list[Path], layout: Layout) -> str:
-    """Every record as JSON; a malformed line is NULL, a malformed file of another layout an error."""
+    """Read every record as JSON; a malformed line is NULL, a malformed file of another layout is an error."""
     tolerant = ", ignore_errors = true" if layout == "newline_delimited" else ""
     return (
         f"read_json_objects({path_list(paths)}, format = '{layout}', compression = 'uncompressed', "
@@ -59,8 +60,8 @@ def scan(paths: list[Path], layout: Layout) -> str:
 def raw_select(contract: Contract, records: str, first: int) -> str:
     """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
 
-    The first look counts all values in a record: when there are as many as the contract has and none of those is
-    missing, no other can be among them.
+    A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
+    other values either.
     """
     items = contract.items
     tree = _tree([column.path for column in contract.columns], "VARCHAR")
@@ -73,30 +74,30 @@ def raw_select(contract: Contract, records: str, first: int) -> str:
         "len(json_type(json, '$..*')) AS _VALUES"
     )
     expected = str(_values(contract) + (items is not None))
-    odd = [_looks_odd(f"C{index}") for index in range(len(contract.columns))]
+    irregular = [_looks_irregular(f"C{index}") for index in range(len(contract.columns))]
     listed = ""
     if items:
         listed = f", O.{_member(items.path)} AS _ITEMS"
-        tests = " OR ".join(_looks_odd(f"i.{_member(column.path)}") for column in items.columns)
+        tests = " OR ".join(_looks_irregular(f"i.{_member(column.path)}") for column in items.columns)
         expected += f" + len(_ITEMS) * {_values(items) + 1}"
-        any_odd = f"list_bool_or(list_transform(_ITEMS, lambda i: {tests}))"
-        odd.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_odd} END")
-    odd.append(f"_VALUES <> {expected}")
-    looked_at = (
+        any_irregular = f"list_bool_or(list_transform(_ITEMS, lambda i: {tests}))"
+        irregular.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_irregular} END")
+    irregular.append(f"_VALUES <> {expected}")
+    examined = (
         f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
-        f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in odd)} THEN J END AS _RAW "
+        f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in irregular)} THEN J END AS _RAW "
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
     columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
-    malformed = f"_MALFORMED OR {_names_a_key_twice(contract)} AS _MALFORMED"
-    third = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
+    malformed = f"_MALFORMED OR {_has_duplicate_key(contract)} AS _MALFORMED"
+    selected = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
-        third += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
-    return f"SELECT {third} FROM (SELECT *, {_maps(contract)} FROM ({looked_at}))"
+        selected += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+    return f"SELECT {selected} FROM (SELECT *, {_maps(contract)} FROM ({examined}))"
 
 
 def _values(contract: Contract) -> int:
-    """How many values a whole record has, the objects in it included and its list left out."""
+    """How many values a complete record has, with its nested objects, without its list."""
     return len({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path) + 1)})
 
 
@@ -104,9 +105,9 @@ def _elements(items: Contract) -> str:
     return quoted(json_path(items.path)[1:-1] + "[*]")
 
 
-def _looks_odd(text: str) -> str:
-    """Whether a text is missing, or may have been an object, a list or true/false in the JSON."""
-    # Digits, capitals and signs, which most texts start with, come before the bracket and need no other test.
+def _looks_irregular(text: str) -> str:
+    """Whether a text is NULL, or may have been an object, a list or true/false in the JSON."""
+    # Most texts start with a digit, a capital or a sign; these sort before the bracket and need no other test.
     return (
         f"CASE WHEN {text} < '[' THEN FALSE ELSE COALESCE(starts_with({text}, '{{') OR starts_with({text}, '[') "
         f"OR {text} = 'true' OR {text} = 'false', TRUE) END"
@@ -114,13 +115,13 @@ def _looks_odd(text: str) -> str:
 
 
 def _mistyped(contract: Contract) -> str:
-    """The number from 1 of the first column whose JSON value is of a wrong type; the list counts as the last."""
+    """The number, from 1, of the first column whose JSON value has a wrong type; the list counts as the last."""
     cases = []
     for number, column in enumerate(contract.columns, 1):
         wrong = _is_wrong(column, _at(column.path))
         for parent in objects(contract):
             if number - 1 == _first_below(contract, parent):
-                wrong += f" OR {_is_no_object(_at(parent))}"
+                wrong += f" OR {_is_not_object(_at(parent))}"
         cases.append(f"WHEN {wrong} THEN {number}")
     if contract.items:
         cases.append(f"WHEN NOT starts_with({_at(contract.items.path)}, '[') THEN {len(contract.columns) + 1}")
@@ -128,13 +129,13 @@ def _mistyped(contract: Contract) -> str:
 
 
 def _items_mistyped(items: Contract) -> str:
-    """For each element the same number, as a list; an element that is not an object is wrong in its first column."""
-    cases = "" if items.required else "WHEN i IS NULL THEN 1"  # else the required column is missing
+    """The same number for each element, as a list; 1 for an element that is not an object."""
+    cases = "" if items.required else "WHEN i IS NULL THEN 1"  # otherwise the rule for the required column reports it
     for number, column in enumerate(items.columns, 1):
         wrong = _is_wrong(column, _in_element(column.path))
         for parent in objects(items):
             if number - 1 == _first_below(items, parent):
-                wrong += f" OR {_is_no_object(_in_element(parent))}"
+                wrong += f" OR {_is_not_object(_in_element(parent))}"
         cases += f" WHEN {wrong} THEN {number}"
     listed = f"M{len(items.path)}.{_member(items.path)}"
     return (
@@ -147,15 +148,16 @@ def _is_wrong(column: Column, value: str) -> str:
     return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
 
 
-def _is_no_object(value: str) -> str:
-    """Whether something else stands where an object belongs; NULL where nothing does."""
+def _is_not_object(value: str) -> str:
+    """Whether the value is something else than an object; NULL when there is no value."""
     return f"NOT starts_with(NULLIF({value}::VARCHAR, 'null'), '{{')"
 
 
 def _maps(contract: Contract) -> str:
     """M0, M1, …: the record, and the objects and the list at each depth in it, as maps from key to JSON.
 
-    Functions that take JSON apart round numbers to doubles; a cast that keeps their digits needs a key to start from.
+    DuckDB's functions that extract from JSON round numbers to doubles; a cast that keeps their digits needs a key
+    around the record.
     """
     keys = "MAP(VARCHAR, JSON)"
     paths = [*objects(contract), *([contract.items.path] if contract.items else [])]
@@ -171,22 +173,22 @@ def _maps(contract: Contract) -> str:
 
 
 def _at(path: tuple[str, ...]) -> str:
-    """The JSON at a path, from the maps: a text has its quotes there."""
+    """The JSON at a path, from the maps; a text still has its quotes."""
     parent = f"M{len(path) - 1}{'.' * (len(path) > 1)}{_member(path[:-1])}"
     return f"{parent}[{quoted(path[-1])}]"
 
 
 def _in_element(path: tuple[str, ...]) -> str:
-    """The same in an element `i` of the list."""
+    """The JSON at a path in an element `i` of the list."""
     value = f"i[{quoted(path[0])}]"
     return f"json_extract({value}, {json_path(path[1:])})" if len(path) > 1 else value
 
 
-def _names_a_key_twice(contract: Contract) -> str:
-    """Whether a key stands twice in a record, in an object that the contract takes apart, or in an element.
+def _has_duplicate_key(contract: Contract) -> str:
+    """Whether a record has a key twice, in itself, in an object with columns of the contract, or in an element.
 
-    DuckDB makes no map of such an object. Else it would take the first value, others the last one, and Snowflake
-    refuses such JSON.
+    DuckDB makes no map of such an object. Without this test it would take the first value, others the last one, and
+    Snowflake refuses such JSON.
     """
     tests = ["_RAW IS NOT NULL AND M0 IS NULL"]
     for path in objects(contract):
@@ -201,24 +203,24 @@ def _names_a_key_twice(contract: Contract) -> str:
 
 
 def _rescued(contract: Contract) -> str:
-    """The record without what the contract knows, as JSON text, or NULL."""
+    """The parts of the record that are not in the contract, as JSON text, or NULL."""
     return f"CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED THEN {_rest(contract, ())} END"
 
 
 def _rest(contract: Contract, path: tuple[str, ...]) -> str:
-    """What is left of the record, or of an object in it."""
+    """The unknown parts of the record, or of an object in it."""
     depth = len(path)
     known = {column.path[depth] for column in contract.columns if column.path[:depth] == path}
     known |= {contract.items.path[depth]} if contract.items and contract.items.path[:depth] == path else set()
-    inner = [found for found in objects(contract) if found[:-1] == path]
-    below = ", ".join(f"{quoted(json.dumps(found[-1]))} || ':' || {_rest(contract, found)}" for found in inner)
+    inner = [parent for parent in objects(contract) if parent[:-1] == path]
+    below = ", ".join(f"{quoted(json.dumps(parent[-1]))} || ':' || {_rest(contract, parent)}" for parent in inner)
     return _without(f"M{depth}{'.' * bool(path)}{_member(path)}", known, f"[{below}]" if below else "[]")
 
 
 def _items_rescued(items: Contract) -> str:
-    """The same for each element, as a list, or NULL when none has any.
+    """The unknown parts of each element, as a list, or NULL when no element has any.
 
-    An object in an element that has an unknown key is kept whole.
+    An object in an element is kept whole if it has an unknown key.
     """
     known = {column.path[0] for column in items.columns}
     unknown = "".join(f" OR (e.key = {quoted(path[0])} AND {_has_unknown(items, path)})" for path in objects(items))
@@ -228,14 +230,14 @@ def _items_rescued(items: Contract) -> str:
 
 
 def _has_unknown(items: Contract, path: tuple[str, ...]) -> str:
-    """Whether an object in an element, whose entry is `e`, has a key that the contract does not know."""
+    """Whether an object in an element (the map entry `e`) has a key that is not in the contract."""
     known = ", ".join(quoted(c.path[len(path)]) for c in items.columns if c.path[: len(path)] == path)
     keys = f"json_keys(json_extract(e.value, {json_path(path[1:])}))"
     return f"COALESCE(len(list_filter({keys}, lambda k: k NOT IN ({known}))) > 0, FALSE)"
 
 
 def _without(keys: str, known: set[str], more: str, unless: str = "") -> str:
-    """A map as the text of a JSON object without the known keys, or NULL when nothing is left."""
+    """A map as the text of a JSON object without the known keys, or NULL when that is empty."""
     names = ", ".join(map(quoted, sorted(known)))
     return (
         f"NULLIF('{{' || array_to_string(list_concat(list_transform(list_filter(map_entries({keys}), "
@@ -245,23 +247,23 @@ def _without(keys: str, known: set[str], more: str, unless: str = "") -> str:
 
 
 def positions(contract: Contract) -> Columns:
-    """Every column of a JSON contract has its text, be it NULL."""
+    """The columns of JSON records: every column of the contract has a text, which may be NULL."""
     return Columns({name: index for index, name in enumerate(contract.column_names)}, (), (), ())
 
 
 def objects(contract: Contract) -> list[tuple[str, ...]]:
-    """The paths of the objects in a record that the contract takes apart."""
+    """The paths of the objects in a record that have columns of the contract."""
     return sorted({column.path[:depth] for column in contract.columns for depth in range(1, len(column.path))})
 
 
 def _first_below(contract: Contract, path: tuple[str, ...]) -> int:
-    """The index of the first column inside an object, a required one if it has any."""
+    """The index of the first required column inside an object, or of the first one if none is required."""
     below = [i for i, column in enumerate(contract.columns) if column.path[: len(path)] == path]
     return next((i for i in below if contract.columns[i].required), below[0])
 
 
 def _tree(paths: Sequence[tuple[str, ...]], leaf: object) -> dict[str, Any]:
-    """Paths as nested objects."""
+    """A nested dict with `leaf` at each path."""
     tree: dict[str, Any] = {}
     for path in paths:
         level = tree
@@ -281,7 +283,7 @@ def _member(path: Sequence[str]) -> str:
 
 
 def present(path: Sequence[str]) -> str:
-    """An expression that is not NULL when the value at a path is there; a star stands for any element."""
+    """An expression that is not NULL when there is a value at the path; a star matches any element."""
     text = "$" + "".join("[*]" if step == "*" else f'."{step}"' for step in path)
     if "*" in path:
         return f"list_extract(json_extract(J, {quoted(text)}), 1)"

@@ -1,0 +1,119 @@
+"""A process keeps the emulator in memory between transactions; the database file belongs to nobody in between."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
+
+WRITE = """
+import sys
+from pathlib import Path
+from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
+warehouse = EmbeddedWarehouse(Path(sys.argv[1]), "WAREHOUSE", 10, str)
+with warehouse.transaction() as transaction:
+    transaction.execute("INSERT INTO OPS.NOTES (TEXT) VALUES (%s)", (sys.argv[2],))
+"""
+
+
+def warehouse_at(folder: Path) -> EmbeddedWarehouse:
+    folder.mkdir(exist_ok=True)
+    warehouse = EmbeddedWarehouse(folder, "WAREHOUSE", 10, lambda bucket: f"file://{folder}/{bucket}/")
+    with warehouse.autocommit() as session:
+        session.execute("CREATE TABLE IF NOT EXISTS OPS.NOTES (TEXT VARCHAR(20))")
+    return warehouse
+
+
+def notes(warehouse: EmbeddedWarehouse) -> list[str]:
+    with warehouse.read_only() as transaction:
+        return [text for (text,) in transaction.rows("SELECT TEXT FROM OPS.NOTES ORDER BY TEXT")]
+
+
+def write(warehouse: EmbeddedWarehouse, text: str) -> None:
+    with warehouse.transaction() as transaction:
+        transaction.execute("INSERT INTO OPS.NOTES (TEXT) VALUES (%s)", (text,))
+
+
+def in_another_process(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WRITE, str(folder), text]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+
+def test_what_another_process_writes_in_between_is_seen(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    write(warehouse, "a")
+    in_another_process(tmp_path / "home", "b")
+    write(warehouse, "c")
+
+    assert notes(warehouse) == ["a", "b", "c"]
+
+
+def test_nothing_is_printed_when_the_process_ends(tmp_path: Path) -> None:
+    """DuckDB complains on stderr of connections that the interpreter's end finds open."""
+    warehouse_at(tmp_path / "home")
+
+    ended = in_another_process(tmp_path / "home", "a")
+
+    assert (ended.stdout, ended.stderr) == ("", "")
+
+
+def test_a_database_that_was_removed_is_created_again(tmp_path: Path) -> None:
+    write(warehouse_at(tmp_path / "home"), "a")
+    shutil.rmtree(tmp_path / "home")
+
+    assert notes(warehouse_at(tmp_path / "home")) == []
+
+
+def test_two_homes_in_one_process_are_two_databases(tmp_path: Path) -> None:
+    one, other = warehouse_at(tmp_path / "one"), warehouse_at(tmp_path / "other")
+    for number in range(3):
+        write(one, f"one {number}")
+        write(other, f"other {number}")
+
+    assert notes(one) == ["one 0", "one 1", "one 2"]
+    assert notes(other) == ["other 0", "other 1", "other 2"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error_the_next_transaction_finds_what_was_committed(
+    error: type[BaseException], tmp_path: Path
+) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    write(warehouse, "a")
+
+    def fails() -> None:
+        with warehouse.transaction() as transaction:
+            transaction.execute("INSERT INTO OPS.NOTES (TEXT) VALUES ('b')")
+            raise error
+
+    with pytest.raises(error):
+        fails()
+    write(warehouse, "c")
+    assert notes(warehouse) == ["a", "c"]
+
+
+def test_a_transaction_knows_no_stage_of_the_one_before(tmp_path: Path) -> None:
+    """As it would be in another process: the emulator keeps stages in memory, and a home may move."""
+    warehouse = warehouse_at(tmp_path / "home")
+    stages = "SELECT COUNT(*) FROM _fs_global._fs_information_schema._fs_stages"
+    with warehouse.connect(["bucket"]) as connection:
+        assert connection._duck_conn.execute(stages).fetchall() == [(1,)]
+    with warehouse.connect() as connection:
+        assert connection._duck_conn.execute(stages).fetchall() == [(0,)]
+
+
+def test_one_statement_in_two_databases_reads_each(tmp_path: Path) -> None:
+    """The transformation of a statement is kept; the database that it is for is part of what it is kept under."""
+    first = EmbeddedWarehouse(tmp_path, "FIRST", 10, str)
+    second = EmbeddedWarehouse(tmp_path, "SECOND", 10, str)
+    for warehouse, text in ((first, "first"), (second, "second")):
+        with warehouse.autocommit() as session:
+            session.execute("CREATE TABLE OPS.NOTES (TEXT VARCHAR(20))")
+        write(warehouse, text)
+
+    assert [notes(first), notes(second), notes(first)] == [["first"], ["second"], ["first"]]
