@@ -6,12 +6,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 3
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help demo dev test test-aws lint bench mutate clean
+.PHONY: help demo dev test test-fast test-aws lint bench mutate clean
 
 help:
 	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
 	@echo "make dev    Dagster's UI on the same home, http://127.0.0.1:3000"
-	@echo "make test   the whole test suite; make test-aws runs what needs the AWS emulator alone"
+	@echo "make test   the whole test suite; make test-fast the inner loop, make test-aws what needs the AWS emulator"
 	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter, mypy"
 	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
 	@echo "make mutate a sample of small faults in code and SQL; fails when the tests notice less than 90 %"
@@ -54,8 +54,12 @@ dev: .venv/.installed
 	@touch $@
 
 test: .venv/.installed-test .venv-ministack
-	@$(BIN)/python -m pipeline_assets_tests.servers
+	@$(BIN)/python -m pipeline_assets_tests.support.servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+
+# No server, no Java, no killed process: under 90 s on two cores.
+test-fast: .venv/.installed-test
+	$(BIN)/python -m pytest -m fast -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-aws: .venv/.installed-test .venv-ministack
 	$(BIN)/python -m pytest -m aws $(PYTEST_ARGS)
@@ -73,7 +77,7 @@ bench: .venv/.installed-bench
 
 # Other faults: MUTATE_ARGS="--seed 2 --sample 80", one module: MUTATE_ARGS="--only engine/delimited".
 mutate: .venv/.installed-mutate .venv-ministack
-	@$(BIN)/python -m pipeline_assets_tests.servers
+	@$(BIN)/python -m pipeline_assets_tests.support.servers
 	$(BIN)/python -m pytest pipeline_assets_tests/mutation
 	$(BIN)/python -m pipeline_assets_tests.mutation $(MUTATE_ARGS)
 

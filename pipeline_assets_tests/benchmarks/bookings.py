@@ -113,7 +113,7 @@ def join_on(engine: Engine, source: Path, folder: Path) -> int:
     """The same on any engine."""
     from pipeline_assets.engine import RejectPolicy
     from pipeline_assets.sqlfiles import load_sql
-    from pipeline_assets_tests.bookings_lake import contract, pipeline
+    from pipeline_assets_tests.support.bookings_lake import contract, pipeline
 
     with engine.session(folder / "out" / "scratch", RejectPolicy()) as session:
         for read in pipeline().sources:

@@ -82,7 +82,7 @@ def taken_zone(folder: Path) -> Iterator[tuple]:
     from pipeline_assets.lake import Zone
     from pipeline_assets.pipeline import LandedFiles, Pipeline
     from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
-    from pipeline_assets_tests.warehouse.shop import SALES
+    from pipeline_assets_tests.support.shop_warehouse import SALES
 
     with zone(folder) as url:
         urlopen(Request(f"{url}/{_BUCKET}", data=str(NEW).encode(), method="PUT")).close()

@@ -30,7 +30,7 @@ def make_inputs(inputs: Path, folder: Path) -> None:
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
     """A cluster of two workers, up before the clock runs; a run's own session is not."""
-    from pipeline_assets_tests.spark_cluster import spark_cluster
+    from pipeline_assets_tests.support.spark_cluster import spark_cluster
 
     logs = Path(tempfile.mkdtemp(prefix="cluster-", dir=folder))
     # Few partitions, as there are few cores; an administrator's file, not a setting of ours.

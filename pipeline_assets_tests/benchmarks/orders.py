@@ -173,7 +173,7 @@ def ours_engine(inputs: Path, folder: Path, source: str) -> None:
     from pipeline_assets.engine import RejectPolicy
     from pipeline_assets.engine.duckdb.engine import DuckDBEngine
     from pipeline_assets.sqlfiles import load_sql
-    from pipeline_assets_tests.orders_lake import contract, lake_table
+    from pipeline_assets_tests.support.orders_lake import contract, lake_table
 
     table, out = lake_table(), folder / "out"
     with DuckDBEngine(memory_limit=MEMORY_LIMIT).session(out / "scratch", RejectPolicy()) as session:

@@ -24,7 +24,7 @@ def python(inputs: Path, folder: Path, code: str, words: tuple[str, ...] = ()) -
 def land_sample(inputs: Path, folder: Path, **arguments: object) -> None:
     """The small sample of bookings in a new home."""
     from pipeline_assets.samples import write_samples
-    from pipeline_assets_tests.bookings_lake import BUCKET
+    from pipeline_assets_tests.support.bookings_lake import BUCKET
 
     write_samples("bookings", folder / "out" / "home" / "lake" / BUCKET, scale=1)
 

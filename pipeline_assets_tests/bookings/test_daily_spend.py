@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, JOINED, BookingsLake, customer
+from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, JOINED, BookingsLake, customer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST_DAY = date(2005, 1, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import (
+from pipeline_assets_tests.support.bookings_lake import (
     BOOKING_HEADER,
     CUSTOMER_HEADER,
     BookingsLake,

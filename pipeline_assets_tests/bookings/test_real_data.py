@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import JOINED, BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import JOINED, BookingsLake, booking, customer
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import JOINED, BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import JOINED, BookingsLake, booking, customer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ADDRESS = '"1 High Street, ""Flat 2"""'

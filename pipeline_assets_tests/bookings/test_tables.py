@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer, with_date_format
+from pipeline_assets_tests.support.bookings_lake import (
+    BOOKING_HEADER,
+    BookingsLake,
+    booking,
+    customer,
+    with_date_format,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from pipeline_assets import cli, pipelines
 from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import resolve
-from pipeline_assets_tests.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 
 ROOT = Path(__file__).resolve().parents[2]
 

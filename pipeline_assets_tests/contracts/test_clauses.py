@@ -10,7 +10,7 @@ from pipeline_assets.contracts import Dialect, QualityRule, Reference
 from pipeline_assets.contracts.properties import OPERATORS, RANGES
 from pipeline_assets.contracts.validation import REASON_CODES, reason_codes
 from pipeline_assets.errors import ContractError
-from pipeline_assets_tests.contracts.documents import CSV, DOCUMENTS, Change, column, contract, custom, schema
+from pipeline_assets_tests.support.contract_documents import CSV, DOCUMENTS, Change, column, contract, custom, schema
 
 
 def refused(change: Change, document: dict[str, Any] = CSV) -> str:

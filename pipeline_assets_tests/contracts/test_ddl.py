@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlglot import exp
 
 from pipeline_assets.contracts.ddl import Table, identifier, literal, stage_table, target_table
-from pipeline_assets_tests.bookings_lake import contract
+from pipeline_assets_tests.support.bookings_lake import contract
 
 NASTY = ["it's", "back\\slash", "ends in \\", "\\'", "'; DROP TABLE Y; --", "line\nend", "%s", "🦆"]
 

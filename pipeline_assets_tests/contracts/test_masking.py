@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline_assets.contracts.masking import MASK, mask_row
-from pipeline_assets_tests.bookings_lake import contract
+from pipeline_assets_tests.support.bookings_lake import contract
 
 
 def masked(**values: object) -> dict[str, object]:

@@ -16,7 +16,16 @@ from pipeline_assets.contracts.odcs import contract_of
 from pipeline_assets.contracts.properties import INSTEAD, LEVELS
 from pipeline_assets.errors import ContractError
 from pipeline_assets.settings import PROJECT_ROOT
-from pipeline_assets_tests.contracts.documents import CSV, DOCUMENTS, JSON, Change, column, contract, custom, schema
+from pipeline_assets_tests.support.contract_documents import (
+    CSV,
+    DOCUMENTS,
+    JSON,
+    Change,
+    column,
+    contract,
+    custom,
+    schema,
+)
 
 
 def mistakes(document: dict[str, Any], change: Change = lambda document: None) -> list[str]:

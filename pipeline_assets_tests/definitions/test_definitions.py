@@ -14,8 +14,8 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import PROJECT_ROOT, load_settings
-from pipeline_assets_tests import bookings_lake as bookings
-from pipeline_assets_tests import orders_lake as orders
+from pipeline_assets_tests.support import bookings_lake as bookings
+from pipeline_assets_tests.support import orders_lake as orders
 
 
 @pytest.fixture(scope="module")

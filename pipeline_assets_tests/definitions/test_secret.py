@@ -13,7 +13,7 @@ import pytest
 
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.settings import describe, load_settings
-from pipeline_assets_tests.moto_aws import moto_server
+from pipeline_assets_tests.support.moto_aws import moto_server
 
 REGION, SECRET, HIDDEN = "eu-west-1", "team/pipeline", "-----BEGIN hidden-----\nhidden\n"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline_assets.settings import Settings
-from pipeline_assets_tests.deploy.ministack import CREDENTIALS, MiniStack, ministack
-from pipeline_assets_tests.deploy.stack import configured
+from pipeline_assets_tests.support.deployed_stack import configured
+from pipeline_assets_tests.support.ministack import CREDENTIALS, MiniStack, ministack
 
 
 @pytest.fixture(scope="module")

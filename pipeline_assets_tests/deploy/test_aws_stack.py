@@ -18,8 +18,8 @@ from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deploy.ministack import REGION, MiniStack
-from pipeline_assets_tests.deploy.stack import buckets_of, configured, deployed, occupy_job, stack_of
+from pipeline_assets_tests.support.deployed_stack import buckets_of, configured, deployed, occupy_job, stack_of
+from pipeline_assets_tests.support.ministack import REGION, MiniStack
 
 pytestmark = pytest.mark.aws
 

@@ -26,8 +26,8 @@ from pipeline_assets.lake import S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.deploy.ministack import CREDENTIALS, REGION, MiniStack, ministack
-from pipeline_assets_tests.orders_lake import lake_table
+from pipeline_assets_tests.support.ministack import CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.support.orders_lake import lake_table
 
 pytestmark = pytest.mark.aws
 PREFIX = "acme-"

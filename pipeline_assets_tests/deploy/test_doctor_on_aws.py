@@ -25,7 +25,7 @@ from pipeline_assets.doctor.probe_context import ProbeContext
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deploy.ministack import CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.support.ministack import CREDENTIALS, REGION, MiniStack, ministack
 
 pytestmark = pytest.mark.aws
 PREFIX = "acme-"

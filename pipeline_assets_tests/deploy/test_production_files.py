@@ -17,7 +17,7 @@ import yaml
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
 
-from pipeline_assets_tests.servers import SERVERS, Server, requires_server
+from pipeline_assets_tests.support.servers import SERVERS, Server, requires_server
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = (ROOT / "infra" / "dagster.yaml").read_text()

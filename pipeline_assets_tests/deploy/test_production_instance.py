@@ -13,11 +13,11 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from pipeline_assets_tests.bookings_lake import booking, customer
-from pipeline_assets_tests.deploy.postgres import postgres_server
-from pipeline_assets_tests.deploy.production import BUCKET, PREFIX, Production, production
-from pipeline_assets_tests.moto_aws import moto_server
-from pipeline_assets_tests.servers import requires_server
+from pipeline_assets_tests.support.bookings_lake import booking, customer
+from pipeline_assets_tests.support.moto_aws import moto_server
+from pipeline_assets_tests.support.postgres import postgres_server
+from pipeline_assets_tests.support.production_instance import BUCKET, PREFIX, Production, production
+from pipeline_assets_tests.support.servers import requires_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -19,8 +19,8 @@ from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.warehouse import SnowflakeWarehouse
-from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.snowflake_server import serving
+from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
+from pipeline_assets_tests.support.snowflake_server import serving
 
 
 @pytest.fixture(scope="module")

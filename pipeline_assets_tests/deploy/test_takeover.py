@@ -13,8 +13,8 @@ from pipeline_assets.deploy.aws import bucket_settings, stack
 from pipeline_assets.deploy.aws.change_sets import Stack
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.settings import Settings
-from pipeline_assets_tests.deploy.ministack import REGION, MiniStack
-from pipeline_assets_tests.deploy.stack import buckets_of, deployed, occupy_job, stack_of
+from pipeline_assets_tests.support.deployed_stack import buckets_of, deployed, occupy_job, stack_of
+from pipeline_assets_tests.support.ministack import REGION, MiniStack
 
 pytestmark = pytest.mark.aws
 OLD = "acme-orders-source"

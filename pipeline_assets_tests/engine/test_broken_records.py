@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.engine.broken_records import CASES, Lines
-from pipeline_assets_tests.engine.landed import PEOPLE, landed, opened, reported, rows
+from pipeline_assets_tests.support.broken_records import CASES, Lines
+from pipeline_assets_tests.support.engine_session import PEOPLE, landed, opened, reported, rows
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["lf", "crlf"])

@@ -21,7 +21,7 @@ from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
-from pipeline_assets_tests.engine.dialect_files import (
+from pipeline_assets_tests.support.dialect_files import (
     BOM,
     CASES,
     DIALECTS,
@@ -33,7 +33,7 @@ from pipeline_assets_tests.engine.dialect_files import (
     record,
     written,
 )
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, opened, read, rows
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, VISITS, landed, opened, read, rows
 
 # --- every dialect, every case ---------------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.spark import tasks
-from pipeline_assets_tests.engine.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
-from pipeline_assets_tests.engine.landed import landed
+from pipeline_assets_tests.support.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
+from pipeline_assets_tests.support.engine_session import landed
 
 
 @pytest.mark.parametrize("split_bytes", [None, 15], ids=["whole", "in parts"])

@@ -14,11 +14,11 @@ import pytest
 
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.engine.spark.engine import SparkEngine
-from pipeline_assets_tests.engine.dialect_files import BOM, CASES, DIALECTS, all_files, contract, written
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
 from pipeline_assets_tests.engine.test_dialects import visits_in, waiting_file
 from pipeline_assets_tests.engine.test_glue_engine import Stage, stage
 from pipeline_assets_tests.engine.test_spark_agrees import DUCKDB, SPARK, compared, looked_at
+from pipeline_assets_tests.support.dialect_files import BOM, CASES, DIALECTS, all_files, contract, written
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, USUAL, VISITS, landed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 __all__ = ["stage"]  # a fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.engine.delivered import (
+from pipeline_assets_tests.support.delivered_orders import (
     LEFT_OUT,
     ORDERS,
     SplitReader,
@@ -20,7 +20,7 @@ from pipeline_assets_tests.engine.delivered import (
     product,
     text,
 )
-from pipeline_assets_tests.engine.landed import landed, opened, rows
+from pipeline_assets_tests.support.engine_session import landed, opened, rows
 
 
 def one(record: object, **replaced: str) -> SplitReader:

@@ -22,8 +22,8 @@ from pipeline_assets.engine.formats.json.documents import (
     without_bom,
 )
 from pipeline_assets.errors import RejectedObjectError
-from pipeline_assets_tests.engine.delivered import LEFT_OUT, ORDERS, customer, delivered, order, product, text
-from pipeline_assets_tests.engine.landed import landed, opened, rows
+from pipeline_assets_tests.support.delivered_orders import LEFT_OUT, ORDERS, customer, delivered, order, product, text
+from pipeline_assets_tests.support.engine_session import landed, opened, rows
 
 ONE, TWO, THREE = (text(order(number)) for number in (1, 2, 3))
 PRETTY = [json.dumps(order(number), indent=2) for number in (1, 2, 3)]

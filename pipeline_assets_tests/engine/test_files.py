@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.engine.duckdb.engine import DuckDBEngine, DuckDBSession
-from pipeline_assets_tests.engine.landed import PEOPLE, VISITS, landed, opened, read, reported, rows
+from pipeline_assets_tests.support.engine_session import PEOPLE, VISITS, landed, opened, read, reported, rows
 
 HEADER = "ID,NAME,NOTE"
 

@@ -16,7 +16,7 @@ from decimal import Decimal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets_tests.engine.delivered import LEFT_OUT, customer, delivered, order, product, text
+from pipeline_assets_tests.support.delivered_orders import LEFT_OUT, customer, delivered, order, product, text
 
 # --- the model -----------------------------------------------------------------------------------------------
 

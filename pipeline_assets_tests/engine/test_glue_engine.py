@@ -21,11 +21,11 @@ from pipeline_assets.engine.glue.engine import GlueEngine, _GlueRunner
 from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.errors import EngineError, ObjectChangedError
 from pipeline_assets.lake import S3Lake
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed
 from pipeline_assets_tests.engine.test_spark_agrees import DUCKDB, looked_at
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
-from pipeline_assets_tests.glue_server import GlueServer, glue_server
-from pipeline_assets_tests.moto_aws import REGION, buckets_in
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, USUAL, VISITS, landed
+from pipeline_assets_tests.support.glue_server import GlueServer, glue_server
+from pipeline_assets_tests.support.moto_aws import REGION, buckets_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 BUCKET, ARTIFACTS = "landing-bucket", "artifacts-bucket"

@@ -16,7 +16,7 @@ import pytest
 from pipeline_assets.aws import Aws
 from pipeline_assets.engine.glue.job import ENDED, UNDER_WAY, GlueJob, listened_to
 from pipeline_assets.errors import ConfigurationError, EngineError
-from pipeline_assets_tests.glue_server import GlueServer, glue_server
+from pipeline_assets_tests.support.glue_server import GlueServer, glue_server
 
 
 @pytest.fixture

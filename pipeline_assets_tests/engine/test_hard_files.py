@@ -18,10 +18,10 @@ from pipeline_assets.engine.distributed.file_splits import FileSplit, find, read
 from pipeline_assets.engine.distributed.split_planner import as_splittable, cut
 from pipeline_assets.engine.spark import reading
 from pipeline_assets.engine.spark.engine import SparkEngine
-from pipeline_assets_tests.engine.delivered import ORDERS
-from pipeline_assets_tests.engine.hard_files import LINES, MALFORMED, HardFile, delimited, documents
-from pipeline_assets_tests.engine.landed import NEVER, landed, on_engine, opened, rows
 from pipeline_assets_tests.engine.test_parts import parts_of
+from pipeline_assets_tests.support.delivered_orders import ORDERS
+from pipeline_assets_tests.support.engine_session import NEVER, landed, on_engine, opened, rows
+from pipeline_assets_tests.support.hard_files import LINES, MALFORMED, HardFile, delimited, documents
 
 NAMED: dict[str, tuple[Contract, str]] = {
     "csv": (LINES, "SELECT ID, TEXT, AMOUNT, _SOURCE_URI FROM lines"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets_tests.engine.landed import NEVER, landed, opened, rows
+from pipeline_assets_tests.support.engine_session import NEVER, landed, opened, rows
 
 
 def _text(name: str, *path: str, required: bool = False, key: bool = False) -> Column:

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.engine import lake_table_writer
-from pipeline_assets_tests.engine.lake_folder import LakeFolder, Placed
+from pipeline_assets_tests.support.lake_folder import LakeFolder, Placed
 
 ONE, TWO, THREE = "2026-01-01", "2026-01-02", "2026-01-03"
 MB = 1 << 20

@@ -15,8 +15,8 @@ from pipeline_assets.engine.distributed.split_planner import as_splittable, coun
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import detect_dialect
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
-from pipeline_assets_tests.engine.delivered import ORDERS, order, text
-from pipeline_assets_tests.engine.landed import PEOPLE
+from pipeline_assets_tests.support.delivered_orders import ORDERS, order, text
+from pipeline_assets_tests.support.engine_session import PEOPLE
 
 fields = st.sampled_from(["", "a", "bb", "1", '"q,q"', '"two\nlines"', '"a ""b"" c"', '"\r\n\n"', "é" * 5])
 records = st.lists(st.tuples(fields, fields).map(",".join), max_size=25)

@@ -13,7 +13,7 @@ from pipeline_assets.contracts import Column, Contract, Dialect, QualityRule, Re
 from pipeline_assets.contracts.properties import OPERATORS, RANGES
 from pipeline_assets.engine.distributed.plan import contract_from, contract_to
 from pipeline_assets.settings import PROJECT_ROOT
-from pipeline_assets_tests.contracts.documents import DOCUMENTS, contract
+from pipeline_assets_tests.support.contract_documents import DOCUMENTS, contract
 
 texts = st.text('aN\\"\nä', max_size=3)
 names = st.text("ABC_", min_size=1, max_size=8)

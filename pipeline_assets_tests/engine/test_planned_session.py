@@ -14,7 +14,7 @@ from pipeline_assets.engine import SourceFile
 from pipeline_assets.engine.distributed.session import PlannedSession
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake import LandedObject
-from pipeline_assets_tests.engine.landed import PEOPLE, USUAL, landed
+from pipeline_assets_tests.support.engine_session import PEOPLE, USUAL, landed
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 IDENTITY = LandedObject("s3://bucket/landing/f", "identity", 7, WHEN)

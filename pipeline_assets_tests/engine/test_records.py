@@ -27,7 +27,7 @@ from pipeline_assets.engine.formats.csv.dialect import decompressed, detect_dial
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.validation_query import match_columns
 from pipeline_assets.errors import RejectedObjectError
-from pipeline_assets_tests.engine.landed import landed, opened, reported, rows
+from pipeline_assets_tests.support.engine_session import landed, opened, reported, rows
 
 THINGS = Contract(
     "things",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets_tests.engine.delivered import delivered, order
-from pipeline_assets_tests.engine.landed import PEOPLE, landed, read
+from pipeline_assets_tests.support.delivered_orders import delivered, order
+from pipeline_assets_tests.support.engine_session import PEOPLE, landed, read
 
 
 @pytest.mark.parametrize("percent", range(101))

@@ -22,9 +22,9 @@ from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.contracts.validation import REASON_CODES
 from pipeline_assets.engine import RejectPolicy, SourceFile
 from pipeline_assets.errors import ContractError
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, reported, rows
-from pipeline_assets_tests.engine.settling import KEYS, drawn, expected, settled
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, START, VISITS, landed, opened, reported, rows
+from pipeline_assets_tests.support.random_deliveries import KEYS, drawn, expected, settled
 
 NAMES = "SELECT ID, NAME FROM people"
 # Seeds of cases that together have every kind of key, of version and of rejection, and each way in which a published

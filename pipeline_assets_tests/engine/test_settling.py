@@ -24,9 +24,9 @@ from pipeline_assets.contracts import Column
 from pipeline_assets.engine import RejectPolicy, Session, SourceFile
 from pipeline_assets.engine.spark import reading
 from pipeline_assets.engine.spark.engine import SparkEngine
-from pipeline_assets_tests.engine.delivered import ORDERS, order, product, text
-from pipeline_assets_tests.engine.landed import PEOPLE, START, VISITS, landed, on_engine, opened, rows
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known
+from pipeline_assets_tests.support.delivered_orders import ORDERS, order, product, text
+from pipeline_assets_tests.support.engine_session import PEOPLE, START, VISITS, landed, on_engine, opened, rows
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(300)]
 EMBEDDED = pytest.param(None, id="duckdb")

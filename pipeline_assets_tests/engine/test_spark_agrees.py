@@ -26,10 +26,10 @@ from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 from pipeline_assets.engine.spark import job
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine import test_flatten_agrees, test_records, test_versions
-from pipeline_assets_tests.engine.delivered import ORDERS, order, product, text
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, USUAL, VISITS, landed, on_engine
 from pipeline_assets_tests.engine.test_records import THINGS
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
+from pipeline_assets_tests.support.delivered_orders import ORDERS, order, product, text
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, USUAL, VISITS, landed, on_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 DUCKDB, SPARK = DuckDBEngine(threads=2), SparkEngine(master="local[2]")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.spark_cluster import spark_cluster
+from pipeline_assets_tests.support.spark_cluster import spark_cluster
 
 
 @pytest.mark.slow
@@ -19,7 +19,7 @@ def test_a_cluster_comes_to_what_duckdb_comes_to(tmp_path: Path) -> None:
     with spark_cluster(tmp_path, workers=2, cores=1) as master:
         # A cluster's own settings stay what its administrator made them; here, few partitions for few rows.
         (tmp_path / "spark-defaults.conf").write_text("spark.sql.shuffle.partitions 4\nspark.ui.enabled false\n")
-        words = [sys.executable, "-m", "pipeline_assets_tests.engine.on_cluster", master, str(tmp_path)]
+        words = [sys.executable, "-m", "pipeline_assets_tests.support.cluster_sessions", master, str(tmp_path)]
         done = subprocess.run(
             words,
             capture_output=True,

@@ -10,10 +10,10 @@ import pytest
 from pipeline_assets.engine.spark import state
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.errors import EngineError
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed, reported, rows
 from pipeline_assets_tests.engine.test_glue_engine import content
 from pipeline_assets_tests.engine.test_spark_agrees import SPARK
 from pipeline_assets_tests.engine.test_versions import HEADER, known
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, VISITS, landed, reported, rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 NAMES = "SELECT ID, NAME FROM people"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.engine import test_settle
-from pipeline_assets_tests.engine.landed import on_engine
 from pipeline_assets_tests.engine.test_spark_agrees import SPARK
+from pipeline_assets_tests.support.engine_session import on_engine
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

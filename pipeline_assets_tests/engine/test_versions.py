@@ -19,7 +19,17 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.engine import RejectPolicy, SourceFile
 from pipeline_assets.engine.duckdb.engine import DuckDBSession
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, START, VISITS, landed, opened, read, reported, rows
+from pipeline_assets_tests.support.engine_session import (
+    NEVER,
+    PEOPLE,
+    START,
+    VISITS,
+    landed,
+    opened,
+    read,
+    reported,
+    rows,
+)
 
 HEADER = "ID,NAME,NOTE"
 VISIT_HEADER = "ID,PERSON_ID,DAY,AMOUNT"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,7 +22,7 @@ class Zygote:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.faults.zygote"],
+            [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.support.forking_server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

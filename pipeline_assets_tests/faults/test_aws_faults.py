@@ -21,12 +21,12 @@ from pipeline_assets.errors import (
     WarehouseBusyError,
     WarehouseError,
 )
-from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking
-from pipeline_assets_tests.faults import fault_proxy
-from pipeline_assets_tests.faults.fault_proxy import EXPIRED, SLOW_DOWN, Call, Fault, FaultProxy, first, share, since
-from pipeline_assets_tests.faults.s3_lake import SOURCE_ROWS, S3BookingsLake, land
-from pipeline_assets_tests.moto_aws import SECRET, buckets_in
-from pipeline_assets_tests.warehouse.lost import LossyWarehouse
+from pipeline_assets_tests.support import fault_proxy
+from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking
+from pipeline_assets_tests.support.fault_proxy import EXPIRED, SLOW_DOWN, Call, Fault, FaultProxy, first, share, since
+from pipeline_assets_tests.support.lost_connections import LossyWarehouse
+from pipeline_assets_tests.support.moto_aws import SECRET, buckets_in
+from pipeline_assets_tests.support.s3_lake import SOURCE_ROWS, S3BookingsLake, land
 
 
 @pytest.fixture

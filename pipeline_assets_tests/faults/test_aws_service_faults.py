@@ -31,8 +31,9 @@ from pipeline_assets.lake import notifications
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import LANDING, BookingsLake, booking, customer
-from pipeline_assets_tests.faults.fault_proxy import (
+from pipeline_assets_tests.operations.test_automation_queue import QueueSensor, event
+from pipeline_assets_tests.support.bookings_lake import LANDING, BookingsLake, booking, customer
+from pipeline_assets_tests.support.fault_proxy import (
     Call,
     Fault,
     FaultProxy,
@@ -45,10 +46,9 @@ from pipeline_assets_tests.faults.fault_proxy import (
     share,
     since,
 )
-from pipeline_assets_tests.glue_server import GlueServer, glue_server
-from pipeline_assets_tests.moto_aws import REGION
-from pipeline_assets_tests.operations.test_automation_queue import QueueSensor, event
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.glue_server import GlueServer, glue_server
+from pipeline_assets_tests.support.moto_aws import REGION
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 PATIENCE = 120  # seconds between the attempts of one call, all together, that nobody should have to wait longer than
 BUSY = refuse_call(503, "ServiceUnavailableException", "Service is unable to handle request.")

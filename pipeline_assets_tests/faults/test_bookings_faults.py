@@ -19,7 +19,8 @@ from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection
-from pipeline_assets_tests.bookings_lake import (
+from pipeline_assets_tests.faults.conftest import ROOT, Zygote
+from pipeline_assets_tests.support.bookings_lake import (
     BOOKING_HEADER,
     CUSTOMER_HEADER,
     BookingsLake,
@@ -27,7 +28,6 @@ from pipeline_assets_tests.bookings_lake import (
     customer,
     with_date_format,
 )
-from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -387,7 +387,7 @@ def _amounts_until(home: Path, last: int) -> list[list[str]]:
     script = (
         "import sys, json, time\n"
         "from pathlib import Path\n"
-        "from pipeline_assets_tests.bookings_lake import BookingsLake\n"
+        "from pipeline_assets_tests.support.bookings_lake import BookingsLake\n"
         "lake, seen = BookingsLake.at(Path(sys.argv[1])), []\n"
         "while not seen or seen[-1][0] != sys.argv[2]:\n"
         "    time.sleep(0.05)  # a reader that never lets go of the lock would starve the run\n"

@@ -1,5 +1,5 @@
 """The crash tests of `bookings`; a file of their own, so that pipelines crash side by side."""
 
-from pipeline_assets_tests.faults.crashes import *  # noqa: F403 - the tests and their fixtures
+from pipeline_assets_tests.support.crashes import *  # noqa: F403 - the tests and their fixtures
 
 PIPELINE = "bookings"

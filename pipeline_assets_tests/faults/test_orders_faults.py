@@ -24,8 +24,8 @@ from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets_tests.faults.conftest import ROOT
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.pipeline_lake import changed_pipeline
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.pipeline_lake import changed_pipeline
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -280,7 +280,7 @@ def test_many_readers_of_the_lake_see_every_order_once_and_whole(orders_lake: Or
     script = (
         "import sys, json\n"
         "from pathlib import Path\n"
-        "from pipeline_assets_tests.orders_lake import OrdersLake\n"
+        "from pipeline_assets_tests.support.orders_lake import OrdersLake\n"
         "lake, done, seen = OrdersLake.at(Path(sys.argv[1])), Path(sys.argv[2]), 0\n"
         "while True:\n"
         "    last = done.exists()\n"

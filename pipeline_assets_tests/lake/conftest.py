@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.lake import Lake, LandedObject, LocalLake, S3Lake
-from pipeline_assets_tests.moto_aws import REGION, buckets_in
+from pipeline_assets_tests.support.moto_aws import REGION, buckets_in
 
 BUCKET = "landing-bucket"
 

@@ -15,7 +15,7 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.lake.glue_catalog import CREATE_LIMIT, GlueCatalog
-from pipeline_assets_tests.orders_lake import lake_table
+from pipeline_assets_tests.support.orders_lake import lake_table
 
 REGION = "eu-west-1"
 TABLE = lake_table()

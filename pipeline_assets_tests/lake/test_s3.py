@@ -19,10 +19,10 @@ from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedE
 from pipeline_assets.lake import LandedObject, S3Lake, s3
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.faults import fault_proxy
-from pipeline_assets_tests.faults.fault_proxy import Call, FaultProxy, first, refuse, since
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
-from pipeline_assets_tests.moto_aws import SECRET
+from pipeline_assets_tests.support import fault_proxy
+from pipeline_assets_tests.support.fault_proxy import Call, FaultProxy, first, refuse, since
+from pipeline_assets_tests.support.moto_aws import SECRET
 
 
 @pytest.fixture

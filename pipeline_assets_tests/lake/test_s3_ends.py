@@ -19,10 +19,10 @@ from pipeline_assets.lake import LandedObject, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.lease import Lease
 from pipeline_assets.lake.notifications import EventQueue
-from pipeline_assets_tests.faults import fault_proxy
-from pipeline_assets_tests.faults.fault_proxy import SLOW_DOWN, Call, FaultProxy, first, refuse, refuse_call, since
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
-from pipeline_assets_tests.orders_lake import lake_table
+from pipeline_assets_tests.support import fault_proxy
+from pipeline_assets_tests.support.fault_proxy import SLOW_DOWN, Call, FaultProxy, first, refuse, refuse_call, since
+from pipeline_assets_tests.support.orders_lake import lake_table
 
 PATIENCE = 0.3  # seconds
 ENOUGH = 60  # requests; whoever asks more often than that does not stop, and is answered to end the test

@@ -11,9 +11,9 @@ import pytest
 
 from pipeline_assets.errors import LakeError
 from pipeline_assets.lake import LandedObject, S3Lake, s3
-from pipeline_assets_tests.faults import fault_proxy
-from pipeline_assets_tests.faults.fault_proxy import Call, Fault, FaultProxy
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
+from pipeline_assets_tests.support import fault_proxy
+from pipeline_assets_tests.support.fault_proxy import Call, Fault, FaultProxy
 
 SMALL, IN_PARTS = 100, s3.CHUNK + 1000  # bytes
 

@@ -15,7 +15,7 @@ from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedE
 from pipeline_assets.lake import Lake, LandedObject, LocalLake, S3Lake
 from pipeline_assets.lake.store import copy_into_lake
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION, Put
-from pipeline_assets_tests.moto_aws import SECRET
+from pipeline_assets_tests.support.moto_aws import SECRET
 
 AWKWARD = [
     "in/a b.csv",

@@ -11,7 +11,7 @@ from pipeline_assets import cli, settings
 from pipeline_assets.deploy.aws import template
 from pipeline_assets.new import create as module
 from pipeline_assets.new.create import create
-from pipeline_assets_tests.new.checkout import ORDERS_CSV, copy_checkout, tree
+from pipeline_assets_tests.support.checkout import ORDERS_CSV, copy_checkout, tree
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ import pytest
 
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets_tests.conftest import SHARED
-from pipeline_assets_tests.new.checkout import BASKETS_JSON, ORDERS_CSV, copy_checkout, python, value_in
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.checkout import BASKETS_JSON, ORDERS_CSV, copy_checkout, python, value_in
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 BIN = Path(sys.executable).parent
 # What a copy says of its sixth pipeline, in one process: definitions, deployment, registry.

@@ -14,7 +14,7 @@ import pytest
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch import alerts as module
 from pipeline_assets.batch.alerts import MESSAGE_LIMIT, SUBJECT_LIMIT, Alert, AlertFile, AlertTopic
-from pipeline_assets_tests.moto_aws import forget_everything, moto_server
+from pipeline_assets_tests.support.moto_aws import forget_everything, moto_server
 
 REGION = "eu-west-1"
 AT = datetime(2026, 1, 1, 12)  # noqa: DTZ001 - moments are UTC without a zone here

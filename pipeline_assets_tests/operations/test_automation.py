@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.settings import load_settings, prepare_home
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

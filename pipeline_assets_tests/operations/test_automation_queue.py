@@ -18,10 +18,10 @@ from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.lake import notifications, zone_poll
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, booking, customer
-from pipeline_assets_tests.faults.fault_proxy import SLOW_DOWN, FaultProxy, since
-from pipeline_assets_tests.faults.s3_lake import REGION, S3BookingsLake
-from pipeline_assets_tests.moto_aws import buckets_in
+from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, booking, customer
+from pipeline_assets_tests.support.fault_proxy import SLOW_DOWN, FaultProxy, since
+from pipeline_assets_tests.support.moto_aws import buckets_in
+from pipeline_assets_tests.support.s3_lake import REGION, S3BookingsLake
 
 LIST_EVERY = 4
 

@@ -15,9 +15,9 @@ import pytest
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 
 class Home:

@@ -28,9 +28,9 @@ from pipeline_assets.lake import S3Lake
 from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.settings import load_settings
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
-from pipeline_assets_tests.bookings_lake import BookingsLake, customer
-from pipeline_assets_tests.faults.fault_proxy import FaultProxy, first, lose_reply, truncate
-from pipeline_assets_tests.moto_aws import buckets_in
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, customer
+from pipeline_assets_tests.support.fault_proxy import FaultProxy, first, lose_reply, truncate
+from pipeline_assets_tests.support.moto_aws import buckets_in
 
 REGION, BUCKET = "eu-west-1", "landing-bucket"
 SECOND = datetime(2026, 1, 1, tzinfo=UTC)

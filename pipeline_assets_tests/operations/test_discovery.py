@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_assets.batch.context import STAGING
 from pipeline_assets.warehouse import connection
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 NAMES = ["", "_2", " #3 100%", "_\u00e9'\"\u4e2d", "_e\u0301"]
 

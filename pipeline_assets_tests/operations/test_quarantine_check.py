@@ -7,8 +7,8 @@ import pytest
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.bookings_lake import BookingsLake, customer
 from pipeline_assets_tests.operations.test_automation import checks, run
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, customer
 
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 READ = 50  # rows

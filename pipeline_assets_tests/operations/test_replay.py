@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets_tests.bookings_lake import CUSTOMER_HEADER, BookingsLake, booking, customer, with_date_format
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.bookings_lake import (
+    CUSTOMER_HEADER,
+    BookingsLake,
+    booking,
+    customer,
+    with_date_format,
+)
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 OPEN = (
     "SELECT DATASET, REGEXP_SUBSTR(SOURCE_URI, '[^/]+$'), LINE_NUMBER, REASON_CODE, RAW_RECORD FROM OPS.QUARANTINE "

@@ -13,9 +13,9 @@ import pytest
 from pipeline_assets.engine import Engine, FileOutcome, RejectPolicy, Session, Written
 from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.errors import RowAccountingError
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 Change = dict[str, int]
 Lake = TypeVar("Lake", bound=PipelineLake)

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from pipeline_assets_tests.orders_lake import LINE_COLUMNS, OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import LINE_COLUMNS, OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FIRST_DAY = date(2024, 1, 1)

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 # Three days; the total of every order but the third is not the sum of its lines.
 ORDERS = [

@@ -15,7 +15,7 @@ from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.checks import run_checks
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.orders_lake import OrdersLake
+from pipeline_assets_tests.support.orders_lake import OrdersLake
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LINES = (product("P1"), product("P2", 0.1, 3, "Books"))

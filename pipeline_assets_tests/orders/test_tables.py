@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

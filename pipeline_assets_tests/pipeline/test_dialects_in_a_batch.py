@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
-from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of
+from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of
 
 
 def value(folder: Path) -> Pipeline:

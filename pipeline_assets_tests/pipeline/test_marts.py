@@ -12,7 +12,7 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import LandedFiles, Mart, Pipeline, Table
 from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolve import resolve
-from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of, temporary
 
 SALES = ["SALE_ID text key", "ITEM_ID text", "SOLD_ON date", "CITY text", "AMOUNT number"]
 CONTRACTS = {

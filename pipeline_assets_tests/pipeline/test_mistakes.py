@@ -11,7 +11,7 @@ import pytest
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
 from pipeline_assets.pipeline.resolve import resolve, split_pattern
-from pipeline_assets_tests.pipeline.small import pipeline_of
+from pipeline_assets_tests.support.small_pipelines import pipeline_of
 
 CONTRACTS: dict[str, tuple[Any, ...]] = {
     "buyers": ("csv", ["BUYER_ID text key", "NAME text"]),

@@ -15,10 +15,10 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import resolve
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.pipeline.small import later, temporary
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.small_pipelines import later, temporary
 
 LISTS = ("sources", "tables", "exports", "lake_tables", "steps", "buckets", "streams")
 

@@ -13,7 +13,7 @@ from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Step, Table
 from pipeline_assets.warehouse import ledger
-from pipeline_assets_tests.pipeline.small import START, SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets_tests.support.small_pipelines import START, SmallLake, lake_of, pipeline_of, temporary
 
 CONTRACTS = {"goods": ("csv", ["GOODS_ID text key", "PRICE number"])}
 KEYED = {

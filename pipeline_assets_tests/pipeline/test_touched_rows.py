@@ -11,7 +11,7 @@ import yaml
 from pipeline_assets.errors import LostRowsError
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Table
 from pipeline_assets.pipeline.resolve import resolve
-from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of, temporary
 
 CONTRACTS = {
     "customers": ("csv", ["CUSTOMER_ID text key", "NAME text"]),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.pipeline import LandedFiles, Mart, Table
-from pipeline_assets_tests.pipeline.small import SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of, temporary
 
 EVENTS = ["EVENT_ID text key", "KIND text", "AMOUNT number", "CHANGED_ON date"]
 RAW = ["EVENT_ID text", "KIND text", "AMOUNT number"]

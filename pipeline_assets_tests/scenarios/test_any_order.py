@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CUSTOMER_IDS = ["1", "2"]

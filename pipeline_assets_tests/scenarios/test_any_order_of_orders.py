@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

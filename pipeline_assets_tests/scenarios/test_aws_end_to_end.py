@@ -31,10 +31,10 @@ from pipeline_assets.orchestration.execution import dagster_instance, run_pipeli
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.samples import write_samples
 from pipeline_assets.settings import Settings, load_settings, prepare_home
-from pipeline_assets_tests.deploy.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
 from pipeline_assets_tests.scenarios.test_engines_agree import without_the_run
-from pipeline_assets_tests.warehouse.account import Key
-from pipeline_assets_tests.warehouse.snowflake_server import serving
+from pipeline_assets_tests.support.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.support.snowflake_account import Key
+from pipeline_assets_tests.support.snowflake_server import serving
 
 pytestmark = [pytest.mark.aws, pytest.mark.slow, pytest.mark.timeout(400)]
 PREFIX = "acme-"

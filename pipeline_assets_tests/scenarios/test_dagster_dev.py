@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,9 +9,9 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline_assets.samples import write_samples
-from pipeline_assets_tests.bookings_lake import BookingsLake
-from pipeline_assets_tests.orders_lake import OrdersLake
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.orders_lake import OrdersLake
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # What differs from one run to the next: ids of runs and batches, when it was, and the files' own times.

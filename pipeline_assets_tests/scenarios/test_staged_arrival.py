@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from pipeline_assets_tests.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 WAITING = "SELECT DATASET, LINE_NUMBER, REASON_CODE FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL ORDER BY 1, 2, 3"

@@ -16,11 +16,11 @@ from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.schema import OPS_TABLES
-from pipeline_assets_tests import bookings_lake as bookings
-from pipeline_assets_tests.moto_aws import moto_process
-from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER, TABLES, Shop
-from pipeline_assets_tests.warehouse.snowflake_server import serving
+from pipeline_assets_tests.support import bookings_lake as bookings
+from pipeline_assets_tests.support.moto_aws import moto_process
+from pipeline_assets_tests.support.shop_warehouse import BUCKET, COUNTER, TABLES, Shop
+from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
+from pipeline_assets_tests.support.snowflake_server import serving
 
 
 def open_warehouse(root: Path, lake: LocalLake, patience: float = 30) -> EmbeddedWarehouse:

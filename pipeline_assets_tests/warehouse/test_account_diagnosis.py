@@ -10,10 +10,10 @@ from pipeline_assets.doctor.account import check_account
 from pipeline_assets.doctor.installation import CheckResult
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.schema import OPS_TABLES
-from pipeline_assets_tests import bookings_lake as bookings
-from pipeline_assets_tests import orders_lake as orders
-from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.shop import Shop
+from pipeline_assets_tests.support import bookings_lake as bookings
+from pipeline_assets_tests.support import orders_lake as orders
+from pipeline_assets_tests.support.shop_warehouse import Shop
+from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
 
 
 def check_results(account: TestAccount, home: Path, **changes: object) -> dict[str, CheckResult]:

@@ -12,7 +12,7 @@ from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets_tests.orders_lake import OrdersLake, lake_table
+from pipeline_assets_tests.support.orders_lake import OrdersLake, lake_table
 
 TABLE = lake_table()
 

@@ -17,7 +17,7 @@ from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
 from pipeline_assets.warehouse.columns import Changes, changes, kind_from_show_columns, replaceable_tables
 from pipeline_assets.warehouse.schema import OPS_TABLES
-from pipeline_assets_tests.warehouse.shop import SALES
+from pipeline_assets_tests.support.shop_warehouse import SALES
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from pipeline_assets.lake import LocalLake
 from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.connection import COPY_FILES_LIMIT, Transaction
+from pipeline_assets_tests.support.lost_connections import LossyWarehouse
+from pipeline_assets_tests.support.shop_warehouse import BUCKET, COUNTER
 from pipeline_assets_tests.warehouse.conftest import open_warehouse
-from pipeline_assets_tests.warehouse.lost import LossyWarehouse
-from pipeline_assets_tests.warehouse.shop import BUCKET, COUNTER
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_a_failing_existence_check_creates_nothing(counter: EmbeddedWarehouse, m
 def writers() -> Iterator[subprocess.Popen[str]]:
     """A process that forks others, see `writers.py`."""
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.warehouse.writers"],
+        [sys.executable, "-W", "ignore", "-m", "pipeline_assets_tests.support.concurrent_writers"],
         cwd=PROJECT_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -17,9 +17,9 @@ import boto3
 import pytest
 
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets_tests.bookings_lake import BUCKET, booking, customer
-from pipeline_assets_tests.faults.fault_proxy import Call, Fault, FaultProxy, lose_reply, reset
-from pipeline_assets_tests.warehouse.account import TestAccount
+from pipeline_assets_tests.support.bookings_lake import BUCKET, booking, customer
+from pipeline_assets_tests.support.fault_proxy import Call, Fault, FaultProxy, lose_reply, reset
+from pipeline_assets_tests.support.snowflake_account import TestAccount
 from pipeline_assets_tests.warehouse.test_snowflake_account import CLEAN, CloudBookings
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline_assets_tests.orders_lake import OrdersLake, order, product
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 ODD = {
     "twice": '{"a": 1, "a": 2}',

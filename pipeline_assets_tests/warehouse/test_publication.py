@@ -18,8 +18,8 @@ from pipeline_assets.warehouse.connection import Loading, Transaction
 from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
-from pipeline_assets_tests.warehouse.lost import LossyWarehouse
-from pipeline_assets_tests.warehouse.shop import BUCKET, NOON, SALES, Batch, load_of
+from pipeline_assets_tests.support.lost_connections import LossyWarehouse
+from pipeline_assets_tests.support.shop_warehouse import BUCKET, NOON, SALES, Batch, load_of
 
 STATE = {
     "SALES": "SELECT SALE_ID, SHOP, AMOUNT, _BATCH_ID FROM SHOP.SALES ORDER BY SALE_ID",

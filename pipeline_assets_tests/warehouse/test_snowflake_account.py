@@ -17,8 +17,8 @@ from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseE
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.snowflake import connect_as_admin
-from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
-from pipeline_assets_tests.warehouse.account import Key, TestAccount
+from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
+from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
 
 CLEAN = (
     "BOOKINGS.CUSTOMERS",

@@ -22,8 +22,8 @@ from pipeline_assets.lake import S3Lake
 from pipeline_assets.warehouse import SnowflakeWarehouse, ledger
 from pipeline_assets.warehouse.publication import publish
 from pipeline_assets.warehouse.snowpipe import Endpoint, Snowpipe
-from pipeline_assets_tests.warehouse.account import Key, TestAccount
-from pipeline_assets_tests.warehouse.shop import NOON, SALES, Batch
+from pipeline_assets_tests.support.shop_warehouse import NOON, SALES, Batch
+from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
 
 TABLES = (
     "SHOP.SALES",

@@ -1,6 +1,7 @@
 """A process that has imported everything and forks one child per order, so that hundreds of crashes are cheap.
 
-Run as `python -m pipeline_assets_tests.faults.zygote`; an order is one JSON line on stdin, the answer one on stdout.
+Run as `python -m pipeline_assets_tests.support.forking_server`; an order is one JSON line on stdin, the response one on
+stdout.
 Nothing but importing happens in this process: DuckDB and obstore start threads when they are used, and a thread does
 not survive a fork. The child runs one batch and, when `kill_at` is given, kills itself with SIGKILL just before that
 boundary. Boundaries are counted: every statement sent to the warehouse, every write to the lake, every engine step.
@@ -29,8 +30,8 @@ import yaml  # noqa: F401
 from pipeline_assets.engine.duckdb import engine
 from pipeline_assets.lake import store
 from pipeline_assets.warehouse import connection, driver, embedded
-from pipeline_assets_tests.bookings_lake import BookingsLake
-from pipeline_assets_tests.orders_lake import OrdersLake
+from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.orders_lake import OrdersLake
 
 driver.snowflake_resource()
 LAKES = {"bookings": BookingsLake, "orders": OrdersLake}

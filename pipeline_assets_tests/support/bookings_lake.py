@@ -9,7 +9,7 @@ from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.contracts import Contract, model
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
-from pipeline_assets_tests.pipeline_lake import PipelineLake, changed_pipeline, contract_of
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake, changed_pipeline, contract_of
 
 BUCKET = "customer-booking-data-pipeline"
 LANDING = "raw-data/"

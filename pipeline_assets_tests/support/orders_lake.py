@@ -14,7 +14,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
-from pipeline_assets_tests.pipeline_lake import PipelineLake, contract_of
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake, contract_of
 
 SOURCE = "orders-source"
 LAKE = "orders-staging"

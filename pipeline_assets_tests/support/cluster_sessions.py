@@ -1,6 +1,6 @@
 """Run by `test_spark_cluster` in a process of its own, as a process has one Spark: compare a cluster with DuckDB.
 
-python -m pipeline_assets_tests.engine.on_cluster spark://127.0.0.1:7077 <folder>
+python -m pipeline_assets_tests.support.cluster_sessions spark://127.0.0.1:7077 <folder>
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 from pipeline_assets.engine import RejectPolicy, Session
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.engine.spark.session import spark_session
-from pipeline_assets_tests.engine.landed import NEVER, PEOPLE, VISITS, landed
 from pipeline_assets_tests.engine.test_glue_engine import content
 from pipeline_assets_tests.engine.test_spark_agrees import compared, looked_at
 from pipeline_assets_tests.engine.test_versions import HEADER
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, VISITS, landed
 
 
 def main(master: str, folder: Path) -> None:

@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets_tests.bookings_lake import BookingsLake
-from pipeline_assets_tests.deploy.postgres import PostgresServer, dies_with_us, free_port
+from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.postgres import PostgresServer, dies_with_us, free_port
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 PROGRAMS = Path(sys.executable).parent

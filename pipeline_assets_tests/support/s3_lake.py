@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets_tests.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
+from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
 
 REGION = "eu-west-1"
 SOURCE_ROWS = 9

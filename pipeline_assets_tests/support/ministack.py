@@ -31,7 +31,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets_tests.deploy.postgres import dies_with_us, free_port
+from pipeline_assets_tests.support.postgres import dies_with_us, free_port
 
 ACCOUNT, REGION = "000000000000", "eu-west-1"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

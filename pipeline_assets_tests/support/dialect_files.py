@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine import SourceFile
-from pipeline_assets_tests.engine.landed import landed
+from pipeline_assets_tests.support.engine_session import landed
 
 LINES = Contract(
     "lines",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets_tests.engine.delivered import LEFT_OUT, order, product, text
+from pipeline_assets_tests.support.delivered_orders import LEFT_OUT, order, product, text
 
 LINES = Contract(
     "lines",

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline_assets.contracts import Column, Contract, Reference
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.lake import LandedObject
-from pipeline_assets_tests.engine.landed import PEOPLE, START, landed, rows
+from pipeline_assets_tests.support.engine_session import PEOPLE, START, landed, rows
 
 # The same value in several spellings, next to one that only looks alike.
 SPELLINGS: dict[str, dict[str, Any]] = {

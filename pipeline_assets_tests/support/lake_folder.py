@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.engine import LakeFile, LakeTableChanges
-from pipeline_assets_tests.engine.landed import opened
-from pipeline_assets_tests.orders_lake import contract
+from pipeline_assets_tests.support.engine_session import opened
+from pipeline_assets_tests.support.orders_lake import contract
 
 LAKE = contract("orders_parquet_datalake")
 SCHEMA = lake_schema(LAKE)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.engine import BadRecord, FileOutcome, RejectPolicy
-from pipeline_assets_tests.engine.landed import NEVER, landed, opened, rows
-from pipeline_assets_tests.orders_lake import contract
+from pipeline_assets_tests.support.engine_session import NEVER, landed, opened, rows
+from pipeline_assets_tests.support.orders_lake import contract
 
 ORDERS = contract("orders")
 ORDER_COLUMNS = (*ORDERS.column_names, "_RESCUED")

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
-from pipeline_assets_tests.faults.scenarios import SCENARIOS, Scenario
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.crash_scenarios import SCENARIOS, Scenario
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 # Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
 STATEMENTS = 13

@@ -1,7 +1,7 @@
 """An account of Snowflake for tests: fakesnow's HTTP server, and what it lacks of an account played around it.
 
-    python -m pipeline_assets_tests.warehouse.snowflake_server --admin ADMIN:<public key> --buckets <folder>
-    python -m pipeline_assets_tests.warehouse.snowflake_server --admin ADMIN:<public key> --s3 <endpoint url>
+    python -m pipeline_assets_tests.support.snowflake_server --admin ADMIN:<public key> --buckets <folder>
+    python -m pipeline_assets_tests.support.snowflake_server --admin ADMIN:<public key> --s3 <endpoint url>
 
 It prints its port and serves until it is ended. fakesnow 0.12 lets everybody in, has no roles, grants, warehouses,
 policies or pipes, and reads stages only from disk. Here
@@ -272,7 +272,7 @@ def main() -> None:
 @contextlib.contextmanager
 def serving(*arguments: str) -> Iterator[int]:
     """The server in a process of its own; gives its port."""
-    command = [sys.executable, "-m", "pipeline_assets_tests.warehouse.snowflake_server", *arguments]
+    command = [sys.executable, "-m", "pipeline_assets_tests.support.snowflake_server", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_assets_tests.servers import SERVERS
+from pipeline_assets_tests.support.servers import SERVERS
 
 USER, PASSWORD, DATABASE = "dagster", "not-to-be-shown-anywhere", "dagster"
 

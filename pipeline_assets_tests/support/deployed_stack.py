@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline_assets.deploy.aws.stack import deploy
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets_tests.deploy.ministack import REGION, MiniStack
+from pipeline_assets_tests.support.ministack import REGION, MiniStack
 
 
 def configured(aws: MiniStack, **more: object) -> Settings:

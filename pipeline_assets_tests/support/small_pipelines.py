@@ -21,7 +21,7 @@ import yaml
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
-from pipeline_assets_tests.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _TYPES = {
