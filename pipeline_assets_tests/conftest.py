@@ -17,8 +17,7 @@ from pipeline_assets_tests.support.orders_lake import OrdersLake
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
-# Tests with a server, a Java process, killed processes, or many whole batches: not for the inner loop (`make test-fast`).
+# Not of the inner loop (`make test-fast`): a server, a Java process, killed processes, or many whole batches.
 NOT_FAST = (
     *("benchmarks/", "cli/", "faults/", "mutation/", "scenarios/"),
     *("bookings/test_real", "bookings/test_tables", "bookings/test_export", "new/test_sixth", "orders/"),
@@ -37,6 +36,7 @@ NOT_FAST = (
     *("warehouse/test_snowflake", "warehouse/test_snowpipe"),
 )
 
+# The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deploy/test_pro")
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.doctor.installation import CheckResult, check_result
 from pipeline_assets.errors import ConfigurationError, PipelineError
-from pipeline_assets.warehouse.connection import Transaction
 from pipeline_assets.warehouse.schema import OPS_TABLES
 from pipeline_assets.warehouse.snowpipe import Snowpipe, pipe_name, piped_table
+from pipeline_assets.warehouse.transaction import Transaction
 
 if TYPE_CHECKING:
     from pipeline_assets.pipeline.resolved import ResolvedPipeline

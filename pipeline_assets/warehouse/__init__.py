@@ -6,8 +6,9 @@ pipes) or on the embedded warehouse (`embedded`, `emulator`). `schema` has the p
 """
 
 from pipeline_assets.warehouse.catalog import WarehouseCatalog
-from pipeline_assets.warehouse.connection import Transaction, Warehouse
+from pipeline_assets.warehouse.connection import Warehouse
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 from pipeline_assets.warehouse.snowflake import SnowflakeWarehouse
+from pipeline_assets.warehouse.transaction import Transaction
 
 __all__ = ["EmbeddedWarehouse", "SnowflakeWarehouse", "Transaction", "Warehouse", "WarehouseCatalog"]

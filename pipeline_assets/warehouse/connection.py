@@ -2,7 +2,6 @@
 
 The same code runs on Snowflake and on the embedded warehouse, through `dagster_snowflake`'s resource. That resource
 (0.29.27) neither closes nor rolls back when the body raises, so this module takes its connection over and closes it.
-The emulator accepts more than Snowflake: `Transaction.execute` rejects statements that would commit in Snowflake.
 """
 
 from __future__ import annotations
@@ -12,110 +11,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pipeline_assets.contracts.ddl import Table, literal
+from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
-from pipeline_assets.sqlfiles import statement_kind
-from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tables, require_matching_types
-from pipeline_assets.warehouse.error_messages import remedy_for
+from pipeline_assets.warehouse.migration import migrate
+from pipeline_assets.warehouse.transaction import Transaction, is_database_error, one_line, roll_back, run_statement
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-# In Snowflake each of these ends the open transaction with a commit.
-_COMMITTING = frozenset(
-    {"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "RENAME", "REVOKE", "TRUNCATE", "UNDROP", "USE"}
-    | {"CALL", "EXECUTE"}  # they may run any of these
-)
-_TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
-# Text is loaded unchanged, whatever Snowflake's defaults are: it is not trimmed, and no text becomes NULL.
-FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
-COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
 # What Snowflake's query history shows beside each statement of a connection; see `tagged`.
 query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipeline_assets"}')
-
-
-class Transaction:
-    """Statements inside one transaction. `statements` keeps their SQL for the run's metadata."""
-
-    def __init__(self, connection: Any, *, transactional: bool = True) -> None:
-        self._connection = connection
-        self._transactional = transactional
-        self.statements: list[str] = []
-
-    def execute(self, sql: str, params: Sequence[object] | None = None) -> int:
-        """Run one statement; returns the number of rows it affected.
-
-        Raises:
-            WarehouseError: the statement failed, or would commit the transaction in Snowflake.
-        """
-        return int(self._cursor(sql, params).rowcount or 0)
-
-    def rows(self, sql: str, params: Sequence[object] | None = None) -> list[tuple]:
-        """All rows of a query."""
-        return self._cursor(sql, params).fetchall()
-
-    def scalar(self, sql: str, params: Sequence[object] | None = None) -> Any:
-        """The first value of the first row, or None."""
-        row = self._cursor(sql, params).fetchone()
-        return row[0] if row else None
-
-    def arrow(self, sql: str, params: Sequence[object] | None = None) -> Iterator[pa.Table]:
-        """The rows of a query as Arrow tables, for results too large for Python objects.
-
-        The driver chooses the types, which may differ between the tables of one query.
-
-        Raises:
-            WarehouseError: the statement failed, or the connection was lost.
-        """
-        cursor = self._cursor(sql, params)
-        with _warehouse_errors(sql):
-            yield from cursor.fetch_arrow_batches()
-
-    def described(self, sql: str) -> tuple[list[str], list[tuple]]:
-        """Column names and rows of any statement."""
-        cursor = self._cursor(sql, None)
-        return [column[0] for column in cursor.description or []], cursor.fetchall()
-
-    def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
-        """Write a query's rows to a Parquet file of that schema, in slices; returns the number of rows."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        cursor = self._cursor(sql, None)
-        names = [column[0].upper() for column in cursor.description]
-        written = 0
-        with pq.ParquetWriter(path, schema) as writer:
-            while rows := cursor.fetchmany(50_000):
-                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-                writer.write_table(pa.table([pa.array(columns[f.name], f.type) for f in schema], schema))
-                written += len(rows)
-        return written
-
-    def copy(self, table: str, stage: str, keys: Sequence[str]) -> int:
-        """COPY Parquet files of an external stage into a table, by column name; returns the rows loaded."""
-        loaded = 0
-        for start in range(0, len(keys), COPY_FILES_LIMIT):
-            files = ", ".join(literal(key) for key in keys[start : start + COPY_FILES_LIMIT])
-            cursor = self._cursor(
-                f"COPY INTO {table} FROM @{stage} FILES = ({files}) {FORMAT} MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
-                None,
-            )
-            names = [column[0].lower() for column in cursor.description]
-            loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())
-        return loaded
-
-    def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:
-        kind = statement_kind(sql)
-        if self._transactional and kind in _COMMITTING | _TRANSACTION:
-            raise WarehouseError(
-                f"{kind} inside a transaction: Snowflake would commit the open transaction.",
-                remedy="Run it before the transaction begins.",
-            )
-        self.statements.append(sql)
-        return run_statement(self._connection, sql, params)
 
 
 class Loading:
@@ -151,7 +55,7 @@ class Warehouse(ABC):
             try:
                 yield Transaction(connection)
             except BaseException:
-                _roll_back(connection)
+                roll_back(connection)
                 raise
             run_statement(connection, "COMMIT")
 
@@ -163,7 +67,7 @@ class Warehouse(ABC):
             try:
                 yield Transaction(connection)
             finally:
-                _roll_back(connection)
+                roll_back(connection)
 
     @contextmanager
     def autocommit(self) -> Iterator[Transaction]:
@@ -176,46 +80,9 @@ class Warehouse(ABC):
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
     def prepare(self, tables: Iterable[Table]) -> None:
-        """Create missing schemas and tables, add missing columns, widen columns that are too narrow.
-
-        A table that has a column of another type is replaced if it has no rows, and never if it has some.
-
-        Raises:
-            WarehouseError: a table with rows has a column of another type; nothing was changed.
-        """
-        wanted = list(tables)
+        """Bring the tables to their contracts; see `migration.migrate`."""
         with self.autocommit() as session:
-            present: dict[str, dict[str, str]] = {}
-            for schema, table, column, *kind in session.rows(
-                "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
-                "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
-            ):
-                present.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
-            replaceable = replaceable_tables(
-                wanted, present, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}")
-            )
-            require_matching_types([table for table in wanted if table not in replaceable], present)
-            if replaceable and not self.replaces_tables:
-                names = ", ".join(table.qualified for table in replaceable)
-                raise WarehouseError(
-                    f"Types of columns differ from their contracts: {names}.",
-                    remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which replaces them.",
-                )
-            schemas = {name.partition(".")[0] for name in present}
-            for schema in sorted({table.schema for table in wanted} - schemas):
-                session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-            for table in wanted:
-                if table.qualified not in present:
-                    session.execute(table.create())
-                    continue
-                if table in replaceable:
-                    session.execute(table.create_anew())
-                    continue
-                needed = changes(table, present[table.qualified])
-                for name, new_type in needed.gained:
-                    session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {new_type}")
-                for name, new_type in needed.widened:
-                    session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")
+            migrate(session, list(tables), replaces_tables=self.replaces_tables)
 
 
 @contextmanager
@@ -226,50 +93,6 @@ def tagged(pipeline: str, run_id: str) -> Iterator[None]:
         yield
     finally:
         query_tag.reset(token)
-
-
-def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
-    """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line."""
-    with _warehouse_errors(sql):
-        cursor = connection.cursor()
-        return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
-
-
-@contextmanager
-def _warehouse_errors(sql: str) -> Iterator[None]:
-    try:
-        yield
-    except PipelineError:
-        raise
-    except Exception as error:
-        if not _is_database_error(error):
-            raise
-        raise WarehouseError(
-            f"The warehouse refused `{_first_words(sql)}`: {_one_line(error)}", remedy=remedy_for(error)
-        ) from error
-
-
-def _roll_back(connection: Any) -> None:
-    """Roll back; if the connection is lost, the warehouse rolls back itself."""
-    try:
-        connection.cursor().execute("ROLLBACK")
-    except Exception as error:
-        if not _is_database_error(error):
-            raise
-
-
-def _is_database_error(error: Exception) -> bool:
-    """Whether an exception comes from the driver, Snowflake or DuckDB, and not from a fault in our code."""
-    return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
-
-
-def _first_words(sql: str) -> str:
-    words = " ".join(line for line in sql.split("\n") if not line.startswith("--")).split()
-    return " ".join(words[:6]) + (" …" if len(words) > 6 else "")
 
 
 def open_through_resource(
@@ -301,8 +124,8 @@ def open_through_resource(
             "it."
         ) from None
     except Exception as error:
-        if not _is_database_error(error):
+        if not is_database_error(error):
             raise
         if explain:
             raise explain(error) from None  # the driver's own message may repeat what was sent
-        raise WarehouseError(f"No connection to the warehouse: {_one_line(error)}") from error
+        raise WarehouseError(f"No connection to the warehouse: {one_line(error)}") from error

@@ -15,8 +15,9 @@ from typing import Any
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
-from pipeline_assets.warehouse.connection import Warehouse, open_through_resource, run_statement
+from pipeline_assets.warehouse.connection import Warehouse, open_through_resource
 from pipeline_assets.warehouse.emulator import emulated_connector, leave_no_folder, patched_emulator, silence_warnings
+from pipeline_assets.warehouse.transaction import run_statement
 
 
 class EmbeddedWarehouse(Warehouse):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.lake.objects import FINGERPRINT
-from pipeline_assets.warehouse.connection import Transaction
+from pipeline_assets.warehouse.transaction import Transaction
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ from datetime import datetime
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table, stage_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
-from pipeline_assets.warehouse.connection import Loading, Transaction, Warehouse, tagged
+from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
 from pipeline_assets.warehouse.schema import (
     FILE_LEDGER,
@@ -25,6 +25,7 @@ from pipeline_assets.warehouse.schema import (
     STAGE_QUARANTINE,
     STAGE_RELEASED,
 )
+from pipeline_assets.warehouse.transaction import Transaction
 
 # Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
 # its batch in every run. With 'd' the last of duplicate keys counts (fakesnow keeps both); what cannot be parsed at all

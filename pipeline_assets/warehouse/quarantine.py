@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
-from pipeline_assets.warehouse.connection import Transaction
+from pipeline_assets.warehouse.transaction import Transaction
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,9 @@ from urllib.parse import quote, urlencode
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipeTimeoutError, RowAccountingError, WarehouseError
-from pipeline_assets.warehouse.connection import Loading, Transaction
+from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.keys import host, load_private_key
+from pipeline_assets.warehouse.transaction import Transaction
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings

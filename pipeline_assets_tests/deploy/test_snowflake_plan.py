@@ -26,7 +26,7 @@ from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind
 from pipeline_assets.sqlfiles.parameters import Name, Text, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
-from pipeline_assets.warehouse.connection import FORMAT
+from pipeline_assets.warehouse.transaction import FORMAT
 
 SECRET = "-----BEGIN PRIVATE KEY-----not-to-be-shown"
 # What sqlglot 30 knows nothing of and keeps as text; sqlfluff parses all of it.

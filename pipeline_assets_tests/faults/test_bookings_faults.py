@@ -18,7 +18,7 @@ from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.warehouse import connection
+from pipeline_assets.warehouse import transaction
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 from pipeline_assets_tests.support.bookings_lake import (
     BOOKING_HEADER,
@@ -280,7 +280,7 @@ def test_row_24_an_existence_check_that_fails_for_a_moment_fails_the_run_and_cre
 ) -> None:
     lake.customers("", customer(1))
     lake.run()
-    run_statement = connection.run_statement
+    run_statement = transaction.run_statement
 
     def failing(where: object, sql: str, params: object = None) -> object:
         if "INFORMATION_SCHEMA.COLUMNS" in sql:
@@ -289,7 +289,7 @@ def test_row_24_an_existence_check_that_fails_for_a_moment_fails_the_run_and_cre
         return run_statement(where, sql, params)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(connection, "run_statement", failing)
+        patched.setattr(transaction, "run_statement", failing)
         with pytest.raises(WarehouseError, match="did not answer"):
             lake.run()
     assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMERS") == [(1,)]

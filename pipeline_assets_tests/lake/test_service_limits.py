@@ -14,8 +14,8 @@ from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.lake import LocalLake, S3Lake
 from pipeline_assets.lake.glue_catalog import GlueCatalog
-from pipeline_assets.warehouse.connection import Transaction
 from pipeline_assets.warehouse.snowpipe import Endpoint, Snowpipe
+from pipeline_assets.warehouse.transaction import Transaction
 from pipeline_assets_tests.lake.conftest import BUCKET, REGION
 from pipeline_assets_tests.support.fault_proxy import Call, FaultProxy, Reply, refuse, since
 from pipeline_assets_tests.support.orders_lake import lake_table

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from pipeline_assets.batch.context import STAGING
-from pipeline_assets.warehouse import connection
+from pipeline_assets.warehouse import connection, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 NAMES = ["", "_2", " #3 100%", "_\u00e9'\"\u4e2d", "_e\u0301"]
@@ -43,8 +43,9 @@ def test_the_statements_of_a_run_do_not_follow_the_number_of_files(
     lake: BookingsLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    theirs = connection.run_statement
-    monkeypatch.setattr(connection, "run_statement", lambda *a: (said.append(a[1]), theirs(*a))[1])
+    theirs = transaction.run_statement
+    for module in (transaction, connection):
+        monkeypatch.setattr(module, "run_statement", lambda *a: (said.append(a[1]), theirs(*a))[1])
     counts = []
     for batch, files in enumerate((1, 2, 12)):  # the first finds empty tables, in which nothing is looked up
         for number in range(files):

@@ -29,7 +29,7 @@ import yaml  # noqa: F401
 
 from pipeline_assets.engine.duckdb import engine
 from pipeline_assets.lake import store
-from pipeline_assets.warehouse import connection, driver, embedded
+from pipeline_assets.warehouse import connection, driver, embedded, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake
 
@@ -45,7 +45,7 @@ WATCHED = [
     (engine.DuckDBSession, "deduplicate"),
     (engine.DuckDBSession, "write"),
     (engine.DuckDBSession, "write_lake_table"),
-    (connection, "run_statement"),
+    (transaction, "run_statement"),
 ]
 
 
@@ -66,8 +66,8 @@ def watch(kill_at: int | None, trace: list[str]) -> None:
     for owner, name in WATCHED:
         function = wrapped(name, getattr(owner, name))
         setattr(owner, name, function)
-        if owner is connection:
-            embedded.run_statement = function
+        if owner is transaction:
+            connection.run_statement = embedded.run_statement = function
 
 
 def child(order: dict) -> None:

@@ -1,8 +1,8 @@
 """The servers that some tests need on this machine: whether they are here, and how they come here.
 
 `python -m pipeline_assets_tests.support.servers` (a step of `make test`) installs what is missing with apt-get, as root
-on Debian and nowhere else. A test calls `requires_server("postgresql")`, which skips it where the server is missing, but
-fails it under CI=true: there, a skipped test is a test that nobody ever runs. The tests start their own servers in
+on Debian and nowhere else. A test calls `requires_server("postgresql")`, which skips it where the server is missing,
+but fails it under CI=true: there, a skipped test is a test that nobody ever runs. The tests start their own servers in
 temporary folders; the service that a Debian package sets up is never used.
 """
 

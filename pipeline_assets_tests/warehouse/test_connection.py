@@ -24,7 +24,7 @@ from pipeline_assets.errors import ConfigurationError, WarehouseBusyError, Wareh
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.connection import COPY_FILES_LIMIT, Transaction
+from pipeline_assets.warehouse.transaction import COPY_FILES_LIMIT, Transaction
 from pipeline_assets_tests.support.lost_connections import LossyWarehouse
 from pipeline_assets_tests.support.shop_warehouse import BUCKET, COUNTER
 from pipeline_assets_tests.warehouse.conftest import open_warehouse

@@ -14,10 +14,11 @@ from pipeline_assets.contracts.ddl import Table, stage_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
-from pipeline_assets.warehouse.connection import Loading, Transaction
+from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
 from pipeline_assets.warehouse.schema import STAGE_RELEASED
+from pipeline_assets.warehouse.transaction import Transaction
 from pipeline_assets_tests.support.lost_connections import LossyWarehouse
 from pipeline_assets_tests.support.shop_warehouse import BUCKET, NOON, SALES, Batch, load_of
 

@@ -12,7 +12,7 @@ import snowflake.connector.errors
 
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse
-from pipeline_assets.warehouse.connection import Transaction
+from pipeline_assets.warehouse.transaction import Transaction
 
 
 def counted(warehouse: EmbeddedWarehouse) -> int:

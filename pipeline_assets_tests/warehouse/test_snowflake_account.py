@@ -15,8 +15,8 @@ import pytest
 
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse import SnowflakeWarehouse
-from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.snowflake import connect_as_admin
+from pipeline_assets.warehouse.transaction import run_statement
 from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
 from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
 

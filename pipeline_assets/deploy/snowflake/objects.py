@@ -20,9 +20,9 @@ from pipeline_assets.warehouse.columns import (
     replaceable_tables,
     require_matching_types,
 )
-from pipeline_assets.warehouse.connection import run_statement
 from pipeline_assets.warehouse.keys import load_private_key
 from pipeline_assets.warehouse.snowflake import connect_as_admin
+from pipeline_assets.warehouse.transaction import run_statement
 
 if TYPE_CHECKING:
     from pipeline_assets.pipeline.resolved import ResolvedPipeline

@@ -1,0 +1,55 @@
+"""Bring tables to their contracts before a batch: create what is missing, add and widen columns.
+
+Runs outside transactions: any DDL commits the open transaction in Snowflake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.errors import WarehouseError
+from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tables, require_matching_types
+from pipeline_assets.warehouse.transaction import Transaction
+
+
+def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: bool) -> None:
+    """Create missing schemas and tables, add missing columns, widen columns that are too narrow.
+
+    A table that has a column of another type is replaced if it has no rows, and never if it has some. Without
+    `replaces_tables` it is not replaced either: there only `deploy` can mask its columns again.
+
+    Raises:
+        WarehouseError: a table has a column of another type and is not replaced; nothing was changed.
+    """
+    present: dict[str, dict[str, str]] = {}
+    for schema, table, column, *kind in session.rows(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
+        "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
+    ):
+        present.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
+    replaceable = replaceable_tables(
+        wanted, present, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}")
+    )
+    require_matching_types([table for table in wanted if table not in replaceable], present)
+    if replaceable and not replaces_tables:
+        names = ", ".join(table.qualified for table in replaceable)
+        raise WarehouseError(
+            f"Types of columns differ from their contracts: {names}.",
+            remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which replaces them.",
+        )
+    schemas = {name.partition(".")[0] for name in present}
+    for schema in sorted({table.schema for table in wanted} - schemas):
+        session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    for table in wanted:
+        if table.qualified not in present:
+            session.execute(table.create())
+            continue
+        if table in replaceable:
+            session.execute(table.create_anew())
+            continue
+        needed = changes(table, present[table.qualified])
+        for name, new_type in needed.gained:
+            session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {new_type}")
+        for name, new_type in needed.widened:
+            session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")

@@ -1,0 +1,154 @@
+"""Statements inside one transaction, and errors of the warehouse as ours.
+
+The emulator accepts more than Snowflake: `Transaction.execute` rejects statements that would commit in Snowflake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.errors import PipelineError, WarehouseError
+from pipeline_assets.sqlfiles import statement_kind
+from pipeline_assets.warehouse.error_messages import remedy_for
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# In Snowflake each of these ends the open transaction with a commit.
+_COMMITTING = frozenset(
+    {"ALTER", "COMMENT", "CREATE", "DROP", "GRANT", "RENAME", "REVOKE", "TRUNCATE", "UNDROP", "USE"}
+    | {"CALL", "EXECUTE"}  # they may run any of these
+)
+_TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
+# Text is loaded unchanged, whatever Snowflake's defaults are: it is not trimmed, and no text becomes NULL.
+FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
+COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
+
+
+class Transaction:
+    """Statements inside one transaction. `statements` keeps their SQL for the run's metadata."""
+
+    def __init__(self, connection: Any, *, transactional: bool = True) -> None:
+        self._connection = connection
+        self._transactional = transactional
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, params: Sequence[object] | None = None) -> int:
+        """Run one statement; returns the number of rows it affected.
+
+        Raises:
+            WarehouseError: the statement failed, or would commit the transaction in Snowflake.
+        """
+        return int(self._cursor(sql, params).rowcount or 0)
+
+    def rows(self, sql: str, params: Sequence[object] | None = None) -> list[tuple]:
+        """All rows of a query."""
+        return self._cursor(sql, params).fetchall()
+
+    def scalar(self, sql: str, params: Sequence[object] | None = None) -> Any:
+        """The first value of the first row, or None."""
+        row = self._cursor(sql, params).fetchone()
+        return row[0] if row else None
+
+    def arrow(self, sql: str, params: Sequence[object] | None = None) -> Iterator[pa.Table]:
+        """The rows of a query as Arrow tables, for results too large for Python objects.
+
+        The driver chooses the types, which may differ between the tables of one query.
+
+        Raises:
+            WarehouseError: the statement failed, or the connection was lost.
+        """
+        cursor = self._cursor(sql, params)
+        with _warehouse_errors(sql):
+            yield from cursor.fetch_arrow_batches()
+
+    def described(self, sql: str) -> tuple[list[str], list[tuple]]:
+        """Column names and rows of any statement."""
+        cursor = self._cursor(sql, None)
+        return [column[0] for column in cursor.description or []], cursor.fetchall()
+
+    def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
+        """Write a query's rows to a Parquet file of that schema, in slices; returns the number of rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        cursor = self._cursor(sql, None)
+        names = [column[0].upper() for column in cursor.description]
+        written = 0
+        with pq.ParquetWriter(path, schema) as writer:
+            while rows := cursor.fetchmany(50_000):
+                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+                writer.write_table(pa.table([pa.array(columns[f.name], f.type) for f in schema], schema))
+                written += len(rows)
+        return written
+
+    def copy(self, table: str, stage: str, keys: Sequence[str]) -> int:
+        """COPY Parquet files of an external stage into a table, by column name; returns the rows loaded."""
+        loaded = 0
+        for start in range(0, len(keys), COPY_FILES_LIMIT):
+            files = ", ".join(literal(key) for key in keys[start : start + COPY_FILES_LIMIT])
+            cursor = self._cursor(
+                f"COPY INTO {table} FROM @{stage} FILES = ({files}) {FORMAT} MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
+                None,
+            )
+            names = [column[0].lower() for column in cursor.description]
+            loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())
+        return loaded
+
+    def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:
+        kind = statement_kind(sql)
+        if self._transactional and kind in _COMMITTING | _TRANSACTION:
+            raise WarehouseError(
+                f"{kind} inside a transaction: Snowflake would commit the open transaction.",
+                remedy="Run it before the transaction begins.",
+            )
+        self.statements.append(sql)
+        return run_statement(self._connection, sql, params)
+
+
+def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
+    """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line."""
+    with _warehouse_errors(sql):
+        cursor = connection.cursor()
+        return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
+
+
+@contextmanager
+def _warehouse_errors(sql: str) -> Iterator[None]:
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+        raise WarehouseError(
+            f"The warehouse refused `{_first_words(sql)}`: {one_line(error)}", remedy=remedy_for(error)
+        ) from error
+
+
+def roll_back(connection: Any) -> None:
+    """Roll back; if the connection is lost, the warehouse rolls back itself."""
+    try:
+        connection.cursor().execute("ROLLBACK")
+    except Exception as error:
+        if not is_database_error(error):
+            raise
+
+
+def is_database_error(error: Exception) -> bool:
+    """Whether an exception comes from the driver, Snowflake or DuckDB, and not from a fault in our code."""
+    return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
+
+
+def one_line(error: Exception) -> str:
+    return " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
+
+
+def _first_words(sql: str) -> str:
+    words = " ".join(line for line in sql.split("\n") if not line.startswith("--")).split()
+    return " ".join(words[:6]) + (" …" if len(words) > 6 else "")
