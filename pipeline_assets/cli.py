@@ -296,7 +296,7 @@ def deploy_snowflake(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan; nothing is run.")] = False,
 ) -> None:
     """Deploy roles, warehouse, schemas, stages, pipes and masking policies: the files in sql/platform/."""
-    from pipeline_assets.deploy.snowflake.objects import deploy
+    from pipeline_assets.deploy.snowflake.apply import deploy
     from pipeline_assets.settings import load_settings
 
     deploy(load_settings(), list(_pipelines().values()), dry_run=dry_run, say=print)

@@ -22,8 +22,8 @@ from pipeline_assets.pipeline.fetch import (
     fetch_statement,
     keys_statement,
     published_records_statement,
-    staged_table,
     touched_condition,
+    touched_records_table,
 )
 from pipeline_assets.pipeline.marts import refreshes
 from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
@@ -271,7 +271,7 @@ class Outputs:
         contract, write = table.contract, table.write
         if write != "upsert":
             return Load(contract, file, write, dataset=table.grain.name)
-        staged, keys = staged_table(self._pipeline, table.grain)
+        staged, keys = touched_records_table(self._pipeline, table.grain)
         return Load(contract, file, write, staged, tuple(zip(table.record_key, keys, strict=True)))
 
     def _count_rows(self, table: FileTable, result: str, written: Written | None = None) -> None:

@@ -33,7 +33,7 @@ from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.connection import tagged
-from pipeline_assets.warehouse.publication import Publication, Published, StagedFile, publish
+from pipeline_assets.warehouse.publication import Publication, PublicationResult, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id
 from pipeline_assets.warehouse.schema import OPS_TABLES, STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
 
@@ -42,7 +42,7 @@ logger = logging.getLogger("pipeline_assets")
 
 def required_tables(pipeline: ResolvedPipeline) -> list[Table]:
     """The tables that must exist in the warehouse before a batch of a pipeline."""
-    return [*OPS_TABLES, *pipeline.staging_tables]
+    return [*OPS_TABLES, *pipeline.warehouse_tables]
 
 
 def run_batch(
@@ -235,7 +235,7 @@ def _fill_report(
     report: BatchReport,
     context: BatchContext,
     outputs: Outputs,
-    published: Published,
+    published: PublicationResult,
     discovery: Discovery,
     outcomes: Mapping[str, Sequence[FileOutcome]],
 ) -> None:

@@ -68,7 +68,7 @@ def identifier(name: str) -> str:
 SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
 
 
-def published_table(contract: Contract, write: str = "upsert") -> Table:
+def table_for_write_mode(contract: Contract, write: str = "upsert") -> Table:
     """The table that analysts query, for a write mode; appended rows are identified by their object, not by a key."""
     table = target_table(contract)
     if write != "append":
@@ -89,8 +89,8 @@ def target_table(contract: Contract) -> Table:
     )
 
 
-def stage_table(contract: Contract, write: str = "upsert") -> Table:
-    """The table that COPY fills with the rows of one batch, for the MERGE in the same transaction."""
+def staging_table(contract: Contract, write: str = "upsert") -> Table:
+    """The table that COPY fills with the rows of one batch, for the statements of the same transaction."""
     columns = [(c.name, c.physical_type, False, "") for c in contract.columns]
     columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
     columns += [("_RESCUED", "VARCHAR", False, "")]

@@ -7,7 +7,7 @@ key tables (`resolved.key_table`) hold the keys and references in the batch.
 
 from __future__ import annotations
 
-from pipeline_assets.contracts.ddl import stage_table
+from pipeline_assets.contracts.ddl import staging_table
 from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline, Source, key_table
 from pipeline_assets.pipeline.selects import PROVENANCE
 
@@ -110,7 +110,7 @@ def _row_value(columns: tuple[str, ...]) -> str:
     return columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
 
 
-def staged_table(pipeline: ResolvedPipeline, source: Source) -> tuple[str, tuple[str, ...]]:
+def touched_records_table(pipeline: ResolvedPipeline, source: Source) -> tuple[str, tuple[str, ...]]:
     """The staging table that holds every touched record of a source, and its key columns there."""
     table = pipeline.published[source.name].table
-    return stage_table(table.contract).qualified, table.record_key
+    return staging_table(table.contract).qualified, table.record_key

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipeline_assets.pipeline.fetch import staged_table
+from pipeline_assets.pipeline.fetch import touched_records_table
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline
 
 
@@ -89,7 +89,7 @@ def _touched_rows_of_table(pipeline: ResolvedPipeline, table: FileTable) -> str 
     if table.write == "append":
         objects = f"SELECT URI, ETAG FROM OPS.STAGE_FILE_LEDGER WHERE DATASET = '{table.grain.name}'"
         return f"SELECT T.* FROM {table.qualified} AS T WHERE (T._SOURCE_URI, T._SOURCE_ETAG) IN ({objects})"
-    staged, keys = staged_table(pipeline, table.grain)
+    staged, keys = touched_records_table(pipeline, table.grain)
     key_columns = ", ".join(f"T.{name}" for name in table.record_key)
     row = key_columns if len(keys) == 1 else f"({key_columns})"
     return f"SELECT T.* FROM {table.qualified} AS T WHERE {row} IN (SELECT {', '.join(keys)} FROM {staged})"

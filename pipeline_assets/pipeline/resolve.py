@@ -10,11 +10,13 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from pipeline_assets import lake
 from pipeline_assets.contracts import Contract, load_contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError, ContractError
+from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.resolved import (
     RECORD_COLUMNS,
     Export,
@@ -24,9 +26,18 @@ from pipeline_assets.pipeline.resolved import (
     ResolvedPipeline,
     Source,
 )
-from pipeline_assets.pipeline.rules import require_rules
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline.value import (
+    CsvExport,
+    LakeTable,
+    LandedFiles,
+    Mart,
+    Phase,
+    Pipeline,
+    RefreshMode,
+    Table,
+    WriteMode,
+)
 from pipeline_assets.sqlfiles import load_sql_in, sql_root
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -46,6 +57,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
         raise ConfigurationError(f"{subject} has no usable name.", remedy="Use small letters, digits and _.")
     _refuse_duplicate_names(subject, [*value.sources], "source")
     _refuse_duplicate_names(subject, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
+    _require_known_words(value)
     sources = _sources(value)
     _refuse_shared_names(subject, "relation", [(name, source.name) for source in sources for name in source.relations])
     _refuse_shared_names(subject, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
@@ -56,8 +68,19 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     marts = _marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
     resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
-    require_rules(resolved)
+    require_consistent(resolved)
     return resolved
+
+
+def _require_known_words(value: Pipeline) -> None:
+    """A misspelt write mode would upsert, a misspelt phase would never run."""
+    for what, name, word, known in (
+        *(("write", t.name, t.write, get_args(WriteMode)) for t in value.tables if isinstance(t, Table)),
+        *(("refresh", t.name, t.refresh, get_args(RefreshMode)) for t in value.tables if isinstance(t, Mart)),
+        *(("phase", "a step", step.phase, get_args(Phase)) for step in value.steps),
+    ):
+        if word not in known:
+            raise ConfigurationError(f"{value.name}: {what}={word!r} of {name}.", remedy=f"Known: {', '.join(known)}.")
 
 
 # --- sources -------------------------------------------------------------------------------------------------

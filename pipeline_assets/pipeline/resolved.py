@@ -12,10 +12,10 @@ from functools import cached_property
 from pipeline_assets import lake
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
-from pipeline_assets.contracts.ddl import published_table, stage_table, target_table
+from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
 
@@ -76,7 +76,7 @@ class FileTable:
     record_key: tuple[str, ...]
 
     @property
-    def write(self) -> str:
+    def write(self) -> WriteMode:
         return self.declared.write if isinstance(self.declared, Table) else "upsert"
 
     @property
@@ -169,9 +169,9 @@ class ResolvedPipeline:
         return tuple({contract.name: contract for contract in contracts}.values())
 
     @cached_property
-    def staging_tables(self) -> tuple[WarehouseTable, ...]:
+    def warehouse_tables(self) -> tuple[WarehouseTable, ...]:
         """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
-        tables = [published_table(table.contract, table.write) for table in self.tables]
+        tables = [table_for_write_mode(table.contract, table.write) for table in self.tables]
         tables += self.load_stages
         tables += [target_table(mart.contract) for mart in self.marts]
         return (*tables, *(key_table(self, source) for source in self.sources if source.has_keys))
@@ -179,7 +179,7 @@ class ResolvedPipeline:
     @cached_property
     def load_stages(self) -> list[WarehouseTable]:
         """For each table that a batch loads, the table that its rows are staged in."""
-        return [stage_table(table.contract, table.write) for table in self.tables]
+        return [staging_table(table.contract, table.write) for table in self.tables]
 
     def children(self, parent: Source) -> list[tuple[str, Source]]:
         """The (column, source) pairs that refer to a source."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 WriteMode = Literal["upsert", "append", "full_refresh"]
+RefreshMode = Literal["touched", "full"]
 Phase = Literal["extract", "arrive", "promote"]
 
 
@@ -56,7 +57,7 @@ class Mart:
 
     name: str
     refresh_by: str | Sequence[str] = ()
-    refresh: Literal["touched", "full"] = "touched"
+    refresh: RefreshMode = "touched"
 
     @property
     def refresh_columns(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import Table, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
@@ -61,7 +61,7 @@ class Load:
 
     @property
     def stage(self) -> Table:
-        return stage_table(self.contract, self.write)
+        return staging_table(self.contract, self.write)
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class Publication:
 
 
 @dataclass
-class Published:
+class PublicationResult:
     """The number of rows in each table after the publication, and the SQL that ran."""
 
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
 
 
-def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Published:
+def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> PublicationResult:
     """Publish a whole batch or nothing.
 
     Args:
@@ -113,7 +113,7 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
         RowAccountingError: fewer or more rows arrived in staging than were written.
         WarehouseError: a statement failed; the transaction was rolled back.
     """
-    published = Published()
+    published = PublicationResult()
     with tagged(publication.pipeline, publication.run_id):
         files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads]
         warehouse.loading.preload(warehouse.database, files)
@@ -147,7 +147,7 @@ def _claim(transaction: Transaction, publication: Publication, at: datetime) -> 
 
 
 def _publish(
-    transaction: Transaction, warehouse: Warehouse, publication: Publication, published: Published, at: datetime
+    transaction: Transaction, warehouse: Warehouse, publication: Publication, published: PublicationResult, at: datetime
 ) -> None:
     stage = warehouse.stage(publication.bucket)
     for table, file in (

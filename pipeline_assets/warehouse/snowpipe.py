@@ -1,6 +1,6 @@
-"""Loading by pipes: Snowflake's serverless compute copies the staged files, our warehouse only merges.
+"""Loading by pipes: Snowflake's serverless compute copies the staged files, our warehouse only publishes them.
 
-    insertFiles -> wait for insertReport -> one transaction: take the file's rows, merge, ledger, commit
+    insertFiles -> wait for insertReport -> one transaction: take the file's rows, replace, ledger, commit
 
 A pipe commits by itself, so it fills its own table (`OPS.PIPED_…`: the staging table and `_FILE`, the file of each
 row) and not a staging table, which belongs to the publishing transaction. That transaction takes the rows of its file,

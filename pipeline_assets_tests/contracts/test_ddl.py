@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from pipeline_assets.contracts.ddl import Table, identifier, literal, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table, identifier, literal, staging_table, target_table
 from pipeline_assets_tests.support.bookings_lake import contract
 
 NASTY = ["it's", "back\\slash", "ends in \\", "\\'", "'; DROP TABLE Y; --", "line\nend", "%s", "🦆"]
@@ -39,7 +39,7 @@ def test_a_table_is_never_replaced() -> None:
 
 
 def test_a_staging_table_takes_what_a_later_statement_checks_with_a_better_message() -> None:
-    table = stage_table(contract("customer_bookings"))
+    table = staging_table(contract("customer_bookings"))
 
     assert table.qualified == "OPS.STAGE_BOOKINGS_CUSTOMER_BOOKINGS"
     assert "NOT NULL" not in table.create()

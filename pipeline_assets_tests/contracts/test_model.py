@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pipeline_assets.contracts import Reference, load_contract
-from pipeline_assets.contracts.ddl import stage_table, target_table
+from pipeline_assets.contracts.ddl import staging_table, target_table
 from pipeline_assets.contracts.validation import REASON_CODES, reason_codes, rules
 from pipeline_assets.errors import ContractError
 from pipeline_assets.settings import PROJECT_ROOT
@@ -86,7 +86,7 @@ def test_every_contract_in_the_repository_is_well_formed(path: Path) -> None:
     codes = reason_codes([contract])
     assert {column.reference.reason_code for column in contract.columns if column.reference} <= set(codes)
     assert target_table(contract).create()
-    assert stage_table(contract).create()
+    assert staging_table(contract).create()
 
 
 def test_what_a_document_says_arrives(tmp_path: Path) -> None:

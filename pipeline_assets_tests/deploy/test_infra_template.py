@@ -41,12 +41,6 @@ def test_prefixes_within_watched_ones_are_watched_once() -> None:
     assert bucket.watched == ("in/",)
 
 
-def test_cfn_lint_finds_nothing() -> None:
-    from cfnlint.api import lint_file
-
-    assert [str(match) for match in lint_file(infra_root() / "template.yaml")] == []
-
-
 @pytest.mark.parametrize("logical_id", BUCKETS)
 def test_every_bucket_is_encrypted_private_versioned_and_outlives_the_stack(logical_id: str) -> None:
     bucket = BUCKETS[logical_id]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.deploy.snowflake import objects
-from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.snowflake import apply
+from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.errors import ConfigurationError, WarehouseError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
@@ -212,7 +212,7 @@ def refused(
     def connect(settings: Settings) -> Iterator[Any]:
         yield connection
 
-    monkeypatch.setattr(objects, "connect_as_admin", connect)
+    monkeypatch.setattr(apply, "connect_as_admin", connect)
     settings = TestAccount(1, Key.new(), Key.new()).settings(tmp_path)
     with pytest.raises(WarehouseError) as error:
         deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)

@@ -12,7 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.deploy.snowflake.plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake

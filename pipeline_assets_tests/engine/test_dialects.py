@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine import SourceFile
-from pipeline_assets.engine.distributed import file_splits
-from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.distributed import split_reader
 from pipeline_assets.engine.distributed.object_io import scratch_folder
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
@@ -239,7 +239,7 @@ def test_records_that_waited_are_read_again_as_they_stood(name: str, tmp_path: P
 
     split = FileSplit(0, str(tmp_path / "waiting"), waiting=4, size=(tmp_path / "waiting").stat().st_size)
     with scratch_folder() as scratch:
-        batches = list(file_splits.read(its, split, tmp_path / "waiting", scratch))
+        batches = list(split_reader.read(its, split, tmp_path / "waiting", scratch))
     keys = [row["C0"] for batch in batches for row in batch.to_pylist() if not row["_STATISTICS"]]
     assert keys == ["v1", "v2", "v3", "v4"]
 

@@ -16,11 +16,17 @@ from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import Dialect, QualityRule
-from pipeline_assets.engine.distributed import file_splits
-from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.distributed import split_reader
 from pipeline_assets.engine.distributed.object_io import scratch_folder
 from pipeline_assets.engine.distributed.plan import contract_from, contract_to
-from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
+from pipeline_assets.engine.distributed.split_planner import (
+    as_splittable,
+    count_quotes,
+    place_splits,
+    ranges,
+    write_split,
+)
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
@@ -77,14 +83,14 @@ def as_tasks_read(its: Contract, cuts: list[FileSplit]) -> tuple[list[tuple], li
     for split in cuts:
         with scratch_folder() as scratch:
             path, _ = tasks.local(split, its.form, scratch)
-            batches = list(file_splits.read(its, FileSplit.load(split.dump()), path, scratch))
+            batches = list(split_reader.read(its, FileSplit.load(split.dump()), path, scratch))
         everything = [row for batch in batches for row in batch.to_pylist()]
         wanted = []
         for row in everything:
             if row["_STATISTICS"]:
                 statistics.append(json.loads(row["_STATISTICS"]))
                 continue
-            values = None if row["_MALFORMED"] else typed([row[text] for text in file_splits.texts(its)], its.dialect)
+            values = None if row["_MALFORMED"] else typed([row[text] for text in split_reader.texts(its)], its.dialect)
             good += [values] if values else []
             wanted += [] if values else [{"record": row["_RECORD"], "rule": 0, "position": None}]
         if wanted:
@@ -127,7 +133,7 @@ def test_the_parts_of_a_file_without_header_are_its_records(
         cut_splits = [replace(whole, number=number, start=start, end=stop) for number, (start, stop) in cuts]
         found = []
         for part in place_splits(cut_splits, [count_quotes(split) for split in cut_splits], "csv"):
-            shift = cut(part, "csv", target)
+            shift = write_split(part, "csv", target)
             headed = replace(its.dialect, header=True)
             read_as, shape = open_as_utf8(target, headed, NAMES, folder / "opened")
             assert shape.header == NAMES

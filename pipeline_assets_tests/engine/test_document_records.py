@@ -13,7 +13,7 @@ import pytest
 from pipeline_assets_tests.support.delivered_orders import (
     LEFT_OUT,
     ORDERS,
-    SplitReader,
+    LandedFileReader,
     customer,
     delivered,
     order,
@@ -23,7 +23,7 @@ from pipeline_assets_tests.support.delivered_orders import (
 from pipeline_assets_tests.support.engine_session import landed, opened, rows
 
 
-def one(record: object, **replaced: str) -> SplitReader:
+def one(record: object, **replaced: str) -> LandedFileReader:
     """A single record, beside one that is good."""
     found = delivered(f"[{text(record, **replaced)},{text(order('good'))}]")
     assert (found.ids.count("good"), found.outcome.read) == (1, 2)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed.file_splits import FileSplit, find, read
 from pipeline_assets.engine.distributed.split_planner import as_splittable, cut
-from pipeline_assets.engine.spark import reading
+from pipeline_assets.engine.distributed.split_reader import FileSplit, find, read
+from pipeline_assets.engine.spark import landed_files
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.test_parts import parts_of
 from pipeline_assets_tests.support.delivered_orders import ORDERS
@@ -113,6 +113,6 @@ def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hard_files_in_parts_come_to_their_records_on_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_BUNDLE_FILES", 3)
+    monkeypatch.setattr(landed_files, "_BUNDLE_FILES", 3)
     with on_engine(SparkEngine(master="local[2]", split_bytes=24)):
         read_alike(tmp_path, [*delimited(every=False), *documents(every=False)])

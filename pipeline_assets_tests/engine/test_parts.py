@@ -10,8 +10,14 @@ from tempfile import TemporaryDirectory
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.engine.distributed.file_splits import FileSplit, read
-from pipeline_assets.engine.distributed.split_planner import as_splittable, count_quotes, cut, place_splits, ranges
+from pipeline_assets.engine.distributed.split_planner import (
+    as_splittable,
+    count_quotes,
+    place_splits,
+    ranges,
+    write_split,
+)
+from pipeline_assets.engine.distributed.split_reader import FileSplit, read
 from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import detect_dialect
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
@@ -49,7 +55,7 @@ def test_the_parts_of_a_delimited_file_are_its_records(
         expected = [(record.line, record.raw) for record in read_leniently(path, dialect)]
         found = []
         for part in parts_of(path, "csv", size):
-            shift = cut(part, "csv", target)
+            shift = write_split(part, "csv", target)
             if target.stat().st_size:
                 assert detect_dialect(target).header == dialect.header
                 found += [(record.line + shift, record.raw) for record in read_leniently(target, dialect)]
@@ -69,7 +75,7 @@ def test_the_parts_of_a_file_of_lines_are_its_lines(lines: list[str], size: int,
         path.write_bytes(content)
         together = b""
         for part in parts_of(path, "json", size) if content else []:
-            shift = cut(part, "json", target)
+            shift = write_split(part, "json", target)
             assert shift == together.count(b"\n") or not target.stat().st_size
             together += target.read_bytes()
     assert together == content
@@ -101,7 +107,7 @@ def test_a_file_of_lines_is_read_in_parts_as_it_is_read_whole(lines: list[str], 
         found: list[tuple] = []
         rejected = None
         for part in parts_of(path, "json", size):
-            cut(part, "json", target)
+            write_split(part, "json", target)
             rows, refusal = _rows(part, target, Path(folder))
             found, rejected = found + rows, rejected or refusal
     assert (rejected is None) == (expected[1] is None)

@@ -22,7 +22,7 @@ import pytest
 
 from pipeline_assets.contracts import Column
 from pipeline_assets.engine import RejectPolicy, Session, SourceFile
-from pipeline_assets.engine.spark import reading
+from pipeline_assets.engine.spark import landed_files
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.engine.test_versions import HEADER, VISIT_HEADER, known
 from pipeline_assets_tests.support.delivered_orders import ORDERS, order, product, text
@@ -38,7 +38,7 @@ GOOD, ORPHAN, BAD = "good", "orphan", "bad"
 @pytest.fixture
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The engine that sessions are opened on; on Spark a task reads a few files."""
-    monkeypatch.setattr(reading, "_BUNDLE_FILES", 3)
+    monkeypatch.setattr(landed_files, "_BUNDLE_FILES", 3)
     with on_engine(request.param) if request.param else nullcontext():
         yield
 

@@ -26,7 +26,7 @@ LOOK = """
 import json, sys
 import dagster as dg
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.deploy.aws.template import infra_root, rendered
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings

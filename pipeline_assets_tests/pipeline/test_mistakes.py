@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.pipeline import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Step, Table
 from pipeline_assets.pipeline.resolve import resolve, split_pattern
 from pipeline_assets_tests.support.small_pipelines import pipeline_of
 
@@ -244,6 +244,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "no key": (
         plus("sources", LOG) | plus("tables", Table("noted")),
         ["a table with write mode upsert needs a key", "primaryKey", "append"],
+    ),
+    "a misspelt write mode": (
+        swap("tables", "billed", Table("billed", write="upsrt")),  # type: ignore[arg-type]
+        ["shop: write='upsrt' of billed", "upsert, append, full_refresh"],
+    ),
+    "a misspelt refresh": (
+        swap("tables", "weekly", Mart("weekly", refresh="ful")),  # type: ignore[arg-type]
+        ["shop: refresh='ful' of weekly", "touched, full"],
+    ),
+    "a misspelt phase": (
+        {"steps": [Step("extrct", print)]},  # type: ignore[arg-type]
+        ["shop: phase='extrct' of a step", "extract, arrive, promote"],
     ),
     "an appended join": (
         swap("tables", "billed", Table("billed", write="append")),

@@ -26,7 +26,7 @@ from pipeline_assets.batch.platform import build_platform
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.deploy.aws import stack
-from pipeline_assets.deploy.snowflake import objects
+from pipeline_assets.deploy.snowflake import apply
 from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.samples import write_samples
@@ -90,7 +90,7 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
             settings = load_settings(**given)
             prepare_home(settings)
             aws.let_glue_jobs_run(settings.glue_job or "")
-            objects.deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+            apply.deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
             yield Account(aws, settings)
 
 

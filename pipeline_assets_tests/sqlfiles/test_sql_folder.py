@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 import sqlglot
 from sqlglot import exp
 
-from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets.sqlfiles import load_sql, sql_files, sql_root, statement_kind, transpile
 
 
@@ -42,23 +37,3 @@ def test_a_query_gives_the_same_columns_to_the_other_engines(name: str, dialect:
     there = sqlglot.parse_one(transpile(load_sql(name).text, dialect), read=dialect)
 
     assert [column.upper() for column in there.named_selects] == parsed(name).named_selects
-
-
-def test_every_file_passes_sqlfluff_in_snowflakes_dialect() -> None:
-    command = ["lint", "--format", "json", "--nofail", "--disable-progress-bar"]
-    done = subprocess.run(
-        [sys.executable, "-m", "sqlfluff", *command, str(sql_root())],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    linted = json.loads(done.stdout)
-    violations = [
-        f"{file['filepath']}:{found['start_line_no']}: {found['code']} {found['description']}"
-        for file in linted
-        for found in file["violations"]
-    ]
-    assert len(linted) == len(sql_files())
-    assert violations == []

@@ -54,7 +54,7 @@ def text(record: object, **replaced: str) -> str:
 
 
 @dataclass(frozen=True)
-class SplitReader:
+class LandedFileReader:
     """What became of files: rows by order, and what was reported."""
 
     orders: list[dict]
@@ -78,7 +78,7 @@ class SplitReader:
 
 def delivered(
     *contents: str | bytes, policy: RejectPolicy = NEVER, waiting: Sequence[tuple[str, int | None]] = ()
-) -> SplitReader:
+) -> LandedFileReader:
     """Read and deduplicate files of orders; every file's records must add up."""
     with tempfile.TemporaryDirectory() as folder, opened(policy) as session:
         files = [
@@ -90,7 +90,7 @@ def delivered(
         outcomes = session.outcomes("orders")
         for outcome in outcomes:
             assert outcome.read == outcome.loaded + outcome.superseded + outcome.quarantined
-        found = SplitReader(
+        found = LandedFileReader(
             [dict(zip(ORDER_COLUMNS, row, strict=True)) for row in rows(session, selecting("ORDERS", ORDER_COLUMNS))],
             [
                 dict(zip(LINE_COLUMNS, row, strict=True))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.arrow import arrow_schema
-from pipeline_assets.contracts.ddl import Table, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.lake import Lake
 from pipeline_assets.warehouse.publication import Load, Mart, Publication, StagedFile
 from pipeline_assets.warehouse.schema import STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
@@ -58,12 +58,12 @@ TOTALS_MART = Mart(
     source="SHOP.SALES",
 )
 
-TABLES = (target_table(SALES), stage_table(SALES), target_table(TOTALS))
+TABLES = (target_table(SALES), staging_table(SALES), target_table(TOTALS))
 
 
 def load_of(file: StagedFile) -> Load:
     """Sales by their key."""
-    return Load(SALES, file, replaced_by=stage_table(SALES).qualified, on=(("SALE_ID", "SALE_ID"),))
+    return Load(SALES, file, replaced_by=staging_table(SALES).qualified, on=(("SALE_ID", "SALE_ID"),))
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Shop:
     tables = ()
     sources = ()
     lake_tables = ()
-    staging_tables = TABLES
-    load_stages = (stage_table(SALES),)
+    warehouse_tables = TABLES
+    load_stages = (staging_table(SALES),)
 
 
 Sale = tuple[str, str, str]
@@ -131,7 +131,7 @@ class Batch:
             run_id="run",
             bucket=BUCKET,
             planned_on=self.planned_on,
-            loads=[load_of(self.stage(stage_table(SALES), rows, claimed=claimed))],
+            loads=[load_of(self.stage(staging_table(SALES), rows, claimed=claimed))],
             marts=[TOTALS_MART],
             ledger=self.stage(STAGE_FILE_LEDGER, [ledger]),
             quarantine=self.stage(STAGE_QUARANTINE, quarantine),

@@ -11,7 +11,7 @@ from unittest import mock
 import boto3
 import pytest
 
-from pipeline_assets.deploy.snowflake.objects import deploy
+from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline

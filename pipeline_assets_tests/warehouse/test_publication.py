@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.contracts.ddl import Table, stage_table
+from pipeline_assets.contracts.ddl import Table, staging_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
@@ -86,7 +86,7 @@ def test_what_came_as_json_and_is_none_is_published_as_text(
     rows = [{"SALE_ID": str(n), "SHOP": "north", "_RESCUED": text} for n, text in enumerate(given)]
     staging = batch("b1")
     publication = staging.publication()
-    load = load_of(staging.stage(stage_table(SALES), rows))
+    load = load_of(staging.stage(staging_table(SALES), rows))
 
     published = publish(warehouse, replace(publication, loads=[load]), NOON)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.contracts.ddl import stage_table
+from pipeline_assets.contracts.ddl import staging_table
 from pipeline_assets.errors import (
     ConfigurationError,
     PipeTimeoutError,
@@ -140,7 +140,7 @@ def test_what_a_dead_run_left_is_seen_by_nobody_and_goes_with_the_next_publicati
 ) -> None:
     """A run that dies between the pipe's commit and its own."""
     dead = batch().publication(("a", "north", "999"))
-    shop.loading.preload(shop.database, [(stage_table(SALES), dead.loads[0].file.key, 1)])
+    shop.loading.preload(shop.database, [(staging_table(SALES), dead.loads[0].file.key, 1)])
     assert count(shop, "OPS.PIPED_SHOP_SALES") == 1
     assert published(shop) == [0, 0, 0, 0]
 
@@ -155,7 +155,7 @@ def test_of_two_batches_side_by_side_one_is_published_and_the_other_stops(
     shop: SnowflakeWarehouse, batch: Callable[..., Batch]
 ) -> None:
     slow, fast = batch().publication(("a", "north", "999")), batch().publication(*SOLD)
-    shop.loading.preload(shop.database, [(stage_table(SALES), slow.loads[0].file.key, 1)])
+    shop.loading.preload(shop.database, [(staging_table(SALES), slow.loads[0].file.key, 1)])
 
     publish(shop, fast, NOON)
     with pytest.raises(PublicationConflictError):
@@ -203,7 +203,7 @@ def test_an_empty_file_asks_no_pipe(shop: SnowflakeWarehouse, batch: Callable[..
 def test_a_missing_pipe_and_a_foreign_key_are_named(
     account: TestAccount, shop: SnowflakeWarehouse, tmp_path: Path
 ) -> None:
-    files = [(stage_table(SALES), "staging/x/sales.parquet", 1)]
+    files = [(staging_table(SALES), "staging/x/sales.parquet", 1)]
     with pytest.raises(ConfigurationError, match=r"There is no pipe OTHER\.OPS\.LOAD_SHOP_SALES.*deploy snowflake"):
         shop.loading.preload("OTHER", files)
 
@@ -219,7 +219,7 @@ def test_an_api_that_is_gone_is_asked_a_few_times_and_named() -> None:
     gone = Snowpipe(Endpoint("http://127.0.0.1:1", lambda: "token-to-hide"), 30, clock.now, clock.sleep)
 
     with pytest.raises(WarehouseError, match="cannot be reached") as error:
-        gone.preload("ANALYTICS", [(stage_table(SALES), "staging/x/sales.parquet", 1)])
+        gone.preload("ANALYTICS", [(staging_table(SALES), "staging/x/sales.parquet", 1)])
 
     assert len(clock.slept) == 5
     assert "token-to-hide" not in str(error.value)

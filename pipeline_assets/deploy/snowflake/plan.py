@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from pipeline_assets.contracts.ddl import Table, stage_table, target_table
+from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.contracts.model import Contract
 from pipeline_assets.errors import ConfigurationError
@@ -152,7 +152,7 @@ def steps(
 
 def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Table]:
     """Every table that the contracts and the platform declare, with its database."""
-    declared = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.staging_tables)]
+    declared = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.warehouse_tables)]
     if settings.snowflake_load == "snowpipe":
         declared += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
     qualified = (replace(table, schema=f"{settings.database}.{table.schema}") for table in declared)
@@ -346,7 +346,7 @@ def _personal(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list
 
 
 def _tables_of(contract: Contract) -> tuple[Table, ...]:
-    stage = stage_table(contract)
+    stage = staging_table(contract)
     return target_table(contract), stage, piped_table(stage)
 
 

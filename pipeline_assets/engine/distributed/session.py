@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED, rules
-from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.plan import contract_to
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.duckdb import csv_reader, json_reader
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.file_sets import rejection_with

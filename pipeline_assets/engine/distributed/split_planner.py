@@ -15,8 +15,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.object_io import blocks
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.formats.csv.dialect import header_line, open_as_utf8
 from pipeline_assets.engine.formats.csv.record_parser import is_utf8
 from pipeline_assets.errors import RejectedObjectError
@@ -99,7 +99,7 @@ def place_splits(parts: Sequence[FileSplit], quote_counts: Sequence[QuoteCount],
     return placed
 
 
-def cut(split: FileSplit, form: str, target: Path) -> int:
+def write_split(split: FileSplit, form: str, target: Path) -> int:
     """Write the records of a part, with the file's header, to a local file; returns the offset of its line numbers."""
     header = b"" if form == "json" else split.header.encode() or _header(split)
     with open(target, "wb") as file:

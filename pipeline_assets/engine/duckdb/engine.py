@@ -185,7 +185,7 @@ class DuckDBSession:
         if snapshot:
             self._keep_newest_delivery(tables)
         self._keep_newest(tables, order)
-        if tables.has_orphans:
+        if tables.has_left_out_rows:
             self._count_superseded(tables)
         for outcome in tables.outcomes:
             outcome.loaded = outcome.read - outcome.quarantined - outcome.superseded
@@ -265,7 +265,7 @@ class DuckDBSession:
         """Take the rows of a SELECT (_ID, _FILE, _RULE) out of an input."""
         (rows,) = self._connection.execute(f"INSERT INTO {tables.name}__left_out {select}").fetchone()  # type: ignore[misc]
         if rows:
-            tables.has_orphans = True
+            tables.has_left_out_rows = True
             self._define_relations(tables)
 
     def _rows(self, tables: InputTables) -> str:
@@ -278,7 +278,11 @@ class DuckDBSession:
                 f"{no_items(items) if items else ''} FROM {tables.name}__published"
             )
         rows = " UNION ALL ".join(parts or [_no_rows(tables.contract)])
-        return f"SELECT * FROM ({rows}) ANTI JOIN {tables.name}__left_out USING (_ID)" if tables.has_orphans else rows
+        return (
+            f"SELECT * FROM ({rows}) ANTI JOIN {tables.name}__left_out USING (_ID)"
+            if tables.has_left_out_rows
+            else rows
+        )
 
     def _new_rows(self, tables: InputTables) -> list[str]:
         """A SELECT of the good rows of each group of files."""
@@ -388,7 +392,7 @@ class DuckDBSession:
                 f"JOIN (SELECT {group.identity()} AS _ID, _FAULT AS rule FROM {group.table} WHERE _FAULT IS NOT NULL"
                 + (
                     f" UNION ALL SELECT _ID, _RULE FROM {tables.name}__left_out WHERE _RULE < 0"
-                    if tables.has_orphans
+                    if tables.has_left_out_rows
                     else ""
                 )
                 + f") AS b ON b._ID = {group.identity('t.')} WHERE t._FILE IN ({', '.join(map(str, files))})"

@@ -68,7 +68,7 @@ class InputTables:
     malformed: dict[int, list[int]] = field(default_factory=dict)  # records that are in no table
     left_out: set[int] = field(default_factory=set)  # files whose rows are not used
     has_published: bool = False
-    has_orphans: bool = False
+    has_left_out_rows: bool = False
     is_deduplicated: bool = False
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:

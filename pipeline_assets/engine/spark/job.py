@@ -21,13 +21,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.distributed import file_splits, object_io
-from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.distributed import object_io, split_reader
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.file_sets import rejected_with_set
 from pipeline_assets.engine.interface import RejectPolicy
 from pipeline_assets.engine.spark import tasks
-from pipeline_assets.engine.spark.input import WHOLE, SparkInput
-from pipeline_assets.engine.spark.reading import SplitReader
+from pipeline_assets.engine.spark.inputs import WHOLE, SparkInput
+from pipeline_assets.engine.spark.landed_files import LandedFileReader
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
@@ -68,7 +68,7 @@ class Job:
         self._scratch = scratch  # folder of the tasks' temporary files; the system's when None
         self._policy = policy
         self._split_bytes = split_bytes
-        self._reader = SplitReader(spark, self._state, split_bytes, scratch)
+        self._reader = LandedFileReader(spark, self._state, split_bytes, scratch)
         self._inputs: dict[str, SparkInput] = {}
         self._landed_bytes = 0
         for name, value in SETTINGS.items():
@@ -380,7 +380,7 @@ class Job:
         def task(file: tuple[FileSplit, list[str]]) -> str | None:
             split, unknown = file
             with object_io.scratch_folder(within) as scratch:
-                return file_splits.difference(
+                return split_reader.difference(
                     contract, split, object_io.fetch(split.where, scratch, split.etag), scratch, unknown
                 )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed import file_splits, object_io, split_planner
-from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.distributed import object_io, split_planner, split_reader
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +27,7 @@ def local(split: FileSplit, form: str, scratch: Path) -> tuple[Path, int]:
     if not split.is_partial:
         return object_io.fetch(split.where, scratch, split.etag), 0
     path = scratch / f"part.{form}"
-    return path, split_planner.cut(split, form, path)
+    return path, split_planner.write_split(split, form, path)
 
 
 def find_bad_records(
@@ -38,7 +38,7 @@ def find_bad_records(
 
     with object_io.scratch_folder(within) as scratch:
         path, shift = local(split, contract.form, scratch)
-        rows = [asdict(bad) for bad in file_splits.find(contract, split, path, scratch, wanted, shift)]
+        rows = [asdict(bad) for bad in split_reader.find(contract, split, path, scratch, wanted, shift)]
     kinds = {"record": pa.int64(), "rule": pa.int32(), "position": pa.int32(), "line": pa.int64()}
     arrays = [pa.array([split.file] * len(rows), pa.int32()), pa.array([split.number] * len(rows), pa.int32())]
     names = ("record", "rule", "position", "line", "raw", "fault")

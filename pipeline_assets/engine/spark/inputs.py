@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.distributed.file_splits import FileSplit
 from pipeline_assets.engine.distributed.plan import contract_from
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.versions import Delivery
 
 WHOLE = 1 << 20  # split number of a file that is read again as a whole

@@ -16,7 +16,7 @@ from pipeline_assets.pipeline.resolved import (
 _RESERVED_PREFIXES = ("batch_", "published_", "lake_rows_", "lake_replaced_")
 
 
-def require_rules(pipeline: ResolvedPipeline) -> None:
+def require_consistent(pipeline: ResolvedPipeline) -> None:
     """Check a pipeline as a whole.
 
     Raises:

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline_assets.engine.distributed import file_splits, object_io, split_planner
-from pipeline_assets.engine.distributed.file_splits import FileSplit
+from pipeline_assets.engine.distributed import object_io, split_planner, split_reader
 from pipeline_assets.engine.distributed.plan import spark_type
+from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.spark import tasks
-from pipeline_assets.engine.spark.input import SparkInput
+from pipeline_assets.engine.spark.inputs import SparkInput
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, inline
 from pipeline_assets.errors import ObjectChangedError
@@ -24,7 +24,7 @@ _BUNDLE_BYTES = 64 << 20  # landed bytes that one task reads, if they are in man
 _BUNDLE_FILES = 200
 
 
-class SplitReader:
+class LandedFileReader:
     """Reads files in tasks; their temporary files are in `scratch`, or in the system's folder when it is None."""
 
     def __init__(self, spark: SparkSession, state: State, split_bytes: int, scratch: str | None) -> None:
@@ -40,7 +40,7 @@ class SplitReader:
             return kept
         splits = self.split_large_files(spark_input, whole)
         spark_input.parts.update({(split.file, split.number): split for split in splits})
-        contract, schema, within = spark_input.contract, file_splits.text_schema(spark_input.contract), self._scratch
+        contract, schema, within = spark_input.contract, split_reader.text_schema(spark_input.contract), self._scratch
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             for split in tasks.splits_in(batches):
@@ -48,9 +48,9 @@ class SplitReader:
                     try:
                         path, _ = tasks.local(split, contract.form, scratch)
                     except ObjectChangedError:
-                        yield file_splits.statistics_row(split, schema, changed=True)
+                        yield split_reader.statistics_row(split, schema, changed=True)
                         continue
-                    yield from file_splits.read(contract, split, path, scratch)
+                    yield from split_reader.read(contract, split, path, scratch)
 
         texts = map_batches(inline(self._spark, _bundles(splits), "splits"), task, _spark_schema(schema))
         texts.createOrReplaceTempView("RAW")
@@ -80,13 +80,9 @@ class SplitReader:
         quote_counts = context.parallelize(cut, len(cut)).map(split_planner.count_quotes).collect() if cut else []
         splits = [split for split in whole if split.file not in chosen]
         for file in chosen:
-            of_file = [
-                (split, count_quotes)
-                for split, count_quotes in zip(cut, quote_counts, strict=True)
-                if split.file == file
-            ]
+            of_file = [(split, quotes) for split, quotes in zip(cut, quote_counts, strict=True) if split.file == file]
             splits += split_planner.place_splits(
-                [split for split, _ in of_file], [count_quotes for _, count_quotes in of_file], contract.form
+                [split for split, _ in of_file], [quotes for _, quotes in of_file], contract.form
             )
         return splits
 
