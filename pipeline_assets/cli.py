@@ -141,10 +141,10 @@ def query(
 def status() -> None:
     """Show what each pipeline has loaded, rejected and quarantined."""
     from pipeline_assets.warehouse import ledger
-    from pipeline_assets.warehouse.schema import OPS_TABLES
+    from pipeline_assets.warehouse.schema import ops_tables
 
     platform = _platform(_settings())
-    platform.warehouse.prepare(OPS_TABLES)
+    platform.warehouse.prepare(ops_tables())
     with platform.warehouse.read_only() as transaction:
         totals = {row[0]: row for row in ledger.totals(transaction, list(_pipelines()))}
         waiting = dict(
@@ -319,9 +319,9 @@ def quarantine_list(
 @quarantine_app.command("show")
 def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `quarantine list`.")]) -> None:
     """Show one record completely, as it was in its source."""
-    from pipeline_assets.warehouse.schema import QUARANTINE
+    from pipeline_assets.warehouse.schema import ops_table
 
-    columns = [name for name, *_ in QUARANTINE.columns]
+    columns = [name for name, *_ in ops_table("QUARANTINE").columns]
     with _quarantine_transaction() as transaction:
         rows = transaction.rows(
             f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %s", (quarantine_id,)
@@ -434,10 +434,10 @@ def _write_samples(pipeline: str, directory: Path, scale: float, seed: int = 202
 
 
 def _quarantine_transaction():
-    from pipeline_assets.warehouse.schema import OPS_TABLES
+    from pipeline_assets.warehouse.schema import ops_tables
 
     platform = _platform(_settings())
-    platform.warehouse.prepare(OPS_TABLES)
+    platform.warehouse.prepare(ops_tables())
     return platform.warehouse.read_only()
 
 

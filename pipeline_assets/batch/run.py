@@ -35,14 +35,14 @@ from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.connection import tagged
 from pipeline_assets.warehouse.publication import Publication, PublicationResult, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id
-from pipeline_assets.warehouse.schema import OPS_TABLES, STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
+from pipeline_assets.warehouse.schema import ops_table, ops_tables
 
 logger = logging.getLogger("pipeline_assets")
 
 
 def required_tables(pipeline: ResolvedPipeline) -> list[Table]:
     """The tables that must exist in the warehouse before a batch of a pipeline."""
-    return [*OPS_TABLES, *pipeline.warehouse_tables]
+    return [*ops_tables(), *pipeline.warehouse_tables]
 
 
 def run_batch(
@@ -204,9 +204,9 @@ def _stage_records(
     )
     released = ((key,) for files in outcomes.values() for outcome in files for key in outcome.released)
     return {
-        "ledger": outputs.stage_rows("ledger", STAGE_FILE_LEDGER, ledger_rows),
-        "quarantine": outputs.stage_rows("quarantine", STAGE_QUARANTINE, quarantine_rows),
-        "released": outputs.stage_rows("released", STAGE_RELEASED, released),
+        "ledger": outputs.stage_rows("ledger", ops_table("STAGE_FILE_LEDGER"), ledger_rows),
+        "quarantine": outputs.stage_rows("quarantine", ops_table("STAGE_QUARANTINE"), quarantine_rows),
+        "released": outputs.stage_rows("released", ops_table("STAGE_RELEASED"), released),
     }
 
 

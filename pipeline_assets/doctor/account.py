@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.doctor.installation import CheckResult, check_result
 from pipeline_assets.errors import ConfigurationError, PipelineError
-from pipeline_assets.warehouse.schema import OPS_TABLES
+from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets.warehouse.snowpipe import Snowpipe, pipe_name, piped_table
 from pipeline_assets.warehouse.transaction import Transaction
 
@@ -58,9 +58,9 @@ def _checks(
     staging = [stage for pipeline in pipelines for stage in pipeline.load_stages]
     pipes = warehouse.loading
     if not isinstance(pipes, Snowpipe):
-        yield check_result("writing into OPS", lambda: _insert(warehouse, OPS_TABLES))
+        yield check_result("writing into OPS", lambda: _insert(warehouse, ops_tables()))
         return
-    yield check_result("writing into OPS", lambda: _insert(warehouse, [*OPS_TABLES, *map(piped_table, staging)]))
+    yield check_result("writing into OPS", lambda: _insert(warehouse, [*ops_tables(), *map(piped_table, staging)]))
     for pipe in (f"{settings.database}.{pipe_name(table)}" for table in staging):
         yield check_result(f"pipe {pipe}", partial(_pipe, pipes, pipe))
 

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from pipeline_assets.lake import Lake, LakeTable
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
-from pipeline_assets.warehouse.schema import LAKE_PARTITIONS
+from pipeline_assets.warehouse.schema import ops_table
 
 
 class WarehouseCatalog:
@@ -38,7 +38,7 @@ class WarehouseCatalog:
             )
             if registered:
                 rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(registered))
-                columns = ", ".join(column for column, *_ in LAKE_PARTITIONS.columns)
+                columns = ", ".join(column for column, *_ in ops_table("LAKE_PARTITIONS").columns)
                 transaction.execute(
                     f"INSERT INTO OPS.LAKE_PARTITIONS ({columns}) VALUES {rows}",
                     [value for row in registered for value in row],

@@ -18,19 +18,14 @@ from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
-from pipeline_assets.warehouse.schema import (
-    FILE_LEDGER,
-    QUARANTINE,
-    STAGE_FILE_LEDGER,
-    STAGE_QUARANTINE,
-    STAGE_RELEASED,
-)
+from pipeline_assets.warehouse.schema import ops_table
 from pipeline_assets.warehouse.transaction import Transaction
 
 # Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
 # its batch in every run. With 'd' the last of duplicate keys counts (fakesnow keeps both); what cannot be parsed at all
 # stays text.
 _RESCUED = "COALESCE(TRY_PARSE_JSON(_RESCUED, 'd'), TO_VARIANT(_RESCUED))"
+_OWN_STAGING = ("STAGE_FILE_LEDGER", "STAGE_QUARANTINE", "STAGE_RELEASED")
 _BY_COPY = Loading()  # for the platform's own tables: few rows, for which a pipe would take longer
 
 
@@ -150,12 +145,10 @@ def _publish(
     transaction: Transaction, warehouse: Warehouse, publication: Publication, published: PublicationResult, at: datetime
 ) -> None:
     stage = warehouse.stage(publication.bucket)
-    for table, file in (
-        (STAGE_FILE_LEDGER, publication.ledger),
-        (STAGE_QUARANTINE, publication.quarantine),
-        (STAGE_RELEASED, publication.released),
+    for name, file in zip(
+        _OWN_STAGING, (publication.ledger, publication.quarantine, publication.released), strict=True
     ):
-        _fill(transaction, _BY_COPY, stage, table, file)
+        _fill(transaction, _BY_COPY, stage, ops_table(name), file)
     for load in publication.loads:
         _fill(transaction, warehouse.loading, stage, load.stage, load.file)
     _empty_changed_marts(transaction, publication.marts)
@@ -171,7 +164,7 @@ def _publish(
         _run_all(transaction, mart.late)
         _insert_missing(transaction, mart, publication.batch_id, at)
     _write_platform_tables(transaction, publication, at)
-    for table in [load.stage for load in publication.loads] + [STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED]:
+    for table in [*(load.stage for load in publication.loads), *map(ops_table, _OWN_STAGING)]:
         transaction.execute(f"DELETE FROM {table.qualified}")
     for contract in [load.contract for load in publication.loads] + [mart.contract for mart in publication.marts]:
         name = target_table(contract).qualified
@@ -276,8 +269,9 @@ def _write_platform_tables(transaction: Transaction, publication: Publication, a
         f"DELETE FROM OPS.FILE_LEDGER USING OPS.STAGE_FILE_LEDGER AS S WHERE {same.format('FILE_LEDGER')} "
         "AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.ETAG = S.ETAG AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES"
     )
-    for table, staged in ((FILE_LEDGER, STAGE_FILE_LEDGER), (QUARANTINE, STAGE_QUARANTINE)):
-        columns = ", ".join(name for name, *_ in table.columns)
+    for name in ("FILE_LEDGER", "QUARANTINE"):
+        table, staged = ops_table(name), ops_table(f"STAGE_{name}")
+        columns = ", ".join(column for column, *_ in table.columns)
         transaction.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
     transaction.execute(
         "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "

@@ -62,10 +62,10 @@ def ours_tick(inputs: Path, folder: Path, opened: tuple) -> int:
 
 def fill_ledger(inputs: Path, folder: Path) -> None:
     """An embedded warehouse that knows every object of the zone; `listing_server` says what they are like."""
-    from pipeline_assets.warehouse.schema import OPS_TABLES
+    from pipeline_assets.warehouse.schema import ops_tables
 
     warehouse = _platform(folder).warehouse
-    warehouse.prepare(OPS_TABLES)
+    warehouse.prepare(ops_tables())
     with warehouse.connect() as connection:
         connection._duck_conn.execute(
             f"""INSERT INTO OPS.FILE_LEDGER

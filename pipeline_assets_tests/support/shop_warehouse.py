@@ -16,7 +16,7 @@ from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.lake import Lake
 from pipeline_assets.warehouse.publication import Load, Mart, Publication, StagedFile
-from pipeline_assets.warehouse.schema import STAGE_FILE_LEDGER, STAGE_QUARANTINE, STAGE_RELEASED
+from pipeline_assets.warehouse.schema import ops_table
 
 BUCKET = "shop-bucket"
 COUNTER = Table("OPS", "COUNTER", "A counter.", (("N", "NUMBER(38,0)", True, "How many."),))
@@ -133,7 +133,7 @@ class Batch:
             planned_on=self.planned_on,
             loads=[load_of(self.stage(staging_table(SALES), rows, claimed=claimed))],
             marts=[TOTALS_MART],
-            ledger=self.stage(STAGE_FILE_LEDGER, [ledger]),
-            quarantine=self.stage(STAGE_QUARANTINE, quarantine),
-            released=self.stage(STAGE_RELEASED, []),
+            ledger=self.stage(ops_table("STAGE_FILE_LEDGER"), [ledger]),
+            quarantine=self.stage(ops_table("STAGE_QUARANTINE"), quarantine),
+            released=self.stage(ops_table("STAGE_RELEASED"), []),
         )

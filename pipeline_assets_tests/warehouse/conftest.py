@@ -15,7 +15,7 @@ from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.ledger import register_pipeline
-from pipeline_assets.warehouse.schema import OPS_TABLES
+from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets_tests.support import bookings_lake as bookings
 from pipeline_assets_tests.support.moto_aws import moto_process
 from pipeline_assets_tests.support.shop_warehouse import BUCKET, COUNTER, TABLES, Shop
@@ -38,7 +38,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with every table, pipeline `shop` and a counter at 0, to copy from."""
     root = tmp_path_factory.mktemp("prepared")
     warehouse = open_warehouse(root, LocalLake(root))
-    warehouse.prepare([*OPS_TABLES, *TABLES, COUNTER])
+    warehouse.prepare([*ops_tables(), *TABLES, COUNTER])
     with warehouse.transaction() as transaction:
         transaction.execute("INSERT INTO OPS.COUNTER (N) VALUES (0)")
         register_pipeline(transaction, "shop")

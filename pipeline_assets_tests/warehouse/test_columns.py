@@ -16,7 +16,7 @@ from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse
 from pipeline_assets.warehouse.columns import Changes, changes, kind_from_show_columns, replaceable_tables
-from pipeline_assets.warehouse.schema import OPS_TABLES
+from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets_tests.support.shop_warehouse import SALES
 
 
@@ -70,7 +70,7 @@ def test_types_are_read_as_snowflake_shows_them(shown: dict, kind: str) -> None:
 def altered(*columns: Column) -> list[Table]:
     kept = {column.name: column for column in SALES.columns} | {column.name: column for column in columns}
     changed = replace(SALES, columns=tuple(kept.values()))
-    return [*OPS_TABLES, target_table(changed), staging_table(changed)]
+    return [*ops_tables(), target_table(changed), staging_table(changed)]
 
 
 def types(warehouse: EmbeddedWarehouse) -> list[tuple]:

@@ -17,7 +17,7 @@ from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
 from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.publication import Publication, publish
 from pipeline_assets.warehouse.quarantine import quarantine_id, rejected_objects, waiting_records
-from pipeline_assets.warehouse.schema import STAGE_RELEASED
+from pipeline_assets.warehouse.schema import ops_table
 from pipeline_assets.warehouse.transaction import Transaction
 from pipeline_assets_tests.support.lost_connections import LossyWarehouse
 from pipeline_assets_tests.support.shop_warehouse import BUCKET, NOON, SALES, Batch, load_of
@@ -151,7 +151,7 @@ def test_what_is_remembered_of_a_batch_is_counted_like_its_rows(
     staging = batch("b2", 1)
     publication = staging.publication(("3", "west", "7"), quarantine=[bad("b2", 7), bad("b2", 8)])
     released = [{"QUARANTINE_ID": bad("b1", line)["QUARANTINE_ID"]} for line in (7, 8)]
-    publication = replace(publication, released=staging.stage(STAGE_RELEASED, released))
+    publication = replace(publication, released=staging.stage(ops_table("STAGE_RELEASED"), released))
     wrong = replace(publication, **{part: replace(getattr(publication, part), rows=claimed)})
 
     with pytest.raises(RowAccountingError, match=f"{claimed} rows were written"):
@@ -334,7 +334,7 @@ def test_a_released_record_is_marked_once_and_kept(warehouse: EmbeddedWarehouse,
     publish(warehouse, batch("b1").publication(quarantine=[bad("b1", 7), bad("b1", 8)]), NOON)
     second = batch("b2", 1)
     publication = second.publication()
-    released = second.stage(STAGE_RELEASED, [{"QUARANTINE_ID": bad("b1", 7)["QUARANTINE_ID"]}])
+    released = second.stage(ops_table("STAGE_RELEASED"), [{"QUARANTINE_ID": bad("b1", 7)["QUARANTINE_ID"]}])
 
     publish(warehouse, replace(publication, released=released), NOON)
 

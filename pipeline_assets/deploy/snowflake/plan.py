@@ -22,7 +22,7 @@ from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.columns import Present, changes
-from pipeline_assets.warehouse.schema import OPS_TABLES
+from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def steps(
 
 def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Table]:
     """Every table that the contracts and the platform declare, with its database."""
-    declared = [*OPS_TABLES, *(table for pipeline in pipelines for table in pipeline.warehouse_tables)]
+    declared = [*ops_tables(), *(table for pipeline in pipelines for table in pipeline.warehouse_tables)]
     if settings.snowflake_load == "snowpipe":
         declared += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
     qualified = (replace(table, schema=f"{settings.database}.{table.schema}") for table in declared)
