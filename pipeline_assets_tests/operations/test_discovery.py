@@ -61,13 +61,17 @@ def test_the_statements_of_a_run_do_not_follow_the_number_of_files(
 def test_a_file_beside_the_batches_in_staging_is_left_alone(
     lake: BookingsLake, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is no batch: nothing is to be finished or undone, and nobody warned at every run."""
+    """It is no batch, and neither is a folder of another name: nothing is finished, undone, or warned of."""
     staging = lake.home / "lake" / lake.pipeline().bucket / STAGING / lake.name
-    staging.mkdir(parents=True)
-    (staging / "README").write_text("for people")
+    kept = [
+        staging / name for name in ("README", "extract/page-1.json", "0123456789abcdef/half.parquet", "ABCDEF012345/x")
+    ]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("for people")
 
     with caplog.at_level(logging.WARNING, "pipeline_assets"):
         lake.run()
 
     assert "interrupted" not in caplog.text
-    assert (staging / "README").exists()
+    assert [path.exists() for path in kept] == [True] * len(kept)
