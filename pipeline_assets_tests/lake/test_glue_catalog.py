@@ -192,3 +192,24 @@ def test_without_credentials_it_says_which_are_missing(
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(ConfigurationError, match="no AWS credentials"):
         GlueCatalog(lake, Aws(REGION, s3_url), "shop").register(TABLE, ["2024-01-10"])
+
+
+def test_a_partition_that_glue_refuses_within_an_accepted_call_fails_the_registration(
+    catalog: GlueCatalog, glue: object, lake: LocalLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call succeeds and lists errors; the batch would else count the partition as registered, for ever."""
+    lay(lake, "2024-01-10")
+    original = Aws.client
+
+    def client(self: Aws, *args: object, **kwargs: object) -> object:
+        def refuse(parsed: dict, **_: object) -> None:
+            detail = {"ErrorCode": "InternalServiceException", "ErrorMessage": "later"}
+            parsed["Errors"] = [{"PartitionValues": ["2024-01-10"], "ErrorDetail": detail}]
+
+        made = original(self, *args, **kwargs)  # type: ignore[arg-type]
+        made.meta.events.register("after-call.glue.BatchCreatePartition", refuse)
+        return made
+
+    monkeypatch.setattr(Aws, "client", client)
+    with pytest.raises(LakeError, match="2024-01-10: InternalServiceException: later"):
+        catalog.register(TABLE, ["2024-01-10"])

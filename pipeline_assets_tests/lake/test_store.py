@@ -201,10 +201,10 @@ def test_a_moved_object_is_under_its_new_key_only(store: Lake, put: Put, tmp_pat
     assert store.fetch(store.head(uri), tmp_path).read_bytes() == b"moved"
 
 
-def test_deleting_twice_is_no_error(store: Lake, put: Put) -> None:
-    landed = put("in/a.csv")
+def test_deleting_twice_is_no_error_and_spares_no_other(store: Lake, put: Put) -> None:
+    first, last = put("in/a.csv"), put("in/b.csv")
 
-    store.delete([landed.uri, landed.uri])
+    store.delete([first.uri, first.uri, last.uri])
 
     assert keys(store, "") == []
 

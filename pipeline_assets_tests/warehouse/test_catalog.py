@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,6 +54,19 @@ def test_registering_twice_changes_nothing(prepared: OrdersLake) -> None:
     for _ in range(2):
         prepared.platform.catalog.register(TABLE, ["2024-01-10", "2024-01-10"])
     assert [row[:2] for row in partitions(prepared)] == [("2024-01-10", 1)]
+
+
+def test_the_same_day_of_another_table_stays_registered(prepared: OrdersLake) -> None:
+    other = replace(TABLE, contract=replace(TABLE.contract, table="OTHER"), prefix="other/")
+    lay(prepared, "2024-01-10", "1")
+    folder = prepared.lake_table.parent / "other" / "dt=2024-01-10"
+    folder.mkdir(parents=True)
+    shutil.copy(prepared.lake_table / "dt=2024-01-10" / "orders_x.parquet", folder)
+    for table in (other, TABLE):
+        prepared.platform.catalog.register(table, ["2024-01-10"])
+
+    registered = prepared.rows("SELECT TABLE_NAME, FILES FROM OPS.LAKE_PARTITIONS ORDER BY 1")
+    assert registered == [("ORDERS.ORDERS_PARQUET_DATALAKE", 1), ("ORDERS.OTHER", 1)]
 
 
 def test_a_partition_without_files_is_forgotten_and_others_stay(prepared: OrdersLake) -> None:
