@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine.distributed.split_planner import as_splittable, cut
+from pipeline_assets.engine.distributed.split_planner import as_splittable, write_split
 from pipeline_assets.engine.distributed.split_reader import FileSplit, find, read
 from pipeline_assets.engine.spark import landed_files
 from pipeline_assets.engine.spark.engine import SparkEngine
@@ -69,7 +69,7 @@ Record = tuple[int, str, bool, str | None]  # line, text, whether it is malforme
 def read_in(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> list[Record] | None:
     """The records of a split as a task finds them, or None when it is a part that is not regular."""
     local = scratch / f"part.{contract.form}" if split.is_partial else path
-    shift = cut(split, contract.form, local) if split.is_partial else 0
+    shift = write_split(split, contract.form, local) if split.is_partial else 0
     *rows, statistics = (row for batch in read(contract, split, local, scratch) for row in batch.to_pylist())
     if json.loads(statistics["_STATISTICS"]).get("irregular"):
         return None
