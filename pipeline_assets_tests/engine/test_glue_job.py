@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.aws import Aws
+from pipeline_assets.aws import ATTEMPTS, Aws
 from pipeline_assets.engine.glue.job import ENDED, UNDER_WAY, GlueJob, listened_to
-from pipeline_assets.errors import ConfigurationError, EngineError
+from pipeline_assets.errors import ConfigurationError, EngineError, LakeError
 from pipeline_assets_tests.support.glue_server import GlueServer, glue_server
 
 
@@ -158,6 +158,19 @@ def test_a_start_whose_answer_got_lost_is_looked_up_and_not_repeated(server: Glu
 
     assert job(server, Clock()).run("s3://b/plan", "s3://b/response") == "jr_0"
     assert server.calls.count("StartJobRun") == 1
+
+
+def test_a_start_that_fails_again_and_again_is_given_up(server: GlueServer) -> None:
+    class Impatient(Clock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            assert len(self.pauses) < 50, "this goes on for ever"
+
+    server.refuse["StartJobRun"] = "InternalServiceException"
+
+    with pytest.raises(LakeError, match="starting the Glue job pipeline-spark"):
+        job(server, Impatient()).run("p", "a")
+    assert server.calls.count("StartJobRun") == ATTEMPTS
 
 
 @pytest.mark.parametrize("operation", ["GetJobRun", "GetJobRuns"])
