@@ -214,6 +214,20 @@ def test_an_answer_whose_files_are_gone_is_not_taken(moto_url: str, aws_keys: No
         assert (attempt(), job.plans) == (left, [job.plans[0]] * 2)
 
 
+def test_other_published_rows_are_another_plan(moto_url: str, aws_keys: None, tmp_path: Path) -> None:
+    """Rows that another batch published in between: the response to the old ones must not be taken for the new."""
+    rows = tmp_path / "published.parquet"
+    with buckets_in(moto_url, ARTIFACTS) as client:
+        job, lake = Answers(client), S3Lake(region=REGION, endpoint_url=moto_url)
+        for content_ in (b"old", b"old", b"new"):
+            rows.write_bytes(content_)
+            runner = _GlueRunner(job, lake, lambda: client, ARTIFACTS, USUAL, 1 << 20)
+            where = runner.upload(rows, "published")
+            runner.run([{"do": "table", "name": "published", "where": where}, {"do": "write", "name": "result-1"}])
+
+    assert len(job.plans) == 2
+
+
 def test_a_large_object_overwritten_after_it_was_listed_is_taken_by_the_next_run(stage: Stage, tmp_path: Path) -> None:
     """It is noticed where its parts are cut, in a task; the batch goes on without it."""
     place = stage.landed(landed(tmp_path / "v", content(300))).landed
