@@ -137,6 +137,23 @@ def test_a_file_of_the_lake_that_loses_all_its_orders_is_gone(orders_lake: Order
     ]
 
 
+def test_a_file_that_loses_an_order_and_gains_another_in_one_batch_has_what_it_gained(
+    orders_lake: OrdersLake,
+) -> None:
+    """It is promoted twice: without what leaves it, then with what comes; in the other order the new rows were lost."""
+    orders_lake.orders("", order(1, product("P1")), order(2, product("P1")), modified=START)
+    orders_lake.run()
+    moved = order(1, product("P1"), date="2024-01-11")
+    orders_lake.orders("_changed", moved, order(3, product("P1")), modified=START + timedelta(hours=1))
+    orders_lake.run()
+
+    assert {key: [row[0] for row in rows] for key, rows in orders_lake.lake_orders().items()} == {
+        "1": ["dt=2024-01-11"],
+        "2": ["dt=2024-01-10"],
+        "3": ["dt=2024-01-10"],
+    }
+
+
 def test_an_older_version_that_arrives_late_changes_nothing(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", order(1, product("NEW")), modified=START + timedelta(hours=1))
     orders_lake.run()
