@@ -103,7 +103,7 @@ STORE_HEADER = (
 
 MAIL_DOMAINS = ("example.com", "example.net", "example.org", "mail.example.com")
 # Text that a spreadsheet would read as a formula, one for each character that starts one.
-FORMULA_PREFIXES = ("=Transaction 2, ", "+1 Annexe, ", "-1 Basement, ", "@The Old Forge, ")
+FORMULA_PREFIXES = ("=Unit 2, ", "+1 Annexe, ", "-1 Basement, ", "@The Old Forge, ")
 
 DESTINATION_TYPES = ("Beach", "City", "Cruise", "Cultural", "Mountain", "Safari", "Ski", "Wellness")
 LOYALTY_TIERS = ("", "bronze", "silver", "gold")

@@ -102,7 +102,7 @@ FIRST_PRODUCT_ID = 1001
 PRICES = np.array([cents for _, _, cents in PRODUCTS])
 
 # One address in twenty starts with one of these.
-ADDRESS_PREFIXES = (*[""] * 76, 'c/o "The Granary", ', "Flat 2\\3, ", "Transaction 5\n", "Hof / Remise, ")
+ADDRESS_PREFIXES = (*[""] * 76, 'c/o "The Granary", ', "Flat 2\\3, ", "Unit 5\n", "Hof / Remise, ")
 
 # Lines per order, 2.3 on average. Neighbours differ: an order's corrected version takes the next count, so
 # its number of lines always changes.

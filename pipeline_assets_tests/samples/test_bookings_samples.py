@@ -334,5 +334,5 @@ def test_memory_stays_bounded_at_scale_100(tmp_path, pipeline):
     done = subprocess.run(
         [sys.executable, "-c", measure, write, pipeline, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    transaction = 1 if sys.platform == "darwin" else 1024
-    assert int(done.stdout) * transaction < MEMORY_LIMIT_MB * 1024 * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < MEMORY_LIMIT_MB * 1024 * 1024
