@@ -64,7 +64,11 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
     if instance is None or not file.exists():
         instance = _new_instance(root)
     else:
-        instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
+        try:
+            instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
+        except duckdb.Error:  # a new instance attaches when it connects, where errors become ours
+            instance.duck_conn.close()
+            instance = _new_instance(root)
     try:
         with _replaced(snowflake.connector, "connect", instance.connect):
             yield

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 
 WRITE = """
@@ -95,6 +96,15 @@ def test_after_an_error_the_next_transaction_finds_what_was_committed(
         fails()
     write(warehouse, "c")
     assert notes(warehouse) == ["a", "c"]
+
+
+def test_a_file_that_cannot_be_attached_any_more_is_an_error_of_ours(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    write(warehouse, "a")
+    (tmp_path / "home" / "WAREHOUSE.db").write_bytes(b"not a database" * 1000)
+
+    with pytest.raises(WarehouseError, match="No connection to the warehouse"):
+        notes(warehouse)
 
 
 def test_a_transaction_knows_no_stage_of_the_one_before(tmp_path: Path) -> None:
