@@ -59,7 +59,7 @@ test: .venv/.installed-test .venv-ministack
 
 # No server, no Java, no killed process: under 90 s on two cores.
 test-fast: .venv/.installed-test
-	$(BIN)/python -m pytest -m fast -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest pipeline_assets_tests/unit -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-aws: .venv/.installed-test .venv-ministack
 	$(BIN)/python -m pytest -m aws $(PYTEST_ARGS)

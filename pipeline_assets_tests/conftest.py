@@ -17,40 +17,21 @@ from pipeline_assets_tests.support.orders_lake import OrdersLake
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Not of the inner loop (`make test-fast`): a server, a Java process, killed processes, or many whole batches.
-NOT_FAST = (
-    *("benchmarks/", "cli/", "faults/", "mutation/", "scenarios/"),
-    *("bookings/test_real", "bookings/test_tables", "bookings/test_export", "new/test_sixth", "orders/"),
-    *("deploy/test_aws", "deploy/test_doctor", "deploy/test_production_instance", "deploy/test_snowflake_deploy"),
-    *("deploy/test_takeover", "definitions/test_secret"),
-    *("engine/test_dialects_", "engine/test_fast", "engine/test_flatten", "engine/test_glue", "engine/test_hard"),
-    *("engine/test_parts", "engine/test_settling", "engine/test_spark", "engine/test_partitions"),
-    *("bookings/test_daily", "engine/test_documents", "engine/test_files", "engine/test_versions"),
-    *("warehouse/test_connection", "warehouse/test_ledger", "warehouse/test_odd_json"),
-    *("lake/test_new_objects", "lake/test_arrivals", "lake/test_discovery", "lake/test_glue", "lake/test_s3"),
-    *("lake/test_service", "lake/test_notifications"),
-    *("operations/test_automation", "operations/test_checks", "operations/test_dependency"),
-    *("operations/test_quarantine", "operations/test_replay", "operations/test_row"),
-    *("pipeline/test_dialects", "pipeline/test_optional", "pipeline/test_phases", "pipeline/test_touched"),
-    *("warehouse/test_account", "warehouse/test_driver", "warehouse/test_emulator_instance", "warehouse/test_lost"),
-    *("warehouse/test_snowflake", "warehouse/test_snowpipe"),
-)
-
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
-LONG = ("faults/test_crashes_of_", "scenarios/test_", "engine/test_glue", "engine/test_spark", "deploy/test_pro")
+LONG = (
+    *("faults/test_crashes_of_", "end_to_end/test_", "integration/engine/test_glue", "integration/engine/test_spark"),
+    "integration/engine/test_files",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the long files; all others keep their order. Mark those of the inner loop."""
+    """Begin with the long files; all others keep their order."""
 
     def rank(item: pytest.Item) -> int:
         path = item.path.relative_to(Path(__file__).parent).as_posix()
         return next((number for number, start in enumerate(LONG) if path.startswith(start)), len(LONG))
 
     items.sort(key=rank)
-    for item in items:
-        if not item.path.relative_to(Path(__file__).parent).as_posix().startswith(NOT_FAST):
-            item.add_marker("fast")
 
 
 @pytest.fixture(scope="session", autouse=True)

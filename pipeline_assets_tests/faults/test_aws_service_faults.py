@@ -31,7 +31,7 @@ from pipeline_assets.lake import notifications
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.operations.test_automation_queue import QueueSensor, event
+from pipeline_assets_tests.integration.orchestration.test_automation_queue import QueueSensor, event
 from pipeline_assets_tests.support.bookings_lake import LANDING, BookingsLake, booking, customer
 from pipeline_assets_tests.support.fault_proxy import (
     Call,

@@ -83,7 +83,7 @@ def stages(name: str, root: Path = ROOT) -> list[list[str]]:
 
     own = {test for test in tests if Path(test).name.startswith(f"test_{stem}")}
     near = {test for test in tests if is_near(test)} | own
-    beside = {test for test in tests if test.startswith(f"{TESTS}/{folder}/")}
+    beside = {test for test in tests if Path(test).parent.name == folder}
     tables = {test for test in tests if Path(test).name == "test_tables.py"}
     pipelines = {test for test in tests if _PIPELINE.search((root / test).read_text(encoding="utf-8"))}
     slow = {test for test in tests if _is_slow(test)}
@@ -116,7 +116,7 @@ _NO_TESTS_OF_IT = ("benchmarks", "deploy", "mutation", "samples")
 def _test_files(root: Path) -> list[str]:
     paths = (root / TESTS).rglob("test_*.py")
     names = sorted(path.relative_to(root).as_posix() for path in paths)
-    return [name for name in names if name.split("/")[1] not in _NO_TESTS_OF_IT]
+    return [name for name in names if not set(Path(name).parts) & set(_NO_TESTS_OF_IT)]
 
 
 def _is_slow(test: str) -> bool:

@@ -13,9 +13,9 @@ from typing import Any
 from pipeline_assets.engine import RejectPolicy, Session
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.engine.spark.session import spark_session
-from pipeline_assets_tests.engine.test_glue_engine import content
-from pipeline_assets_tests.engine.test_spark_agrees import compared, looked_at
-from pipeline_assets_tests.engine.test_versions import HEADER
+from pipeline_assets_tests.integration.engine.test_glue_engine import content
+from pipeline_assets_tests.integration.engine.test_spark_agrees import compared, looked_at
+from pipeline_assets_tests.integration.engine.test_versions import HEADER
 from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, VISITS, landed
 
 

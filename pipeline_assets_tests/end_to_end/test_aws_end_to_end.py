@@ -1,0 +1,205 @@
+"""The `aws` profile end to end: our own template deployed on an emulator of AWS, Snowflake's protocol over HTTP.
+
+Every pipeline of the list below lands the same samples twice, in S3 and in a local lake. In S3 an event rings the bell,
+the Glue job does the work in a process of its own, Snowflake's driver loads what was staged. Tables, lake and
+quarantine must then be those of the `local` profile, cell by cell. A pipeline joins by a row in `PIPELINES`.
+
+What is emulated and what is not: S3, SQS, Glue and its catalog, CloudFormation, SNS are MiniStack's; Snowflake is
+fakesnow behind its HTTP server; Spark, Dagster Pipes and the drivers are the real ones.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.report import Request
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.deploy.aws import stack
+from pipeline_assets.deploy.snowflake import apply
+from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets.samples import write_samples
+from pipeline_assets.settings import Settings, load_settings, prepare_home
+from pipeline_assets_tests.end_to_end.test_engines_agree import without_the_run
+from pipeline_assets_tests.support.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
+from pipeline_assets_tests.support.snowflake_account import Key
+from pipeline_assets_tests.support.snowflake_server import serving
+
+pytestmark = [pytest.mark.aws, pytest.mark.slow, pytest.mark.timeout(400)]
+PREFIX = "acme-"
+PIPELINES = ("bookings", "orders")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Both clouds, deployed."""
+
+    aws: MiniStack
+    settings: Settings
+
+    @property
+    def client(self) -> Any:
+        return self.aws.client("s3")
+
+    def keys(self, bucket: str, prefix: str = "") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=PREFIX + bucket, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    home, key = tmp_path_factory.mktemp("aws"), Key.new()
+    loader = Key.new()
+    with ministack() as aws, pytest.MonkeyPatch.context() as patch:
+        buckets = aws.objects / ACCOUNT
+        with serving("--admin", f"ADMIN:{key.public}", "--buckets", str(buckets)) as port:
+            given: dict[str, Any] = {
+                "aws_region": REGION,
+                "aws_endpoint_url": aws.url,
+                "s3_endpoint_url": aws.url,
+                "bucket_prefix": PREFIX,
+                "home": home,
+                "snowflake_account": "acme-test",
+                "snowflake_host": "127.0.0.1",
+                "snowflake_port": port,
+                "snowflake_protocol": "http",
+                "snowflake_user": "LOADER",
+                "snowflake_private_key": loader.private,
+                "snowflake_admin_user": "ADMIN",
+                "snowflake_admin_private_key": key.private,
+            }
+            for name, value in {**CREDENTIALS, "AWS_DEFAULT_REGION": REGION}.items():
+                patch.setenv(name, value)
+            said: list[str] = []
+            stack.deploy(load_settings(**given), dry_run=False, say=said.append)
+            for line in said:
+                if not line.startswith("#"):
+                    name, _, value = shlex.split(line)[0].partition("=")
+                    patch.setenv(name, value)
+            settings = load_settings(**given)
+            prepare_home(settings)
+            aws.let_glue_jobs_run(settings.glue_job or "")
+            apply.deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+            yield Account(aws, settings)
+
+
+def samples(pipeline: str, folder: Path, seed: int) -> list[Path]:
+    folder.mkdir(parents=True)
+    return [file.path for file in write_samples(pipeline, folder, scale=0.05, seed=seed)]
+
+
+def tick(account: Account, pipeline: str, cursor: str | None) -> Any:
+    """One evaluation of the new_files_sensor, as the daemon does it."""
+    sensor = build_definitions(account.settings).get_sensor_def(f"{pipeline}_new_files")
+    with dagster_instance(account.settings.dagster_home) as instance:
+        context = dg.build_sensor_context(
+            instance=instance, cursor=cursor, resources={"platform": build_platform(account.settings)}
+        )
+        found = sensor.evaluate_tick(context)
+    return found
+
+
+def run(settings: Settings, pipeline: str, engine: str) -> dict[str, Any]:
+    answer = run_pipeline(
+        build_definitions(settings), settings.dagster_home, pipeline, Request(engine=engine), verbose=True
+    )
+    assert answer["success"], answer
+    return answer
+
+
+def tables(settings: Settings, pipeline: str) -> dict[str, list[tuple]]:
+    """Every row of every table, without what differs from run to run; uris without their scheme."""
+    names = [f"{c.domain}.{c.table}" for c in pipelines()[pipeline].targets] + ["OPS.FILE_LEDGER", "OPS.QUARANTINE"]
+    found = {}
+    with build_platform(settings).warehouse.autocommit() as session:
+        for table in names:
+            where = f" WHERE PIPELINE = '{pipeline}'" if table.startswith("OPS.") else ""
+            columns, rows = session.described(f"SELECT * FROM {table}{where}")
+            found[table] = without_the_run(columns, rows)
+    return found
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_pipeline_on_aws_comes_to_what_it_comes_to_locally(account: Account, pipeline: str, tmp_path: Path) -> None:
+    local = load_settings(profile="local", home=tmp_path / "local", snowflake_private_key=None)
+    prepare_home(local)
+    assert account.settings.profile == "aws"
+    bucket = pipelines()[pipeline].sources[0].zone.bucket
+    cursor = tick(account, pipeline, None).cursor  # the first look lists
+    for seed, engine in ((1, "glue"), (2, "auto")):
+        root = tmp_path / str(seed)
+        for path in samples(pipeline, root, seed):
+            key = path.relative_to(root).as_posix()
+            target = local.lake_root / bucket / key
+            if target.exists() and target.read_bytes() == path.read_bytes():
+                continue  # the same bytes again are the same object to S3, and another one to a folder
+            account.client.put_object(Bucket=PREFIX + bucket, Key=key, Body=path.read_bytes())
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        requested = tick(account, pipeline, cursor)
+        assert len(requested.run_requests or ()) == 1, requested.skip_reason
+        cursor = requested.cursor
+
+        there, here = run(account.settings, pipeline, engine), run(local, pipeline, "duckdb")
+        for name in ("objects", "rows", "checks"):
+            assert there[name] == here[name], name
+        assert there["rows"]["loaded"]
+        if engine == "glue":
+            assert "Step 1 of" in _log(account, there["run_id"])  # what the job said came by Dagster Pipes
+    again = run(account.settings, pipeline, "auto")
+    assert again["objects"]["new"] == 0
+
+    expected, found = tables(local, pipeline), tables(account.settings, pipeline)
+    for table, rows in expected.items():
+        assert found[table] == rows, table
+    assert account.keys(pipelines()[pipeline].bucket, "staging/") == []
+    left = account.keys("pipeline-artifacts", "runs/")
+    assert all(key.startswith("runs/pipes/") for key in left)  # messages stay for some days, plans and results do not
+    _lake_agrees(account, local, pipeline)
+
+
+def _log(account: Account, run_id: str) -> str:
+    """What stands in Dagster's log of a run."""
+    with dagster_instance(account.settings.dagster_home) as instance:
+        return "\n".join(entry.user_message for entry in instance.all_logs(run_id))
+
+
+def _lake_agrees(account: Account, local: Settings, pipeline: str) -> None:
+    """Files that others get have the same rows, and the catalog knows their partitions."""
+    for table in pipelines()[pipeline].lake_tables:
+        there, here = [], []
+        for key in account.keys(table.bucket, table.prefix):
+            body = account.client.get_object(Bucket=PREFIX + table.bucket, Key=key)["Body"].read()
+            there += [(key.split("/")[1], *row.values()) for row in pq.read_table(io.BytesIO(body)).to_pylist()]
+        for path in (local.lake_root / table.bucket / table.prefix).rglob("*.parquet"):
+            here += [(path.parent.name, *row.values()) for row in pq.ParquetFile(path).read().to_pylist()]
+        assert sorted(there, key=repr) == sorted(here, key=repr)
+        catalog = account.aws.client("glue").get_partitions(
+            DatabaseName=account.settings.glue_database, TableName=table.contract.name
+        )["Partitions"]
+        assert sorted(f"dt={entry['Values'][0]}" for entry in catalog) == sorted({row[0] for row in there})
+
+
+def test_events_ring_and_listing_does_not(account: Account) -> None:
+    """An object whose event nobody heard rings no bell until a listing is due; the next event does."""
+    queues = json.loads(account.settings.model_dump_json())["queues"]
+    bucket = PREFIX + "orders-source"
+    cursor = tick(account, "orders", None).cursor
+    body = b'{"order_id": "late"}'
+    account.client.put_object(Bucket=bucket, Key="incoming/unheard.json", Body=body)
+    account.aws.client("sqs").purge_queue(QueueUrl=queues["orders"])
+    quiet = tick(account, "orders", cursor)
+    assert not quiet.run_requests
+    account.client.put_object(Bucket=bucket, Key="incoming/heard.json", Body=body)
+    assert len(tick(account, "orders", quiet.cursor).run_requests or ()) == 1
