@@ -57,10 +57,29 @@ def discover(context: BatchContext) -> Discovery:
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
         arrivals = known.arrivals(platform.lake, zones, rejected)
-    quarantined = _quarantined_records(context, arrivals.new)
+    new = _never_older_than_what_they_replace(context, arrivals.new) if planned_on else arrivals.new
+    quarantined = _quarantined_records(context, new)
     return Discovery(
-        arrivals.new, arrivals.known, quarantined, planned_on, row_counts, arrivals.unmatched, arrivals.unmatched_count
+        new, arrivals.known, quarantined, planned_on, row_counts, arrivals.unmatched, arrivals.unmatched_count
     )
+
+
+def _never_older_than_what_they_replace(
+    context: BatchContext, new: Mapping[str, list[LandedObject]]
+) -> dict[str, list[LandedObject]]:
+    """Give each object at least the time of the version that lay at its key before: a copy may keep an older time."""
+    uris = sorted({landed.uri for objects in new.values() for landed in objects})
+    if not uris:
+        return dict(new)
+    with context.platform.warehouse.read_only() as transaction:
+        known = ledger.last_modified(transaction, context.pipeline.name, uris)
+    return {
+        name: sorted(
+            (replace(o, modified=max(o.modified, known.get((name, o.uri), o.modified))) for o in objects),
+            key=lambda landed: landed.version,
+        )
+        for name, objects in new.items()
+    }
 
 
 def _quarantined_records(
@@ -77,9 +96,9 @@ def _quarantined_records(
     if codes_by_source:
         with context.platform.warehouse.read_only() as transaction:
             for name, replayed_codes in codes_by_source.items():
-                new_objects = {(o.uri, o.etag) for o in new[name]}
+                replaced = {landed.uri for landed in new[name]}  # a new version decides about all records of its key
                 records = waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids)
-                quarantined[name] = [record for record in records if (record.uri, record.etag) not in new_objects]
+                quarantined[name] = [record for record in records if record.uri not in replaced]
     return quarantined
 
 

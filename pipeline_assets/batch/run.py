@@ -192,6 +192,7 @@ def _stage_records(
             context.batch_id,
             run_id,
             at,
+            None,
         )
         for name, outcome in landed
     )
@@ -228,6 +229,7 @@ def _quarantine_row(pipeline: str, dataset: str, record: BadRecord, run_id: str,
         None,
         as_utc_naive(landed.modified),
         json.dumps(record.columns),
+        *(None, None, None),
     )
 
 

@@ -252,7 +252,12 @@ def _write_platform_tables(transaction: Transaction, publication: Publication, a
     transaction.execute(
         "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI "
-        "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL"
+        "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL "
+        "AND COALESCE(QUARANTINE.CLOSED_AS, '') <> 'discarded'"
+    )
+    transaction.execute(
+        "DELETE FROM OPS.STAGE_QUARANTINE USING OPS.QUARANTINE AS Q "
+        "WHERE STAGE_QUARANTINE.QUARANTINE_ID = Q.QUARANTINE_ID AND Q.CLOSED_AS = 'discarded'"
     )
     # A record that a replay loaded and that reprocessing rejects again keeps a single row.
     transaction.execute(
@@ -262,12 +267,24 @@ def _write_platform_tables(transaction: Transaction, publication: Publication, a
     transaction.execute(
         "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_FILE_LEDGER AS S "
         f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND S.STATUS = 'loaded' "
-        "AND QUARANTINE.LINE_NUMBER IS NULL AND QUARANTINE.REPLAYED_AT IS NULL",
+        "AND QUARANTINE.LINE_NUMBER IS NULL AND QUARANTINE.REPLAYED_AT IS NULL AND QUARANTINE.CLOSED_AT IS NULL",
         (at, publication.run_id),
+    )
+    # A newer version of an object decides about all of its records again.
+    transaction.execute(
+        "UPDATE OPS.QUARANTINE SET CLOSED_AT = %s, CLOSED_AS = 'replaced' FROM OPS.STAGE_FILE_LEDGER AS S "
+        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND QUARANTINE.SOURCE_ETAG <> S.ETAG "
+        "AND S.STATUS = 'loaded' AND QUARANTINE.REPLAYED_AT IS NULL AND QUARANTINE.CLOSED_AT IS NULL",
+        (at,),
     )
     transaction.execute(
         f"DELETE FROM OPS.FILE_LEDGER USING OPS.STAGE_FILE_LEDGER AS S WHERE {same.format('FILE_LEDGER')} "
         "AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.ETAG = S.ETAG AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES"
+    )
+    transaction.execute(
+        "UPDATE OPS.FILE_LEDGER SET REPLACED_AT = %s FROM OPS.STAGE_FILE_LEDGER AS S "
+        f"WHERE {same.format('FILE_LEDGER')} AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.REPLACED_AT IS NULL",
+        (at,),
     )
     for name in ("FILE_LEDGER", "QUARANTINE"):
         table, staged = ops_table(name), ops_table(f"STAGE_{name}")

@@ -51,7 +51,7 @@ def waiting_records(
     rows = transaction.rows(
         "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE, RAW_RECORD, "
         "SOURCE_COLUMNS "
-        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL "
+        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL "
         "AND LINE_NUMBER IS NOT NULL AND REASON_CODE <> 'malformed_record'"
         f"{where} ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER",
         params,
@@ -67,7 +67,7 @@ def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str]
     narrowed = "" if ids is None else f" AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})"
     rows = transaction.rows(
         "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
-        f"WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL{narrowed}",
+        f"WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL{narrowed}",
         (pipeline, *(ids or ())),
     )
     return set(rows)
@@ -76,7 +76,7 @@ def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str]
 def unknown_ids(transaction: Transaction, pipeline: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` that no waiting record or object of the pipeline has."""
     rows = transaction.rows(
-        "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
+        "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL "
         f"AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})",
         (pipeline, *ids),
     )

@@ -152,7 +152,7 @@ HARD: dict[str, list[Delivery | Run]] = {
         brought("customers", "_a", one("1", 5)),
         brought("bookings", "_a", ("10", "2", 3)),
     ],
-    "a bad row is patched_emulator under the same name and taken again by a replay": [
+    "a bad row is corrected under the same name and taken again by a replay": [
         brought("customers", "", one("1"), one("1", None)),
         brought("bookings", "", ("10", "1", None), ("11", "2", 1)),
         Run(),

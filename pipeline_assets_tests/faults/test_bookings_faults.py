@@ -160,7 +160,7 @@ def test_row_6_an_unreadable_object_is_rejected_and_the_rest_of_the_batch_loads(
 
 @pytest.mark.slow
 def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_million(lake: BookingsLake) -> None:
-    """After the contract is patched_emulator, replay loads exactly the one that was missing, once."""
+    """After the contract is corrected, replay loads exactly the one that was missing, once."""
     count, poisoned = 1_000_000, 654_321
     lake.customers("", customer(1))
     rows = [booking(number, 1) for number in range(count)]
@@ -172,9 +172,9 @@ def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_
     assert (int(line), code, raw) == (poisoned + 2, "not_a_date", rows[poisoned])
     assert "2005/05/24" in reason
 
-    patched_emulator = with_date_format(lake, "YYYY/MM/DD")
-    assert patched_emulator.run(replay=True).released == 1
-    assert patched_emulator.run(replay=True).released == 0
+    corrected = with_date_format(lake, "YYYY/MM/DD")
+    assert corrected.run(replay=True).released == 1
+    assert corrected.run(replay=True).released == 0
     assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT BOOKING_ID) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(count, count)]
     assert lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [(0,)]
 

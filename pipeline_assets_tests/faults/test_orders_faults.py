@@ -168,8 +168,8 @@ def test_row_7_one_poison_order_in_a_million_waits_alone_and_replay_completes_th
     assert (int(line), code, raw) == (poisoned + 1, "not_a_date", lines[poisoned])
     assert "10.01.2024" in reason
 
-    patched_emulator = _with_date_format(orders_lake.home / "changed", "DD.MM.YYYY", "^[0-9]{2}[.][0-9]{2}[.][0-9]{4}$")
-    monkeypatch.setattr(OrdersLake, "pipeline", staticmethod(patched_emulator))
+    corrected = _with_date_format(orders_lake.home / "changed", "DD.MM.YYYY", "^[0-9]{2}[.][0-9]{2}[.][0-9]{4}$")
+    monkeypatch.setattr(OrdersLake, "pipeline", staticmethod(corrected))
     assert [orders_lake.run(replay=True).released for _ in range(2)] == [1, 0]
     assert orders_lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_HEADERS") == [(count, count)]
     assert orders_lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [(0,)]
@@ -178,10 +178,10 @@ def test_row_7_one_poison_order_in_a_million_waits_alone_and_replay_completes_th
 def _with_date_format(folder: Path, form: str, pattern: str) -> Callable:
     """The pipeline after somebody added a date format to the contract of orders."""
     model.DATE_PATTERNS.setdefault(form, pattern)
-    patched_emulator = changed_pipeline(
+    corrected = changed_pipeline(
         ORDERS, folder, "orders", lambda text: text.replace("value: [YYYY-MM-DD,", f"value: [YYYY-MM-DD, {form},")
     )
-    return lambda: patched_emulator
+    return lambda: corrected
 
 
 def test_row_8_more_poison_than_the_threshold_rejects_the_object_and_loads_nothing_of_it(

@@ -72,11 +72,11 @@ class BookingsLake(PipelineLake):
 def with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
     """The same home after somebody added a date format to the bookings contract."""
     model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
-    patched_emulator = changed_pipeline(
+    corrected = changed_pipeline(
         BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("YYYY-MM-DD]", f"YYYY-MM-DD, {form}]")
     )
 
-    class Mended(BookingsLake):
-        pipeline = staticmethod(lambda: patched_emulator)
+    class Corrected(BookingsLake):
+        pipeline = staticmethod(lambda: corrected)
 
-    return Mended(lake.home, lake.platform)
+    return Corrected(lake.home, lake.platform)

@@ -246,6 +246,14 @@ def _fetch(s3: str, bucket: str, key: str, path: Path) -> None:
     boto3.client("s3", endpoint_url=s3, region_name="eu-west-1").download_file(bucket, key, str(path))
 
 
+def send_results_of_any_length() -> None:
+    """fakesnow 0.12 fails on a result that comes in several record batches."""
+    from fakesnow import server
+
+    whole = server.to_ipc
+    server.to_ipc = lambda table: whole(table.combine_chunks())
+
+
 def main() -> None:
     import socket
 
@@ -262,6 +270,7 @@ def main() -> None:
     silence_warnings()
     logging.disable(logging.WARNING)
     with patched_emulator(), tempfile.TemporaryDirectory() as scratch:
+        send_results_of_any_length()
         read_stages_from(given.buckets or Path(scratch), given.s3)
         config = uvicorn.Config(Around(Account({user: key})), log_level="critical")
         listening = socket.create_server(("127.0.0.1", 0))

@@ -134,9 +134,9 @@ def test_a_record_that_is_bad_for_another_reason_by_now_and_is_read_with_its_fil
 ) -> None:
     lake.bookings("", booking(1, 9, date="2005/05/24"))
     lake.run()
-    patched_emulator = with_date_format(lake, "YYYY/MM/DD")
+    corrected = with_date_format(lake, "YYYY/MM/DD")
     for _ in range(2):
-        patched_emulator.run(reprocess=True, replay=True)
+        corrected.run(reprocess=True, replay=True)
         assert [row[2:4] for row in lake.rows(OPEN)] == [(2, "orphan_booking")]
 
 
