@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline_assets.lake.objects import FINGERPRINT
+from pipeline_assets.warehouse.schema import ops_sql
 from pipeline_assets.warehouse.transaction import Transaction
 
 if TYPE_CHECKING:
@@ -19,27 +20,24 @@ def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
     """
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
-        f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)
+        f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER WHERE PIPELINE = %(pipeline)s",
+        {"pipeline": pipeline},
     )
 
 
 def published_batches(transaction: Transaction, pipeline: str) -> int:
     """The number of published batches of a pipeline."""
-    return int(transaction.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
+    return int(transaction.scalar(ops_sql("published_batches"), {"pipeline": pipeline}) or 0)
 
 
 def is_published(transaction: Transaction, batch_id: str) -> bool:
     """Whether a batch was published."""
-    return bool(transaction.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
+    return bool(transaction.scalar(ops_sql("is_published"), {"batch_id": batch_id}))
 
 
 def register_pipeline(transaction: Transaction, pipeline: str) -> None:
     """Insert the counter row of a pipeline, unless it exists."""
-    transaction.execute(
-        "INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) SELECT %s, 0 "
-        "WHERE NOT EXISTS (SELECT 1 FROM OPS.PIPELINES WHERE PIPELINE = %s)",
-        (pipeline, pipeline),
-    )
+    transaction.execute(ops_sql("register_pipeline"), {"pipeline": pipeline})
 
 
 def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) -> bool:
@@ -49,27 +47,25 @@ def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) 
     UPDATE locks the whole (small) table, the publications of other pipelines wait as well: there all publications run
     one after another.
     """
-    return (
-        transaction.execute(
-            "UPDATE OPS.PIPELINES SET PUBLISHED_BATCHES = PUBLISHED_BATCHES + 1 "
-            "WHERE PIPELINE = %s AND PUBLISHED_BATCHES = %s",
-            (pipeline, planned_on),
-        )
-        >= 1
-    )
+    claimed = transaction.execute(ops_sql("claim_publication"), {"pipeline": pipeline, "planned_on": planned_on})
+    return claimed >= 1
 
 
 def watermark(transaction: Transaction, pipeline: str, name: str) -> str | None:
     """The last published state of a pipeline under a name."""
-    return transaction.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
+    return transaction.scalar(ops_sql("watermark"), {"pipeline": pipeline, "name": name})
 
 
 def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
     """(pipeline, objects loaded, objects rejected, rows read, loaded, superseded, quarantined, last load)."""
-    marks = ", ".join(["%s"] * len(pipelines))
-    return transaction.rows(
-        "SELECT PIPELINE, COUNT_IF(STATUS = 'loaded'), COUNT_IF(STATUS = 'rejected'), SUM(ROWS_READ), "
-        "SUM(ROWS_LOADED), SUM(ROWS_SUPERSEDED), SUM(ROWS_QUARANTINED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER "
-        f"WHERE PIPELINE IN ({marks}) GROUP BY PIPELINE ORDER BY PIPELINE",
-        tuple(pipelines),
-    )
+    return transaction.rows(ops_sql("ledger_totals"), {"pipelines": pipelines})
+
+
+def rows_read(transaction: Transaction, pipeline: str) -> int:
+    """The number of rows that were read of all objects of a pipeline."""
+    return int(transaction.scalar(ops_sql("rows_read"), {"pipeline": pipeline}) or 0)
+
+
+def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
+    """URIs of at most twenty object versions whose rows are not all loaded, superseded or quarantined."""
+    return [uri for (uri,) in transaction.rows(ops_sql("unbalanced_objects"), {"pipeline": pipeline})]
