@@ -15,7 +15,7 @@ from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.settings import PROJECT_ROOT, prepare_home
-from pipeline_assets.sqlfiles import load_sql, sql_files, transpile
+from pipeline_assets.sqlfiles import load_sql, sql_files, transpile, with_bind_variables
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
@@ -83,7 +83,7 @@ def _contracts() -> str:
 def _sql() -> str:
     names = [name for name in sql_files() if not name.startswith("platform/")]
     for name in names:
-        transpile(load_sql(name).text, "duckdb")
+        transpile(with_bind_variables(load_sql(name).text), "duckdb")
     return f"{len(names)} files parse"
 
 

@@ -1,10 +1,11 @@
 """The SQL in sql/: find it, read it, and transpile it.
 
-Files are Snowflake SQL, one statement each, and open with a comment that says what one row is (the grain).
+Files are Snowflake SQL, one statement each, and open with a comment that says what one row is (the grain), or what the
+statement makes.
 Nothing here runs SQL. sqlglot is imported where it is used, so that loading the code location stays cheap.
 """
 
-from pipeline_assets.sqlfiles.files import SqlFile, load_sql, load_sql_in, sql_files, sql_root
+from pipeline_assets.sqlfiles.files import SqlFile, load_sql, load_sql_in, sql_files, sql_root, with_bind_variables
 from pipeline_assets.sqlfiles.transpile import statement_kind, transpile
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "sql_root",
     "statement_kind",
     "transpile",
+    "with_bind_variables",
 ]

@@ -1,24 +1,27 @@
 """Find and read the files in sql/.
 
-Each file opens with a comment that describes one row (`-- Grain: …`) or, for statements of the platform that return no
-rows, their effect (`-- Makes: …`).
+Each file opens with a comment: a query describes one row of its result (`-- Grain: …`), a statement that returns no
+rows says what it makes (`-- Makes: …`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 
 from pipeline_assets.errors import ConfigurationError
 
-PLATFORM = "platform/"  # the statements of `pipeline-assets deploy snowflake`
 GRAIN, MAKES = "Grain:", "Makes:"
+_WITHOUT_ROWS = frozenset({"ALTER", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "MERGE", "REVOKE", "UPDATE"})
+_BOUND = re.compile(r"%\((\w+)\)s")
 
 
 @dataclass(frozen=True)
 class SqlFile:
-    """`name` is the path below sql/ without its suffix, `grain` the opening comment, `text` the statement.
+    """`name` is the path below sql/ without its suffix, `grain` the opening comment, `text` the whole file.
 
     `statement` is the text without that comment.
     """
@@ -30,7 +33,7 @@ class SqlFile:
     @property
     def statement(self) -> str:
         lines = self.text.splitlines()
-        return "\n".join(lines[next(n for n, line in enumerate(lines) if not line.startswith("--")) :])
+        return "\n".join(lines[len(_opening_comment(lines)) :])
 
 
 def sql_root() -> Path:
@@ -52,7 +55,8 @@ def load_sql(name: str) -> SqlFile:
     """Read `sql/<name>.sql`.
 
     Raises:
-        ConfigurationError: the file does not exist, or does not open with its grain or with what it makes.
+        ConfigurationError: the file does not exist, has no statement, or does not open with its grain or with what it
+            makes.
     """
     folder, _, file = name.rpartition("/")
     return load_sql_in(sql_root() / folder, file, f"sql/{folder}")
@@ -65,16 +69,22 @@ def load_sql_in(folder: Path, name: str, shown: str) -> SqlFile:
         text = (folder / f"{name}.sql").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist.") from None
-    comment: list[str] = []
-    for line in text.splitlines():
-        if not line.startswith("--"):
-            break
-        comment.append(line.removeprefix("--").strip())
-    opening = MAKES if f"{path}/".startswith(f"sql/{PLATFORM}") else GRAIN
-    grain = " ".join(comment)
-    if not grain.startswith(opening):
+    comment = " ".join(line.removeprefix("--").strip() for line in _opening_comment(text.splitlines()))
+    file = SqlFile(path.removeprefix("sql/").removesuffix(".sql"), comment, text.rstrip(";"))
+    words = file.statement.split()
+    if not words:
+        raise ConfigurationError(f"{path} has no statement.")
+    opening = MAKES if words[0].upper() in _WITHOUT_ROWS else GRAIN
+    if not comment.startswith(opening):
         what = "what it makes" if opening == MAKES else "its grain"
         raise ConfigurationError(f"{path} does not open with {what}.", remedy=f"Start with `-- {opening} …`.")
-    return SqlFile(
-        path.removeprefix("sql/").removesuffix(".sql"), grain.removeprefix(opening).strip(), text.rstrip(";")
-    )
+    return replace(file, grain=comment.removeprefix(opening).strip())
+
+
+def _opening_comment(lines: list[str]) -> list[str]:
+    return list(takewhile(lambda line: line.startswith("--"), lines))
+
+
+def with_bind_variables(sql: str) -> str:
+    """A statement whose values are bound by name, with `:name` for each `%(name)s`, as parsers of SQL read it."""
+    return _BOUND.sub(r":\1", sql)

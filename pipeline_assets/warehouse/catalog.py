@@ -10,7 +10,8 @@ from datetime import datetime
 
 from pipeline_assets.lake import Lake, LakeTable
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
-from pipeline_assets.warehouse.schema import ops_table
+from pipeline_assets.warehouse.schema import ops_sql, ops_table
+from pipeline_assets.warehouse.transaction import Transaction
 
 
 class WarehouseCatalog:
@@ -31,10 +32,8 @@ class WarehouseCatalog:
                 size = sum(file.size for file in files)
                 registered.append((name, partition, location, len(files), size, self._clock()))
         with self._warehouse.transaction() as transaction:
-            placeholders = ", ".join(["%s"] * len(set(partitions))) or "NULL"
             transaction.execute(
-                f"DELETE FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s AND PARTITION_VALUE IN ({placeholders})",
-                (name, *sorted(set(partitions))),
+                ops_sql("delete_lake_partitions"), {"table_name": name, "partitions": sorted(set(partitions))}
             )
             if registered:
                 rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(registered))
@@ -43,6 +42,10 @@ class WarehouseCatalog:
                     f"INSERT INTO OPS.LAKE_PARTITIONS ({columns}) VALUES {rows}",
                     [value for row in registered for value in row],
                 )
-            count = "SELECT COUNT(*) FROM OPS.LAKE_PARTITIONS WHERE TABLE_NAME = %s"
-            remaining = int(transaction.scalar(count, (name,)))
+            remaining = int(transaction.scalar(ops_sql("count_lake_partitions"), {"table_name": name}))
         self._warehouse.show_lake_table(table, has_files=remaining > 0)
+
+
+def lake_tables(transaction: Transaction) -> list[str]:
+    """The names of the lake tables that have partitions, sorted: `<schema>.<table>`."""
+    return [name for (name,) in transaction.rows(ops_sql("lake_tables"))]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pipeline_assets.lake.objects import FINGERPRINT
+from pipeline_assets.warehouse.schema import ops_sql
 from pipeline_assets.warehouse.transaction import Transaction
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_URIS_AT_A_TIME = 10_000  # a uri has at most 1,100 bytes, and a VARIANT in Snowflake 16 MiB
+_URIS_AT_A_TIME = 10_000  # a statement in Snowflake has at most 1 MiB, compressed
 
 
 def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
-    """The fingerprint of every object version that was loaded or rejected last at its key, as tables of one column.
+    """The fingerprint of the object version that was taken last at each key, as tables of one column.
 
     If the bytes of an earlier version are put back, they are news.
 
@@ -26,41 +26,34 @@ def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
         f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER "
-        "WHERE PIPELINE = %s AND REPLACED_AT IS NULL",
-        (pipeline,),
+        "WHERE PIPELINE = %(pipeline)s AND REPLACED_AT IS NULL",
+        {"pipeline": pipeline},
     )
 
 
 def last_modified(transaction: Transaction, pipeline: str, uris: Sequence[str]) -> dict[tuple[str, str], datetime]:
     """The time of the newest known version of each object by (dataset, uri), UTC; unknown objects are left out."""
-    found: dict[tuple[str, str], datetime] = {}
+    times: dict[tuple[str, str], datetime] = {}
     for start in range(0, len(uris), _URIS_AT_A_TIME):
-        rows = transaction.rows(
-            "SELECT DATASET, URI, MAX(LAST_MODIFIED) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND URI IN "
-            "(SELECT KEYS.VALUE::VARCHAR FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%s))) AS KEYS) GROUP BY DATASET, URI",
-            (pipeline, json.dumps(uris[start : start + _URIS_AT_A_TIME])),
-        )
-        found.update({(dataset, uri): modified.replace(tzinfo=UTC) for dataset, uri, modified in rows})
-    return found
+        some = list(uris[start : start + _URIS_AT_A_TIME])
+        rows = transaction.rows(ops_sql("last_modified"), {"pipeline": pipeline, "uris": some})
+        times.update({(dataset, uri): modified.replace(tzinfo=UTC) for dataset, uri, modified in rows})
+    return times
 
 
 def published_batches(transaction: Transaction, pipeline: str) -> int:
     """The number of published batches of a pipeline."""
-    return int(transaction.scalar("SELECT PUBLISHED_BATCHES FROM OPS.PIPELINES WHERE PIPELINE = %s", (pipeline,)) or 0)
+    return int(transaction.scalar(ops_sql("published_batches"), {"pipeline": pipeline}) or 0)
 
 
 def is_published(transaction: Transaction, batch_id: str) -> bool:
     """Whether a batch was published."""
-    return bool(transaction.scalar("SELECT COUNT(*) FROM OPS.BATCHES WHERE BATCH_ID = %s", (batch_id,)))
+    return bool(transaction.scalar(ops_sql("is_published"), {"batch_id": batch_id}))
 
 
 def register_pipeline(transaction: Transaction, pipeline: str) -> None:
     """Insert the counter row of a pipeline, unless it exists."""
-    transaction.execute(
-        "INSERT INTO OPS.PIPELINES (PIPELINE, PUBLISHED_BATCHES) SELECT %s, 0 "
-        "WHERE NOT EXISTS (SELECT 1 FROM OPS.PIPELINES WHERE PIPELINE = %s)",
-        (pipeline, pipeline),
-    )
+    transaction.execute(ops_sql("register_pipeline"), {"pipeline": pipeline})
 
 
 def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) -> bool:
@@ -70,27 +63,25 @@ def claim_publication(transaction: Transaction, pipeline: str, planned_on: int) 
     UPDATE locks the whole (small) table, the publications of other pipelines wait as well: there all publications run
     one after another.
     """
-    return (
-        transaction.execute(
-            "UPDATE OPS.PIPELINES SET PUBLISHED_BATCHES = PUBLISHED_BATCHES + 1 "
-            "WHERE PIPELINE = %s AND PUBLISHED_BATCHES = %s",
-            (pipeline, planned_on),
-        )
-        >= 1
-    )
+    claimed = transaction.execute(ops_sql("claim_publication"), {"pipeline": pipeline, "planned_on": planned_on})
+    return claimed >= 1
 
 
 def watermark(transaction: Transaction, pipeline: str, name: str) -> str | None:
     """The last published state of a pipeline under a name."""
-    return transaction.scalar("SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (pipeline, name))
+    return transaction.scalar(ops_sql("watermark"), {"pipeline": pipeline, "name": name})
 
 
 def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
     """(pipeline, objects loaded, objects rejected, rows read, loaded, superseded, quarantined, last load)."""
-    marks = ", ".join(["%s"] * len(pipelines))
-    return transaction.rows(
-        "SELECT PIPELINE, COUNT_IF(STATUS = 'loaded'), COUNT_IF(STATUS = 'rejected'), SUM(ROWS_READ), "
-        "SUM(ROWS_LOADED), SUM(ROWS_SUPERSEDED), SUM(ROWS_QUARANTINED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER "
-        f"WHERE PIPELINE IN ({marks}) GROUP BY PIPELINE ORDER BY PIPELINE",
-        tuple(pipelines),
-    )
+    return transaction.rows(ops_sql("ledger_totals"), {"pipelines": pipelines})
+
+
+def rows_read(transaction: Transaction, pipeline: str) -> int:
+    """The number of rows that were read of all objects of a pipeline."""
+    return int(transaction.scalar(ops_sql("rows_read"), {"pipeline": pipeline}) or 0)
+
+
+def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
+    """URIs of at most twenty object versions whose rows are not all loaded, superseded or quarantined."""
+    return [uri for (uri,) in transaction.rows(ops_sql("unbalanced_objects"), {"pipeline": pipeline})]

@@ -18,7 +18,7 @@ from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
-from pipeline_assets.warehouse.schema import ops_table
+from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.transaction import Transaction
 
 # Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
@@ -136,8 +136,13 @@ def _claim(transaction: Transaction, publication: Publication, at: datetime) -> 
             remedy="Run again: the new run plans over its result.",
         )
     transaction.execute(
-        "INSERT INTO OPS.BATCHES (BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT) VALUES (%s, %s, %s, %s)",
-        (publication.batch_id, publication.pipeline, publication.run_id, at),
+        ops_sql("record_batch"),
+        {
+            "batch_id": publication.batch_id,
+            "pipeline": publication.pipeline,
+            "run_id": publication.run_id,
+            "at": at,
+        },
     )
 
 
@@ -180,14 +185,14 @@ def _empty_changed_marts(transaction: Transaction, marts: Sequence[Mart]) -> Non
     """Empty the marts whose SELECT has changed, so that all of their rows are rebuilt; store the new digest."""
     if not marts:
         return
-    digests = dict(transaction.rows("SELECT TABLE_NAME, SELECT_DIGEST FROM OPS.MARTS"))
+    digests = dict(transaction.rows(ops_sql("mart_digests")))
     for mart in marts:
         name = target_table(mart.contract).qualified
         if digests.get(name) == mart.digest:
             continue
         transaction.execute(f"DELETE FROM {name}")
-        transaction.execute("DELETE FROM OPS.MARTS WHERE TABLE_NAME = %s", (name,))
-        transaction.execute("INSERT INTO OPS.MARTS (TABLE_NAME, SELECT_DIGEST) VALUES (%s, %s)", (name, mart.digest))
+        transaction.execute(ops_sql("delete_mart_digest"), {"table_name": name})
+        transaction.execute(ops_sql("insert_mart_digest"), {"table_name": name, "digest": mart.digest})
 
 
 def _fill(transaction: Transaction, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
@@ -248,58 +253,22 @@ def _insert_missing(transaction: Transaction, mart: Mart, batch_id: str, at: dat
 
 def _write_platform_tables(transaction: Transaction, publication: Publication, at: datetime) -> None:
     """Write ledger, quarantine and watermarks; an object that was taken again replaces its earlier rows."""
-    same = "{0}.PIPELINE = S.PIPELINE AND {0}.DATASET = S.DATASET"
-    transaction.execute(
-        "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_FILE_LEDGER AS S "
-        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI "
-        "AND QUARANTINE.SOURCE_ETAG = S.ETAG AND QUARANTINE.REPLAYED_AT IS NULL "
-        "AND COALESCE(QUARANTINE.CLOSED_AS, '') <> 'discarded'"
-    )
-    transaction.execute(
-        "DELETE FROM OPS.STAGE_QUARANTINE USING OPS.QUARANTINE AS Q "
-        "WHERE STAGE_QUARANTINE.QUARANTINE_ID = Q.QUARANTINE_ID AND Q.CLOSED_AS = 'discarded'"
-    )
-    # A record that a replay loaded and that reprocessing rejects again keeps a single row.
-    transaction.execute(
-        "DELETE FROM OPS.QUARANTINE USING OPS.STAGE_QUARANTINE AS S WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID"
-    )
-    # An object that was rejected whole and is loaded now no longer waits.
-    transaction.execute(
-        "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_FILE_LEDGER AS S "
-        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND S.STATUS = 'loaded' "
-        "AND QUARANTINE.LINE_NUMBER IS NULL AND QUARANTINE.REPLAYED_AT IS NULL AND QUARANTINE.CLOSED_AT IS NULL",
-        (at, publication.run_id),
-    )
-    # A newer version of an object decides about all of its records again.
-    transaction.execute(
-        "UPDATE OPS.QUARANTINE SET CLOSED_AT = %s, CLOSED_AS = 'replaced' FROM OPS.STAGE_FILE_LEDGER AS S "
-        f"WHERE {same.format('QUARANTINE')} AND QUARANTINE.SOURCE_URI = S.URI AND QUARANTINE.SOURCE_ETAG <> S.ETAG "
-        "AND S.STATUS = 'loaded' AND QUARANTINE.REPLAYED_AT IS NULL AND QUARANTINE.CLOSED_AT IS NULL",
-        (at,),
-    )
-    transaction.execute(
-        f"DELETE FROM OPS.FILE_LEDGER USING OPS.STAGE_FILE_LEDGER AS S WHERE {same.format('FILE_LEDGER')} "
-        "AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.ETAG = S.ETAG AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES"
-    )
-    transaction.execute(
-        "UPDATE OPS.FILE_LEDGER SET REPLACED_AT = %s FROM OPS.STAGE_FILE_LEDGER AS S "
-        f"WHERE {same.format('FILE_LEDGER')} AND FILE_LEDGER.URI = S.URI AND FILE_LEDGER.REPLACED_AT IS NULL",
-        (at,),
-    )
+    replayed = {"at": at, "run_id": publication.run_id}
+    transaction.execute(ops_sql("delete_waiting"))
+    transaction.execute(ops_sql("keep_discarded"))
+    transaction.execute(ops_sql("delete_quarantined_again"))
+    transaction.execute(ops_sql("close_loaded_rejections"), replayed)
+    transaction.execute(ops_sql("close_replaced_records"), {"at": at})
+    transaction.execute(ops_sql("delete_ledger_rows"))
+    transaction.execute(ops_sql("mark_replaced_versions"), {"at": at})
     for name in ("FILE_LEDGER", "QUARANTINE"):
         table, staged = ops_table(name), ops_table(f"STAGE_{name}")
         columns = ", ".join(column for column, *_ in table.columns)
         transaction.execute(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {staged.qualified}")
-    transaction.execute(
-        "UPDATE OPS.QUARANTINE SET REPLAYED_AT = %s, REPLAY_RUN_ID = %s FROM OPS.STAGE_RELEASED AS S "
-        "WHERE QUARANTINE.QUARANTINE_ID = S.QUARANTINE_ID AND QUARANTINE.REPLAYED_AT IS NULL",
-        (at, publication.run_id),
-    )
+    transaction.execute(ops_sql("close_loaded_records"), replayed)
     for name, value in publication.watermarks.items():
+        key = {"pipeline": publication.pipeline, "name": name}
+        transaction.execute(ops_sql("delete_watermark"), key)
         transaction.execute(
-            "DELETE FROM OPS.WATERMARKS WHERE PIPELINE = %s AND NAME = %s", (publication.pipeline, name)
-        )
-        transaction.execute(
-            "INSERT INTO OPS.WATERMARKS (PIPELINE, NAME, VALUE, BATCH_ID, MOVED_AT) VALUES (%s, %s, %s, %s, %s)",
-            (publication.pipeline, name, value, publication.batch_id, at),
+            ops_sql("insert_watermark"), {**key, "value": value, "batch_id": publication.batch_id, "at": at}
         )

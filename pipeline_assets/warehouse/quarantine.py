@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
+from pipeline_assets.warehouse.schema import ops_sql
 from pipeline_assets.warehouse.transaction import Transaction
 
 
@@ -40,21 +41,18 @@ def waiting_records(
 ) -> list[WaitingRecord]:
     """Records not loaded yet, by object and line; `codes` and `ids` narrow them.
 
-    Malformed records are left out until their object is delivered again: a change of the contract cannot repair them,
-    and of bytes that are not UTF-8 only a transcription is kept.
+    Malformed records are left out; `sql/ops/waiting_records.sql` says why.
     """
-    where, params = "", [pipeline, dataset]
-    for column, values in (("REASON_CODE", codes), ("QUARANTINE_ID", ids)):
-        if values is not None:
-            where += f" AND {column} IN ({', '.join(['%s'] * len(values))})" if values else " AND FALSE"
-            params.extend(values)
     rows = transaction.rows(
-        "SELECT QUARANTINE_ID, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE, RAW_RECORD, "
-        "SOURCE_COLUMNS "
-        "FROM OPS.QUARANTINE WHERE PIPELINE = %s AND DATASET = %s AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL "
-        "AND LINE_NUMBER IS NOT NULL AND REASON_CODE <> 'malformed_record'"
-        f"{where} ORDER BY SOURCE_URI, SOURCE_ETAG, LINE_NUMBER",
-        params,
+        ops_sql("waiting_records"),
+        {
+            "pipeline": pipeline,
+            "dataset": dataset,
+            "every_code": codes is None,
+            "codes": codes or (),
+            "every_id": ids is None,
+            "ids": ids or (),
+        },
     )
     return [
         WaitingRecord(key, uri, etag, modified, int(line), code, raw, tuple(json.loads(columns)))
@@ -64,21 +62,43 @@ def waiting_records(
 
 def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
     """(uri, etag) of objects that were rejected whole and not loaded since; `ids` narrow them."""
-    narrowed = "" if ids is None else f" AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})"
-    rows = transaction.rows(
-        "SELECT SOURCE_URI, SOURCE_ETAG FROM OPS.QUARANTINE "
-        f"WHERE PIPELINE = %s AND LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL{narrowed}",
-        (pipeline, *(ids or ())),
-    )
-    return set(rows)
+    params = {"pipeline": pipeline, "every_id": ids is None, "ids": ids or ()}
+    return set(transaction.rows(ops_sql("rejected_objects"), params))
+
+
+def rejection_reasons(transaction: Transaction, pipeline: str) -> list[tuple[str, str]]:
+    """(uri, reason code) of at most twenty objects that were rejected whole and not loaded since."""
+    return transaction.rows(ops_sql("rejection_reasons"), {"pipeline": pipeline})
+
+
+def waiting_reasons(transaction: Transaction, pipeline: str) -> dict[str, int]:
+    """The number of waiting records of a pipeline by reason code; objects are left out."""
+    return {code: int(count) for code, count in transaction.rows(ops_sql("waiting_reasons"), {"pipeline": pipeline})}
+
+
+def waiting_totals(transaction: Transaction) -> dict[str, int]:
+    """The number of waiting records and objects by pipeline."""
+    return {pipeline: int(count) for pipeline, count in transaction.rows(ops_sql("waiting_totals"))}
 
 
 def unknown_ids(transaction: Transaction, pipeline: str, ids: Sequence[str]) -> list[str]:
     """Those of `ids` that no waiting record or object of the pipeline has."""
-    rows = transaction.rows(
-        "SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL "
-        f"AND QUARANTINE_ID IN ({', '.join(['%s'] * len(ids))})",
-        (pipeline, *ids),
-    )
-    waiting = {key for (key,) in rows}
+    waiting = {key for (key,) in transaction.rows(ops_sql("waiting_ids"), {"pipeline": pipeline, "ids": ids})}
     return [key for key in ids if key not in waiting]
+
+
+def discard_records(
+    transaction: Transaction, pipeline: str, ids: Sequence[str] | None, reason: str, at: datetime
+) -> int:
+    """Close waiting records and objects of a pipeline, all or those with `ids`, unloaded; returns their number."""
+    params = {"pipeline": pipeline, "every_id": ids is None, "ids": ids or (), "reason": reason, "at": at}
+    return transaction.execute(ops_sql("discard_records"), params)
+
+
+def purge_closed_records(transaction: Transaction, pipeline: str | None, before: datetime) -> int:
+    """Delete records and objects that were replayed, replaced or discarded before a moment, UTC without a zone.
+
+    The discarded ones of an object that is read again later wait again. Returns the number of deleted rows.
+    """
+    params = {"every_pipeline": pipeline is None, "pipeline": pipeline, "before": before}
+    return transaction.execute(ops_sql("purge_closed_records"), params)

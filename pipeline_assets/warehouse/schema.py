@@ -1,4 +1,8 @@
-"""The tables that the platform itself keeps in schema OPS; their shapes are the contracts beside this file."""
+"""The tables that the platform itself keeps in schema OPS.
+
+Their shapes are the contracts beside this file. The statements over them are in sql/ops/, except those whose columns
+are derived from contracts.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from pathlib import Path
 
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.sqlfiles import load_sql
 
 _CONTRACTS = Path(__file__).resolve().parent / "contracts"
 
@@ -48,3 +53,8 @@ def ops_tables() -> tuple[Table, ...]:
             "STAGE_QUARANTINE",
         )
     )
+
+
+def ops_sql(name: str) -> str:
+    """The statement of `sql/ops/<name>.sql`, without its opening comment; values are bound by name: `%(pipeline)s`."""
+    return load_sql(f"ops/{name}").statement

@@ -5,7 +5,7 @@ The emulator accepts more than Snowflake: `Transaction.execute` rejects statemen
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
 # Text is loaded unchanged, whatever Snowflake's defaults are: it is not trimmed, and no text becomes NULL.
 FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
+# Values for `%(name)s`, or for each `%s` in order; see `run_statement`.
+Params = Mapping[str, object] | Sequence[object]
 
 
 class Transaction:
@@ -37,7 +39,7 @@ class Transaction:
         self._transactional = transactional
         self.statements: list[str] = []
 
-    def execute(self, sql: str, params: Sequence[object] | None = None) -> int:
+    def execute(self, sql: str, params: Params | None = None) -> int:
         """Run one statement; returns the number of rows it affected.
 
         Raises:
@@ -45,16 +47,16 @@ class Transaction:
         """
         return int(self._cursor(sql, params).rowcount or 0)
 
-    def rows(self, sql: str, params: Sequence[object] | None = None) -> list[tuple]:
+    def rows(self, sql: str, params: Params | None = None) -> list[tuple]:
         """All rows of a query."""
         return self._cursor(sql, params).fetchall()
 
-    def scalar(self, sql: str, params: Sequence[object] | None = None) -> Any:
+    def scalar(self, sql: str, params: Params | None = None) -> Any:
         """The first value of the first row, or None."""
         row = self._cursor(sql, params).fetchone()
         return row[0] if row else None
 
-    def arrow(self, sql: str, params: Sequence[object] | None = None) -> Iterator[pa.Table]:
+    def arrow(self, sql: str, params: Params | None = None) -> Iterator[pa.Table]:
         """The rows of a query as Arrow tables, for results too large for Python objects.
 
         The driver chooses the types, which may differ between the tables of one query.
@@ -99,7 +101,7 @@ class Transaction:
             loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())
         return loaded
 
-    def _cursor(self, sql: str, params: Sequence[object] | None) -> Any:
+    def _cursor(self, sql: str, params: Params | None) -> Any:
         kind = statement_kind(sql)
         if self._transactional and kind in _COMMITTING | _TRANSACTION:
             raise WarehouseError(
@@ -110,11 +112,23 @@ class Transaction:
         return run_statement(self._connection, sql, params)
 
 
-def run_statement(connection: Any, sql: str, params: Sequence[object] | None = None) -> Any:
-    """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line."""
+def run_statement(connection: Any, sql: str, params: Params | None = None) -> Any:
+    """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line.
+
+    Both drivers write a list as its values with commas between them, for `IN (%(name)s)`; an empty one becomes NULL,
+    which nothing is equal to. Not for NOT IN, which is then true of no row.
+    """
     with _warehouse_errors(sql):
         cursor = connection.cursor()
-        return cursor.execute(sql, tuple(params)) if params is not None else cursor.execute(sql)
+        return cursor.execute(sql, _bound(params)) if params is not None else cursor.execute(sql)
+
+
+def _bound(params: Params) -> dict[str, object] | tuple[object, ...]:
+    if not isinstance(params, Mapping):
+        return tuple(params)
+    return {
+        name: (list(value) or [None]) if isinstance(value, (list, tuple)) else value for name, value in params.items()
+    }
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Faults in a statement of sql/: what a person gets wrong when changing a SELECT.
+"""Faults in a statement of sql/: what a person gets wrong when changing it.
 
 The statement is parsed, changed in one place and written out again. `normalized` is the same without a change: copies
 of the checkout are given that text, so that a mutant differs from it by the fault alone.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
+
+from pipeline_assets.sqlfiles import with_bind_variables
 
 Change = Callable[[exp.Expression], exp.Expression | None]
 
@@ -50,12 +52,13 @@ def sql_mutants(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _parsed(text: str) -> exp.Expression:
-    return sqlglot.parse_one(text, read="snowflake")
+    return sqlglot.parse_one(with_bind_variables(text), read="snowflake")
 
 
 def _written(text: str, tree: exp.Expression) -> str:
     opening = [line for line in text.splitlines() if line.startswith("--")]
-    return "\n".join([*opening, tree.sql(dialect="snowflake", pretty=True, comments=False), ""])
+    bound = tree.transform(lambda node: exp.Var(this=f"%({node.name})s") if isinstance(node, exp.Placeholder) else node)
+    return "\n".join([*opening, bound.sql(dialect="snowflake", pretty=True, comments=False), ""])
 
 
 def _without(name: str) -> Change:
@@ -123,6 +126,30 @@ def _next_column(node: exp.Expression) -> exp.Expression | None:
     return exp.alias_(following[0].unalias().copy(), node.alias_or_name)
 
 
+def _is_assignment(node: exp.Expression) -> bool:
+    return isinstance(node.parent, exp.Update)
+
+
+def _unequal(node: exp.Expression) -> exp.Expression | None:
+    return None if _is_assignment(node) else _as(exp.NEQ)(node)
+
+
+def _without_assignment(node: exp.Expression) -> exp.Expression | None:
+    """One column of several is not set."""
+    return node.pop() if _is_assignment(node) and len(node.parent.expressions) > 1 else None
+
+
+def _next_value(node: exp.Expression) -> exp.Expression | None:
+    """The value that is inserted into the next column."""
+    following = node.parent.expressions[node.index + 1 :] if isinstance(node.parent, exp.Tuple) else []
+    return following[0].copy() if following else None
+
+
+def _not_null(node: exp.Expression) -> exp.Expression | None:
+    """`IS NOT NULL` for `IS NULL`; the other way is `DropNot`."""
+    return None if isinstance(node.parent, exp.Not) else exp.Not(this=node.copy())
+
+
 def _negated(node: exp.Expression) -> exp.Expression:
     return exp.Not(this=node.copy())
 
@@ -130,7 +157,7 @@ def _negated(node: exp.Expression) -> exp.Expression:
 FAULTS = (
     SqlFault("DropDistinct", (exp.Select,), _without("distinct")),
     SqlFault("CountDuplicates", (exp.Distinct,), _counted_with_duplicates),
-    SqlFault("DropWhere", (exp.Select, exp.Delete), _without("where")),
+    SqlFault("DropWhere", (exp.Select, exp.Delete, exp.Update), _without("where")),
     SqlFault("KeepLeftCondition", (exp.And, exp.Or), _left),
     SqlFault("KeepRightCondition", (exp.And, exp.Or), _right_of_two),
     SqlFault("AndToOr", (exp.And,), _as(exp.Or)),
@@ -139,15 +166,19 @@ FAULTS = (
     SqlFault("UnionDistinctToAll", (exp.Union,), _union_all),
     SqlFault("DropRightBranch", (exp.Union,), _left),
     SqlFault("DropLeftBranch", (exp.Union,), _right),
-    SqlFault("EqualToUnequal", (exp.EQ,), _as(exp.NEQ)),
+    SqlFault("EqualToUnequal", (exp.EQ,), _unequal),
+    SqlFault("DropAssignment", (exp.EQ,), _without_assignment),
     SqlFault("NullsAreUnequal", (exp.NullSafeEQ, exp.EqualNull), _as(exp.EQ)),
     SqlFault("DropNot", (exp.Not,), _left),
     SqlFault("AddNot", (exp.In,), _negated),
+    SqlFault("NullToNotNull", (exp.Is,), _not_null),
     SqlFault("SumToMax", (exp.Sum,), _as(exp.Max)),
     SqlFault("MaxToMin", (exp.Max,), _as(exp.Min)),
     SqlFault("MinToMax", (exp.Min,), _as(exp.Max)),
     SqlFault("OtherDirection", (exp.Ordered,), _other_direction),
     SqlFault("DropCoalesce", (exp.Coalesce,), _left),
     SqlFault("DropFactor", (exp.Mul,), _left),
+    SqlFault("DropSummand", (exp.Add,), _left),
     SqlFault("NextColumn", (exp.Column, exp.Alias), _next_column),
+    SqlFault("NextValue", (exp.Placeholder,), _next_value),
 )

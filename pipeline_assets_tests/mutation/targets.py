@@ -70,7 +70,7 @@ def stages(name: str, root: Path = ROOT) -> list[list[str]]:
 
     Near is a test file that is named after the module or imports it by its full name.
     """
-    folder = name.split("/")[1]
+    folder = _TESTED_IN.get(name.rpartition("/")[0]) or name.split("/")[1]
     module = name.removesuffix(".py").replace("/", ".")
     stem = Path(name).stem
     tests = _test_files(root)
@@ -106,6 +106,9 @@ def stages(name: str, root: Path = ROOT) -> list[list[str]]:
         asked |= wish
     return [stage for stage in found if stage]
 
+
+# Where the tests of a folder of SQL are, if there is no folder of that name.
+_TESTED_IN = {"sql/ops": "warehouse"}
 
 _PIPELINE = re.compile(r"\b(bookings|orders|pipeline)_lake\b|\b(Bookings|Orders)Lake\b")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 import sqlglot
 
+from pipeline_assets.sqlfiles import with_bind_variables
 from pipeline_assets_tests.mutation import targets
 from pipeline_assets_tests.mutation.__main__ import ENOUGH, rate, report
 from pipeline_assets_tests.mutation.running import CAUGHT, SURVIVED, Outcome, Workshop, try_one, workshop
@@ -29,8 +31,23 @@ ORDER BY CITIES.NAME DESC
 """
 
 
-def mutants_of_query(fault: str) -> list[str]:
-    return [" ".join(text.split()) for name, text in sql_mutants(QUERY) if name == fault]
+CHANGES = {
+    "UPDATE": "UPDATE CITIES SET SIZE = SIZE + 1, NAME = %(name)s FROM NEW WHERE CITIES.ID = NEW.ID AND GONE IS NULL",
+    "INSERT": "INSERT INTO CITIES (ID, NAME) VALUES (%(id)s, %(name)s)",
+    "DELETE": "DELETE FROM CITIES USING NEW WHERE CITIES.ID = NEW.ID AND CITIES.NAME IN (%(names)s)",
+}
+
+
+def mutants_of(fault: str, text: str = QUERY) -> list[str]:
+    return [" ".join(mutant.split()) for name, mutant in sql_mutants(text) if name == fault]
+
+
+def parsed(text: str) -> str:
+    return sqlglot.parse_one(with_bind_variables(text), read="snowflake").sql()
+
+
+def bound(text: str) -> set[str]:
+    return set(re.findall(r"%\(\w+\)s", text))
 
 
 def test_every_fault_in_sql_is_valid_and_another_statement() -> None:
@@ -39,9 +56,12 @@ def test_every_fault_in_sql_is_valid_and_another_statement() -> None:
         if file.endswith(".sql"):
             text = (targets.ROOT / file).read_text(encoding="utf-8")
             mutants = list(sql_mutants(text))
-            statements = {sqlglot.parse_one(mutant, read="snowflake").sql() for _, mutant in mutants}
+            statements = {parsed(mutant) for _, mutant in mutants}
             assert len(statements) == len(mutants)
-            assert sqlglot.parse_one(text, read="snowflake").sql() not in statements
+            assert parsed(text) not in statements
+            assert parsed(normalized(text)) == parsed(text)
+            assert bound(normalized(text)) == bound(text)
+            assert all(bound(mutant) <= bound(text) for _, mutant in mutants)
             assert all(mutant.startswith(text.splitlines()[0]) for _, mutant in mutants)
             found += len(mutants)
     assert found > 50
@@ -66,7 +86,27 @@ def test_every_fault_in_sql_is_valid_and_another_statement() -> None:
     ],
 )
 def test_a_fault_in_sql_is_one_that_a_person_makes(fault: str, expected: str) -> None:
-    assert any(expected in mutant for mutant in mutants_of_query(fault)), mutants_of_query(fault)
+    assert any(expected in mutant for mutant in mutants_of(fault)), mutants_of(fault)
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault", "expected"),
+    [
+        ("UPDATE", "DropAssignment", ["SET SIZE = SIZE + 1 FROM NEW", "SET NAME = %(name)s FROM NEW"]),
+        ("UPDATE", "DropSummand", ["SET SIZE = SIZE, NAME"]),
+        ("UPDATE", "DropWhere", ["FROM NEW"]),
+        ("UPDATE", "EqualToUnequal", ["WHERE CITIES.ID <> NEW.ID AND GONE IS NULL"]),
+        ("UPDATE", "NullToNotNull", ["AND NOT GONE IS NULL"]),
+        ("INSERT", "NextValue", ["VALUES (%(name)s, %(name)s)"]),
+        ("DELETE", "DropWhere", ["USING NEW"]),
+        ("DELETE", "AddNot", ["AND NOT CITIES.NAME IN (%(names)s)"]),
+    ],
+)
+def test_a_fault_in_a_change_is_one_that_a_person_makes(statement: str, fault: str, expected: list[str]) -> None:
+    mutants = mutants_of(fault, f"-- Makes: a change.\n{CHANGES[statement]}\n")
+
+    assert len(mutants) == len(expected)
+    assert all(any(part in mutant for mutant in mutants) for part in expected), mutants
 
 
 def test_the_names_of_faults_in_sql_are_distinct() -> None:
@@ -82,7 +122,13 @@ def test_the_files_are_found_by_pattern_and_what_decides_nothing_is_left_out(tmp
 
 
 @pytest.mark.parametrize(
-    "file", ["pipeline_assets/warehouse/publication.py", "sql/orders/order_lines.sql", "sql/a/b.sql"]
+    "file",
+    [
+        "pipeline_assets/warehouse/publication.py",
+        "sql/ops/watermark.sql",
+        "sql/orders/order_lines.sql",
+        "sql/a/b.sql",
+    ],
 )
 def test_every_test_that_could_notice_is_asked_once_and_the_nearest_first(file: str) -> None:
     stages = targets.stages(file)
@@ -90,7 +136,7 @@ def test_every_test_that_could_notice_is_asked_once_and_the_nearest_first(file: 
     asked = [test for stage in stages for test in stage]
     assert len(asked) == len(set(asked))
     assert {Path(test).parent.name for test in asked} >= {"bookings", "engine", "faults", "warehouse", "end_to_end"}
-    if "publication" in file:
+    if "publication" in file or "ops" in file:
         assert f"{targets.TESTS}/unit/warehouse/test_publication.py" in stages[0]
 
 

@@ -248,8 +248,9 @@ def _fetch(s3: str, bucket: str, key: str, path: Path) -> None:
 
 def send_results_of_any_length() -> None:
     """fakesnow 0.12 fails on a result that comes in several record batches."""
-    from fakesnow import server
+    import importlib
 
+    server = importlib.import_module("fakesnow.server")  # the package has a function of that name
     whole = server.to_ipc
     server.to_ipc = lambda table: whole(table.combine_chunks())
 

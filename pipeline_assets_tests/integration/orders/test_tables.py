@@ -218,9 +218,7 @@ def test_a_quarantined_order_is_released_by_a_replay_once(orders_lake: OrdersLak
     assert orders_lake.run(replay=True).released == 0
     with orders_lake.platform.warehouse.transaction() as transaction:  # as if the contract had learnt to read the date
         corrected = raw.replace("soon", "2024-01-12")
-        transaction.execute(
-            "UPDATE OPS.QUARANTINE SET RAW_RECORD = %s WHERE QUARANTINE_ID = %s", (corrected, key)
-        )
+        transaction.execute("UPDATE OPS.QUARANTINE SET RAW_RECORD = %s WHERE QUARANTINE_ID = %s", (corrected, key))
     assert orders_lake.run(replay=True).released == 1
     assert orders_lake.run(replay=True).released == 0
     assert sorted(headers(orders_lake)) == ["1", "2"]

@@ -52,6 +52,17 @@ def test_a_pipeline_that_has_taken_nothing_has_no_fingerprints(some_warehouse: W
         assert len(transaction.statements) == 1
 
 
+def test_values_are_bound_by_name_and_lists_as_their_values(some_warehouse: Warehouse) -> None:
+    """By the emulator as by the driver; an empty list has no value."""
+    with some_warehouse.read_only() as transaction:
+        for pipeline in ("one", "it's", "%(pipelines)s"):
+            transaction.execute(_INSERT, (pipeline, *TAKEN[-1]))
+
+        for pipelines in ([], ["it's"], ["%(pipelines)s", "one"], ("it's", "nobody's", "one")):
+            found = [row[0] for row in ledger.totals(transaction, pipelines)]
+            assert found == [name for name in ("%(pipelines)s", "it's", "one") if name in pipelines]
+
+
 def test_a_connection_that_is_lost_while_rows_arrive_is_a_refusal() -> None:
     def lost() -> object:
         yield "the first table"

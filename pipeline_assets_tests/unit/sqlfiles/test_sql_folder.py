@@ -6,33 +6,40 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from pipeline_assets.sqlfiles import load_sql, sql_files, sql_root, statement_kind, transpile
+from pipeline_assets.sqlfiles import load_sql, sql_files, sql_root, statement_kind, transpile, with_bind_variables
 
 
-def queries() -> list[str]:
-    """Files that other engines may run: not DML, and not the statements of the platform, which only Snowflake knows."""
-    names = [name for name in sql_files() if not name.startswith("platform/")]
-    return [name for name in names if isinstance(parsed(name), exp.Query)]
+def pipelines_queries() -> list[str]:
+    """Files that other engines may run; those of the platform only run in the warehouse."""
+    return [name for name in sql_files() if not name.startswith(("platform/", "ops/"))]
 
 
-def parsed(name: str) -> exp.Expression:
-    return sqlglot.parse_one(load_sql(name).text, read="snowflake")
+def parsed(name: str) -> exp.Expr:
+    """Those in platform/ cannot be parsed before they are rendered, see deploy/."""
+    return sqlglot.parse_one(with_bind_variables(load_sql(name).text), read="snowflake")
 
 
 @pytest.mark.parametrize("name", sql_files())
 def test_a_file_is_one_statement_that_opens_with_its_grain(name: str) -> None:
-    """Those of the platform make no rows and say what they make; they are parsed rendered, see deploy/."""
+    """Or with what it makes, if it returns no rows."""
     text = (sql_root() / f"{name}.sql").read_text(encoding="utf-8")
 
-    assert text.startswith("-- Makes: " if name.startswith("platform/") else "-- Grain: ")
+    assert text.startswith("-- Grain: " if statement_kind(text) in ("SELECT", "WITH") else "-- Makes: ")
     assert text.endswith("\n")
     assert load_sql(name).grain
-    assert statement_kind(text)
-    assert name.startswith("platform/") or len(sqlglot.parse(text, read="snowflake")) == 1
+    assert name.startswith("platform/") or len(sqlglot.parse(with_bind_variables(text), read="snowflake")) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in sql_files() if name.startswith("ops/")])
+def test_a_statement_over_ops_has_no_comment_but_the_opening_one(name: str) -> None:
+    """It is recorded in the metadata of runs."""
+    statement = sqlglot.parse_one(with_bind_variables(load_sql(name).statement), read="snowflake")
+
+    assert not [comment for node in statement.walk() for comment in node.comments or []]
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "spark"])
-@pytest.mark.parametrize("name", queries())
+@pytest.mark.parametrize("name", pipelines_queries())
 def test_a_query_gives_the_same_columns_to_the_other_engines(name: str, dialect: str) -> None:
     there = sqlglot.parse_one(transpile(load_sql(name).text, dialect), read=dialect)
 

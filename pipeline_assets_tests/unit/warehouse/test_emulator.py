@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_statement_transformed_in_place_is_the_one_that_copies_make(
 
 def _made(cursor: FakeSnowflakeCursor, text: str) -> list[tuple[str, dict]]:
     """Each statement that is sent to DuckDB, with what the emulator notes on its root."""
-    parsed = sqlglot.parse_one(text.replace("%s", "?"), read="snowflake")
+    parsed = sqlglot.parse_one(re.sub(r"%(\(\w+\))?s", "?", text), read="snowflake")
     made = []
     for statement in cursor._transform_explode(parsed):
         before = statement.sql()

@@ -1,0 +1,9 @@
+-- Makes: the ledger without the object versions that this batch processed, which it inserts anew.
+DELETE FROM OPS.FILE_LEDGER
+USING OPS.STAGE_FILE_LEDGER AS S
+WHERE
+    FILE_LEDGER.PIPELINE = S.PIPELINE
+    AND FILE_LEDGER.DATASET = S.DATASET
+    AND FILE_LEDGER.URI = S.URI
+    AND FILE_LEDGER.ETAG = S.ETAG
+    AND FILE_LEDGER.SIZE_BYTES = S.SIZE_BYTES

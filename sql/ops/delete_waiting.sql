@@ -1,0 +1,10 @@
+-- Makes: the quarantine without what waits of the object versions that this batch processed, which it inserts anew.
+DELETE FROM OPS.QUARANTINE
+USING OPS.STAGE_FILE_LEDGER AS S
+WHERE
+    QUARANTINE.PIPELINE = S.PIPELINE
+    AND QUARANTINE.DATASET = S.DATASET
+    AND QUARANTINE.SOURCE_URI = S.URI
+    AND QUARANTINE.SOURCE_ETAG = S.ETAG
+    AND QUARANTINE.REPLAYED_AT IS NULL
+    AND COALESCE(QUARANTINE.CLOSED_AS, '') <> 'discarded'

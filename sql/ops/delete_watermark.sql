@@ -1,0 +1,5 @@
+-- Makes: the watermarks without the earlier value of one.
+DELETE FROM OPS.WATERMARKS
+WHERE
+    PIPELINE = %(pipeline)s
+    AND NAME = %(name)s

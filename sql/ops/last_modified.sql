@@ -1,0 +1,10 @@
+-- Grain: one row per object that the ledger knows, with the time of its newest version.
+SELECT
+    DATASET,
+    URI,
+    MAX(LAST_MODIFIED) AS LAST_MODIFIED
+FROM OPS.FILE_LEDGER
+WHERE
+    PIPELINE = %(pipeline)s
+    AND URI IN (%(uris)s)
+GROUP BY DATASET, URI

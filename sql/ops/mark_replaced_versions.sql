@@ -1,0 +1,9 @@
+-- Makes: the ledger with the end of each version whose object this batch took in another one.
+UPDATE OPS.FILE_LEDGER
+SET REPLACED_AT = %(at)s
+FROM OPS.STAGE_FILE_LEDGER AS S
+WHERE
+    FILE_LEDGER.PIPELINE = S.PIPELINE
+    AND FILE_LEDGER.DATASET = S.DATASET
+    AND FILE_LEDGER.URI = S.URI
+    AND FILE_LEDGER.REPLACED_AT IS NULL
