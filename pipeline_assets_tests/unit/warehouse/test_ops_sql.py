@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -45,83 +46,220 @@ def test_every_statement_is_run_by_a_function_of_the_warehouse() -> None:
     assert sorted(name for text in modules for name in re.findall(r'ops_sql\("(\w+)"\)', text)) == NAMES
 
 
-def take(transaction: Transaction, uri: str, pipeline: str = "shop", read: int = 3, loaded: int = 3) -> None:
-    """An object with one superseded and one quarantined row."""
-    transaction.execute(
-        "INSERT INTO OPS.FILE_LEDGER (PIPELINE, DATASET, URI, ETAG, SIZE_BYTES, LAST_MODIFIED, STATUS, ROWS_READ, "
-        "ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED, BATCH_ID, RUN_ID, LOADED_AT) "
-        "VALUES (%s, 'sales', %s, '1', 9, %s, 'loaded', %s, %s, 1, 1, 'b', 'r', %s)",
-        (pipeline, uri, NOON, read, loaded, NOON),
-    )
+OBJECT = {
+    "PIPELINE": "shop",
+    "DATASET": "sales",
+    "URI": "lake://b/1",
+    "ETAG": "1",
+    "SIZE_BYTES": 9,
+    "LAST_MODIFIED": NOON,
+    "STATUS": "loaded",
+    "ROWS_READ": 5,
+    "ROWS_LOADED": 3,
+    "ROWS_SUPERSEDED": 1,
+    "ROWS_QUARANTINED": 1,
+    "BATCH_ID": "b",
+    "RUN_ID": "r",
+    "LOADED_AT": NOON,
+}
+RECORD = {
+    "PIPELINE": "shop",
+    "DATASET": "sales",
+    "SOURCE_URI": "lake://b/1",
+    "SOURCE_ETAG": "1",
+    "SOURCE_MODIFIED_AT": NOON,
+    "SOURCE_COLUMNS": "[]",
+    "LINE_NUMBER": 1,
+    "REASON_CODE": "too_long",
+    "REASON": "why",
+    "RAW_RECORD": "raw",
+    "RUN_ID": "r",
+    "QUARANTINED_AT": NOON,
+}
+WHOLE = {"LINE_NUMBER": None}
+REPLAYED = {"REPLAYED_AT": NOON, "REPLAY_RUN_ID": "earlier"}
 
 
-def put_aside(
-    transaction: Transaction,
-    key: str,
-    pipeline: str = "shop",
-    uri: str = "lake://b/1",
-    line: int | None = 1,
-    code: str = "too_long",
-    replayed: bool = False,
-) -> None:
-    """A record in quarantine, or an object (without a line)."""
-    transaction.execute(
-        "INSERT INTO OPS.QUARANTINE (QUARANTINE_ID, PIPELINE, DATASET, SOURCE_URI, SOURCE_ETAG, SOURCE_MODIFIED_AT, "
-        "LINE_NUMBER, REASON_CODE, REASON, RAW_RECORD, SOURCE_COLUMNS, RUN_ID, QUARANTINED_AT, REPLAYED_AT) "
-        "VALUES (%s, %s, 'sales', %s, '1', %s, %s, %s, 'why', 'raw', '[]', 'r', %s, %s)",
-        (key, pipeline, uri, NOON, line, code, NOON, NOON if replayed else None),
-    )
+def insert(transaction: Transaction, table: str, values: dict[str, object]) -> None:
+    marks = ", ".join(f"%({name})s" for name in values)
+    transaction.execute(f"INSERT INTO OPS.{table} ({', '.join(values)}) VALUES ({marks})", values)
+
+
+def take(transaction: Transaction, **given: object) -> None:
+    """An object in the ledger."""
+    insert(transaction, "FILE_LEDGER", OBJECT | given)
+
+
+def put_aside(transaction: Transaction, key: str, **given: object) -> None:
+    """A record in quarantine, or an object (`WHOLE`)."""
+    insert(transaction, "QUARANTINE", RECORD | {"QUARANTINE_ID": key} | given)
+
+
+def left(transaction: Transaction, where: str = "TRUE") -> list[str]:
+    """The ids in quarantine."""
+    rows = transaction.rows(f"SELECT QUARANTINE_ID FROM OPS.QUARANTINE WHERE {where} ORDER BY QUARANTINE_ID")
+    return [key for (key,) in rows]
+
+
+def test_the_counter_of_a_pipeline_is_inserted_once(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        for _ in range(2):
+            ledger.register_pipeline(transaction, "second")
+        assert transaction.rows("SELECT * FROM OPS.PIPELINES ORDER BY 1") == [("second", 0), ("shop", 0)]
+
+
+def test_a_publication_is_claimed_once_and_of_one_pipeline(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        ledger.register_pipeline(transaction, "second")
+
+        assert [ledger.claim_publication(transaction, "shop", 0) for _ in range(2)] == [True, False]
+        assert not ledger.claim_publication(transaction, "shop", 2)
+        assert [ledger.published_batches(transaction, name) for name in ("shop", "second", "third")] == [1, 0, 0]
 
 
 def test_totals_are_of_the_given_pipelines(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
-        take(transaction, "lake://b/1", read=5)
-        take(transaction, "lake://b/2", read=5)
-        take(transaction, "lake://b/1", "other", read=5)
+        take(transaction, LOADED_AT=datetime.fromisoformat("2025-01-01T00:00:00"))
+        take(transaction, URI="lake://b/2", ROWS_READ=6, ROWS_LOADED=0, ROWS_SUPERSEDED=2, ROWS_QUARANTINED=4)
+        take(transaction, URI="lake://b/3", STATUS="rejected")
+        take(transaction, PIPELINE="other")
 
-        assert ledger.totals(transaction, ["shop"]) == [("shop", 2, 0, 10, 6, 2, 2, NOON)]
+        assert ledger.totals(transaction, ["shop"]) == [("shop", 2, 1, 16, 6, 4, 6, NOON)]
         assert [row[0] for row in ledger.totals(transaction, ("shop", "other", "third"))] == ["other", "shop"]
         assert ledger.totals(transaction, []) == []
-        assert [ledger.rows_read(transaction, name) for name in ("shop", "third")] == [10, 0]
+        assert [ledger.rows_read(transaction, name) for name in ("shop", "third")] == [16, 0]
 
 
 def test_an_object_is_unbalanced_if_a_row_was_neither_loaded_nor_superseded_nor_quarantined(
     warehouse: EmbeddedWarehouse,
 ) -> None:
     with warehouse.read_only() as transaction:
-        take(transaction, "lake://b/balanced", read=5)
-        take(transaction, "lake://b/other", "other", read=6)
+        take(transaction)
+        take(transaction, PIPELINE="other", ROWS_READ=6)
         assert ledger.unbalanced_objects(transaction, "shop") == []
 
         for number in reversed(range(21)):
-            take(transaction, f"lake://b/{number:02}", read=4 + number % 2 * 2)
+            take(transaction, URI=f"lake://b/{number:02}", ROWS_READ=4 + number % 2 * 2)
 
         assert ledger.unbalanced_objects(transaction, "shop") == [f"lake://b/{number:02}" for number in range(20)]
+
+
+def test_an_object_that_is_processed_again_loses_its_own_row_and_no_other(warehouse: EmbeddedWarehouse) -> None:
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"URI": "x"}, {"ETAG": "x"}, {"SIZE_BYTES": 8}]
+    with warehouse.read_only() as transaction:
+        for given in ({}, *others):
+            take(transaction, **given)
+        insert(transaction, "STAGE_FILE_LEDGER", OBJECT)
+
+        assert transaction.execute(ops_sql("delete_ledger_rows")) == 1
+        found = "SELECT PIPELINE, DATASET, URI, ETAG, SIZE_BYTES FROM OPS.FILE_LEDGER"
+        names = ("PIPELINE", "DATASET", "URI", "ETAG", "SIZE_BYTES")
+        expected = {tuple((OBJECT | given)[name] for name in names) for given in others}
+        assert set(transaction.rows(found)) == expected
+
+
+def test_an_object_that_is_processed_again_loses_what_waits_of_it_and_nothing_else(
+    warehouse: EmbeddedWarehouse,
+) -> None:
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"SOURCE_URI": "x"}, {"SOURCE_ETAG": "x"}, REPLAYED]
+    with warehouse.read_only() as transaction:
+        put_aside(transaction, "record")
+        put_aside(transaction, "whole", **WHOLE)
+        for number, given in enumerate(others):
+            put_aside(transaction, str(number), **given)
+        insert(transaction, "STAGE_FILE_LEDGER", OBJECT)
+
+        transaction.execute(ops_sql("delete_waiting"))
+
+        assert left(transaction) == [str(number) for number, _ in enumerate(others)]
+
+
+def test_a_record_that_is_quarantined_again_keeps_a_single_row(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        for key in ("1", "2"):
+            put_aside(transaction, key, **REPLAYED)
+        insert(transaction, "STAGE_QUARANTINE", RECORD | {"QUARANTINE_ID": "1"})
+
+        transaction.execute(ops_sql("delete_quarantined_again"))
+
+        assert left(transaction) == ["2"]
+
+
+@pytest.mark.parametrize(("status", "closed"), [("loaded", ["etag", "whole"]), ("rejected", [])])
+def test_a_rejection_ends_when_any_version_of_its_object_is_loaded(
+    warehouse: EmbeddedWarehouse, status: str, closed: list[str]
+) -> None:
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"SOURCE_URI": "x"}, {"LINE_NUMBER": 1}, REPLAYED]
+    with warehouse.read_only() as transaction:
+        put_aside(transaction, "whole", **WHOLE)
+        put_aside(transaction, "etag", **WHOLE, SOURCE_ETAG="2")
+        for number, given in enumerate(others):
+            put_aside(transaction, str(number), **WHOLE | given)
+        insert(transaction, "STAGE_FILE_LEDGER", OBJECT | {"STATUS": status})
+
+        transaction.execute(ops_sql("close_loaded_rejections"), {"at": NOON, "run_id": "now"})
+
+        assert left(transaction, "REPLAY_RUN_ID = 'now' AND REPLAYED_AT IS NOT NULL") == closed
+
+
+def test_a_record_that_is_loaded_is_closed_once(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        put_aside(transaction, "1")
+        put_aside(transaction, "2")
+        put_aside(transaction, "3", **REPLAYED)
+        for key in ("1", "3"):
+            insert(transaction, "STAGE_RELEASED", {"QUARANTINE_ID": key})
+
+        transaction.execute(ops_sql("close_loaded_records"), {"at": NOON, "run_id": "now"})
+
+        assert left(transaction, "REPLAY_RUN_ID = 'now' AND REPLAYED_AT IS NOT NULL") == ["1"]
+        assert left(transaction, "REPLAYED_AT IS NULL") == ["2"]
 
 
 def test_only_what_was_not_replayed_waits(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         put_aside(transaction, "1")
-        put_aside(transaction, "2", code="not_a_number")
-        put_aside(transaction, "3", code="not_a_number", line=2)
-        put_aside(transaction, "4", uri="lake://b/2", line=None, code="too_many_rejected")
-        put_aside(transaction, "5", replayed=True)
-        put_aside(transaction, "6", line=None, replayed=True)
-        put_aside(transaction, "7", "other")
-        put_aside(transaction, "8", "other", line=None)
+        put_aside(transaction, "2", REASON_CODE="not_a_number")
+        put_aside(transaction, "3", REASON_CODE="not_a_number")
+        put_aside(transaction, "4", SOURCE_URI="lake://b/2", REASON_CODE="too_many_rejected", **WHOLE)
+        put_aside(transaction, "5", **REPLAYED)
+        put_aside(transaction, "6", **WHOLE, **REPLAYED)
+        put_aside(transaction, "7", PIPELINE="other")
+        put_aside(transaction, "8", PIPELINE="other", **WHOLE)
 
         assert waiting_totals(transaction) == {"shop": 4, "other": 2}
         assert list(waiting_reasons(transaction, "shop").items()) == [("not_a_number", 2), ("too_long", 1)]
         assert rejection_reasons(transaction, "shop") == [("lake://b/2", "too_many_rejected")]
+        assert rejected_objects(transaction, "shop") == {("lake://b/2", "1")}
         assert unknown_ids(transaction, "shop", ["1", "4", "5", "7", "nobody's"]) == ["5", "7", "nobody's"]
+
+
+def test_a_record_is_validated_again_if_it_waits_and_is_not_malformed(warehouse: EmbeddedWarehouse) -> None:
+    """In the order of objects, their versions and lines."""
+    with warehouse.read_only() as transaction:
+        put_aside(transaction, "fifth", SOURCE_URI="lake://b/2")
+        put_aside(transaction, "fourth", SOURCE_ETAG="2", LINE_NUMBER=1)
+        put_aside(transaction, "third", LINE_NUMBER=10)
+        put_aside(transaction, "second", LINE_NUMBER=9, REASON_CODE="not_a_number")
+        put_aside(transaction, "first", LINE_NUMBER=1)
+        others = [{"PIPELINE": "x"}, {"DATASET": "x"}, WHOLE, REPLAYED, {"REASON_CODE": "malformed_record"}]
+        for number, given in enumerate(others):
+            put_aside(transaction, str(number), **given)
+
+        def ids(**narrowed: list[str]) -> list[str]:
+            return [record.quarantine_id for record in waiting_records(transaction, "shop", "sales", **narrowed)]
+
+        assert ids() == ["first", "second", "third", "fourth", "fifth"]
+        assert ids(codes=["not_a_number", "malformed_record"]) == ["second"]
+        assert ids(codes=["too_long"], ids=["third", "second", "first", "0"]) == ["first", "third"]
 
 
 @pytest.mark.parametrize("key", ["it's", 'a\\"b', "%s", "%(ids)s", "ä, 🦆", "x','1"])
 def test_ids_are_compared_as_they_are(warehouse: EmbeddedWarehouse, key: str) -> None:
     with warehouse.read_only() as transaction:
         put_aside(transaction, "1")
-        put_aside(transaction, key, line=2)
-        put_aside(transaction, f"{key} whole", uri="lake://b/2", line=None)
+        put_aside(transaction, key, LINE_NUMBER=2)
+        put_aside(transaction, f"{key} whole", SOURCE_URI="lake://b/2", **WHOLE)
 
         assert [record.line for record in waiting_records(transaction, "shop", "sales", ids=[key])] == [2]
         assert [record.line for record in waiting_records(transaction, "shop", "sales", ids=[key, "1"])] == [1, 2]
@@ -133,7 +271,7 @@ def test_ids_are_compared_as_they_are(warehouse: EmbeddedWarehouse, key: str) ->
 def test_no_id_is_no_record_and_no_object(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         put_aside(transaction, "1")
-        put_aside(transaction, "2", line=None)
+        put_aside(transaction, "2", **WHOLE)
 
         assert waiting_records(transaction, "shop", "sales", ids=[]) == []
         assert waiting_records(transaction, "shop", "sales", codes=[]) == []
@@ -144,18 +282,57 @@ def test_no_id_is_no_record_and_no_object(warehouse: EmbeddedWarehouse) -> None:
 def test_at_most_twenty_rejected_objects_are_shown(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         for number in reversed(range(21)):
-            put_aside(transaction, str(number), uri=f"lake://b/{number:02}", line=None)
+            put_aside(transaction, str(number), SOURCE_URI=f"lake://b/{number:02}", **WHOLE)
 
         assert [uri for uri, _ in rejection_reasons(transaction, "shop")] == [f"lake://b/{n:02}" for n in range(20)]
 
 
-def test_a_lake_table_is_listed_once(warehouse: EmbeddedWarehouse) -> None:
+def test_a_watermark_is_replaced_and_others_stay(warehouse: EmbeddedWarehouse) -> None:
+    keys = [("shop", "mark"), ("shop", "other"), ("other", "mark")]
+    with warehouse.read_only() as transaction:
+        for pipeline, name in keys:
+            values = {"pipeline": pipeline, "name": name, "value": name, "batch_id": "b", "at": NOON}
+            transaction.execute(ops_sql("insert_watermark"), values)
+        assert transaction.rows("SELECT * FROM OPS.WATERMARKS WHERE NAME = 'other'") == [
+            ("shop", "other", "other", "b", NOON)
+        ]
+
+        transaction.execute(ops_sql("delete_watermark"), {"pipeline": "shop", "name": "mark"})
+
+        assert [ledger.watermark(transaction, *key) for key in keys] == [None, "other", "mark"]
+
+
+def test_a_digest_is_replaced_and_others_stay(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        for table in ("A", "B"):
+            transaction.execute(ops_sql("insert_mart_digest"), {"table_name": table, "digest": f"of {table}"})
+        transaction.execute(ops_sql("delete_mart_digest"), {"table_name": "A"})
+
+        assert transaction.rows(ops_sql("mart_digests")) == [("B", "of B")]
+
+
+def test_a_batch_is_recorded_with_its_run(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        values = {"batch_id": "b", "pipeline": "shop", "run_id": "r", "at": NOON}
+        transaction.execute(ops_sql("record_batch"), values)
+
+        found = transaction.rows("SELECT BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT FROM OPS.BATCHES")
+        assert found == [("b", "shop", "r", NOON)]
+
+
+def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         for table, day in (("SHOP.B", "1"), ("SHOP.A", "1"), ("SHOP.B", "2")):
-            transaction.execute(
-                "INSERT INTO OPS.LAKE_PARTITIONS (TABLE_NAME, PARTITION_VALUE, LOCATION, FILES, SIZE_BYTES, "
-                "REGISTERED_AT) VALUES (%s, %s, 'lake://b/', 1, 1, %s)",
-                (table, day, NOON),
-            )
+            values = {"TABLE_NAME": table, "PARTITION_VALUE": day, "LOCATION": "lake://b/", "FILES": 1}
+            insert(transaction, "LAKE_PARTITIONS", values | {"SIZE_BYTES": 1, "REGISTERED_AT": NOON})
+
+        def counts() -> list[int]:
+            tables = ("SHOP.A", "SHOP.B")
+            return [transaction.scalar(ops_sql("count_lake_partitions"), {"table_name": name}) for name in tables]
 
         assert lake_tables(transaction) == ["SHOP.A", "SHOP.B"]
+        assert counts() == [1, 2]
+        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": ["1", "3"]})
+        assert counts() == [1, 1]
+        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": []})
+        assert counts() == [1, 1]
