@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,8 @@ from pipeline_assets.sqlfiles import sql_files
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
 from pipeline_assets.warehouse.catalog import lake_tables
 from pipeline_assets.warehouse.quarantine import (
+    discard_records,
+    purge_closed_records,
     rejected_objects,
     rejection_reasons,
     unknown_ids,
@@ -78,6 +80,8 @@ RECORD = {
 }
 WHOLE = {"LINE_NUMBER": None}
 REPLAYED = {"REPLAYED_AT": NOON, "REPLAY_RUN_ID": "earlier"}
+REPLACED = {"CLOSED_AT": NOON, "CLOSED_AS": "replaced"}
+DISCARDED = {"CLOSED_AT": NOON, "CLOSED_AS": "discarded", "CLOSED_BECAUSE": "nobody knows"}
 
 
 def insert(transaction: Transaction, table: str, values: dict[str, object]) -> None:
@@ -161,9 +165,10 @@ def test_an_object_that_is_processed_again_loses_its_own_row_and_no_other(wareho
 def test_an_object_that_is_processed_again_loses_what_waits_of_it_and_nothing_else(
     warehouse: EmbeddedWarehouse,
 ) -> None:
-    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"SOURCE_URI": "x"}, {"SOURCE_ETAG": "x"}, REPLAYED]
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"SOURCE_URI": "x"}, {"SOURCE_ETAG": "x"}, REPLAYED, DISCARDED]
     with warehouse.read_only() as transaction:
         put_aside(transaction, "record")
+        put_aside(transaction, "replaced", **REPLACED)  # its bytes were put back
         put_aside(transaction, "whole", **WHOLE)
         for number, given in enumerate(others):
             put_aside(transaction, str(number), **given)
@@ -336,3 +341,91 @@ def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: E
         assert counts() == [1, 1]
         transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": []})
         assert counts() == [1, 1]
+
+
+# --- records that nobody waits for any more ------------------------------------------------------------------
+
+
+def test_a_discarded_record_stays_closed_when_it_is_read_again(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        for key, given in (("discarded", DISCARDED), ("replaced", REPLACED), ("waiting", {})):
+            put_aside(transaction, key, **given)
+            insert(transaction, "STAGE_QUARANTINE", RECORD | {"QUARANTINE_ID": key})
+
+        transaction.execute(ops_sql("keep_discarded"))
+
+        staged = transaction.rows("SELECT QUARANTINE_ID FROM OPS.STAGE_QUARANTINE ORDER BY 1")
+        assert staged == [("replaced",), ("waiting",)]
+
+
+@pytest.mark.parametrize(("status", "closed"), [("loaded", ["record", "whole"]), ("rejected", [])])
+def test_records_of_another_version_of_a_loaded_object_are_closed(
+    warehouse: EmbeddedWarehouse, status: str, closed: list[str]
+) -> None:
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"SOURCE_URI": "x"}, {"SOURCE_ETAG": "1"}, REPLAYED, DISCARDED]
+    later = datetime.fromisoformat("2026-01-02T00:00:00")
+    with warehouse.read_only() as transaction:
+        put_aside(transaction, "record", SOURCE_ETAG="2")
+        put_aside(transaction, "whole", **WHOLE, SOURCE_ETAG="2")
+        for number, given in enumerate(others):
+            put_aside(transaction, str(number), **{"SOURCE_ETAG": "2"} | given)
+        insert(transaction, "STAGE_FILE_LEDGER", OBJECT | {"STATUS": status})
+
+        transaction.execute(ops_sql("close_replaced_records"), {"at": later})
+
+        assert left(transaction, f"CLOSED_AT = '{later}' AND CLOSED_AS = 'replaced'") == closed
+
+
+def test_a_version_is_replaced_once_and_by_its_own_object(warehouse: EmbeddedWarehouse) -> None:
+    later = datetime.fromisoformat("2026-01-02T00:00:00")
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"URI": "x"}, {"REPLACED_AT": NOON}]
+    with warehouse.read_only() as transaction:
+        for number, given in enumerate(({}, *others)):
+            take(transaction, **{"ETAG": str(number)} | given)
+        insert(transaction, "STAGE_FILE_LEDGER", OBJECT | {"ETAG": "new"})
+
+        transaction.execute(ops_sql("mark_replaced_versions"), {"at": later})
+
+        assert transaction.rows("SELECT ETAG, REPLACED_AT FROM OPS.FILE_LEDGER ORDER BY ETAG") == [
+            ("0", later),
+            *((str(number), None) for number in (1, 2, 3)),
+            ("4", NOON),
+        ]
+
+
+def test_the_newest_time_of_an_object_counts_in_whatever_version(warehouse: EmbeddedWarehouse) -> None:
+    times = [datetime(2026, 1, number, tzinfo=UTC) for number in (1, 2, 3)]
+    odd = 'lake://b/it\'s \\ 100 %s "ü".csv'
+    with warehouse.read_only() as transaction:
+        for number in (0, 2, 1):
+            modified = times[number].replace(tzinfo=None)
+            take(transaction, URI=odd, ETAG=str(number), LAST_MODIFIED=modified, REPLACED_AT=NOON)
+        take(transaction, URI=odd, PIPELINE="other")
+        take(transaction, URI="lake://b/else")
+
+        assert ledger.last_modified(transaction, "shop", [odd, "lake://b/new"]) == {("sales", odd): times[2]}
+
+
+def test_waiting_records_are_discarded_all_or_by_id(warehouse: EmbeddedWarehouse) -> None:
+    with warehouse.read_only() as transaction:
+        for key, given in (("1", {}), ("2", WHOLE), ("3", REPLAYED), ("4", REPLACED), ("5", {"PIPELINE": "x"})):
+            put_aside(transaction, key, **given)
+
+        assert discard_records(transaction, "shop", ["1", "3", "5"], "too old", NOON) == 1
+        assert left(transaction, "CLOSED_AS = 'discarded' AND CLOSED_BECAUSE = 'too old'") == ["1"]
+        assert discard_records(transaction, "shop", None, "it's over", NOON) == 1
+        assert left(transaction, "CLOSED_AS = 'discarded'") == ["1", "2"]
+        assert unknown_ids(transaction, "shop", ["1", "2"]) == ["1", "2"]
+
+
+def test_only_closed_records_are_purged_and_only_older_ones(warehouse: EmbeddedWarehouse) -> None:
+    after = datetime.fromisoformat("2026-01-01T12:00:01")
+    with warehouse.read_only() as transaction:
+        for key, given in (("1", {}), ("2", DISCARDED), ("3", REPLAYED), ("4", REPLACED)):
+            put_aside(transaction, key, **given)
+        put_aside(transaction, "5", **DISCARDED, PIPELINE="other")
+
+        assert purge_closed_records(transaction, None, NOON) == 0
+        assert purge_closed_records(transaction, "shop", after) == 3
+        assert left(transaction) == ["1", "5"]
+        assert purge_closed_records(transaction, None, after) == 1
