@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_assets.commands.shared import open_platform, prepared_settings, require_pipeline, run_now
-from pipeline_assets.console import plain, print_run, print_table, say
+from pipeline_assets.console import csv_line, plain, print_run, print_table, say
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,9 +67,7 @@ def quarantine_export(
     rows = _quarantined(columns, pipeline, everything=False, limit=None)
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
+            file.writelines(csv_line(values) + "\n" for values in (columns, *rows))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     say(f"{len(rows)} records written to {path}.")

@@ -45,5 +45,6 @@ def doctor() -> None:
     settings = load_settings(secret=False)
     with contextlib.suppress(PipelineError):  # a check reports why the secret cannot be read
         settings = with_secret(settings)
-    print_table(["SETTING", "VALUE", "WHAT IT DOES"], describe(settings))
+    for name, value, description in describe(settings):
+        print(f"{name}={value}\n    {description}")
     raise SystemExit(1 if print_check_results(run_doctor(settings, list(registered_pipelines().values()))) else 0)
