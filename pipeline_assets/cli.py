@@ -6,11 +6,12 @@ wrong. Commands import heavy modules in their functions, so that `--help` is qui
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 import warnings
-from typing import NoReturn
+from typing import Any
 
 import typer
 
@@ -31,28 +32,74 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deploy.app, name="deploy")
 
 
+# Typer has Click inside itself or uses the package, by version; this class is a base of a public one in both.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+
+
 def main() -> None:
-    """Run the command line. A `PipelineError` becomes one line and an exit code; other exceptions propagate."""
+    """Run the command line and exit. Only an exception that is a fault of ours gives a traceback."""
+    _complete_streams()
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("snowflake").setLevel(logging.ERROR)  # it logs each attempt to connect
+    code, fault = 1, None
     try:
-        app()
+        code = _exit_code()
+    except OSError as error:  # of stdout, or of anything else
+        fault = error
+    try:
+        print(end="\n" if fault else "", flush=True)  # fails again if it was stdout
+    except OSError as error:
+        # What is still buffered would be written when the interpreter ends, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code, fault = 1, None
+        if not isinstance(error, BrokenPipeError):  # `| head` has all that it wants
+            say(f"error: The result cannot be written to stdout: {error.strerror}.")
+    if fault:
+        raise fault
+    raise SystemExit(code)
+
+
+def _exit_code() -> int:
+    """Run the command; errors of ours and of the usage become one line on stderr."""
+    try:
+        code = app(prog_name="pipeline-assets", standalone_mode=False) or 0
+        if code == 130:  # what Typer returns for Ctrl-C
+            raise KeyboardInterrupt
+        return code
+    except SystemExit as stop:
+        return int(stop.code or 0)
     except (KeyboardInterrupt, InterruptedRunError):
         say("Stopped. The state is intact; run again to finish.")
-        raise SystemExit(130) from None
-    except ConfigurationError as error:
-        _fail(error, 2)
+        return 130
+    except _UsageError as error:
+        text = error.format_message()
+        if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
+            say(text)
+        else:
+            say(f"error: {' '.join(text.split()).removesuffix('.')}. See `{error.ctx.command_path} --help`.")
+        return 2
     except PipelineError as error:
-        _fail(error, 1)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
+        say(f"error: {error}")
+        return 2 if isinstance(error, ConfigurationError) else 1
 
 
-def _fail(error: PipelineError, code: int) -> NoReturn:
-    say(f"error: {error}")
-    raise SystemExit(code)
+def _complete_streams() -> None:
+    """Write UTF-8 whatever the locale is, and refuse to work for a closed stdout.
+
+    The next file that is opened gets the number of a closed stream, and with it whatever a library prints.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    if sys.stderr is None:
+        sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
+    if sys.stdout is None:
+        say("error: stdout is closed. Use >/dev/null to drop the result.")
+        raise SystemExit(1)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":
