@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
+import shutil
 import sys
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
@@ -14,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def plain(value: object) -> object:
-    """A value for JSON and CSV: decimals stay exact, dates and times are ISO 8601."""
+    """A value for JSON and CSV: decimals stay exact, dates and times are ISO 8601, bytes hexadecimal."""
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else str(value)
+        # Not str(), which writes 0E-10 for a zero with ten decimal places.
+        return int(value) if value.as_tuple().exponent == 0 else f"{value:f}"
     if isinstance(value, (date, datetime)):
         return value.isoformat()
     if isinstance(value, (bytes, bytearray)):
@@ -26,16 +30,70 @@ def plain(value: object) -> object:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+# RFC 4180; and what readers trim or skip unless it is quoted: spaces at the ends, a byte order mark.
+_QUOTED = re.compile(r'[",\r\n\ufeff]|^\s|\s$|^$')
 
-    table = Table(show_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(plain(value)) for value in row), style=None)
-    Console(markup=False, highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+
+def csv_line(values: Sequence[object]) -> str:
+    """A line of CSV: an empty field is NULL, `""` an empty text, which Python's csv module cannot write."""
+
+    def field(value: object) -> str:
+        if value is None:
+            return ""
+        text = str(plain(value))
+        return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+    return ",".join(map(field, values))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print every value whole: as a table or, if that is wider than the terminal, a line for each value of a record.
+
+    Where there is no terminal, its width is taken as 200 characters. NULL is printed as NULL.
+    """
+    from rich.cells import cell_len  # characters that take two places, and none
+
+    def padded(text: str, width: int) -> str:
+        return text + " " * (width - cell_len(text))
+
+    names = [visible(name) for name in columns]
+    records = [["NULL" if value is None else visible(str(plain(value))) for value in row] for row in rows]
+    widths = [max(map(cell_len, cells)) for cells in zip(names, *records, strict=True)]
+    terminal = shutil.get_terminal_size((200, 0)).columns
+    if records and sum(widths) + 3 * len(widths) - 1 > terminal:
+        width = max(*map(cell_len, names), len(f"━ {len(records)}"))
+        for number, record in enumerate(records, 1):
+            print(f"━━ {number} ".ljust(width + 2, "━") + "┯".ljust(8, "━"))
+            for name, value in zip(names, record, strict=True):
+                print(f" {padded(name, width)} │ {value}")
+        return
+
+    def line(cells: Sequence[str], separator: str) -> str:
+        return separator.join(f" {padded(text, width)} " for text, width in zip(cells, widths, strict=True))
+
+    print(line(names, "┃"), "╇".join("━" * (width + 2) for width in widths), sep="\n")
+    for record in records:
+        print(line(record, "│"))
+
+
+_PICTURES = {chr(code): chr(0x2400 + code) for code in range(32)} | {"\x7f": "␡"}
+
+
+def visible(text: str) -> str:
+    """A text on one line: control characters as their Unicode pictures (␊ ␉), others that do not print as <U+202E>.
+
+    What stands in the text itself and looks like one of these is written as <U+…> too, so that no two texts look alike.
+    """
+    if text.isprintable() and text.isascii() and "<U+" not in text:
+        return text
+    text = text.replace("<U+", "<U+003C>U+")
+    return "".join(
+        _PICTURES.get(c) or (f"<U+{ord(c):04X}>" if not _prints(c) or c in _PICTURES.values() else c) for c in text
+    )
+
+
+def _prints(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs"  # spaces, of any width
 
 
 def print_run(summary: dict[str, Any]) -> None:

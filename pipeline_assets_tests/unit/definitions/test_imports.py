@@ -82,7 +82,7 @@ def test_imports_point_downwards() -> None:
 
 
 # Dagster wants DAGSTER_HOME in the environment, so these two write it or hand it on to a process.
-READERS_OF_THE_ENVIRONMENT = {"settings.py", "cli.py", "orchestration/execution.py", "engine/spark/session.py"}
+READERS_OF_THE_ENVIRONMENT = {"settings.py", "orchestration/execution.py", "engine/spark/session.py"}
 
 
 def sources() -> list[Path]:

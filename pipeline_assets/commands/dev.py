@@ -1,0 +1,48 @@
+"""`dev`: Dagster's UI, its sensors and schedules on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from pipeline_assets.commands.shared import prepared_settings
+from pipeline_assets.errors import ConfigurationError
+
+_HOST = "127.0.0.1"
+
+
+def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = None) -> None:
+    """Open Dagster's UI on the same home as the demo."""
+    from pipeline_assets.orchestration.execution import prepare_dagster_home
+    from pipeline_assets.settings import PROJECT_ROOT
+
+    settings = prepared_settings()
+    port = port or settings.dagster_port
+    require_free(port)
+    prepare_dagster_home(settings.dagster_home)
+    workspace = PROJECT_ROOT / "workspace.yaml"
+    target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *target, "-h", _HOST, "-p", str(port)])
+
+
+def require_free(port: int) -> None:
+    """Check that the UI can listen on a port: Dagster (1.13.27) would print "Serving" and wait for ever.
+
+    Raises:
+        ConfigurationError: it is in use, or the port needs rights that this user lacks.
+    """
+    with socket.socket() as probe:
+        # As the web server does: a connection that was closed a moment ago does not keep the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+            probe.listen(1)
+        except OSError as error:
+            raise ConfigurationError(
+                f"Port {port} on {_HOST} cannot be used: {os.strerror(error.errno or 0)}.",
+                remedy="Choose another with --port or PIPELINE_DAGSTER_PORT, or end what uses it, e.g. another `dev`.",
+            ) from None

@@ -1,0 +1,63 @@
+"""`query`: one statement on the active warehouse, its rows in a format of choice.
+
+No format changes, shifts or cuts off a value. In JSON decimals are texts, as most readers would round a number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from pipeline_assets.commands.shared import open_platform, prepared_settings
+from pipeline_assets.console import csv_line, plain, print_table
+from pipeline_assets.errors import ConfigurationError, WarehouseError
+
+
+class Format(StrEnum):
+    """Output formats of `query`."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="One statement of Snowflake SQL.")],
+    form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
+) -> None:
+    """Run one statement on the active warehouse."""
+    try:
+        sql = os.fsencode(sql).decode()  # as it was typed, whatever the locale takes it for
+    except UnicodeDecodeError:
+        raise ConfigurationError("The statement is not UTF-8.", remedy="Convert it, e.g. with iconv.") from None
+    with open_platform(prepared_settings()).warehouse.autocommit() as session:
+        try:
+            columns, rows = session.described(sql)
+        except NotImplementedError as error:  # from the emulator, for types that Snowflake's columns cannot have
+            raise WarehouseError(
+                f"The embedded warehouse cannot return a column of this type ({error}).", remedy="Cast it: …::VARCHAR."
+            ) from None
+    # Also where a format could show both: the driver of the embedded warehouse returns only one value of them.
+    if repeated := [name for name, count in Counter(columns).items() if count > 1]:
+        raise ConfigurationError(
+            f"Columns have the same name: {', '.join(map(repr, repeated))}.", remedy="Name them with AS."
+        )
+    print_rows(columns, rows, form)
+
+
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: Format) -> None:
+    """Print rows to stdout; column names are distinct."""
+    if form is Format.json:
+        objects = [dict(zip(columns, map(plain, row), strict=True)) for row in rows]
+        print(json.dumps(objects, ensure_ascii=False, allow_nan=False))
+    elif form is Format.csv:
+        for values in (columns, *rows):
+            print(csv_line(values))
+    else:
+        print_table(columns, rows)

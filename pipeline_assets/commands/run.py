@@ -1,0 +1,56 @@
+"""`run`: one batch of a pipeline as a Dagster run."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline_assets.commands.shared import (
+    open_platform,
+    prepared_settings,
+    registered_pipelines,
+    require_pipeline,
+    run_now,
+)
+from pipeline_assets.console import print_run
+
+if TYPE_CHECKING:
+    from pipeline_assets.engine.choice import Wanted
+
+
+class Engine(StrEnum):
+    """Engines that read and join files."""
+
+    auto = "auto"
+    duckdb = "duckdb"
+    spark = "spark"
+    glue = "glue"
+
+
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Which pipeline.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    extract: Annotated[bool, typer.Option("--extract", help="First extract new records from the source.")] = False,
+    reprocess: Annotated[bool, typer.Option("--reprocess", help="Load known objects again.")] = False,
+    engine: Annotated[Engine | None, typer.Option(help="Overrides PIPELINE_ENGINE.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
+) -> None:
+    """Process everything that has landed, up to the marts, as one Dagster run."""
+    require_pipeline(pipeline)
+    from pipeline_assets.batch.report import Request
+    from pipeline_assets.batch.run import refuse_without_extraction
+
+    if extract:
+        refuse_without_extraction(registered_pipelines()[pipeline])
+    settings = prepared_settings()
+    engine_name: Wanted | None = engine.value if engine else None
+    open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
+    summary = run_now(settings, pipeline, Request(reprocess=reprocess, engine=engine_name, extract=extract), verbose)
+    if as_json:
+        print(json.dumps(summary))
+    else:
+        print_run(summary)
+    raise SystemExit(0 if summary["success"] else 1)

@@ -1,0 +1,47 @@
+"""What several commands begin with: the registered pipelines, the settings, and a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pipeline_assets.batch.platform import Platform
+    from pipeline_assets.batch.report import Request
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
+    from pipeline_assets.settings import Settings
+
+
+def require_pipeline(pipeline: str) -> None:
+    if pipeline not in registered_pipelines():
+        raise ConfigurationError(
+            f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(registered_pipelines())}."
+        )
+
+
+def registered_pipelines() -> dict[str, ResolvedPipeline]:
+    from pipeline_assets.pipelines import pipelines
+
+    return pipelines()
+
+
+def prepared_settings() -> Settings:
+    from pipeline_assets.settings import load_settings, prepare_home
+
+    settings = load_settings()
+    prepare_home(settings)
+    return settings
+
+
+def open_platform(settings: Settings) -> Platform:
+    from pipeline_assets.batch.platform import build_platform
+
+    return build_platform(settings)
+
+
+def run_now(settings: Settings, pipeline: str, request: Request, verbose: bool) -> dict[str, Any]:
+    from pipeline_assets.definitions import build_definitions
+    from pipeline_assets.orchestration.execution import run_pipeline
+
+    return run_pipeline(build_definitions(settings), settings.dagster_home, pipeline, request, verbose=verbose)

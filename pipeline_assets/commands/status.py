@@ -1,0 +1,50 @@
+"""`status` and `doctor`: what is loaded, and whether the installation works."""
+
+from __future__ import annotations
+
+import contextlib
+
+from pipeline_assets.commands.shared import open_platform, prepared_settings, registered_pipelines
+from pipeline_assets.console import print_check_results, print_table
+from pipeline_assets.errors import PipelineError
+
+
+def status() -> None:
+    """Show what each pipeline has loaded, rejected and quarantined."""
+    from pipeline_assets.warehouse import ledger
+    from pipeline_assets.warehouse.schema import ops_tables
+
+    platform = open_platform(prepared_settings())
+    platform.warehouse.prepare(ops_tables())
+    with platform.warehouse.read_only() as transaction:
+        totals = {row[0]: row for row in ledger.totals(transaction, list(registered_pipelines()))}
+        waiting = dict(
+            transaction.rows(
+                "SELECT PIPELINE, COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL GROUP BY PIPELINE"
+            )
+        )
+    columns = [
+        "PIPELINE",
+        "LOADED",
+        "REJECTED",
+        "ROWS READ",
+        "ROWS LOADED",
+        "SUPERSEDED",
+        "QUARANTINED",
+        "LAST LOAD",
+    ]
+    rows = [totals.get(name, (name, 0, 0, 0, 0, 0, 0, "never")) for name in registered_pipelines()]
+    print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
+
+
+def doctor() -> None:
+    """Print every setting (secrets masked) and check what the pipelines need."""
+    from pipeline_assets.doctor.run import run_doctor
+    from pipeline_assets.settings import describe, load_settings, with_secret
+
+    settings = load_settings(secret=False)
+    with contextlib.suppress(PipelineError):  # a check reports why the secret cannot be read
+        settings = with_secret(settings)
+    for name, value, description in describe(settings):
+        print(f"{name}={value}\n    {description}")
+    raise SystemExit(1 if print_check_results(run_doctor(settings, list(registered_pipelines().values()))) else 0)

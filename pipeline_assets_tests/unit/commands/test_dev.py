@@ -1,0 +1,84 @@
+"""`dev` checks its port before Dagster starts, which would print "Serving" and wait for ever."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets import cli
+
+
+@pytest.fixture
+def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Callable:
+    """Call `pipeline-assets dev`; returns (exit code, stderr, the command that would replace the process)."""
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "home"))
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda program, words: started.append(words))
+
+    def call(*arguments: str) -> tuple[int, str, list[list[str]]]:
+        monkeypatch.setattr(sys, "argv", ["pipeline-assets", "dev", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return int(stop.value.code or 0), capsys.readouterr().err, started
+
+    return call
+
+
+@pytest.fixture(params=["127.0.0.1", "0.0.0.0"])
+def busy(request: pytest.FixtureRequest) -> Iterator[int]:
+    with socket.create_server((request.param, 0)) as server:
+        yield server.getsockname()[1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize("by", ["option", "setting"])
+def test_a_port_in_use_is_one_line_that_names_the_option(dev, busy: int, by: str, monkeypatch) -> None:
+    monkeypatch.setenv("PIPELINE_DAGSTER_PORT", str(busy if by == "setting" else free_port()))
+    code, err, started = dev(*(["--port", str(busy)] if by == "option" else []))
+    assert (code, err.count("\n"), started) == (2, 1, [])
+    assert f"Port {busy} on 127.0.0.1 cannot be used: Address already in use." in err
+    assert "--port" in err
+
+
+@pytest.mark.parametrize("port", ["0", "-1", "65536", "70000", "abc", "1.5", ""])
+def test_a_port_that_is_none_is_one_line(dev, port: str) -> None:
+    code, err, started = dev("--port", port)
+    assert (code, err.count("\n"), started) == (2, 1, [])
+    assert "'--port'" in err
+
+
+def test_a_port_that_needs_rights_is_one_line(dev, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    code, err, started = dev("--port", "80")
+    assert (code, err.count("\n"), started) == (2, 1, [])
+    assert "Port 80 on 127.0.0.1 cannot be used: Permission denied." in err
+
+
+def test_on_a_free_port_dagster_starts(dev) -> None:
+    port = free_port()
+    _, err, started = dev("--port", str(port))
+    assert err == ""
+    assert started[0][-4:] == ["-h", "127.0.0.1", "-p", str(port)]
+
+
+def test_connections_that_were_closed_a_moment_ago_do_not_keep_the_port(dev) -> None:
+    """The kernel keeps them for a minute after the server has closed them: `dev` may be stopped and started again."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            server.accept()[0].close()
+            assert client.recv(1) == b""
+    _, err, started = dev("--port", str(port))
+    assert (err, len(started)) == ("", 1)
