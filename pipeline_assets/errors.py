@@ -65,6 +65,12 @@ class LakeError(PipelineError):
     transient = True
 
 
+class PermanentLakeError(LakeError):
+    """A request to the object store failed, and a retry would fail too."""
+
+    transient = False
+
+
 class EngineError(PipelineError):
     """The engine ran out of memory or disk; nothing was published."""
 
