@@ -251,8 +251,8 @@ def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
         secret: whether to read missing settings from the secret in PIPELINE_SECRET_ID.
 
     Raises:
-        ConfigurationError: a variable is wrong or misspelt, or the secret cannot be used. The message names each wrong variable and
-            what was expected, but not the value, which may be a secret.
+        ConfigurationError: a variable is wrong or misspelt, or the secret cannot be used. The message names each wrong
+            variable and what was expected, but not the value, which may be a secret.
         LakeError: Secrets Manager cannot be reached.
     """
     if misspelt := [f"{name} is not a setting; {meant} is" for name, meant in unknown_variables().items() if meant]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -154,6 +156,7 @@ def _into_folder(folder: Path, write: Callable[[], object]) -> None:
         except (FileNotFoundError, FileExistsError):  # `mkdir` raises both when the folder vanishes meanwhile
             if attempt == _ATTEMPTS - 1:
                 raise
+            time.sleep(random.uniform(0, 0.001))  # else two processes may keep in step
 
 
 # --- listing -----------------------------------------------------------------------------------------------

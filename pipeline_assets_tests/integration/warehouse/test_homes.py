@@ -18,7 +18,7 @@ def land(lake: OrdersLake, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a b", "h#1", "50% off", "üñ€", '"quoted"', "{a,b}", "h[", "a;b:c&d=e,f", "$HOME", "~", "+@!"]
+    "name", ["a b", "h#1", "50% off", "üñ€", '"quoted"', "{a,b}", "h[", "a;b:c&d=e,f", "h$HOME", "~", "+@!"]
 )
 def test_a_home_may_have_any_name_that_settings_accept(tmp_path: Path, name: str) -> None:
     lake = OrdersLake.with_tables(tmp_path / name)

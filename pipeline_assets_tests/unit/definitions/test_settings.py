@@ -220,41 +220,13 @@ def test_the_name_in_the_error_is_the_one_that_was_meant(monkeypatch: pytest.Mon
                 load_settings()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "ID",
-        "NUMBER",
-        "NAME",
-        "URL",
-        "TYPE",
-        "SOURCE",
-        "JOB_ID",
-        "RUN_ID",
-        "UUID",
-        "STAGE",
-        "STAGE_NAME",
-        "NODE",
-        "VERSION",
-        "WORKSPACE",
-        "BUILD_ID",
-        "MODE",
-        "TRIGGER",
-        "BRANCH",
-        "COMMIT",
-        "ENV",
-        "STATUS",
-        "TIMEOUT",
-        "PROJECT",
-        "SCHEDULE_ID",
-        "TOKEN",
-        "USER",
-        "ROLE",
-        "HOST",
-        "IMAGE",
-        "SERVICE",
-    ],
-)
+OF_BUILD_SYSTEMS = """
+ID NUMBER NAME URL TYPE SOURCE JOB_ID RUN_ID UUID STAGE STAGE_NAME NODE VERSION WORKSPACE BUILD_ID MODE TRIGGER BRANCH
+COMMIT ENV STATUS TIMEOUT PROJECT SCHEDULE_ID TOKEN USER ROLE HOST IMAGE SERVICE
+"""
+
+
+@pytest.mark.parametrize("name", OF_BUILD_SYSTEMS.split())
 def test_what_build_systems_set_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"PIPELINE_{name}", "17")
     assert load_settings().profile == "local"
