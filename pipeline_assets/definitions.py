@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_assets.batch.platform import build_platform
-from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.pipelines import pipelines
 
@@ -28,12 +27,10 @@ def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] 
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
+    from pipeline_assets.settings import require_known_queues
+
     built = pipelines() if built is None else built
-    if unknown := sorted(set(settings.queues) - set(built)):
-        raise ConfigurationError(
-            f"PIPELINE_QUEUES names unknown pipelines: {', '.join(unknown)}.",
-            remedy=f"There are {', '.join(built)}.",
-        )
+    require_known_queues(settings, built)
     platform = build_platform(settings)
     resources = {
         "platform": platform,

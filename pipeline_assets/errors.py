@@ -4,6 +4,10 @@
 shown, logged and stored, so none may contain a secret.
 """
 
+from __future__ import annotations
+
+import re
+
 
 class PipelineError(Exception):
     """The base of all errors of the platform: a message and a remedy."""
@@ -65,6 +69,12 @@ class LakeError(PipelineError):
     transient = True
 
 
+class PermanentLakeError(LakeError):
+    """A request to the object store failed, and a retry would fail too."""
+
+    transient = False
+
+
 class EngineError(PipelineError):
     """The engine ran out of memory or disk; nothing was published."""
 
@@ -101,3 +111,12 @@ class LostRowsError(RowAccountingError):
 
 class DeploymentError(PipelineError):
     """A deployment failed; it was rolled back or continues without us, as the message says."""
+
+
+def masked(text: str) -> str:
+    """A text without what may be secret in its URLs: user and password, and all after a question mark or number sign.
+
+    Up to the last @, as a password may have any character that its author did not escape.
+    """
+    text = re.sub(r"(?<=://)\S*@", "********@", text)
+    return re.sub(r"(://[^\s?#]*[?#])\S+", r"\1********", text)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,10 +20,20 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_valid
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, masked
 from pipeline_assets.secret import read_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+
+# Parts of paths that fail in a library below us, in every process that opens the home; the others are tested.
+_NOT_IN_HOMES = {
+    "'": "the embedded warehouse (fakesnow puts it between quotes)",
+    r"\\": "the embedded warehouse (DuckDB drops a backslash)",
+    r"(?<![$\w])\$(?!\d)\w+": "the embedded warehouse (fakesnow takes it for a variable)",
+    r"\?|%[0-9A-Fa-f]{2}": "Dagster's database (SQLAlchemy reads the path as a URL)",
+    r"\*|\[[^/]*\]": "Dagster (it reads the path of dagster.yaml as a pattern)",
+    r"[\x00-\x1f\x7f\ud800-\udfff]": "a store",
+}
 
 
 class Settings(BaseSettings):
@@ -155,12 +166,14 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:
-        if "'" in str(home):
-            raise ValueError("the embedded warehouse cannot open a path with an apostrophe in it")
         try:
-            return Path(os.path.abspath(home.expanduser()))
+            path = os.path.abspath(home.expanduser())
         except RuntimeError:
             raise ValueError("that user has no home folder") from None
+        for pattern, whose in _NOT_IN_HOMES.items():
+            if found := re.search(pattern, path):
+                raise ValueError(f"{whose} cannot open a path with {found[0]!r} in it; choose a folder without it")
+        return Path(path)
 
     @field_validator("database")
     @classmethod
@@ -238,10 +251,12 @@ def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
         secret: whether to read missing settings from the secret in PIPELINE_SECRET_ID.
 
     Raises:
-        ConfigurationError: a variable is wrong, or the secret cannot be used. The message names each wrong variable and
-            what was expected, but not the value, which may be a secret.
+        ConfigurationError: a variable is wrong or misspelt, or the secret cannot be used. The message names each wrong
+            variable and what was expected, but not the value, which may be a secret.
         LakeError: Secrets Manager cannot be reached.
     """
+    if misspelt := [f"{name} is not a setting; {meant} is" for name, meant in unknown_variables().items() if meant]:
+        raise ConfigurationError(f"Wrong setting. {'; '.join(misspelt)}.", remedy="Correct the name, or unset it.")
     settings = _validated(overrides, "Wrong setting")
     return with_secret(settings) if secret else settings
 
@@ -299,6 +314,56 @@ def prepare_home(settings: Settings) -> None:
         ) from None
 
 
+def unknown_variables() -> dict[str, str | None]:
+    """The PIPELINE_ variables that are not settings, each with the setting that it resembles, if there is one.
+
+    Build systems set some, such as PIPELINE_ID.
+    """
+    known = {_normalized(name): f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
+    prefix = str(Settings.model_config["env_prefix"])
+    unknown: dict[str, str | None] = {}
+    for variable, value in sorted(os.environ.items()):
+        name = variable.upper().removeprefix(prefix)
+        if value and variable.upper().startswith(prefix) and name.lower() not in Settings.model_fields:
+            name = _normalized(name)
+            distance, nearest = min((_edits(name, each), each) for each in known)
+            unknown[variable] = known[nearest] if distance <= (1 if len(nearest) < _LONG_NAME else 2) else None
+    return unknown
+
+
+_LONG_NAME = 10  # letters; in shorter names a second difference makes another word
+
+
+def _normalized(name: str) -> str:
+    return re.sub("[^A-Z0-9]", "", name.upper())
+
+
+def _edits(one: str, other: str) -> int:
+    """How many letters to insert, delete, replace or swap with the next one (optimal string alignment)."""
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted)))
+            if i > 1 and j > 1 and one[i - 2 : i] == other[j - 1] + other[j - 2]:
+                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
+        rows.append(row)
+    return rows[-1][-1]
+
+
+def require_known_queues(settings: Settings, pipelines: Iterable[str]) -> None:
+    """Refuse queues of pipelines that do not exist.
+
+    Raises:
+        ConfigurationError: it names the unknown pipelines and the known ones.
+    """
+    if unknown := sorted(set(settings.queues).difference(pipelines)):
+        raise ConfigurationError(
+            f"PIPELINE_QUEUES names unknown pipelines: {', '.join(unknown)}.",
+            remedy=f"There are {', '.join(pipelines)}.",
+        )
+
+
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
     """(variable, value, description) of every setting; values that are secret or from the secret are masked."""
     described = []
@@ -309,6 +374,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
         elif isinstance(value, SecretStr):
             text = "********" if value.get_secret_value() else ""
         else:
-            text = "" if value is None else json.dumps(value) if isinstance(value, dict) else str(value)
+            values = {key: masked(each) for key, each in value.items()} if isinstance(value, dict) else None
+            text = json.dumps(values) if values is not None else "" if value is None else masked(str(value))
         described.append((f"PIPELINE_{name.upper()}", text, field.description or ""))
     return described

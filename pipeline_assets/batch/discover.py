@@ -9,6 +9,7 @@ from itertools import islice
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.lake import KnownObjects, LandedObject
+from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.quarantine import WaitingRecord, rejected_objects, waiting_records
 
@@ -17,10 +18,14 @@ _MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a z
 
 @dataclass(frozen=True)
 class Discovery:
-    """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned."""
+    """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
+
+    `foreign` are new objects that cannot be read; their reasons are known from the listing.
+    """
 
     new: dict[str, list[LandedObject]]
     known: int
+    foreign: dict[str, list[LandedObject]]
     quarantined: dict[str, list[WaitingRecord]]
     planned_on: int
     published_rows: dict[str, int]
@@ -33,10 +38,11 @@ class Discovery:
 
     @property
     def objects(self) -> list[LandedObject]:
+        """Those that can be read."""
         return [landed for objects in self.new.values() for landed in objects]
 
     def __bool__(self) -> bool:
-        return bool(self.objects) or any(self.quarantined.values())
+        return bool(self.objects) or any(self.foreign.values()) or any(self.quarantined.values())
 
 
 def discover(context: BatchContext) -> Discovery:
@@ -57,10 +63,19 @@ def discover(context: BatchContext) -> Discovery:
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
         arrivals = known.arrivals(platform.lake, zones, rejected)
-    new = _never_older_than_what_they_replace(context, arrivals.new) if planned_on else arrivals.new
-    quarantined = _quarantined_records(context, new)
+    foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
+    new = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
+    if planned_on:
+        new = _never_older_than_what_they_replace(context, new)
     return Discovery(
-        new, arrivals.known, quarantined, planned_on, row_counts, arrivals.unmatched, arrivals.unmatched_count
+        new,
+        arrivals.known,
+        foreign,
+        _quarantined_records(context, new),
+        planned_on,
+        row_counts,
+        arrivals.unmatched,
+        arrivals.unmatched_count,
     )
 
 
@@ -108,7 +123,7 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
     if discovery.unmatched_count:
         examples = ", ".join(discovery.unmatched)
         notes.append(f"{discovery.unmatched_count} objects match no pattern of a source, for example {examples}.")
-    if not (discovery.objects or discovery.known or discovery.unmatched_count):
+    if not (discovery or discovery.known or discovery.unmatched_count):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
             sources = [source for source in context.pipeline.sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))

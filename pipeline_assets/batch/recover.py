@@ -32,6 +32,7 @@ def recover(context: BatchContext) -> None:
     prefix = staging_of(pipeline)
     folders = (o.key.removeprefix(prefix).partition("/") for o in platform.lake.list_objects(pipeline.bucket, prefix))
     interrupted = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
+    platform.lake.remove_empty_folders(pipeline.bucket, prefix)
     if not interrupted:
         return
     with platform.warehouse.read_only() as transaction:

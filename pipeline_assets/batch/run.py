@@ -14,6 +14,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from pipeline_assets.batch.alerts import Alert
@@ -29,6 +30,7 @@ from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
 from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
+from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
@@ -66,7 +68,8 @@ def run_batch(
         _run_steps(context, "extract" if request.extract else "")
         _run_steps(context, "arrive")
         discovery = discover(context)
-        report = BatchReport(new=len(discovery.objects), known=discovery.known, table_rows=discovery.published_rows)
+        new = len(discovery.objects) + sum(map(len, discovery.foreign.values()))
+        report = BatchReport(new=new, known=discovery.known, table_rows=discovery.published_rows)
         report.notes = discovery_notes(context, discovery)
         requeued: set[str] = set()
         while (remaining := discovery.without(requeued)) or context.watermarks:
@@ -111,9 +114,10 @@ def _process(
                     session.read(source.name, source.contract, files)
                 outputs = Outputs(context, session, folder, discovery.published_rows)
                 outputs.make()
-                outcomes = {source.name: session.outcomes(source.name) for source in pipeline.sources}
+                foreign = {name: _foreign_outcomes(objects) for name, objects in discovery.foreign.items()}
+                outcomes = {name: [*session.outcomes(name), *foreign[name]] for name in foreign}
                 earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
-                staged = _stage_records(context, session, outputs, outcomes, earlier_codes)
+                staged = _stage_records(context, session, outputs, outcomes, foreign, earlier_codes)
             for landed in platform.lake.changed(discovery.objects):
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
@@ -159,14 +163,27 @@ def _source_files(
         yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
 
 
+def _foreign_outcomes(objects: Sequence[LandedObject]) -> list[FileOutcome]:
+    """Objects that no engine reads, as rejected files."""
+    outcomes = []
+    for landed in objects:
+        reason = rejection(landed)
+        assert reason is not None
+        outcomes.append(FileOutcome(landed, rejection=BadRecord(landed, None, reason.code, str(reason))))
+    return outcomes
+
+
 def _stage_records(
     context: BatchContext,
     session: Session,
     outputs: Outputs,
     outcomes: Mapping[str, Sequence[FileOutcome]],
+    foreign: Mapping[str, Sequence[FileOutcome]],
     earlier_codes: Mapping[str, str],
 ) -> dict[str, StagedFile]:
     """Stage ledger rows, quarantined records, and the ids of released ones.
+
+    `foreign` are those of `outcomes` that the session does not have.
 
     Raises:
         RowAccountingError: the rows of an object do not add up.
@@ -199,9 +216,10 @@ def _stage_records(
     quarantine_rows = (
         _quarantine_row(pipeline.name, name, record, run_id, at)
         for name in outcomes
-        for record in session.bad_records(name)
+        for record in chain(session.bad_records(name), (outcome.rejection for outcome in foreign[name]))
+        if record is not None
         # A quarantined record that now fails for another reason replaces its entry.
-        if record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code
+        and (record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code)
     )
     released = ((key,) for files in outcomes.values() for outcome in files for key in outcome.released)
     return {

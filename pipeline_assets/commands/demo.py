@@ -83,17 +83,18 @@ def _landing_bucket(pipeline: str) -> str:
 
 
 def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds: float) -> None:
+    from pipeline_assets.warehouse.catalog import lake_tables
+    from pipeline_assets.warehouse.quarantine import waiting_totals
+
     with open_platform(settings).warehouse.read_only() as transaction:
         tables = transaction.rows(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
         )
         names = [f"{schema}.{name}" for schema, name in tables]
-        names += [
-            name for (name,) in transaction.rows("SELECT DISTINCT TABLE_NAME FROM OPS.LAKE_PARTITIONS ORDER BY 1")
-        ]
+        names += lake_tables(transaction)
         counts = [(name, transaction.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
-        waiting = transaction.scalar("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL")
+        waiting = sum(waiting_totals(transaction).values())
     checks = [check for summary in summaries for check in summary["checks"]]
     marts = [pipeline.marts[-1] for pipeline in registered_pipelines().values() if pipeline.marts]
     examples = "\n".join(

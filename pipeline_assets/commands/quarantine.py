@@ -1,8 +1,10 @@
-"""`quarantine`: records and objects set aside; list, show, export and replay them."""
+"""`quarantine`: records and objects set aside; list, show, export, replay, discard and purge them."""
 
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +17,9 @@ from pipeline_assets.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline_assets.batch.platform import Platform
+    from pipeline_assets.warehouse import Warehouse
+
 app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
 
 
@@ -22,29 +27,26 @@ app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
 def quarantine_list(
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 100,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that a replay has loaded.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that wait no longer.")] = False,
 ) -> None:
     """List quarantined records and objects, without their content, which may be personal data."""
-    columns = ["QUARANTINE_ID", "PIPELINE", "DATASET", "SOURCE_URI", "LINE_NUMBER", "REASON_CODE", "REASON"]
-    rows = _quarantined(columns, pipeline, everything, limit)
-    print_table(columns, rows)
+    columns, rows = _quarantined(pipeline, closed=everything, limit=limit)
+    shown = [n for n, name in enumerate(columns) if name != "RAW_RECORD" and (everything or name != "STATE")]
+    print_table([columns[n] for n in shown], [tuple(row[n] for n in shown) for row in rows])
     if len(rows) == limit:
         say(f"Only the first {limit}; --limit shows more.")
 
 
 @app.command("show")
-def quarantine_show(quarantine_id: Annotated[str, typer.Argument(help="From `quarantine list`.")]) -> None:
+def quarantine_show(key: Annotated[str, typer.Argument(metavar="ID", help="From `quarantine list`.")]) -> None:
     """Show one record completely, as it was in its source."""
-    from pipeline_assets.warehouse.schema import ops_table
+    from pipeline_assets.warehouse.quarantine import quarantined_record
 
-    columns = [name for name, *_ in ops_table("QUARANTINE").columns]
-    with _quarantine_transaction() as transaction:
-        rows = transaction.rows(
-            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %s", (quarantine_id,)
-        )
-    if not rows:
-        raise ConfigurationError(f"No quarantined record {quarantine_id!r}.", remedy="See `quarantine list`.")
-    for name, value in zip(columns, rows[0], strict=True):
+    with _platform().warehouse.read_only() as transaction:
+        record = quarantined_record(transaction, key)
+    if record is None:
+        raise ConfigurationError(f"No quarantined record {key!r}.", remedy="See `quarantine list`.")
+    for name, value in record.items():
         print(f"{name:<20} {'' if value is None else plain(value)}")
 
 
@@ -53,21 +55,11 @@ def quarantine_export(
     path: Annotated[Path, typer.Argument(help="CSV file to write.")],
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
 ) -> None:
-    """Write quarantined records with their content to a CSV file."""
-    columns = [
-        "QUARANTINE_ID",
-        "PIPELINE",
-        "DATASET",
-        "SOURCE_URI",
-        "LINE_NUMBER",
-        "REASON_CODE",
-        "REASON",
-        "RAW_RECORD",
-    ]
-    rows = _quarantined(columns, pipeline, everything=False, limit=None)
+    """Write the records that wait, with their content, to a CSV file."""
+    columns, rows = _quarantined(pipeline, closed=False, limit=None)
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_line(values) + "\n" for values in (columns, *rows))
+            file.writelines(csv_line(values[:-1]) + "\n" for values in (columns, *rows))  # all wait: no STATE
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     say(f"{len(rows)} records written to {path}.")
@@ -81,13 +73,10 @@ def quarantine_replay(
 ) -> None:
     """Validate quarantined records and rejected objects again and load those that now pass, once."""
     from pipeline_assets.batch.report import Request
-    from pipeline_assets.warehouse.quarantine import unknown_ids
 
     require_pipeline(pipeline)
     if ids:
-        with _quarantine_transaction() as transaction:
-            if unknown := unknown_ids(transaction, pipeline, ids):
-                raise ConfigurationError(f"Nothing waits as {', '.join(unknown)}.", remedy="See `quarantine list`.")
+        _require_waiting(_platform().warehouse, pipeline, ids)
     summary = run_now(
         prepared_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False
     )
@@ -100,25 +89,67 @@ def quarantine_replay(
     raise SystemExit(0 if summary["success"] else 1)
 
 
-def _quarantine_transaction():
+@app.command("discard")
+def quarantine_discard(
+    pipeline: Annotated[str, typer.Argument(help="The pipeline of the records.")],
+    reason: Annotated[str, typer.Option(help="Why nobody will mend them; it is kept.")],
+    ids: Annotated[list[str] | None, typer.Option("--id", help="This record; may be repeated.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait of the pipeline.")] = False,
+) -> None:
+    """Close records and rejected objects that nobody will mend. They are not loaded, and count no longer."""
+    from pipeline_assets.warehouse.quarantine import discard_records
+
+    require_pipeline(pipeline)
+    if everything == bool(ids):
+        raise ConfigurationError("Which records?", remedy="Give --id once or more, or --all.")
+    if not reason.strip():
+        raise ConfigurationError("The reason is empty.", remedy="Say in --reason why nobody will mend them.")
+    platform = _platform()
+    if ids:
+        _require_waiting(platform.warehouse, pipeline, ids)
+    with platform.warehouse.transaction() as transaction:
+        count = discard_records(transaction, pipeline, ids, reason.strip(), platform.clock())
+    say(f"{count} records of {pipeline} were discarded.")
+
+
+@app.command("purge")
+def quarantine_purge(
+    older_than: Annotated[str, typer.Option("--older-than", help="Closed so long ago: days, such as 90d.")],
+    pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
+) -> None:
+    """Delete records that were replayed, replaced or discarded long ago. What waits stays."""
+    from pipeline_assets.warehouse.quarantine import purge_closed_records
+
+    if pipeline:
+        require_pipeline(pipeline)
+    if not (days := re.fullmatch(r"(\d{1,5})d?", older_than)):
+        raise ConfigurationError(f"{older_than!r} is not a number of days.", remedy="Write 90d.")
+    platform = _platform()
+    with platform.warehouse.transaction() as transaction:
+        count = purge_closed_records(transaction, pipeline, platform.clock() - timedelta(days=int(days[1])))
+    say(f"{count} closed records were deleted.")
+
+
+def _platform() -> Platform:
     from pipeline_assets.warehouse.schema import ops_tables
 
     platform = open_platform(prepared_settings())
     platform.warehouse.prepare(ops_tables())
-    return platform.warehouse.read_only()
+    return platform
 
 
-def _quarantined(columns: Sequence[str], pipeline: str | None, everything: bool, limit: int | None) -> list[tuple]:
+def _require_waiting(warehouse: Warehouse, pipeline: str, ids: Sequence[str]) -> None:
+    from pipeline_assets.warehouse.quarantine import unknown_ids
+
+    with warehouse.read_only() as transaction:
+        if unknown := unknown_ids(transaction, pipeline, ids):
+            raise ConfigurationError(f"Nothing waits as {', '.join(unknown)}.", remedy="See `quarantine list`.")
+
+
+def _quarantined(pipeline: str | None, *, closed: bool, limit: int | None) -> tuple[list[str], list[tuple]]:
+    from pipeline_assets.warehouse.quarantine import quarantined
+
     if pipeline:
         require_pipeline(pipeline)
-    conditions = [] if everything else ["REPLAYED_AT IS NULL"]
-    params = [pipeline] if pipeline else []
-    if pipeline:
-        conditions.append("PIPELINE = %s")
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    with _quarantine_transaction() as transaction:
-        return transaction.rows(
-            f"SELECT {', '.join(columns)} FROM OPS.QUARANTINE{where} ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER"
-            + (f" LIMIT {limit}" if limit else ""),
-            params or None,
-        )
+    with _platform().warehouse.read_only() as transaction:
+        return quarantined(transaction, pipeline, closed=closed, limit=limit)

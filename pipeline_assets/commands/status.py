@@ -12,17 +12,14 @@ from pipeline_assets.errors import PipelineError
 def status() -> None:
     """Show what each pipeline has loaded, rejected and quarantined."""
     from pipeline_assets.warehouse import ledger
+    from pipeline_assets.warehouse.quarantine import waiting_totals
     from pipeline_assets.warehouse.schema import ops_tables
 
     platform = open_platform(prepared_settings())
     platform.warehouse.prepare(ops_tables())
     with platform.warehouse.read_only() as transaction:
         totals = {row[0]: row for row in ledger.totals(transaction, list(registered_pipelines()))}
-        waiting = dict(
-            transaction.rows(
-                "SELECT PIPELINE, COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL GROUP BY PIPELINE"
-            )
-        )
+        waiting = waiting_totals(transaction)
     columns = [
         "PIPELINE",
         "LOADED",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.batch.platform import Platform, build_platform
 from pipeline_assets.contracts import load_contract
-from pipeline_assets.errors import PipelineError
+from pipeline_assets.errors import PipelineError, masked
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
-from pipeline_assets.settings import PROJECT_ROOT, prepare_home
+from pipeline_assets.settings import PROJECT_ROOT, prepare_home, require_known_queues, unknown_variables
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile, with_bind_variables
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ def check_result(what: str, attempt: Callable[[], str]) -> CheckResult:
     except CheckWarningError as notice:
         return CheckResult(what, True, str(notice), warns=True)
     except (PipelineError, OSError) as error:
-        return CheckResult(what, False, str(error))
+        return CheckResult(what, False, masked(str(error)))  # libraries repeat urls
 
 
 def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
     """Run every check; a failure does not stop the next check."""
     platform = build_platform(settings)
     checks: list[tuple[str, Callable[[], str]]] = [
+        ("settings", lambda: _settings(settings, [pipeline.name for pipeline in pipelines])),
         ("home", lambda: _home(settings)),
         ("contracts", _contracts),
         ("sql", _sql),
@@ -67,6 +68,13 @@ def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]
         checks += [("warehouse", lambda: _warehouse(platform)), ("lake", lambda: _lake(platform, pipelines))]
     for what, attempt in checks:
         yield check_result(what, attempt)
+
+
+def _settings(settings: Settings, pipelines: Sequence[str]) -> str:
+    require_known_queues(settings, pipelines)
+    if unknown := list(unknown_variables()):
+        raise CheckWarningError(f"no settings, ignored: {', '.join(unknown)}")
+    return "every PIPELINE_ variable is a setting"
 
 
 def _home(settings: Settings) -> str:

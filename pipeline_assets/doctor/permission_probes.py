@@ -26,7 +26,7 @@ from pipeline_assets.doctor.probe_context import (
     identity,
     other_accounts_and_regions,
 )
-from pipeline_assets.errors import ConfigurationError, PipelineError
+from pipeline_assets.errors import ConfigurationError, PipelineError, masked
 from pipeline_assets.lake.notifications import dead_letters
 from pipeline_assets.settings import with_secret
 
@@ -282,7 +282,7 @@ def _on_queues(
                 errors.append(error)
                 continue
             if response.code in _NO_QUEUE:
-                missing.append(f"There is no queue {url} ({pipeline}).")
+                missing.append(f"There is no queue {masked(url)} ({pipeline}).")
             notices.append(notice(response.result))
         if missing and row.action == "sqs:ReceiveMessage":
             remedy = "`pipeline-assets deploy aws` creates it; or remove it from PIPELINE_QUEUES: zones are listed."

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline_assets.errors import LakeError
+from pipeline_assets.lake.foreign import foreign_folders
 from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
 from pipeline_assets.lake.store import Lake
 from pipeline_assets.lake.zones import Zone, hidden
@@ -157,6 +158,8 @@ class _Listing:
                     accounted = pc.or_(hidden(batch), pc.equal(batch["size"], 0))  # folder markers of S3
                     for name, zone in zones.items():
                         mask = zone.mask(batch)
+                        if zone.is_recursive:  # a folder that cannot be listed may hold objects of the zone
+                            mask = pc.or_(mask, foreign_folders(batch["e_tag"]))
                         accounted = pc.or_(accounted, mask)
                         matching = batch.filter(mask)
                         self.matched += matching.num_rows

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from pipeline_assets.aws import Aws, aws_errors, slices
+from pipeline_assets.errors import masked
 
 logger = logging.getLogger("pipeline_assets")
 MESSAGES_LIMIT = 1000  # received at one tick; the rest waits for the next one
@@ -206,7 +207,9 @@ class EventQueue:
                     events += events_in(message["Body"])
                 except ValueError as error:
                     # Not deleted: after several receives SQS moves it to the dead-letter queue, which has an alarm.
-                    logger.warning("Message %s of %s is not an event: %s.", message["MessageId"], self.url, error)
+                    logger.warning(
+                        "Message %s of %s is not an event: %s.", message["MessageId"], masked(self.url), error
+                    )
                 else:
                     handles.append(message["ReceiptHandle"])
         name = uuid.uuid4().hex[:12]
@@ -221,7 +224,7 @@ class EventQueue:
         """
         for some in slices(self._unconfirmed.pop(name, []), BATCH):
             entries = [{"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(some)]
-            with aws_errors(f"deleting messages of {self.url}", "sqs:DeleteMessage"):
+            with aws_errors(f"deleting messages of {masked(self.url)}", "sqs:DeleteMessage"):
                 self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
     def landed_in(self, bucket: str, prefixes: Iterable[str], polled: PollResult) -> list[Event]:
@@ -234,7 +237,7 @@ class EventQueue:
         ]
 
     def _receive(self) -> list[dict[str, Any]]:
-        with aws_errors(f"receiving from {self.url}", "sqs:ReceiveMessage"):
+        with aws_errors(f"receiving from {masked(self.url)}", "sqs:ReceiveMessage"):
             response = self._client.receive_message(
                 QueueUrl=self.url,
                 MaxNumberOfMessages=BATCH,

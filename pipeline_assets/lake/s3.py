@@ -9,8 +9,9 @@ the credentials; they are not read or kept here.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -19,15 +20,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.aws import Aws, slices
-from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
+from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PermanentLakeError, PipelineError
+from pipeline_assets.lake.foreign import escaped, foreign_etag, has_foreign_name, rejection
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.s3_errors import permanent_error
-from pipeline_assets.lake.store import Lake, bucket_name, key_of, store_errors
+from pipeline_assets.lake.store import Lake, as_batch, bucket_name, key_of, store_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from obstore.store import ObjectStore
 
+logger = logging.getLogger("pipeline_assets")
 MIB = 1024 * 1024
 CHUNK = 8 * MIB  # of a download in memory, and a part of an upload
 PARTS_LIMIT = 10_000  # that S3 takes in one upload
@@ -44,6 +47,10 @@ _MD5 = re.compile("[0-9a-f]{32}")
 
 class _ConnectionLostError(LakeError):
     """A connection was lost in a request that obstore does not repeat."""
+
+
+class _UnusableKeyError(PermanentLakeError):
+    """A key that obstore cannot name, in a request or in a listing."""
 
 
 class S3Lake(Lake):
@@ -112,7 +119,7 @@ class S3Lake(Lake):
         def pages(last: str | None) -> Iterator[tuple[LandedObject, str]]:
             return ((landed, landed.key) for landed in super(S3Lake, self).list_objects(bucket, prefix, last))
 
-        for landed in self._resumed(pages, after):
+        for landed in self._resumed(pages, bucket, prefix, after, lambda objects: objects):
             if not self._is_marker(landed):
                 yield landed
 
@@ -121,7 +128,7 @@ class S3Lake(Lake):
             batches = super(S3Lake, self).list_batches(bucket, prefix, last)
             return ((batch, batch["path"][-1].as_py()) for batch in batches if batch.num_rows)
 
-        return self._resumed(pages, after)
+        return self._resumed(pages, bucket, prefix, after, lambda objects: [as_batch(objects)])
 
     def without_markers(self, objects: Sequence[LandedObject]) -> list[LandedObject]:
         empty = [landed for landed in objects if not landed.size]
@@ -131,10 +138,20 @@ class S3Lake(Lake):
 
     def _is_marker(self, landed: LandedObject) -> bool:
         """S3's console makes a folder an empty object `in/sub/`; obstore lists it as `in/sub`, which does not exist."""
-        return not landed.size and self.head(landed.uri) is None
+        return not (landed.size or rejection(landed)) and self.head(landed.uri) is None
 
-    def _resumed(self, pages: Callable[[str | None], Iterator[tuple[Any, str]]], after: str | None) -> Iterator[Any]:
-        """Resume after the last key when a page is interrupted: S3 lists in the order of the keys."""
+    def _resumed(
+        self,
+        pages: Callable[[str | None], Iterator[tuple[Any, str]]],
+        bucket: str,
+        prefix: str,
+        after: str | None,
+        listed_as: Callable[[list[LandedObject]], Iterable[Any]],
+    ) -> Iterator[Any]:
+        """Resume after the last key when a page is interrupted: S3 lists in the order of the keys.
+
+        obstore loses a whole page if it cannot name one of its keys; boto3 lists up to the page with such a key.
+        """
         failures = 0
         while True:
             try:
@@ -146,8 +163,40 @@ class S3Lake(Lake):
                 failures += 1
                 if failures == ATTEMPTS:
                     raise
+                continue
+            except _UnusableKeyError:
+                logger.debug("boto3 lists %s after %s", self.uri(bucket, prefix), after)
+            for objects, last in self._pages_of_boto3(bucket, prefix, after):
+                yield from listed_as(objects)
+                if any(map(rejection, objects)) and not has_foreign_name(last):
+                    after = last
+                    break
+            else:
+                return
+
+    def _pages_of_boto3(self, bucket: str, prefix: str, after: str | None) -> Iterator[tuple[list[LandedObject], str]]:
+        """Pages of a listing with their last keys; keys that no request of obstore can name are foreign objects."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        with self.errors(f"listing {self.uri(bucket, prefix)}", bucket, "s3:ListBucket"):
+            pages = self._client().get_paginator("list_objects_v2")
+            try:
+                for page in pages.paginate(Bucket=self.bucket_prefix + bucket, Prefix=prefix, StartAfter=after or ""):
+                    if objects := [self._listed(bucket, each) for each in page.get("Contents", ())]:
+                        # Folders of the console end with a slash.
+                        yield [o for o in objects if not o.key.endswith("/")], page["Contents"][-1]["Key"]
+            except (BotoCoreError, ClientError) as error:
+                raise OSError(str(error)) from None
+
+    def _listed(self, bucket: str, entry: Mapping[str, Any]) -> LandedObject:
+        key, etag, size = entry["Key"], entry["ETag"].strip('"'), entry["Size"]
+        if has_foreign_name(key):
+            etag, size = foreign_etag("name", etag), 0
+        return LandedObject(self.uri(bucket, escaped(key)), etag, size, entry["LastModified"])
 
     def fetch(self, landed: LandedObject, folder: Path) -> Path:
+        if unreadable := rejection(landed):
+            raise unreadable
         # A name in S3 may be longer than a file system takes.
         path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
         for _ in range(2):
@@ -308,7 +357,12 @@ class S3Lake(Lake):
             raise OSError(str(error)) from None
 
     def errors(self, doing: str, bucket: str, action: str) -> AbstractContextManager[None]:
+        from obstore.exceptions import InvalidPathError
+
         def explain(error: Exception, message: str) -> PipelineError | None:
+            if isinstance(error, InvalidPathError):
+                remedy = "Rename that object: parts of a key are UTF-8 text and not empty, `.` or `..`."
+                return _UnusableKeyError(f"Failed {doing}: {message}.", remedy=remedy)
             if ("HTTP error" in message or "response body" in message) and "retry_timeout" not in message:
                 return _ConnectionLostError(f"Failed {doing}: {message}.", remedy="The state is intact; run again.")
             return permanent_error(doing, self.bucket_prefix + bucket, action, self.region, error, message)

@@ -1,9 +1,4 @@
-"""Object stores behind one interface, through obstore: what all have in common, and local files. `s3` has S3.
-
-A bucket of the local lake is a folder and a key is a plain file in it, so a person can drop a file in and look at
-results with ordinary tools. `LocalLake.fetch` returns that file, not a copy: its reader must call `changed` afterwards
-and discard the work if the file was overwritten meanwhile.
-"""
+"""The interface of object stores, and what they have in common through obstore; `s3` has S3, `local` plain files."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
+from pipeline_assets.errors import ConfigurationError, LakeError, PipelineError
 from pipeline_assets.lake.objects import LandedObject
 
 if TYPE_CHECKING:
@@ -142,10 +137,14 @@ class Lake(ABC):
                     continue
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete everything below a prefix; returns the number of objects."""
+        """Delete everything below a prefix, where a store has folders these too; returns the number of objects."""
         uris = [landed.uri for landed in self.list_objects(bucket, prefix)]
         self.delete(uris)
         return len(uris)
+
+    def remove_empty_folders(self, bucket: str, prefix: str) -> None:
+        """Remove empty folders: below the folder `prefix`, that one, and those above it. S3 has none."""
+        return
 
     def _is_changed(self, landed: LandedObject) -> bool:
         current = self.head(landed.uri)
@@ -160,56 +159,23 @@ class Lake(ABC):
         return LandedObject(self.uri(bucket, meta["path"]), etag, meta["size"], meta["last_modified"])
 
 
-class LocalLake(Lake):
-    """Buckets are folders below `root`."""
-
-    scheme = "lake"
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def store(self, bucket: str) -> ObjectStore:
-        from obstore.store import LocalStore
-
-        folder = self.root / bucket_name(bucket)
-        folder.mkdir(parents=True, exist_ok=True)
-        return LocalStore(folder)
-
-    def fetch(self, landed: LandedObject, folder: Path) -> Path:
-        if self.changed([landed]):
-            raise ObjectChangedError(landed.uri)
-        return self.path(landed.uri)
-
-    def publish(self, source: Path, bucket: str, key: str) -> str:
-        uri = self.uri(bucket, key)
-        target = self.path(uri)
-        with store_errors(f"writing {uri}"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if source.stat().st_dev != target.parent.stat().st_dev:
-                # The lake is on another disk, and a rename is atomic only within one file system.
-                local_copy = target.parent / f".{target.name}.{os.getpid()}"
-                shutil.copyfile(source, local_copy)
-                source = local_copy
-            with open(source, "rb") as finished:
-                os.fsync(finished.fileno())
-            os.replace(source, target)
-        return uri
-
-    def stage_url(self, bucket: str) -> str:
-        return f"file://{self.root / bucket_name(bucket)}/"
-
-    def path(self, uri: str) -> Path:
-        """The plain file behind a uri."""
-        bucket, key = uri.split("/", 3)[2:4]
-        return self.root / bucket_name(bucket) / key_of(bucket, key)
-
-
 def copy_into_lake(lake: Lake, source: Path, bucket: str, key: str, scratch: Path) -> str:
     """Publish a copy of `source`, which stays where it is."""
     scratch.mkdir(parents=True, exist_ok=True)
     copy = scratch / f".copy-{os.getpid()}-{source.name}"
     shutil.copyfile(source, copy)
     return lake.publish(copy, bucket, key)
+
+
+def as_batch(objects: Sequence[LandedObject]) -> pa.RecordBatch:
+    """Objects as a batch of `Lake.list_batches`."""
+    import pyarrow as pa
+
+    schema = pa.schema(
+        {"path": pa.string(), "last_modified": pa.timestamp("us", "UTC"), "size": pa.uint64(), "e_tag": pa.string()}
+    )
+    columns = [[o.key for o in objects], [o.modified for o in objects], [o.size for o in objects]]
+    return pa.record_batch([*columns, [o.etag for o in objects]], schema=schema)
 
 
 def bucket_name(bucket: str) -> str:
@@ -241,11 +207,10 @@ class store_errors:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
         from obstore.exceptions import BaseError
 
-        if isinstance(error, BaseError | ValueError) and ("invalid path" in str(error) or "parse path" in str(error)):
-            remedy = "Rename that object: parts of a key are UTF-8 text and not empty, `.` or `..`."
-            raise LakeError(f"Failed {self.doing}: {_message(error)}.", remedy=remedy) from None
         if isinstance(error, BaseError | OSError):
             if explained := self.explain(error, _message(error)):
                 raise explained from None

@@ -54,6 +54,11 @@ class Zone:
         """The objects in the zone now, in no particular order."""
         return (landed for landed in lake.list_objects(self.bucket, self.prefix) if landed in self)
 
+    @property
+    def is_recursive(self) -> bool:
+        """Whether objects in folders below the prefix may belong to the zone."""
+        return any("/" in pattern for pattern in self.pattern.split("|"))
+
     def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows of a batch of the bucket's listing that belong to the zone."""
         return batch.filter(self.mask(batch))

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from pipeline_assets.batch.report import Request
-from pipeline_assets.errors import ConfigurationError, InterruptedRunError
+from pipeline_assets.errors import InterruptedRunError
+from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
@@ -37,25 +38,27 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     """The Dagster instance in `home`, created on first use.
 
     Raises:
-        ConfigurationError: dagster.yaml there cannot be read.
+        ConfigurationError: dagster.yaml there cannot be used, or a database of Dagster is damaged.
     """
     from filelock import FileLock
 
     prepare_dagster_home(home)
-    try:
-        # Two processes that open a new instance at once both create its tables, and one of them fails (1.13.27).
-        with FileLock(home / ".opening.lock"):
-            return dg.DagsterInstance.from_config(str(home))
-    except dg.DagsterInvalidConfigError as error:
-        raise ConfigurationError(f"{home}/dagster.yaml is wrong: {error.errors[0].message}") from None
+    # Two processes that open a new instance at once both create its tables, and one of them fails (1.13.27).
+    with instance_errors(home), FileLock(home / ".opening.lock"):
+        return dg.DagsterInstance.from_config(str(home))
 
 
 def prepare_dagster_home(home: Path) -> None:
-    """Write dagster.yaml unless there is one; telemetry is off, as the platform works without network."""
+    """Write dagster.yaml unless there is one; telemetry is off, as the platform works without network.
+
+    Raises:
+        ConfigurationError: as `dagster_instance`.
+    """
     home.mkdir(parents=True, exist_ok=True)
     config = home / "dagster.yaml"
-    if not config.exists():
+    if not config.exists() and not config.is_symlink():
         config.write_text(_INSTANCE, encoding="utf-8")
+    require_usable_instance(home)
     # Without this variable Dagster writes the files of runs into the current folder.
     os.environ["DAGSTER_HOME"] = str(home)
 
@@ -80,7 +83,7 @@ def run_pipeline(
         },
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
-    with dagster_instance(home) as instance, _interruptible() as stopped:
+    with dagster_instance(home) as instance, instance_errors(home), _interruptible() as stopped:
         result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
     if stopped or _was_interrupted(result):
         raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")

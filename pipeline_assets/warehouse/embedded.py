@@ -6,6 +6,7 @@ a process dies. The emulator keeps external stages in memory, so each connection
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, open_through_resource
 from pipeline_assets.warehouse.emulator import emulated_connector, leave_no_folder, patched_emulator, silence_warnings
 from pipeline_assets.warehouse.transaction import run_statement
+
+_ROOT = "warehouse_root"
 
 
 class EmbeddedWarehouse(Warehouse):
@@ -60,6 +63,8 @@ class EmbeddedWarehouse(Warehouse):
                     }
                 )
                 try:
+                    # Views name files relative to the warehouse, so that they are found after a home was moved.
+                    connection._duck_conn.execute(f"SET VARIABLE {_ROOT} = {literal(_glob_escaped(str(self.root)))}")
                     for bucket in buckets:
                         url = literal(self._stage_url(bucket))
                         run_statement(connection, f"CREATE STAGE IF NOT EXISTS {self.stage(bucket)} URL = {url}")
@@ -78,14 +83,20 @@ class EmbeddedWarehouse(Warehouse):
             view = f"DROP VIEW IF EXISTS {name}"
         else:
             partition = table.partition_column
-            pattern = self._stage_url(table.bucket).removeprefix("file://") + table.prefix
-            pattern = "".join(f"[{c}]" if c in "*?[" else c for c in pattern) + "*/*.parquet"
+            bucket = os.path.relpath(self._stage_url(table.bucket).removeprefix("file://"), self.root)
+            pattern = f"/{_glob_escaped(f'{bucket}/{table.prefix}')}*/*.parquet"
             columns = ", ".join(f"{c.name.lower()} AS {c.name}" for c in contract.columns if not c.partition)
+            files = f"getvariable('{_ROOT}') || {literal(pattern)}"
             folder = f"regexp_extract(filename, '{partition.lower()}=([^/]+)/[^/]+$', 1)"
             view = (
                 f"CREATE OR REPLACE VIEW {name} AS SELECT {columns}, CAST({folder} AS DATE) AS {partition} FROM "
-                f"read_parquet({literal(pattern)}, filename = true, hive_partitioning = false)"
+                f"read_parquet({files}, filename = true, hive_partitioning = false)"
             )
         with self.connect() as connection:
             # Directly on DuckDB, which reads the files; the emulator has no external tables.
             connection._duck_conn.execute(view)
+
+
+def _glob_escaped(path: str) -> str:
+    """A path as a pattern of DuckDB that matches it alone."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in path)

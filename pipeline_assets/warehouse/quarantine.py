@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 
-from pipeline_assets.warehouse.schema import ops_sql
+from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.transaction import Transaction
+
+_EVERY_ROW = 10**18
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,22 @@ def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | 
     """The id of a record: the same record of the same object has the same id in every run."""
     text = "\n".join((pipeline, dataset, uri, etag, str(line), code))
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def quarantined(
+    transaction: Transaction, pipeline: str | None, *, closed: bool, limit: int | None
+) -> tuple[list[str], list[tuple]]:
+    """Column names and rows of records and objects set aside: those that wait, or with `closed` all of them."""
+    params = {"every_pipeline": pipeline is None, "pipeline": pipeline, "every_state": closed}
+    return transaction.described(ops_sql("quarantined"), params | {"limit": _EVERY_ROW if limit is None else limit})
+
+
+def quarantined_record(transaction: Transaction, key: str) -> dict[str, object] | None:
+    """Everything about one record or object by column name; None if there is none of that id."""
+    names = [name for name, *_ in ops_table("QUARANTINE").columns]
+    sql = f"SELECT {', '.join(names)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %(key)s"
+    rows = transaction.rows(sql, {"key": key})
+    return dict(zip(names, rows[0], strict=True)) if rows else None
 
 
 def waiting_records(

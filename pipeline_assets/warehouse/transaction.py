@@ -68,9 +68,9 @@ class Transaction:
         with _warehouse_errors(sql):
             yield from cursor.fetch_arrow_batches()
 
-    def described(self, sql: str) -> tuple[list[str], list[tuple]]:
+    def described(self, sql: str, params: Params | None = None) -> tuple[list[str], list[tuple]]:
         """Column names and rows of any statement."""
-        cursor = self._cursor(sql, None)
+        cursor = self._cursor(sql, params)
         return [column[0] for column in cursor.description or []], cursor.fetchall()
 
     def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:

@@ -29,7 +29,7 @@ COMMANDS = {
     "quarantine replay": ("quarantine", "replay", "bookings", "--json"),
 }
 GROUPS = {"": ("run", "query", "status", "demo", "dev", "samples", "new", "doctor"), "deploy": ("aws", "snowflake")}
-GROUPS["quarantine"] = ("list", "show", "export", "replay")
+GROUPS["quarantine"] = ("list", "show", "export", "replay", "discard", "purge")
 NAMES = [tuple(filter(None, (group, name))) for group, names in GROUPS.items() for name in names]
 
 

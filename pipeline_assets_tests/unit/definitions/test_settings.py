@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.settings import PROJECT_ROOT, Settings, describe, load_settings, prepare_home
+from pipeline_assets.settings import PROJECT_ROOT, Settings, describe, load_settings, prepare_home, unknown_variables
 
 WRONG = {
     "PROFILE": ["production", "AWS"],
-    "HOME": ["~nobody-of-that-name/home"],
+    "HOME": [
+        "~nobody-of-that-name/home",
+        *(f"/tmp/odd{part}home" for part in ("'", "\\", "?", "%41", "*", "[x]", "/$X", "\n", "\x7f", "\udcff")),
+    ],
     "DATABASE": ["1st", "a-b", "x; drop table y", '"quoted"'],
     "REJECT_SHARE": ["-0.1", "1.1", "half", "nan"],
     "REJECT_MINIMUM_ROWS": ["0", "-1", "2.5", "many"],
@@ -174,3 +180,96 @@ class TestEnvironmentAfterwards:
 
     def test_what_one_test_leaves_in_the_environment_reaches_no_fixture_of_another(self, found: Settings) -> None:
         assert found.database == "ANALYTICS"
+
+
+# --- names ---------------------------------------------------------------------------------------------------
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_"
+NAMES = sorted(name.upper() for name in Settings.model_fields)
+
+
+@hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture])
+@hypothesis.given(st.sampled_from(NAMES), st.integers(0, 40), st.sampled_from(LETTERS), st.sampled_from(range(5)))
+def test_one_slip_in_a_name_is_an_error_that_names_a_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, at: int, letter: str, slip: int
+) -> None:
+    at %= len(name)
+    before, found, after = name[:at], name[at], name[at + 1 :]
+    misspelt = {
+        0: before + after,
+        1: before + letter + found + after,
+        2: before + letter + after,
+        3: before + after[:1] + found + after[1:],
+        4: name.replace("_", ""),
+    }[slip]
+    hypothesis.assume(misspelt.upper() not in NAMES)
+    with monkeypatch.context() as patch:
+        patch.setenv(f"PIPELINE_{misspelt}", "hidden")
+        with pytest.raises(ConfigurationError) as refused:
+            load_settings()
+    assert refused.value.message.startswith(f"Wrong setting. PIPELINE_{misspelt} is not a setting; PIPELINE_")
+    assert "hidden" not in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_name_in_the_error_is_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+    for misspelt, meant in {"REJECTSHARE": "REJECT_SHARE", "Reject_Shrae": "REJECT_SHARE", "QUEUE": "QUEUES"}.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(f"PIPELINE_{misspelt}", "0.1")
+            with pytest.raises(ConfigurationError, match=f"PIPELINE_{misspelt} is not a setting; PIPELINE_{meant} is"):
+                load_settings()
+
+
+OF_BUILD_SYSTEMS = """
+ID NUMBER NAME URL TYPE SOURCE JOB_ID RUN_ID UUID STAGE STAGE_NAME NODE VERSION WORKSPACE BUILD_ID MODE TRIGGER BRANCH
+COMMIT ENV STATUS TIMEOUT PROJECT SCHEDULE_ID TOKEN USER ROLE HOST IMAGE SERVICE
+"""
+
+
+@pytest.mark.parametrize("name", OF_BUILD_SYSTEMS.split())
+def test_what_build_systems_set_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"PIPELINE_{name}", "17")
+    assert load_settings().profile == "local"
+    assert unknown_variables() == {f"PIPELINE_{name}": None}
+
+
+def test_an_empty_misspelt_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_REJECTSHARE", "")
+    assert load_settings().reject_share == 0.5
+
+
+# --- secrets -------------------------------------------------------------------------------------------------
+
+PASSWORD = st.text(st.characters(codec="ascii", categories=["L", "N", "P", "S"]), min_size=6)
+TEXTS = [
+    name
+    for name, field in Settings.model_fields.items()
+    if field.annotation in (str, str | None) and not any(getattr(rule, "pattern", None) for rule in field.metadata)
+]
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(PASSWORD, PASSWORD, st.sampled_from([name for name in TEXTS if not name.endswith("endpoint_url")]))
+def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: str, name: str) -> None:
+    url = f"https://queue:{password}@sqs.example.org/123/queue?X-Token={token}"
+    hypothesis.assume(
+        not any(secret in f"PIPELINE_{url.partition(password)[0]}********" for secret in (password, token))
+    )
+    given: dict[str, object] = {"schedule": "15 5 * * *", name: url} if name != "schedule" else {}
+    configured = Settings(
+        **given,  # type: ignore[arg-type]
+        snowflake_private_key=SecretStr(password),
+        snowflake_admin_private_key_password=SecretStr(token),
+    )
+    shown = [value for _, value, _ in describe(configured)]
+    assert not [value for value in shown if password in value or token in value]
+
+
+def test_the_rest_of_a_url_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = {"bookings": "https://me:hidden@sqs.example.org/1/q?token=hidden", "orders": "http://token@host/o#hidden"}
+    monkeypatch.setenv("PIPELINE_QUEUES", json.dumps(queues))
+    shown = {name: value for name, value, _ in describe(load_settings())}["PIPELINE_QUEUES"]
+    assert json.loads(shown) == {
+        "bookings": "https://********@sqs.example.org/1/q?********",
+        "orders": "http://********@host/o#********",
+    }

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PipelineError
+from pipeline_assets.errors import (
+    ConfigurationError,
+    LakeError,
+    ObjectChangedError,
+    PipelineError,
+    RejectedObjectError,
+)
 from pipeline_assets.lake import Lake, LandedObject, LocalLake, S3Lake
+from pipeline_assets.lake.foreign import escaped, rejection
 from pipeline_assets.lake.store import copy_into_lake
 from pipeline_assets_tests.support.moto_aws import SECRET
 from pipeline_assets_tests.support.object_stores import BUCKET, REGION, Put
@@ -306,17 +313,48 @@ def test_a_file_where_a_folder_is_needed_is_an_error_on_one_line(tmp_path: Path)
     assert_one_line_without_secret(refused.value, "writing", "in/a.csv")
 
 
-def test_a_name_that_is_no_text_is_an_error_that_says_so(tmp_path: Path) -> None:
-    folder = tmp_path / "lake" / BUCKET
-    folder.mkdir(parents=True)
-    try:
-        Path(str(folder) + "/\udcff.csv").write_text("x")
-    except OSError:
-        pytest.skip("this file system refuses such names by itself")
+def test_a_deleted_prefix_leaves_no_folder_behind_and_takes_no_other(tmp_path: Path) -> None:
+    """A person's empty folder in the landing zone stays, and so do empty folders beside the prefix."""
+    lake, bucket = LocalLake(tmp_path / "lake"), tmp_path / "lake" / BUCKET
+    for folder in ("in/empty", "staging/b2/by-hand", "staging/b1/never/filled"):
+        (bucket / folder).mkdir(parents=True)
+    for key in ("staging/b1/x", "staging/b1/deep/er/y", "in/a.csv"):
+        (tmp_path / "source").write_text("x")
+        lake.publish(tmp_path / "source", BUCKET, key)
 
-    with pytest.raises(LakeError, match="Rename that object") as refused:
-        list(LocalLake(tmp_path / "lake").list_objects(BUCKET))
-    assert_one_line_without_secret(refused.value, "listing")
+    assert lake.delete_prefix(BUCKET, "staging/b1/") == 2
+    lake.delete([lake.uri(BUCKET, "in/a.csv")])
+
+    assert sorted(str(path.relative_to(bucket)) for path in bucket.rglob("*")) == [
+        "in",
+        "in/empty",
+        "staging",
+        "staging/b2",
+        "staging/b2/by-hand",
+    ]
+    lake.remove_empty_folders(BUCKET, "staging/b2/")
+    assert sorted(path.name for path in bucket.iterdir()) == ["in"]
+
+
+def test_a_folder_that_is_removed_while_a_file_is_written_into_it_is_made_again(tmp_path: Path) -> None:
+    lake, done = LocalLake(tmp_path / "lake"), threading.Event()
+
+    def remove() -> None:
+        while not done.is_set():
+            lake.remove_empty_folders(BUCKET, "staging/b/deep/")
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    try:
+        for number in range(300):
+            (tmp_path / "source").write_text("x")
+            uri = lake.publish(tmp_path / "source", BUCKET, f"staging/b/deep/{number}")
+            moved = lake.move(BUCKET, f"staging/b/deep/{number}", f"staging/b/deep/er/{number}")
+            assert lake.head(uri) is None
+            lake.delete([moved])
+    finally:
+        done.set()
+        remover.join()
 
 
 # --- S3 ----------------------------------------------------------------------------------------------------
@@ -330,12 +368,24 @@ def test_a_folder_made_in_the_console_is_no_object(s3: object, s3_url: str) -> N
     assert keys(S3Lake(region=REGION, endpoint_url=s3_url)) == ["in/sub/a.csv"]
 
 
-def test_a_key_that_cannot_be_read_is_named(s3: object, s3_url: str) -> None:
-    s3.put_object(Bucket=BUCKET, Key="in//a.csv", Body=b"x")  # type: ignore[attr-defined]
+@pytest.mark.parametrize("key", ["in//a.csv", "in/a\tb.csv", "in/a\x7f.csv", "in/./a.csv", "in/../a.csv"])
+def test_a_key_that_no_request_can_name_is_listed_as_foreign_among_many(s3: object, s3_url: str, key: str) -> None:
+    """The listing goes on after it, and ends where it would without it."""
+    lake = S3Lake(region=REGION, endpoint_url=s3_url)
+    others = [f"in/{number:04}.csv" for number in range(3)] + ["in/~last.csv", "in/ä b%41.csv"]
+    for each in (key, *others):
+        s3.put_object(Bucket=BUCKET, Key=each, Body=b"x")  # type: ignore[attr-defined]
+    (foreign,) = [landed for landed in lake.list_objects(BUCKET, "in/") if rejection(landed)]
 
-    with pytest.raises(LakeError, match="Rename that object") as refused:
-        keys(S3Lake(region=REGION, endpoint_url=s3_url))
-    assert_one_line_without_secret(refused.value, "in//a.csv")
+    assert keys(lake) == sorted([*others, foreign.key])
+    assert escaped(key) == foreign.key
+    assert sum(batch.num_rows for batch in lake.list_batches(BUCKET, "in/")) == len(others) + 1
+    assert [o for o in lake.list_objects(BUCKET, "in/") if rejection(o)] == [foreign]
+    with pytest.raises(RejectedObjectError, match="Rename it") as refused:
+        lake.fetch(foreign, Path())
+    assert "\n" not in str(refused.value)
+    for landed in lake.list_objects(BUCKET, "in/"):
+        assert rejection(landed) or lake.head(landed.uri) == landed
 
 
 def test_a_bucket_that_does_not_exist_is_an_error_and_not_empty(s3: object, s3_url: str, tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Foreign objects: they lie in a zone, but nothing can read them as they are, and a retry does not change that.
+
+A listing gives a foreign object an etag that says why, so that it has a stable identity without being read: it is
+rejected once, and it is a new version as soon as somebody mends it. Its size counts as 0, as it may grow meanwhile.
+Its uri has escapes for what is no printable text.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal
+
+from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.lake.objects import LandedObject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Fault = Literal["name", "permission", "link", "special", "length", "folder-permission", "folder-loop"]
+
+_MARK = "foreign:"  # an etag of a store has no colon
+_FOLDER = f"{_MARK}folder-"
+_NAME = "a part of its name is empty, `.` or `..`, has a control character or is not UTF-8"
+_EXPLANATIONS: dict[str, tuple[str, str]] = {
+    "name": (_NAME, "Rename it."),
+    "permission": ("this user may not read it", "Give the user of the pipelines the right to read it."),
+    "link": ("it is a link to a file that does not exist, or to itself", "Correct or delete the link."),
+    "special": ("it is a pipe, a socket or a device", "Deliver a plain file, and delete this."),
+    "length": ("its path is too long", "Shorten its name or those of its folders."),
+    "folder-permission": (
+        "this user may not list the folder, so no file in it is loaded",
+        "Give the user of the pipelines the right to list it.",
+    ),
+    "folder-loop": ("it is a link to a folder that contains it", "Delete the link."),
+}
+_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # Python has bytes that are not UTF-8 as surrogates
+
+
+def foreign_etag(fault: Fault, version: str) -> str:
+    """The etag of a foreign object; `version` is something about it that stays the same, without a blank."""
+    return f"{_MARK}{fault}:{version}"
+
+
+def has_foreign_name(key: str) -> bool:
+    """Whether a key cannot be named in a request or on one line of text."""
+    return _NOT_IN_NAMES.search(key) is not None or bool({"", ".", ".."} & set(key.split("/")))
+
+
+def escaped(key: str) -> str:
+    """The key as text on one line: a backslash, `x` and two digits for each byte that is none."""
+    return _NOT_IN_NAMES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", key)
+
+
+def rejection(landed: LandedObject) -> RejectedObjectError | None:
+    """Why a listed object cannot be read; None for every other object."""
+    if not landed.etag.startswith(_MARK):
+        return None
+    reason, remedy = _EXPLANATIONS[landed.etag.split(":")[1]]
+    return RejectedObjectError(
+        f"{landed.uri} cannot be read: {reason}.", code="unreadable_object", remedy=f"{remedy} Then it is loaded."
+    )
+
+
+def foreign_folders(etags: pa.Array) -> pa.BooleanArray:
+    """For each etag of a listing, whether it is that of a folder that cannot be listed."""
+    import pyarrow.compute as pc
+
+    return pc.starts_with(etags, _FOLDER)

@@ -1,0 +1,106 @@
+"""The files of a Dagster instance: what is wrong with dagster.yaml or a SQLite database, on one line with the remedy.
+
+Dagster itself raises whatever its libraries raise, and loads most classes of dagster.yaml only when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import dagster as dg
+
+from pipeline_assets.errors import ConfigurationError
+
+_REMEDY = "Correct it, or move it away: a new one is written."
+_DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+
+
+def require_usable_instance(home: Path) -> None:
+    """Read dagster.yaml and open the databases, as far as they exist.
+
+    Raises:
+        ConfigurationError: one of them cannot be used.
+    """
+    import yaml
+
+    config = home / "dagster.yaml"
+    try:
+        # Dagster's own loader accepts no more than this one.
+        sections = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise _wrong(config, f"{error.problem or 'it is no YAML'}{line}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise _wrong(config, "it is no text in UTF-8") from None
+    except OSError as error:
+        raise _wrong(config, error.strerror or "it cannot be read") from None
+    if not isinstance(sections, dict):
+        raise _wrong(config, "names with values are expected, such as `telemetry:`")
+    for name, section in sections.items():
+        if isinstance(section, dict) and {"module", "class"} <= section.keys():
+            _require_class(config, name, str(section["module"]), str(section["class"]))
+    _require_databases(home, "SELECT COUNT(*) FROM sqlite_master")
+
+
+@contextmanager
+def instance_errors(home: Path) -> Iterator[None]:
+    """Turn errors of Dagster's configuration and databases into ours."""
+    from dagster_shared.check import CheckError
+    from sqlalchemy.exc import ArgumentError, DatabaseError
+
+    config = home / "dagster.yaml"
+    try:
+        yield
+    except dg.DagsterInvalidConfigError as error:
+        raise _wrong(config, error.errors[0].message.partition(" Expected:")[0]) from None
+    except DatabaseError as error:
+        _require_databases(home, "PRAGMA quick_check(1)")
+        raise ConfigurationError(
+            f"Dagster's database failed: {_one_line(str(error.orig))}.",
+            remedy=f"Check the storage in {config}, and the rights and free space of {home}.",
+        ) from None
+    except (ArgumentError, CheckError, ImportError) as error:
+        raise _wrong(config, _one_line(str(error))) from None
+
+
+def _require_class(config: Path, section: str, module: str, name: str) -> None:
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, ValueError, AttributeError):
+        raise _wrong(config, f"there is no class {name} in a module {module} for {section}") from None
+    if not hasattr(found, "from_config_value"):
+        raise _wrong(config, f"{module}.{name} is no class for {section}")
+
+
+def _require_databases(home: Path, query: str) -> None:
+    import sqlite3
+
+    for path in (home / name for name in _DATABASES):
+        if not path.exists():
+            continue
+        try:
+            with closing(sqlite3.connect(path)) as database:
+                ((answer,),) = database.execute(query).fetchall()
+            reason = answer if isinstance(answer, str) and answer != "ok" else ""
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
+                continue
+            reason = str(error)
+        except sqlite3.DatabaseError as error:
+            reason = str(error)
+        if reason:
+            raise ConfigurationError(
+                f"Dagster's database {path} cannot be used: {_one_line(reason)}.",
+                remedy="Move it away: Dagster makes a new one without the old runs; the tables are in the warehouse.",
+            )
+
+
+def _wrong(config: Path, reason: str) -> ConfigurationError:
+    return ConfigurationError(f"{config} cannot be used: {_one_line(reason)}.", remedy=_REMEDY)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")

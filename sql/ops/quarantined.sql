@@ -1,0 +1,17 @@
+-- Grain: one row per record or object that was set aside, those that wait or all of them.
+SELECT
+    QUARANTINE_ID,
+    PIPELINE,
+    DATASET,
+    SOURCE_URI,
+    LINE_NUMBER,
+    REASON_CODE,
+    REASON,
+    RAW_RECORD,
+    CASE WHEN REPLAYED_AT IS NOT NULL THEN 'replayed' ELSE COALESCE(CLOSED_AS, 'waiting') END AS STATE
+FROM OPS.QUARANTINE
+WHERE
+    (%(every_pipeline)s OR PIPELINE = %(pipeline)s)
+    AND (%(every_state)s OR (REPLAYED_AT IS NULL AND CLOSED_AT IS NULL))
+QUALIFY ROW_NUMBER() OVER (ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER, QUARANTINE_ID) <= %(limit)s
+ORDER BY PIPELINE, SOURCE_URI, LINE_NUMBER, QUARANTINE_ID
