@@ -248,7 +248,9 @@ TEXTS = [
 ]
 
 
-@hypothesis.settings(deadline=None)
+@hypothesis.settings(deadline=None, max_examples=40)
+@hypothesis.example("000000", "@00000", "spark_master")
+@hypothesis.example("00?000", "000000", "spark_master")
 @hypothesis.given(PASSWORD, PASSWORD, st.sampled_from([name for name in TEXTS if not name.endswith("endpoint_url")]))
 def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: str, name: str) -> None:
     url = f"https://queue:{password}@sqs.example.org/123/queue?X-Token={token}"

@@ -346,7 +346,7 @@ def test_a_folder_that_is_removed_while_a_file_is_written_into_it_is_made_again(
     remover = threading.Thread(target=remove)
     remover.start()
     try:
-        for number in range(300):
+        for number in range(100):
             (tmp_path / "source").write_text("x")
             uri = lake.publish(tmp_path / "source", BUCKET, f"staging/b/deep/{number}")
             moved = lake.move(BUCKET, f"staging/b/deep/{number}", f"staging/b/deep/er/{number}")
