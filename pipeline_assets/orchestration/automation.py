@@ -1,4 +1,4 @@
-"""New-files sensors, daily schedules and alert hooks.
+"""New-files sensors and daily schedules.
 
 A sensor only checks whether a zone changed since the last poll, and requests a run. It may request one twice, late or
 not at all: the run itself lists the zone and loads what is not in the ledger, so the daily schedule loads what no
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, QueueCursor, digest
@@ -31,8 +30,8 @@ logger = logging.getLogger("pipeline_assets")
 
 def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.Definitions:
     """Everything of one pipeline: its assets and checks, one job over them, a sensor and a schedule."""
-    checks = pipeline_checks(pipeline)
-    job = pipeline_job(pipeline.name, checks, describe(pipeline))
+    checks = pipeline_checks(pipeline, settings.freshness_hours)
+    job = pipeline_job(pipeline.name, describe(pipeline))
     zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
     return dg.Definitions(
         assets=pipeline_assets(pipeline, settings.freshness_hours),
@@ -51,14 +50,12 @@ def describe(pipeline: ResolvedPipeline) -> str:
     return f"Take what landed in {landing} up to {', '.join(contract.table for contract in pipeline.targets)}."
 
 
-def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) -> dg.UnresolvedAssetJobDefinition:
-    """One run of a pipeline: all its assets and checks, in process, one run of a pipeline at a time."""
+def pipeline_job(name: str, description: str) -> dg.UnresolvedAssetJobDefinition:
+    """One run of a pipeline: its batch, which also evaluates the checks."""
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(name) | dg.AssetSelection.checks(checks),
+        selection=dg.AssetSelection.groups(name).without_checks(),
         description=description,
-        hooks={alert_on_failure},
-        executor_def=dg.in_process_executor,
         tags={"pipeline": name},
     )
 
@@ -132,17 +129,4 @@ def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
-
-
-@dg.failure_hook(name="alert_on_failure", required_resource_keys={"alerts", "platform"})
-def alert_on_failure(context: dg.HookContext) -> None:
-    """Send an alert that a step failed, with the error's message and no traceback."""
-    error = context.op_exception
-    if isinstance(error, dg.RetryRequested):
-        error = error.__cause__  # the error of the last try
-    platform: Platform = context.resources.platform
-    facts = {"run_id": context.run_id, "step": context.op.name, "error": str(error) if error else "unknown"}
-    context.resources.alerts.send(
-        Alert("error", context.job_name, f"The run of {context.job_name} failed.", facts), platform.clock()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline_assets.lake.objects import FINGERPRINT
@@ -73,3 +74,32 @@ def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
         f"WHERE PIPELINE IN ({marks}) GROUP BY PIPELINE ORDER BY PIPELINE",
         tuple(pipelines),
     )
+
+
+def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequence[str], limit: int) -> list[tuple]:
+    """The newest objects that some batches took, at most `limit` of each dataset, and the dataset's totals beside them.
+
+    Returns:
+        (dataset, objects, rejected objects, bytes, records; and of the object: uri, bytes, time, status, rows read,
+        loaded, superseded, quarantined), newest first.
+    """
+    marks = ", ".join(["%s"] * len(batch_ids))
+    return transaction.rows(
+        "SELECT DATASET, COUNT(*) OVER (PARTITION BY DATASET), "
+        "SUM(IFF(STATUS = 'rejected', 1, 0)) OVER (PARTITION BY DATASET), "
+        "SUM(SIZE_BYTES) OVER (PARTITION BY DATASET), SUM(ROWS_READ) OVER (PARTITION BY DATASET), "
+        "URI, SIZE_BYTES, LAST_MODIFIED, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED "
+        f"FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND BATCH_ID IN ({marks}) "
+        f"QUALIFY ROW_NUMBER() OVER (PARTITION BY DATASET ORDER BY LAST_MODIFIED DESC, URI DESC) <= {limit} "
+        "ORDER BY DATASET, LAST_MODIFIED DESC, URI DESC",
+        (pipeline, *batch_ids),
+    )
+
+
+def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple[datetime | None, datetime | None]:
+    """When the newest object of a dataset arrived, by its store's clock, and when one was last loaded or rejected."""
+    ((modified, loaded),) = transaction.rows(
+        "SELECT MAX(LAST_MODIFIED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s",
+        (pipeline, dataset),
+    )
+    return modified, loaded
