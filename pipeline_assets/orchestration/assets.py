@@ -130,7 +130,7 @@ def _tag_run(context: dg.AssetExecutionContext, pipeline: str) -> None:
     """Tag a run that was not started as the pipeline's job, such as by the UI's button, with its pipelines."""
     if "pipeline" not in context.run.tags:
         pipelines = {key.path[0] for key in context.run.asset_selection or ()} or {pipeline}
-        context.instance.add_run_tags(context.run_id, {"pipeline": ", ".join(sorted(pipelines))})
+        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
 
 
 def _evaluations_after(

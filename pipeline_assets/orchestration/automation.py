@@ -9,11 +9,11 @@ sensor noticed. If a pipeline has a queue of S3 events, the sensor lists the zon
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.batch.discover import has_new_objects
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, QueueCursor, digest
@@ -32,12 +32,11 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
     """Everything of one pipeline: its assets and checks, one job over them, a sensor and a schedule."""
     checks = pipeline_checks(pipeline, settings.freshness_hours)
     job = pipeline_job(pipeline.name, describe(pipeline))
-    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
     return dg.Definitions(
         assets=pipeline_assets(pipeline, settings.freshness_hours),
         asset_checks=[checks],
         jobs=[job],
-        sensors=[new_files_sensor(pipeline.name, zones, job, settings.sensor_interval)],
+        sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
         schedules=[daily_schedule(pipeline.name, job, settings.schedule)],
     )
 
@@ -61,13 +60,16 @@ def pipeline_job(name: str, description: str) -> dg.UnresolvedAssetJobDefinition
 
 
 def new_files_sensor(
-    name: str, zones: Sequence[tuple[str, str]], job: dg.UnresolvedAssetJobDefinition, interval: int
+    pipeline: ResolvedPipeline, job: dg.UnresolvedAssetJobDefinition, interval: int
 ) -> dg.SensorDefinition:
-    """A sensor that requests one run when anything in the zones (bucket, prefix) is new, changed or deleted.
+    """A sensor that requests one run when anything in the zones of a pipeline is new, changed or deleted.
 
     The run key has the number of changes and a digest of the new state. So a tick that is evaluated again requests the
-    same run, and a state that returns requests another.
+    same run, and a state that returns requests another. The first poll, which has nothing to compare with, asks the
+    ledger.
     """
+    name = pipeline.name
+    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
 
     @dg.sensor(
         name=f"{name}_new_files",
@@ -105,9 +107,20 @@ def new_files_sensor(
         else:
             count = sum(entry.count for entry in after)
             return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
+        if not context.cursor and not _may_have_new_objects(platform, pipeline):
+            return dg.SensorResult(skip_reason="Everything that landed before the first poll is loaded.", cursor=cursor)
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)], cursor=cursor)
 
     return request_run
+
+
+def _may_have_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
+    """Whether the ledger lacks a landed object, or cannot be read; then a run decides."""
+    try:
+        return has_new_objects(platform, pipeline)
+    except PipelineError as error:
+        logger.info("A run of %s is requested, as the ledger cannot be read. %s", pipeline.name, error)
+        return True
 
 
 def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | None:
