@@ -128,7 +128,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
             add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
     for source in pipeline.sources:
         on_time = f"The newest object is not older than {freshness_hours:g} hours."
-        add(source_key(source, name), "lateness", on_time, partial(_lateness, name, source, freshness_hours))
+        add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
     return checks
 
 
@@ -238,10 +238,13 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
 
 
 def _lateness(
-    pipeline: str, source: Source, hours: float, transaction: Transaction, platform: Platform
+    pipeline: ResolvedPipeline, source: Source, hours: float, transaction: Transaction, platform: Platform
 ) -> dg.AssetCheckResult:
-    """WARN if the newest object of a source is older than `hours`, however often runs looked for one."""
-    arrived, taken = ledger.last_arrival(transaction, pipeline, source.name)
+    """WARN if the newest object of a source is older than `hours`, however often runs looked for one.
+
+    The newest date in its published records, by the data's own time, stands beside it.
+    """
+    arrived, taken = ledger.last_arrival(transaction, pipeline.name, source.name)
     if arrived is None or taken is None:
         return dg.AssetCheckResult(
             passed=False, severity=dg.AssetCheckSeverity.WARN, description="Nothing has arrived yet."
@@ -251,12 +254,27 @@ def _lateness(
     return dg.AssetCheckResult(
         passed=not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"The newest object arrived {age.total_seconds() / 3600:.0f} hours ago." if late else None,
+        description=f"The newest object is {age.total_seconds() / 3600:.0f} hours old." if late else None,
         metadata={
             "newest_arrival": dg.MetadataValue.timestamp(arrived.replace(tzinfo=UTC)),
             "last_taken": dg.MetadataValue.timestamp(taken.replace(tzinfo=UTC)),
+            **_newest_dates(pipeline, source, transaction),
         },
     )
+
+
+def _newest_dates(pipeline: ResolvedPipeline, source: Source, transaction: Transaction) -> dict[str, str]:
+    """The newest value of each date and timestamp in the published records of a source."""
+    published = pipeline.published.get(source.name)
+    names = [column.name for column in source.contract.columns if column.logical_type in ("date", "timestamp")]
+    columns = {name: published.columns[name] for name in names if published and name in published.columns}
+    if not (published and columns):
+        return {}
+    newest = ", ".join(f"MAX({column})" for column in columns.values())
+    (values,) = transaction.rows(f"SELECT {newest} FROM {published.table.qualified}")
+    return {
+        f"newest_{name.lower()}": str(value) for name, value in zip(columns, values, strict=True) if value is not None
+    }
 
 
 def holds(rule: QualityRule, value: Any) -> bool:

@@ -203,6 +203,12 @@ def test_a_source_is_late_when_its_newest_object_is_old_however_often_runs_looke
     assert found["bookings_files", "lateness"].description == "Nothing has arrived yet."
 
 
+def test_lateness_shows_the_newest_date_in_the_data(loaded: Installation) -> None:
+    (check,) = loaded.run_check("bookings_files", "lateness").get_asset_check_evaluations()
+    assert check.passed
+    assert check.metadata["newest_booking_date"].value == "2005-05-25"
+
+
 def test_a_check_runs_alone_and_reads_the_warehouse(loaded: Installation) -> None:
     (check,) = loaded.run_check("daily_spend", "reconciles").get_asset_check_evaluations()
     assert check.passed
