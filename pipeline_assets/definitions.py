@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.orchestration.alerts import failed_run_sensor
 from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.pipelines import pipelines
 
@@ -41,7 +42,9 @@ def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] 
         "alerts": platform.alerts,
     }
     return dg.Definitions.merge(
-        *(pipeline_definitions(pipeline, settings) for pipeline in built.values()), dg.Definitions(resources=resources)
+        *(pipeline_definitions(pipeline, settings) for pipeline in built.values()),
+        # In process, as an executor with a process per step takes twice as long for the one step of a batch.
+        dg.Definitions(resources=resources, sensors=[failed_run_sensor()], executor=dg.in_process_executor),
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.lake.foreign import rejection
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.quarantine import WaitingRecord, rejected_objects, waiting_records
 
@@ -95,6 +99,19 @@ def _never_older_than_what_they_replace(
         )
         for name, objects in new.items()
     }
+
+
+def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
+    """Whether an object in the zones of a pipeline is not in the ledger.
+
+    Raises:
+        PipelineError: the warehouse or the lake cannot be read, or the ledger does not exist yet.
+    """
+    zones = {source.name: source.zone for source in pipeline.sources}
+    with TemporaryDirectory(prefix="discovery-") as folder, KnownObjects(Path(folder)) as known:
+        with platform.warehouse.read_only() as transaction:
+            known.add(ledger.fingerprints(transaction, pipeline.name))
+        return any(known.arrivals(platform.lake, zones).new.values())
 
 
 def _quarantined_records(

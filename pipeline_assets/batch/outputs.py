@@ -43,6 +43,7 @@ class Outputs:
         self.statements: list[str] = []
         self.loads: list[Load] = []
         self.lake_files: dict[str, int] = {}
+        self.lake_partitions: dict[str, int] = {}
         self._context = context
         self._pipeline: ResolvedPipeline = context.pipeline
         self._session = session
@@ -346,7 +347,7 @@ class Outputs:
             partitions_file = folder / "partitions.json"
             partitions_file.write_text(json.dumps(layout.partitions), encoding="utf-8")
             self._staged.append((partitions_file, f"{context.staging}{CATALOG}{name}"))
-        self.lake_files[name] = len(layout.written)
+        self.lake_files[name], self.lake_partitions[name] = len(layout.written), len(layout.partitions)
 
     # --- staging -------------------------------------------------------------------------------------------
 

@@ -25,8 +25,12 @@ def new_batch_id() -> str:
     return uuid.uuid4().hex[:12]
 
 
-def recover(context: BatchContext) -> None:
-    """Finish or undo every interrupted batch of the pipeline."""
+def recover(context: BatchContext) -> dict[str, list[str]]:
+    """Finish or undo every interrupted batch of the pipeline.
+
+    Returns:
+        The batches that were published, with the uris of the files promoted now: no run has reported them.
+    """
     platform, pipeline = context.platform, context.pipeline
     shutil.rmtree(scratch_of(platform, pipeline), ignore_errors=True)
     prefix = staging_of(pipeline)
@@ -34,12 +38,14 @@ def recover(context: BatchContext) -> None:
     interrupted = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
     platform.lake.remove_empty_folders(pipeline.bucket, prefix)
     if not interrupted:
-        return
+        return {}
     with platform.warehouse.read_only() as transaction:
         published = {batch_id: ledger.is_published(transaction, batch_id) for batch_id in interrupted}
+    finished = {}
     for batch_id, was_published in published.items():
         logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
         if was_published:
-            promote(replace(context, batch_id=batch_id, watermarks={}))
+            finished[batch_id] = promote(replace(context, batch_id=batch_id, watermarks={}))
         else:
             platform.lake.delete_prefix(pipeline.bucket, f"{prefix}{batch_id}/")
+    return finished

@@ -26,7 +26,9 @@ class Request:
 class BatchReport:
     """What one batch did. In `rows`, read == loaded + superseded + quarantined.
 
-    `notes` are messages for people, such as empty zones and skipped headers.
+    `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an earlier
+    attempt published without ending, with the uris promoted now. `rows_before` and `table_rows` are the rows of each
+    table before and after the batch.
     """
 
     batch_id: str | None = None
@@ -42,8 +44,11 @@ class BatchReport:
     released: int = 0
     bytes_read: int = 0
     exported: dict[str, str] = field(default_factory=dict)
+    recovered: dict[str, list[str]] = field(default_factory=dict)
     lake_files: dict[str, int] = field(default_factory=dict)
+    lake_partitions: dict[str, int] = field(default_factory=dict)
     staged_rows: dict[str, int] = field(default_factory=dict)
+    rows_before: dict[str, int] = field(default_factory=dict)
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)

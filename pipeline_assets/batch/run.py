@@ -64,12 +64,13 @@ def run_batch(
         with platform.warehouse.transaction() as transaction:
             ledger.register_pipeline(transaction, pipeline.name)
         context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)
-        recover(context)
+        recovered = recover(context)
         _run_steps(context, "extract" if request.extract else "")
         _run_steps(context, "arrive")
         discovery = discover(context)
         new = len(discovery.objects) + sum(map(len, discovery.foreign.values()))
-        report = BatchReport(new=new, known=discovery.known, table_rows=discovery.published_rows)
+        report = BatchReport(new=new, known=discovery.known, recovered=recovered)
+        report.rows_before = report.table_rows = discovery.published_rows
         report.notes = discovery_notes(context, discovery)
         requeued: set[str] = set()
         while (remaining := discovery.without(requeued)) or context.watermarks:
@@ -269,7 +270,7 @@ def _fill_report(
     report.bytes_read = sum(o.size for o in discovery.objects)
     report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in outputs.loads}
     report.table_rows = published.table_rows
-    report.lake_files = outputs.lake_files
+    report.lake_files, report.lake_partitions = outputs.lake_files, outputs.lake_partitions
     report.statements = outputs.statements + published.statements
     for outcome in landed:
         if outcome.unknown_columns:

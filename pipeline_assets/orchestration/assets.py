@@ -1,16 +1,15 @@
-"""The Dagster assets of a pipeline, and the metadata that each batch adds to them.
+"""The Dagster assets of a pipeline, and the step that materializes them.
 
 Columns, owners, tags and descriptions come from the contracts; dependencies and column lineage from the SELECTs that
-run.
+run. Every output is skippable, as a table that a batch leaves alone is observed and not materialized.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 
@@ -19,15 +18,14 @@ from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
-from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.engine.interface import INPUT_COLUMNS
-from pipeline_assets.errors import PipelineError
-from pipeline_assets.lake import LakeTable
+from pipeline_assets.errors import PipelineError, WarehouseError
+from pipeline_assets.orchestration.checks import evaluations
+from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
+from pipeline_assets.orchestration.results import batch_events
 from pipeline_assets.pipeline.resolved import Export, FileTable, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
-
-PREVIEW_ROWS = 5
 
 
 class RunRequestConfig(dg.Config):
@@ -50,15 +48,18 @@ def take_batch(
         with reports_to(context, platform):
             return run_batch(platform, pipeline, context.run.run_id, request)
     except PipelineError as error:
-        if not error.transient or not platform.retries:
+        if not error.transient or context.retry_number >= platform.retries:
             raise
         # Doubles with each retry; the random factor keeps two machines from retrying at the same time.
         wait = platform.retry_seconds * 2**context.retry_number * random.uniform(0.7, 1.3)
         raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
 
 
-def column_schema(contract: Contract) -> dg.TableSchema:
-    """A contract's columns for the UI; columns with a classification have a tag."""
+def column_schema(contract: Contract, *, unique_key: bool = True) -> dg.TableSchema:
+    """A contract's columns for the UI; columns with a classification have a tag.
+
+    Without `unique_key` a key is only required: files may deliver a record more than once.
+    """
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -66,7 +67,7 @@ def column_schema(contract: Contract) -> dg.TableSchema:
                 column.physical_type,
                 description=column.description,
                 constraints=dg.TableColumnConstraints(
-                    nullable=not column.required, unique=contract.key == (column.name,)
+                    nullable=not column.required, unique=unique_key and contract.key == (column.name,)
                 ),
                 tags={"classification": column.classification} if column.classification else {},
             )
@@ -101,11 +102,17 @@ def pipeline_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> list[
 def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetsDefinition:
     """The assets of a pipeline that one step writes: a batch from landed files to tables."""
 
-    # Dagster evaluates annotations when it decorates, so they must not be strings.
     def batch(context, config, platform):
-        report = take_batch(context, config, platform, pipeline)
-        yield from batch_results(report, pipeline, platform)
+        _tag_run(context, pipeline.name)
+        try:
+            report = take_batch(context, config, platform, pipeline)
+        except Exception as error:
+            yield from _evaluations_after(error, context, pipeline, platform, freshness_hours)
+            raise
+        yield from batch_events(report, pipeline, platform)
+        yield from evaluations(pipeline, platform, freshness_hours)
 
+    # Dagster evaluates annotations when it decorates, so they must not be strings.
     batch.__annotations__ = {
         "context": dg.AssetExecutionContext,
         "config": RunRequestConfig,
@@ -114,9 +121,37 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
     }
     batch.__doc__ = f"Take every landed file of {pipeline.name} that the ledger does not know, transform, publish."
     decorate = dg.multi_asset(
-        name=f"{pipeline.name}_batch", specs=output_specs(pipeline, freshness_hours), pool=pipeline.name
+        name=batch_step(pipeline.name), specs=output_specs(pipeline, freshness_hours), pool=pipeline.name
     )
     return decorate(batch)
+
+
+def _tag_run(context: dg.AssetExecutionContext, pipeline: str) -> None:
+    """Tag a run that was not started as the pipeline's job, such as by the UI's button, with its pipelines."""
+    if "pipeline" not in context.run.tags:
+        pipelines = {key.path[0] for key in context.run.asset_selection or ()} or {pipeline}
+        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
+
+
+def _evaluations_after(
+    error: Exception,
+    context: dg.AssetExecutionContext,
+    pipeline: ResolvedPipeline,
+    platform: Platform,
+    freshness_hours: float,
+) -> list[dg.AssetCheckEvaluation]:
+    """Evaluate the checks of a failed run if Dagster planned them: it shows a planned check without result as failed.
+
+    The pipeline's job plans none; the UI's button plans those of every selected asset.
+    """
+    planned = context.job_def.has_node_named(checks_step(pipeline.name))
+    if not planned or isinstance(error, (dg.RetryRequested, WarehouseError)):
+        return []
+    try:
+        return list(evaluations(pipeline, platform, freshness_hours))
+    except PipelineError as second:
+        context.log.warning(f"The checks were not evaluated. {second}")
+        return []
 
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
@@ -134,16 +169,8 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
     return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, files) for export in pipeline.exports)]
 
 
-def source_key(source: Source, pipeline: str) -> dg.AssetKey:
-    return dg.AssetKey([pipeline, f"{source.name}_files"])
-
-
-def table_key(pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetKey:
-    return dg.AssetKey([pipeline.name, contract.name])
-
-
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
-    """The landed files of a source; no run writes them."""
+    """The landed files of a source; no run writes them, but the run that takes some observes what arrived."""
     zone, contract = source.zone, source.contract
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
@@ -154,7 +181,7 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
         kinds={"s3", "json" if contract.form == "json" else "csv"},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
-        metadata={"dagster/column_schema": column_schema(contract)},
+        metadata={"dagster/column_schema": column_schema(contract, unique_key=False)},
     )
 
 
@@ -172,6 +199,7 @@ def _output_spec(
     return dg.AssetSpec(
         table_key(pipeline, contract),
         deps=list(dict.fromkeys(assets[relation] for relation in output.select.relations)),
+        skippable=True,
         group_name=pipeline.name,
         description=f"{contract.description}\n\nGrain: {contract.grain}",
         kinds={"s3", "parquet"} if contract.form == "parquet" else {"snowflake", "table"},
@@ -204,79 +232,3 @@ def _export_spec(pipeline: ResolvedPipeline, export: Export, files: Mapping[str,
 
 def classification_tags(contract: Contract) -> dict[str, str]:
     return {"personal_data": "yes"} if any(column.personal for column in contract.columns) else {}
-
-
-def batch_metadata(report: BatchReport) -> dict[str, Any]:
-    """What a batch did, for every asset it materialized."""
-    return {
-        "batch_id": report.batch_id or "none: nothing new",
-        "engine": report.engine or "none: nothing new",
-        "objects_new": report.new,
-        "objects_known": report.known,
-        "objects_loaded": report.loaded,
-        "objects_rejected": report.rejected,
-        "objects_requeued": dg.MetadataValue.json(report.requeued),
-        "bytes_read": report.bytes_read,
-        **{f"rows_{name}": count for name, count in report.rows.items()},
-        "rows_released_from_quarantine": report.released,
-        **({"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))} if report.notes else {}),
-    }
-
-
-def batch_results(
-    report: BatchReport, pipeline: ResolvedPipeline, platform: Platform
-) -> Iterator[dg.MaterializeResult]:
-    """The materializations of all tables and lake tables, and of the exports that this batch wrote."""
-    for contract in pipeline.targets:
-        yield table_result(report, contract, platform)
-    for table in pipeline.lake_tables:
-        yield lake_result(report, table, platform)
-    for name, uri in report.exported.items():
-        yield dg.MaterializeResult(
-            asset_key=[pipeline.name, name], metadata=batch_metadata(report) | {"dagster/uri": uri}
-        )
-
-
-def table_result(report: BatchReport, contract: Contract, platform: Platform) -> dg.MaterializeResult:
-    """The materialization of one published table, with a masked preview of what the batch wrote."""
-    table = target_table(contract).qualified
-    metadata = batch_metadata(report) | {"dagster/row_count": report.table_rows.get(table, 0)}
-    if report.batch_id:
-        metadata["rows_written"] = report.staged_rows.get(table, 0)
-        metadata["sql"] = dg.MetadataValue.md(_as_markdown_sql(report.statements))
-        if preview := _preview(platform, contract, report.batch_id):
-            metadata["preview"] = dg.MetadataValue.md(preview)
-    return dg.MaterializeResult(asset_key=[contract.domain, contract.name], metadata=metadata)
-
-
-def lake_result(report: BatchReport, table: LakeTable, platform: Platform) -> dg.MaterializeResult:
-    """The materialization of one lake table."""
-    metadata = batch_metadata(report) | {
-        "dagster/uri": platform.lake.uri(table.bucket, table.prefix),
-        "files_written": report.lake_files.get(table.contract.name, 0),
-    }
-    return dg.MaterializeResult(asset_key=[table.contract.domain, table.contract.name], metadata=metadata)
-
-
-def _preview(platform: Platform, contract: Contract, batch_id: str) -> str:
-    columns = contract.column_names
-    with platform.warehouse.read_only() as transaction:
-        rows = transaction.rows(
-            f"SELECT {', '.join(columns)} FROM {target_table(contract).qualified} WHERE _BATCH_ID = %s "
-            f"LIMIT {PREVIEW_ROWS}",
-            (batch_id,),
-        )
-    return _as_markdown_table(columns, [mask_row(contract, columns, row) for row in rows]) if rows else ""
-
-
-def _as_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    def line(cells: Iterable[object]) -> str:
-        return (
-            "| " + " | ".join("" if c is None else str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
-
-    return "\n".join([line(columns), line("---" for _ in columns), *(line(row) for row in rows)])
-
-
-def _as_markdown_sql(statements: Sequence[str]) -> str:
-    return "\n\n".join(f"```sql\n{statement}\n```" for statement in statements)

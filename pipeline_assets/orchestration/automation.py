@@ -1,4 +1,4 @@
-"""New-files sensors, daily schedules and alert hooks.
+"""New-files sensors and daily schedules.
 
 A sensor only checks whether a zone changed since the last poll, and requests a run. It may request one twice, late or
 not at all: the run itself lists the zone and loads what is not in the ledger, so the daily schedule loads what no
@@ -9,12 +9,11 @@ sensor noticed. If a pipeline has a queue of S3 events, the sensor lists the zon
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.discover import has_new_objects
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, QueueCursor, digest
@@ -31,14 +30,13 @@ logger = logging.getLogger("pipeline_assets")
 
 def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.Definitions:
     """Everything of one pipeline: its assets and checks, one job over them, a sensor and a schedule."""
-    checks = pipeline_checks(pipeline)
-    job = pipeline_job(pipeline.name, checks, describe(pipeline))
-    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
+    checks = pipeline_checks(pipeline, settings.freshness_hours)
+    job = pipeline_job(pipeline.name, describe(pipeline))
     return dg.Definitions(
         assets=pipeline_assets(pipeline, settings.freshness_hours),
         asset_checks=[checks],
         jobs=[job],
-        sensors=[new_files_sensor(pipeline.name, zones, job, settings.sensor_interval)],
+        sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
         schedules=[daily_schedule(pipeline.name, job, settings.schedule)],
     )
 
@@ -51,26 +49,27 @@ def describe(pipeline: ResolvedPipeline) -> str:
     return f"Take what landed in {landing} up to {', '.join(contract.table for contract in pipeline.targets)}."
 
 
-def pipeline_job(name: str, checks: dg.AssetChecksDefinition, description: str) -> dg.UnresolvedAssetJobDefinition:
-    """One run of a pipeline: all its assets and checks, in process, one run of a pipeline at a time."""
+def pipeline_job(name: str, description: str) -> dg.UnresolvedAssetJobDefinition:
+    """One run of a pipeline: its batch, which also evaluates the checks."""
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(name) | dg.AssetSelection.checks(checks),
+        selection=dg.AssetSelection.groups(name).without_checks(),
         description=description,
-        hooks={alert_on_failure},
-        executor_def=dg.in_process_executor,
         tags={"pipeline": name},
     )
 
 
 def new_files_sensor(
-    name: str, zones: Sequence[tuple[str, str]], job: dg.UnresolvedAssetJobDefinition, interval: int
+    pipeline: ResolvedPipeline, job: dg.UnresolvedAssetJobDefinition, interval: int
 ) -> dg.SensorDefinition:
-    """A sensor that requests one run when anything in the zones (bucket, prefix) is new, changed or deleted.
+    """A sensor that requests one run when anything in the zones of a pipeline is new, changed or deleted.
 
     The run key has the number of changes and a digest of the new state. So a tick that is evaluated again requests the
-    same run, and a state that returns requests another.
+    same run, and a state that returns requests another. The first poll, which has nothing to compare with, asks the
+    ledger.
     """
+    name = pipeline.name
+    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
 
     @dg.sensor(
         name=f"{name}_new_files",
@@ -108,9 +107,20 @@ def new_files_sensor(
         else:
             count = sum(entry.count for entry in after)
             return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
+        if not context.cursor and not _may_have_new_objects(platform, pipeline):
+            return dg.SensorResult(skip_reason="Everything that landed before the first poll is loaded.", cursor=cursor)
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)], cursor=cursor)
 
     return request_run
+
+
+def _may_have_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
+    """Whether the ledger lacks a landed object, or cannot be read; then a run decides."""
+    try:
+        return has_new_objects(platform, pipeline)
+    except PipelineError as error:
+        logger.info("A run of %s is requested, as the ledger cannot be read. %s", pipeline.name, error)
+        return True
 
 
 def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | None:
@@ -132,17 +142,4 @@ def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-    )
-
-
-@dg.failure_hook(name="alert_on_failure", required_resource_keys={"alerts", "platform"})
-def alert_on_failure(context: dg.HookContext) -> None:
-    """Send an alert that a step failed, with the error's message and no traceback."""
-    error = context.op_exception
-    if isinstance(error, dg.RetryRequested):
-        error = error.__cause__  # the error of the last try
-    platform: Platform = context.resources.platform
-    facts = {"run_id": context.run_id, "step": context.op.name, "error": str(error) if error else "unknown"}
-    context.resources.alerts.send(
-        Alert("error", context.job_name, f"The run of {context.job_name} failed.", facts), platform.clock()
     )

@@ -1,15 +1,19 @@
 """Asset checks that are derived from contracts and from the ledger.
 
 Publication enforces keys and row accounting before it commits. The checks read published data, so they also find what
-somebody changed by hand. None blocks: a batch that must not be read is never committed.
+somebody changed by hand. None blocks: a batch that must not be read is never committed. A batch evaluates all checks of
+its pipeline; without a batch any of them can be run alone.
 """
 
 from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -18,9 +22,11 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.pipeline.marts import difference_query
-from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline
-from pipeline_assets.warehouse import Transaction
+from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline, Source
+from pipeline_assets.warehouse import Transaction, ledger
+from pipeline_assets.warehouse.quarantine import rejection_reasons, waiting_reasons
 
 LISTED = 50  # failing rows of a rule
 EXAMPLES = 5  # differing groups of a mart
@@ -34,104 +40,114 @@ _OPERATORS = {
 }
 
 
-def pipeline_checks(pipeline: ResolvedPipeline) -> dg.AssetChecksDefinition:
-    """The checks of a pipeline: those of every pipeline, and the quality rules of its contracts."""
+@dataclass(frozen=True)
+class Check:
+    """A check of one asset; `evaluate` reads the warehouse and returns a result without asset and name."""
 
-    def checks(platform):
-        yield from run_checks(pipeline, platform)
+    spec: dg.AssetCheckSpec
+    evaluate: Callable[[Transaction, Platform], dg.AssetCheckResult]
+
+
+def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetChecksDefinition:
+    """The checks of a pipeline as a step of its own, for runs without a batch; any subset can be run."""
+    all_checks = checks_of(pipeline, freshness_hours)
+
+    def checks(context, platform):
+        if context.job_def.has_node_named(batch_step(pipeline.name)):
+            return  # the batch in this run evaluates all checks
+        selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
+        for spec, result in _evaluated(selected, platform):
+            yield dg.AssetCheckResult(
+                asset_key=spec.asset_key,
+                check_name=spec.name,
+                passed=result.passed,
+                metadata=result.metadata,
+                severity=result.severity,
+                description=result.description,
+            )
 
     # Dagster evaluates annotations when it decorates, so they must not be strings.
     checks.__annotations__ = {
+        "context": dg.AssetCheckExecutionContext,
         "platform": dg.ResourceParam[Platform],
         "return": Iterator[dg.AssetCheckResult],
     }
-    return dg.multi_asset_check(name=f"{pipeline.name}_checks", specs=check_specs(pipeline))(checks)
+    specs = [check.spec for check in all_checks]
+    return dg.multi_asset_check(name=checks_step(pipeline.name), specs=specs, can_subset=True)(checks)
 
 
-def check_specs(pipeline: ResolvedPipeline) -> list[dg.AssetCheckSpec]:
-    """The specs of all checks of a pipeline."""
-    specs = [
-        dg.AssetCheckSpec(
-            "unique_key",
-            asset=[pipeline.name, contract.name],
-            description=f"One row per {', '.join(contract.key)}.",
+def evaluations(
+    pipeline: ResolvedPipeline, platform: Platform, freshness_hours: float
+) -> list[dg.AssetCheckEvaluation]:
+    """The results of all checks, as events for the step of a batch.
+
+    They are events and not outputs of a step: Dagster plans outputs when a run starts, and shows each planned check as
+    failed when the run fails before it. It also skips a step below assets that were not materialized.
+    """
+    return [
+        dg.AssetCheckEvaluation(
+            asset_key=spec.asset_key,
+            check_name=spec.name,
+            passed=result.passed,
+            metadata=result.metadata,
+            severity=result.severity,
+            description=result.description,
+            blocking=False,
         )
-        for contract in pipeline.targets
-        if contract.key
+        for spec, result in _evaluated(checks_of(pipeline, freshness_hours), platform)
     ]
-    main = [pipeline.name, pipeline.targets[0].name]
-    specs += [
-        dg.AssetCheckSpec(
-            "unknown_columns",
-            asset=[pipeline.name, contract.name],
-            description="No column outside the contract arrived.",
-        )
-        for contract in pipeline.targets
-        if contract.key
-    ]
-    specs += [
-        dg.AssetCheckSpec(
-            "row_accounting", asset=main, description="read = loaded + superseded + quarantined, per object."
-        ),
-        dg.AssetCheckSpec("quarantine", asset=main, description="No record is in quarantine."),
-        dg.AssetCheckSpec("rejected_objects", asset=main, description="No object was rejected whole."),
-    ]
-    specs += [
-        dg.AssetCheckSpec(
-            "reconciles",
-            asset=[pipeline.name, mart.contract.name],
-            description=f"Every row is what {' and '.join(mart.select.relations)} give.",
-        )
-        for mart in pipeline.marts
-    ]
-    specs += [
-        dg.AssetCheckSpec(rule.name, asset=[pipeline.name, contract.name], description=rule.description)
-        for contract in pipeline.targets
-        for rule in contract.quality
-    ]
-    return specs
 
 
-def run_checks(pipeline: ResolvedPipeline, platform: Platform) -> Iterator[dg.AssetCheckResult]:
-    """Evaluate `check_specs` against the warehouse, in one transaction."""
-    main = [pipeline.name, pipeline.targets[0].name]
+def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.AssetCheckSpec, dg.AssetCheckResult]]:
+    """Evaluate checks in one transaction."""
     with platform.warehouse.read_only() as transaction:
-        for contract in pipeline.targets:
-            if contract.key:
-                yield _unique_key(transaction, pipeline, contract)
-                yield _unknown_columns(transaction, pipeline, contract)
-        yield _row_accounting(transaction, pipeline.name, main)
-        yield _quarantine(transaction, pipeline.name, main, platform.policy.share)
-        yield _rejected(transaction, pipeline.name, main)
-        for mart in pipeline.marts:
-            yield _reconciles(transaction, pipeline, mart)
-        for contract in pipeline.targets:
-            for rule in contract.quality:
-                yield _quality(transaction, pipeline, contract, rule)
+        return [(check.spec, check.evaluate(transaction, platform)) for check in checks]
 
 
-def _unique_key(transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
+def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]:
+    """All checks of a pipeline: those of every pipeline, and the quality rules of its contracts."""
+    checks: list[Check] = []
+
+    def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Callable[..., dg.AssetCheckResult]) -> None:
+        checks.append(Check(dg.AssetCheckSpec(name, asset=key, description=description), evaluate))
+
+    for contract in pipeline.targets:
+        if contract.key:
+            key = table_key(pipeline, contract)
+            add(key, "unique_key", f"One row per {', '.join(contract.key)}.", partial(_unique_key, contract))
+            add(key, "unknown_columns", "No column outside the contract arrived.", partial(_unknown_columns, contract))
+    main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
+    accounting = "read = loaded + superseded + quarantined, per object."
+    add(main, "row_accounting", accounting, partial(_row_accounting, name))
+    add(main, "quarantine", "No record is in quarantine.", partial(_quarantine, name))
+    add(main, "rejected_objects", "No object was rejected whole.", partial(_rejected, name))
+    for mart in pipeline.marts:
+        same = f"Every row is what {' and '.join(mart.select.relations)} give."
+        add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart))
+    for contract in pipeline.targets:
+        for rule in contract.quality:
+            add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
+    for source in pipeline.sources:
+        on_time = f"The newest object is not older than {freshness_hours:g} hours."
+        add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
+    return checks
+
+
+def _unique_key(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     key = ", ".join(contract.key)
     table = target_table(contract).qualified
     duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
-    return dg.AssetCheckResult(
-        asset_key=[pipeline.name, contract.name],
-        check_name="unique_key",
-        passed=duplicate_keys == 0,
-        metadata={"keys_with_several_rows": duplicate_keys},
-    )
+    return dg.AssetCheckResult(passed=duplicate_keys == 0, metadata={"keys_with_several_rows": duplicate_keys})
 
 
-def _unknown_columns(transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetCheckResult:
+def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     rows = transaction.rows(
         f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, "
         "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
     )
     return dg.AssetCheckResult(
-        asset_key=[pipeline.name, contract.name],
-        check_name="unknown_columns",
         passed=not rows,
         severity=dg.AssetCheckSeverity.WARN,
         description=_listed("Kept in _RESCUED: ", [f"{name} ({count} rows)" for name, count in rows]),
@@ -139,54 +155,33 @@ def _unknown_columns(transaction: Transaction, pipeline: ResolvedPipeline, contr
     )
 
 
-def _row_accounting(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
-    objects = transaction.rows(
-        "SELECT URI FROM OPS.FILE_LEDGER WHERE PIPELINE = %s "
-        "AND ROWS_READ <> ROWS_LOADED + ROWS_SUPERSEDED + ROWS_QUARANTINED ORDER BY URI LIMIT 20",
-        (pipeline,),
-    )
+def _row_accounting(pipeline: str, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
+    objects = ledger.unbalanced_objects(transaction, pipeline)
     return dg.AssetCheckResult(
-        asset_key=list(asset),
-        check_name="row_accounting",
-        passed=not objects,
-        metadata={"objects_that_do_not_add_up": dg.MetadataValue.json([uri for (uri,) in objects])},
+        passed=not objects, metadata={"objects_that_do_not_add_up": dg.MetadataValue.json(objects)}
     )
 
 
-def _quarantine(transaction: Transaction, pipeline: str, asset: Sequence[str], share: float) -> dg.AssetCheckResult:
+def _quarantine(pipeline: str, transaction: Transaction, platform: Platform) -> dg.AssetCheckResult:
     """WARN if records are in quarantine; ERROR if their share is one at which a file would be rejected."""
-    reasons = dict(
-        transaction.rows(
-            "SELECT REASON_CODE, COUNT(*) FROM OPS.QUARANTINE WHERE PIPELINE = %s AND REPLAYED_AT IS NULL "
-            "AND LINE_NUMBER IS NOT NULL GROUP BY REASON_CODE ORDER BY REASON_CODE",
-            (pipeline,),
-        )
-    )
-    read = int(transaction.scalar("SELECT SUM(ROWS_READ) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s", (pipeline,)) or 0)
-    quarantined = sum(int(count) for count in reasons.values())
-    exceeds_share = read > 0 and quarantined / read > share
+    reasons = waiting_reasons(transaction, pipeline)
+    read = ledger.rows_read(transaction, pipeline)
+    quarantined = sum(reasons.values())
+    exceeds_share = read > 0 and quarantined / read > platform.policy.share
     return dg.AssetCheckResult(
-        asset_key=list(asset),
-        check_name="quarantine",
         passed=quarantined == 0,
         severity=dg.AssetCheckSeverity.ERROR if exceeds_share else dg.AssetCheckSeverity.WARN,
         description=_listed("", [f"{code}: {count}" for code, count in reasons.items()]),
         metadata={
             "waiting": quarantined,
-            "reasons": dg.MetadataValue.json({k: int(v) for k, v in reasons.items()}),
+            "reasons": dg.MetadataValue.json(reasons),
         },
     )
 
 
-def _rejected(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> dg.AssetCheckResult:
-    rows = transaction.rows(
-        "SELECT SOURCE_URI, REASON_CODE FROM OPS.QUARANTINE WHERE PIPELINE = %s AND LINE_NUMBER IS NULL "
-        "AND REPLAYED_AT IS NULL ORDER BY SOURCE_URI LIMIT 20",
-        (pipeline,),
-    )
+def _rejected(pipeline: str, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
+    rows = rejection_reasons(transaction, pipeline)
     return dg.AssetCheckResult(
-        asset_key=list(asset),
-        check_name="rejected_objects",
         passed=not rows,
         severity=dg.AssetCheckSeverity.ERROR,
         description=_listed("", [f"{uri}: {code}" for uri, code in rows]),
@@ -194,23 +189,19 @@ def _rejected(transaction: Transaction, pipeline: str, asset: Sequence[str]) -> 
     )
 
 
-def _reconciles(transaction: Transaction, pipeline: ResolvedPipeline, mart: MartTable) -> dg.AssetCheckResult:
+def _reconciles(mart: MartTable, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     query = difference_query(mart)
     differing = int(transaction.scalar(f"SELECT COUNT(*) FROM ({query}) AS DIFFERING"))
     names, rows = transaction.described(f"{query} ORDER BY 1 LIMIT {EXAMPLES}") if differing else ([], [])
     examples = [{name: plain_value(cell) for name, cell in zip(names, row, strict=True)} for row in rows]
     return dg.AssetCheckResult(
-        asset_key=[pipeline.name, mart.contract.name],
-        check_name="reconciles",
         passed=differing == 0,
         description=f"{differing} groups differ." if differing else None,
         metadata={"groups_that_differ": differing, "examples": dg.MetadataValue.json(examples)},
     )
 
 
-def _quality(
-    transaction: Transaction, pipeline: ResolvedPipeline, contract: Contract, rule: QualityRule
-) -> dg.AssetCheckResult:
+def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     """A rule of a contract: the value of its query, and its first failing rows if the contract selects them."""
     value = transaction.scalar(rule.query) or 0
     passed = holds(rule, value)
@@ -220,8 +211,6 @@ def _quality(
         rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in failing]
     examples = ", ".join(str(next(iter(row.values()))) for row in rows)
     return dg.AssetCheckResult(
-        asset_key=[pipeline.name, contract.name],
-        check_name=rule.name,
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if rule.severity == "warning" else dg.AssetCheckSeverity.ERROR,
         description=f"{plain_value(value)} found: {examples}" if examples else None,
@@ -232,6 +221,46 @@ def _quality(
             **({"rows": dg.MetadataValue.json(rows)} if rule.failing_rows else {}),
         },
     )
+
+
+def _lateness(
+    pipeline: ResolvedPipeline, source: Source, hours: float, transaction: Transaction, platform: Platform
+) -> dg.AssetCheckResult:
+    """WARN if the newest object of a source is older than `hours`, however often runs looked for one.
+
+    The newest date in its published records, by the data's own time, stands beside it.
+    """
+    arrived, taken = ledger.last_arrival(transaction, pipeline.name, source.name)
+    if arrived is None or taken is None:
+        return dg.AssetCheckResult(
+            passed=False, severity=dg.AssetCheckSeverity.WARN, description="Nothing has arrived yet."
+        )
+    age = platform.clock() - arrived
+    late = age > timedelta(hours=hours)
+    return dg.AssetCheckResult(
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"The newest object is {age.total_seconds() / 3600:.0f} hours old." if late else None,
+        metadata={
+            "newest_arrival": dg.MetadataValue.timestamp(arrived.replace(tzinfo=UTC)),
+            "last_taken": dg.MetadataValue.timestamp(taken.replace(tzinfo=UTC)),
+            **_newest_dates(pipeline, source, transaction),
+        },
+    )
+
+
+def _newest_dates(pipeline: ResolvedPipeline, source: Source, transaction: Transaction) -> dict[str, str]:
+    """The newest value of each date and timestamp in the published records of a source."""
+    published = pipeline.published.get(source.name)
+    names = [column.name for column in source.contract.columns if column.logical_type in ("date", "timestamp")]
+    columns = {name: published.columns[name] for name in names if published and name in published.columns}
+    if not (published and columns):
+        return {}
+    newest = ", ".join(f"MAX({column})" for column in columns.values())
+    (values,) = transaction.rows(f"SELECT {newest} FROM {published.table.qualified}")
+    return {
+        f"newest_{name.lower()}": str(value) for name, value in zip(columns, values, strict=True) if value is not None
+    }
 
 
 def holds(rule: QualityRule, value: Any) -> bool:

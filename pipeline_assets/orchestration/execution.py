@@ -16,7 +16,9 @@ import dagster as dg
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import InterruptedRunError
+from pipeline_assets.orchestration.alerts import innermost_message, send_failure_alert
 from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
+from pipeline_assets.orchestration.keys import batch_step
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
@@ -79,14 +81,16 @@ def run_pipeline(
     op_config: dict[str, Any] = asdict(request)
     config = {
         "ops": {
-            f"{pipeline}_batch": {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
+            batch_step(pipeline): {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
         },
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
     with dagster_instance(home) as instance, instance_errors(home), _interruptible() as stopped:
         result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
-    if stopped or _was_interrupted(result):
-        raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
+        if stopped or _was_interrupted(result):
+            raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
+        if not result.success:
+            send_failure_alert((definitions.resources or {})["platform"], instance, result.run_id)
     summary = _summary(pipeline, job, result, request)
     summary["seconds"] = round(time.monotonic() - started, 2)
     return summary
@@ -96,10 +100,16 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     materialized = {
         event.asset_key: event.materialization.metadata for event in result.get_asset_materialization_events()
     }
-    counts: Mapping[str, Any] = next((m for m in materialized.values() if "objects_new" in m), {})
+    observed = {
+        event.asset_key: event.asset_observation_data.asset_observation.metadata
+        for event in result.get_asset_observation_events()
+    }
+    # Each output of the batch has an event with what the batch did.
+    events = [*materialized.values(), *observed.values()]
+    reported: Mapping[str, Any] = next((metadata for metadata in events if "objects_known" in metadata), {})
 
     def count(name: str) -> int:
-        value = counts.get(name)
+        value = reported.get(name)
         return int(value.value) if value is not None else 0
 
     summary = {
@@ -112,7 +122,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
         "assets": [
             {
                 "key": key.to_user_string(),
-                "status": "materialized" if key in materialized else "skipped" if result.success else "failed",
+                "status": "materialized" if key in materialized else "unchanged" if key in observed else "failed",
             }
             for key in sorted(job.asset_layer.executable_asset_keys, key=lambda key: key.to_user_string())
         ],
@@ -126,9 +136,9 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
             for check in result.get_asset_check_evaluations()
         ],
     }
-    if "rows_released_from_quarantine" in counts and request.replay:
+    if request.replay and result.success:
         summary["released"] = count("rows_released_from_quarantine")
-    if notes := counts.get("notes"):
+    if notes := reported.get("notes"):
         summary["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
     if not result.success:
         summary["error"] = _error(result)
@@ -148,13 +158,8 @@ def _was_interrupted(result: ExecutionResult) -> bool:
 
 def _error(result: ExecutionResult) -> str:
     """The message of the innermost error of the first failed step."""
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            error = event.step_failure_data.error
-            while error.cause:
-                error = error.cause
-            return error.message.strip().partition(": ")[2] or error.message.strip()
-    return "The run was stopped."
+    failures = [event for event in result.all_events if event.is_step_failure]
+    return innermost_message(failures[0]) if failures else "The run was stopped."
 
 
 @contextmanager

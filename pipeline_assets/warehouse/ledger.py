@@ -85,3 +85,20 @@ def rows_read(transaction: Transaction, pipeline: str) -> int:
 def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
     """URIs of at most twenty object versions whose rows are not all loaded, superseded or quarantined."""
     return [uri for (uri,) in transaction.rows(ops_sql("unbalanced_objects"), {"pipeline": pipeline})]
+
+
+def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequence[str], limit: int) -> list[tuple]:
+    """The newest objects that some batches took, at most `limit` of each dataset, and the dataset's totals beside them.
+
+    Returns:
+        (dataset, objects, rejected objects, bytes, records; and of the object: uri, bytes, time, status, rows read,
+        loaded, superseded, quarantined), newest first.
+    """
+    params = {"pipeline": pipeline, "batch_ids": batch_ids, "limit": limit}
+    return transaction.rows(ops_sql("newest_of_batches"), params)
+
+
+def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple[datetime | None, datetime | None]:
+    """When the newest object of a dataset arrived, by its store's clock, and when one was last loaded or rejected."""
+    ((modified, loaded),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
+    return modified, loaded

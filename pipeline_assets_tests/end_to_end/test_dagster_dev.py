@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,15 +46,31 @@ class DagsterDev:
             start_new_session=True,
         )
 
-    def ask(self, query: str) -> dict:
+    def ask(self, query: str, **variables: object) -> dict:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/graphql",
-            data=json.dumps({"query": query}).encode(),
+            data=json.dumps({"query": query, "variables": variables}).encode(),
             headers={"Content-Type": "application/json"},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as answer:
             return json.load(answer)["data"]
+
+    def launch(self, job: str, *tables: str) -> str:
+        """Start a run as the UI does, with the tables of bookings that are selected there; returns its id."""
+        selector: dict[str, object] = {
+            "repositoryLocationName": "pipeline_assets",
+            "repositoryName": "__repository__",
+            "pipelineName": job,
+        }
+        if tables:
+            selector["assetSelection"] = [{"path": ["bookings", table]} for table in tables]
+        mutation = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
+            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
+        parameters = {"selector": selector, "mode": "default", "runConfigData": {}}
+        answer = self.ask(mutation, params=parameters)["launchPipelineExecution"]
+        assert answer["__typename"] == "LaunchRunSuccess", answer
+        return answer["run"]["runId"]
 
     def until(self, condition: Callable[[], object], seconds: float) -> object:
         deadline = time.monotonic() + seconds
@@ -113,3 +130,68 @@ def test_dev_loads_the_workspace_and_a_landed_file_becomes_a_run(dev: DagsterDev
     assert "Traceback" not in log
     ours = [line for line in log.splitlines() if "Deprecat" in line and "pipeline_assets" in line]
     assert not ours
+
+
+_RUNS = "{ runsOrError { ... on Runs { results { runId status tags { key value } } } } }"
+_TICKS = """{ sensorOrError(sensorSelector: {repositoryLocationName: "pipeline_assets",
+  repositoryName: "__repository__", sensorName: "SENSOR"}) { ... on Sensor { sensorState { ticks { status } } } } }"""
+_CHECKS = """{ assetNodes(assetKeys: [{path: ["bookings", "customers"]}]) { assetChecksOrError { ... on AssetChecks {
+  checks { name executionForLatestMaterialization { status } } } } } }"""
+
+
+@pytest.fixture
+def dev_after_loading(lake: BookingsLake) -> Iterator[DagsterDev]:
+    """A home in which everything is loaded, as after the demo, and then `dev`."""
+    lake.customers("", customer(1))
+    lake.bookings("", booking(1, 1))
+    run_as_from_the_command_line(lake)
+    dev = DagsterDev(lake.home)
+    yield dev
+    dev.stop()
+
+
+def run_as_from_the_command_line(lake: BookingsLake) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings", "--json"],
+        env={"PATH": os.environ["PATH"], "HOME": str(lake.home), "PIPELINE_HOME": str(lake.home)},
+        cwd=lake.home,
+        capture_output=True,
+        timeout=120,
+    ).returncode
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_dev_after_loading_starts_no_run_and_each_failure_alerts_once(
+    dev_after_loading: DagsterDev, lake: BookingsLake
+) -> None:
+    dev = dev_after_loading
+    runs = lambda: dev.ask(_RUNS)["runsOrError"]["results"]  # noqa: E731
+
+    def ticks(sensor: str) -> list:
+        return dev.ask(_TICKS.replace("SENSOR", sensor))["sensorOrError"]["sensorState"]["ticks"]
+
+    dev.until(lambda: len(ticks("bookings_new_files")) >= 2 and ticks("failed_runs"), 240)
+    assert len(runs()) == 1, "the run before `dev`, and no idle run by the first tick"
+
+    shutil.rmtree(lake.home / "scratch")
+    (lake.home / "scratch").write_text("no folder, so that every run fails at once")
+    tables = ("customers", "customer_bookings", "daily_spend", "customer_bookings_csv")
+    failed = {dev.launch("__ASSET_JOB", *tables), dev.launch("bookings")}
+    assert run_as_from_the_command_line(lake) == 1
+    failed |= {run["runId"] for run in runs() if run["status"] == "FAILURE"}
+    assert len(failed) == 3
+
+    path = lake.home / "alerts.jsonl"
+    alerts = lambda: [json.loads(line) for line in path.read_text().splitlines()]  # noqa: E731
+    dev.until(lambda: len(alerts()) >= 3, 120)
+    before = len(ticks("failed_runs"))
+    dev.until(lambda: len(ticks("failed_runs")) > before, 60)
+    assert sorted(alert["facts"]["run_id"] for alert in alerts()) == sorted(failed)
+    assert {alert["pipeline"] for alert in alerts()} == {"bookings"}
+    by_button = next(run for run in runs() if {"key": "pipeline", "value": "bookings"} in run["tags"])
+    assert by_button
+
+    (node,) = dev.ask(_CHECKS)["assetNodes"]
+    statuses = {c["executionForLatestMaterialization"]["status"] for c in node["assetChecksOrError"]["checks"]}
+    assert statuses == {"SUCCEEDED"}, "a failed run turns no check red"

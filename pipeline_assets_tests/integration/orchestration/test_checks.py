@@ -222,6 +222,18 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
         [LEDGER.format("ROWS_LOADED = ROWS_LOADED + CASE WHEN DATASET = 'customers' THEN 1 ELSE -1 END", "bookings")],
         {"customers.row_accounting"},
     ),
+    *(
+        (
+            pipeline,
+            f"no object of {dataset} since two days",
+            [
+                LEDGER.format("LAST_MODIFIED = DATEADD('day', -2, LAST_MODIFIED)", pipeline)
+                + f" AND DATASET = '{dataset}'"
+            ],
+            {f"{dataset}_files.lateness"},
+        )
+        for pipeline, dataset in (("bookings", "customers"), ("bookings", "bookings"), ("orders", "orders"))
+    ),
     ("bookings", "a record in quarantine", [waiting("bookings")], {"customers.quarantine"}),
     ("orders", "a record in quarantine", [waiting("orders")], {"order_headers.quarantine"}),
     ("bookings", "an object in quarantine", [waiting("bookings", "NULL")], {"customers.rejected_objects"}),

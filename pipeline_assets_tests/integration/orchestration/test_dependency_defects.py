@@ -237,17 +237,12 @@ def test_pinned_freshness_counts_materializations_only() -> None:
     assert "last_materialization" in inspect.getsource(TimeWindowFreshnessPolicyEvaluator)
 
 
-def test_ours_materializes_its_tables_in_a_run_that_finds_nothing_new(lake: BookingsLake) -> None:
-    """Otherwise a quiet source would make tables stale that are looked after every day."""
+def test_ours_materializes_no_table_in_a_run_that_finds_nothing_new(lake: BookingsLake) -> None:
+    """Otherwise the daily schedule would keep tables fresh that no data has reached for a month."""
     lake.customers("", customer(1))
     lake.run()
     definitions = build_definitions(load_settings(home=lake.home))
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("bookings").execute_in_process(instance=instance)
-        graph = definitions.resolve_asset_graph()
-        watched = {
-            key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy and key.path[0] == "bookings"
-        }
-        made = {event.asset_key for event in result.get_asset_materialization_events()}
-    assert watched
-    assert watched <= made
+        assert result.success
+        assert result.get_asset_materialization_events() == []

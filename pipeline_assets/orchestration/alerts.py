@@ -1,0 +1,65 @@
+"""One alert for each failed run, however it was started.
+
+`run_pipeline` alerts for its own runs, as no daemon may be running. A sensor alerts for the runs that the instance
+launches from this code location: by sensors, schedules, backfills and the UI. Runs of `run_pipeline` belong to no code
+location, so the sensor does not see them. It keeps its position in the instance: a failure while the daemon is stopped
+is reported when it is back, and failures before the sensor's first tick are not.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.platform import Platform
+
+INTERVAL = 10  # seconds between two evaluations; each queries only the events since the last
+
+
+def failed_run_sensor() -> dg.SensorDefinition:
+    """The sensor that alerts for every failed run of this code location, whatever its job."""
+
+    def alert(context, platform):
+        send_failure_alert(platform, context.instance, context.dagster_run.run_id)
+
+    # Dagster evaluates annotations when it decorates, so they must not be strings.
+    alert.__annotations__ = {
+        "context": dg.RunFailureSensorContext,
+        "platform": dg.ResourceParam[Platform],
+        "return": type(None),
+    }
+    decorate = dg.run_failure_sensor(
+        name="failed_runs",
+        description="Alerts when a run fails, whether a sensor, a schedule, a backfill or a person started it.",
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    return decorate(alert)
+
+
+def send_failure_alert(platform: Platform, instance: dg.DagsterInstance, run_id: str) -> None:
+    """Send the alert of a failed run."""
+    platform.alerts.send(failure_alert(instance, run_id), platform.clock())
+
+
+def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
+    """What a person has to know of a failed run: its steps that failed, and the message of each without traceback."""
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    errors = {str(entry.step_key): innermost_message(entry.dagster_event) for entry in failures if entry.dagster_event}
+    if not errors:
+        ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        errors = {"": next((entry.user_message or entry.message for entry in ends), "unknown")}
+    pipeline = run.tags.get("pipeline") or run.job_name
+    facts = {"run_id": run_id, "step": ", ".join(errors), "error": "\n".join(errors.values())}
+    return Alert("error", pipeline, f"The run of {pipeline} failed.", facts)
+
+
+def innermost_message(event: dg.DagsterEvent) -> str:
+    """The message of the error that a failed step began with, without the name of its class."""
+    error = event.step_failure_data.error
+    while error and error.cause:
+        error = error.cause
+    message = error.message.strip() if error else "unknown"
+    return message.partition(": ")[2] or message

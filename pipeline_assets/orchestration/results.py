@@ -1,0 +1,175 @@
+"""What a batch reports to Dagster: materializations of what it changed, observations of everything else.
+
+Fresh means data: a table without a written or removed row is observed, so that its latest materialization, its plots
+and its freshness stay those of the last batch that changed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.report import BatchReport
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.masking import mask_row
+from pipeline_assets.lake import LakeTable
+from pipeline_assets.orchestration.keys import source_key, table_key
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.warehouse import Transaction, ledger
+
+PREVIEW_ROWS = 5
+NEWEST = 20  # landed objects of a source that an observation lists
+
+Event = dg.MaterializeResult | dg.AssetObservation
+
+
+def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Platform) -> list[Event]:
+    """A materialization of each output that the batch changed, else an observation; an observation of what it took.
+
+    A batch that was interrupted after its commit and finished by this run counts as this run's.
+    """
+    batches = [*report.recovered, *([report.batch_id] if report.batch_id else [])]
+    tables: dict[str, dict[str, Any]] = {}
+    arrivals: list[Event] = []
+    if batches:
+        with platform.warehouse.read_only() as transaction:
+            tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
+            arrivals = list(_arrivals(transaction, pipeline, batches))
+    results = [_table_event(report, pipeline, contract, tables.get(contract.name, {})) for contract in pipeline.targets]
+    results += [_lake_event(report, pipeline, table, platform) for table in pipeline.lake_tables]
+    results += [_export_event(report, pipeline, export.declared.name) for export in pipeline.exports]
+    return [*arrivals, *results]
+
+
+def batch_metadata(report: BatchReport) -> dict[str, Any]:
+    """What a run did. If it found nothing new, it has no counts: zeros would hide those of the last batch in plots."""
+    notes = {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))} if report.notes else {}
+    if not report.batch_id:
+        return {"objects_known": report.known, **notes}
+    return {
+        "batch_id": report.batch_id,
+        "engine": report.engine,
+        "objects_new": report.new,
+        "objects_known": report.known,
+        "objects_loaded": report.loaded,
+        "objects_rejected": report.rejected,
+        "objects_requeued": dg.MetadataValue.json(report.requeued),
+        "bytes_read": report.bytes_read,
+        **{f"rows_{name}": count for name, count in report.rows.items()},
+        "rows_released_from_quarantine": report.released,
+        **notes,
+    }
+
+
+def _written(transaction: Transaction, contract: Contract, batches: Sequence[str]) -> dict[str, Any]:
+    """The number of rows of a table that batches wrote, and a masked preview; empty if they wrote none."""
+    table, columns = target_table(contract).qualified, contract.column_names
+    of_batches = f"FROM {table} WHERE _BATCH_ID IN ({', '.join(['%s'] * len(batches))})"
+    rows_written = int(transaction.scalar(f"SELECT COUNT(*) {of_batches}", tuple(batches)))
+    if not rows_written:
+        return {}
+    rows = transaction.rows(f"SELECT {', '.join(columns)} {of_batches} LIMIT {PREVIEW_ROWS}", tuple(batches))
+    preview = _as_markdown_table(columns, [mask_row(contract, columns, row) for row in rows])
+    return {"rows_written": rows_written, "preview": dg.MetadataValue.md(preview)}
+
+
+def _table_event(
+    report: BatchReport, pipeline: ResolvedPipeline, contract: Contract, written: Mapping[str, Any]
+) -> Event:
+    table = target_table(contract).qualified
+    rows = report.table_rows.get(table, 0)
+    metadata = batch_metadata(report) | {"dagster/row_count": rows}
+    if not written and rows == report.rows_before.get(table, 0):
+        return dg.AssetObservation(table_key(pipeline, contract), metadata=metadata)
+    sql = {"sql": dg.MetadataValue.md(_as_markdown_sql(report.statements))} if report.statements else {}
+    return dg.MaterializeResult(
+        asset_key=table_key(pipeline, contract), metadata={**metadata, "rows_written": 0, **sql, **written}
+    )
+
+
+def _lake_event(report: BatchReport, pipeline: ResolvedPipeline, table: LakeTable, platform: Platform) -> Event:
+    name, uri = table.contract.name, platform.lake.uri(table.bucket, table.prefix)
+    metadata = batch_metadata(report) | {"dagster/uri": uri}
+    recovered = [file for files in report.recovered.values() for file in files if file.startswith(uri)]
+    if not (recovered or report.lake_partitions.get(name)):
+        return dg.AssetObservation(table_key(pipeline, table.contract), metadata=metadata)
+    files = report.lake_files.get(name, 0) + len(recovered)
+    return dg.MaterializeResult(
+        asset_key=table_key(pipeline, table.contract),
+        metadata={
+            **metadata,
+            "files_written": files,
+            "partitions_touched": report.lake_partitions.get(name, 0),
+        },
+    )
+
+
+def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str) -> Event:
+    key = [pipeline.name, name]
+    if uri := report.exported.get(name):
+        return dg.MaterializeResult(asset_key=key, metadata=batch_metadata(report) | {"dagster/uri": uri})
+    return dg.AssetObservation(key, metadata=batch_metadata(report))
+
+
+def _arrivals(
+    transaction: Transaction, pipeline: ResolvedPipeline, batches: Sequence[str]
+) -> Iterator[dg.AssetObservation]:
+    """What landed, of each source: totals, and the newest objects with what became of their rows."""
+    rows = ledger.newest_of_batches(transaction, pipeline.name, batches, NEWEST)
+    for source in pipeline.sources:
+        newest = [row[1:] for row in rows if row[0] == source.name]
+        if newest:
+            objects, rejected, size, records = map(int, newest[0][:4])
+            yield dg.AssetObservation(
+                source_key(source, pipeline.name),
+                metadata={
+                    "objects": objects,
+                    "objects_rejected": rejected,
+                    "bytes": size,
+                    "records": records,
+                    "newest_arrival": dg.MetadataValue.timestamp(newest[0][6].replace(tzinfo=UTC)),
+                    "newest_objects": dg.MetadataValue.table([_object_record(*row[4:]) for row in newest]),
+                },
+            )
+
+
+def _object_record(
+    uri: str,
+    size: int,
+    modified: datetime,
+    status: str,
+    read: int,
+    loaded: int,
+    superseded: int,
+    quarantined: int,
+) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "object": uri,
+            "bytes": int(size),
+            "arrived": modified.isoformat(sep=" ", timespec="seconds"),
+            "status": status,
+            "records": int(read),
+            "loaded": int(loaded),
+            "superseded": int(superseded),
+            "quarantined": int(quarantined),
+        }
+    )
+
+
+def _as_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    def line(cells: Iterable[object]) -> str:
+        return (
+            "| " + " | ".join("" if c is None else str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
+        )
+
+    return "\n".join([line(columns), line("---" for _ in columns), *(line(row) for row in rows)])
+
+
+def _as_markdown_sql(statements: Sequence[str]) -> str:
+    return "\n\n".join(f"```sql\n{statement}\n```" for statement in statements)

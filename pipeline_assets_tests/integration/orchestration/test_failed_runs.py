@@ -1,0 +1,122 @@
+"""Every failed run alerts once: `run_pipeline` alerts for its own, the sensor for those that the instance launched."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.batch.report import Request
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.errors import ContractError, InterruptedRunError
+from pipeline_assets.orchestration import assets
+from pipeline_assets.orchestration.execution import run_pipeline
+from pipeline_assets.settings import load_settings, prepare_home
+from pipeline_assets_tests.support.bookings_lake import BookingsLake
+
+
+class Alerted:
+    """A home whose runs fail, the alert sensor with its cursor, and the alerts sent."""
+
+    def __init__(self, lake: BookingsLake, instance: dg.DagsterInstance) -> None:
+        self.lake, self.instance = lake, instance
+        self.definitions = build_definitions(load_settings(home=lake.home))
+        self.cursor: str | None = None
+
+    def fail(self) -> str:
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] == "bookings"]
+        result = job.execute_in_process(instance=self.instance, asset_selection=keys, raise_on_error=False)
+        assert not result.success
+        return result.run_id
+
+    def tick(self) -> None:
+        """One evaluation, by a daemon that keeps nothing but the cursor."""
+        with dg.build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            resources={"platform": self.lake.platform},
+            definitions=self.definitions,
+        ) as context:
+            self.cursor = self.definitions.resolve_sensor_def("failed_runs").evaluate_tick(context).cursor
+
+    @property
+    def alerts(self) -> list[dict]:
+        path = self.lake.home / "alerts.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def failing(*_: object) -> None:
+    raise ContractError("Wrong.", remedy="Mend it.")
+
+
+@pytest.fixture
+def alerted(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(assets, "run_batch", failing)
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Alerted(lake, instance)
+
+
+def test_the_sensor_alerts_once_for_each_run_that_failed_since_its_last_tick(alerted: Alerted) -> None:
+    alerted.fail()
+    alerted.tick()
+    alerted.tick()
+    assert alerted.alerts == [], "failures before the first tick are old news"
+
+    failed = [alerted.fail(), alerted.fail()]
+    alerted.tick()
+    alerted.tick()
+    assert [alert["facts"]["run_id"] for alert in alerted.alerts] == failed
+    assert alerted.alerts[0] | {"at": ""} == {
+        "at": "",
+        "level": "error",
+        "pipeline": "bookings",
+        "subject": "The run of bookings failed.",
+        "facts": {"run_id": failed[0], "step": "bookings_batch", "error": "Wrong. Mend it."},
+    }
+
+
+def test_failures_while_the_daemon_is_stopped_are_reported_when_it_is_back(alerted: Alerted) -> None:
+    alerted.tick()
+    failed = {alerted.fail() for _ in range(7)}
+    for _ in range(3):  # a tick reports a few
+        alerted.tick()
+    assert sorted(alert["facts"]["run_id"] for alert in alerted.alerts) == sorted(failed)
+
+
+def test_a_run_that_ended_without_a_failed_step_says_why(alerted: Alerted) -> None:
+    alerted.tick()
+    run = alerted.instance.create_run_for_job(alerted.definitions.resolve_job_def("bookings"))
+    alerted.instance.report_run_failed(run, "The worker is gone.")
+    alerted.tick()
+    (alert,) = alerted.alerts
+    assert (alert["pipeline"], alert["facts"]["error"]) == ("bookings", "The worker is gone.")
+
+
+def test_run_pipeline_alerts_for_its_own_runs(alerted: Alerted) -> None:
+    home = alerted.lake.home
+    answer = run_pipeline(alerted.definitions, home / "dagster", "bookings", Request())
+    (alert,) = alerted.alerts
+    assert alert["facts"] == {"run_id": answer["run_id"], "step": "bookings_batch", "error": answer["error"]}
+
+
+def test_a_run_that_a_person_stopped_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(assets, "run_batch", stopped)
+    settings = load_settings(home=tmp_path)
+    prepare_home(settings)
+    with pytest.raises(InterruptedRunError):
+        run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())
+    assert not (tmp_path / "alerts.jsonl").exists()
+
+
+def test_every_pipeline_and_every_job_is_watched(tmp_path: Path) -> None:
+    repository = build_definitions(load_settings(home=tmp_path)).get_repository_def()
+    (sensor,) = [sensor for sensor in repository.sensor_defs if sensor.name == "failed_runs"]
+    assert sensor.default_status is dg.DefaultSensorStatus.RUNNING

@@ -1,0 +1,253 @@
+"""Materializations, observations and checks follow what arrived, not how often somebody looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.batch import promote as promote_module
+from pipeline_assets.batch import run as run_module
+from pipeline_assets.batch.report import Request
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.errors import ContractError, LakeError
+from pipeline_assets.orchestration.execution import run_pipeline
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
+
+TABLES = {"customers", "customer_bookings", "daily_spend"}
+NOW = datetime.now(UTC)
+
+
+class Installation:
+    """A home with its own Dagster instance, in which pipelines run as by `pipeline-assets run` and by the UI."""
+
+    def __init__(self, lake: BookingsLake | OrdersLake, instance: dg.DagsterInstance) -> None:
+        self.lake, self.instance = lake, instance
+        self.definitions = build_definitions(load_settings(home=lake.home, retry_seconds=0.01))
+
+    def key(self, name: str) -> dg.AssetKey:
+        return dg.AssetKey([self.lake.name, name])
+
+    def run(self, **config: object) -> dg.ExecuteInProcessResult:
+        return self.definitions.resolve_job_def(self.lake.name).execute_in_process(
+            instance=self.instance,
+            raise_on_error=False,
+            run_config={"ops": {f"{self.lake.name}_batch": {"config": config}}},
+        )
+
+    def press_materialize(self) -> dg.ExecuteInProcessResult:
+        """What the UI's button starts: the job of all assets, with every asset and check of the pipeline selected."""
+        graph = self.definitions.resolve_asset_graph()
+        keys = [key for key in graph.executable_asset_keys if key.path[0] == self.lake.name]
+        job = self.definitions.resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(instance=self.instance, asset_selection=keys, raise_on_error=False)
+
+    def run_check(self, asset: str, name: str) -> dg.ExecuteInProcessResult:
+        key = dg.AssetCheckKey(self.key(asset), name)
+        job = dg.define_asset_job("alone", selection=dg.AssetSelection.checks(key))
+        merged = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=[job]))
+        return merged.resolve_job_def("alone").execute_in_process(instance=self.instance)
+
+    def shown_red(self) -> set[str]:
+        """The checks that their newest run planned and did not evaluate; the UI shows them as failed if it failed."""
+        keys = [
+            k for k in self.definitions.resolve_asset_graph().asset_check_keys if k.asset_key.path[0] == self.lake.name
+        ]
+        newest = {
+            key.name: self.instance.event_log_storage.get_asset_check_execution_history(key, limit=1) for key in keys
+        }
+        return {name for name, records in newest.items() if records and records[0].status.value == "PLANNED"}
+
+    def latest(self, name: str) -> dict[str, object]:
+        """The metadata that the page of an asset shows first."""
+        event = self.instance.get_latest_materialization_event(self.key(name))
+        assert event is not None
+        assert event.asset_materialization is not None
+        return {key: value.value for key, value in event.asset_materialization.metadata.items()}
+
+
+def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
+    return {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
+
+
+def observations(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, object]]:
+    found = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
+    return {o.asset_key.path[-1]: {name: value.value for name, value in o.metadata.items()} for o in found}
+
+
+@pytest.fixture
+def home(lake: BookingsLake) -> Iterator[Installation]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Installation(lake, instance)
+
+
+@pytest.fixture
+def loaded(home: Installation) -> Installation:
+    home.lake.customers("", customer(1), customer(2))
+    home.lake.bookings("", booking(1, 1), booking(2, 2, date="25-05-2005"))
+    assert materialized(home.run()) == TABLES | {"customer_bookings_csv"}
+    return home
+
+
+def test_a_run_that_finds_nothing_new_observes_everything_and_materializes_nothing(loaded: Installation) -> None:
+    before = {name: loaded.latest(name) for name in TABLES}
+    result = loaded.run()
+
+    assert result.success
+    assert materialized(result) == set()
+    seen = observations(result)
+    assert set(seen) == TABLES | {"customer_bookings_csv"}
+    assert seen["customers"] == {"objects_known": 2, "dagster/row_count": 2}
+    assert {name: loaded.latest(name) for name in TABLES} == before
+    assert before["customers"]["rows_loaded"] == 4
+
+
+def test_the_summary_calls_tables_unchanged_whose_rows_a_run_left_alone(loaded: Installation) -> None:
+    lake = loaded.lake
+    answer = run_pipeline(loaded.definitions, lake.home / "dagster", "bookings", Request())
+    assert {asset["status"] for asset in answer["assets"]} == {"unchanged"}
+    assert answer["objects"] == {"new": 0, "known": 2, "loaded": 0, "rejected": 0}
+    assert len(answer["checks"]) > 8, "the checks are evaluated whether or not anything is new"
+
+    lake.customers("_alone", customer(3))
+    answer = run_pipeline(loaded.definitions, lake.home / "dagster", "bookings", Request())
+    assert {a["key"].partition("/")[2]: a["status"] for a in answer["assets"]} == {
+        "customers": "materialized",
+        "customer_bookings": "unchanged",
+        "customer_bookings_csv": "unchanged",
+        "daily_spend": "unchanged",
+    }
+    assert answer["objects"] == {"new": 1, "known": 2, "loaded": 1, "rejected": 0}
+
+
+def test_a_batch_without_a_good_row_changes_no_table(loaded: Installation) -> None:
+    loaded.lake.write("customer_details_bad.csv", "NAME\nAda\n")
+    answer = run_pipeline(loaded.definitions, loaded.lake.home / "dagster", "bookings", Request())
+    assert {asset["status"] for asset in answer["assets"]} == {"unchanged"}
+    assert answer["objects"]["rejected"] == 1
+
+
+def test_a_batch_that_only_removes_rows_changes_their_table(orders_lake: OrdersLake) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Installation(orders_lake, instance)
+        orders_lake.orders("-1", order(1, product("P1"), product("P2")), modified=NOW - timedelta(hours=2))
+        home.run()
+        orders_lake.orders("-2", order(1), modified=NOW - timedelta(hours=1))
+        assert materialized(home.run()) == {
+            "order_headers",
+            "order_lines",
+            "daily_category_sales",
+            "orders_parquet_datalake",
+        }
+        assert orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDER_LINES") == [(0,)]
+
+
+def test_a_batch_whose_run_failed_after_the_commit_is_reported_by_the_next_attempt(
+    home: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote, calls = promote_module.promote, []
+
+    def fails_once(context: object) -> list[str]:
+        calls.append(1)
+        if len(calls) == 1:
+            raise LakeError("Lost.", remedy="Again.")
+        return promote(context)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "promote", fails_once)
+    home.lake.customers("", customer(1))
+    home.lake.bookings("", booking(1, 1))
+    result = home.run()
+    assert result.success
+    assert materialized(result) == TABLES
+    assert set(observations(result)) == {"customers_files", "bookings_files", "customer_bookings_csv"}
+
+
+def test_what_landed_is_observed_by_the_run_that_took_it(loaded: Installation) -> None:
+    loaded.lake.bookings("_late", booking(3, 1), booking(4, 1, "x"))
+    loaded.lake.write("booking_details_bad.csv", "NAME\nAda\n")
+    seen = observations(loaded.run())
+    assert "customers_files" not in seen, "no customer landed"
+    files = seen["bookings_files"]
+    assert (files["objects"], files["objects_rejected"]) == (2, 1)
+    records = {str(record.data["object"]).rpartition("/")[2]: record.data for record in files["newest_objects"].records}  # type: ignore[attr-defined]
+    late = records["booking_details_late.csv"]
+    assert (late["status"], late["records"], late["loaded"], late["quarantined"]) == ("loaded", 2, 1, 1)
+    assert late["bytes"] == loaded.lake.path("booking_details_late.csv").stat().st_size
+    assert records["booking_details_bad.csv"]["status"] == "rejected"
+
+
+def test_landed_files_require_their_columns_and_may_repeat_a_key(home: Installation) -> None:
+    specs = {spec.key.path[-1]: spec for spec in home.definitions.resolve_all_asset_specs()}
+    columns = {c.name: c.constraints for c in specs["bookings_files"].metadata["dagster/column_schema"].columns}
+    assert not columns["BOOKING_ID"].nullable
+    assert columns["DESTINATION_TYPE"].nullable
+    assert not any(constraints.unique for constraints in columns.values())
+    assert {c.name for c in specs["customers"].metadata["dagster/column_schema"].columns if c.constraints.unique}
+
+
+@pytest.mark.parametrize(("age", "late"), [(timedelta(hours=25), False), (timedelta(hours=27), True)])
+def test_a_source_is_late_when_its_newest_object_is_old_however_often_runs_looked(
+    home: Installation, age: timedelta, late: bool
+) -> None:
+    home.lake.customers("_old", customer(2), modified=NOW - timedelta(days=9))
+    home.lake.customers("", customer(1), modified=NOW - age)
+    home.run()
+    found = {(c.asset_key.path[-1], c.check_name): c for c in home.run().get_asset_check_evaluations()}
+    check = found["customers_files", "lateness"]
+    assert (check.passed, check.severity) == (not late, dg.AssetCheckSeverity.WARN)
+    assert found["bookings_files", "lateness"].description == "Nothing has arrived yet."
+
+
+def test_lateness_shows_the_newest_date_in_the_data(loaded: Installation) -> None:
+    (check,) = loaded.run_check("bookings_files", "lateness").get_asset_check_evaluations()
+    assert check.passed
+    assert check.metadata["newest_booking_date"].value == "2005-05-25"
+
+
+def test_a_check_runs_alone_and_reads_the_warehouse(loaded: Installation) -> None:
+    (check,) = loaded.run_check("daily_spend", "reconciles").get_asset_check_evaluations()
+    assert check.passed
+    with loaded.lake.platform.warehouse.transaction() as transaction:
+        transaction.execute("UPDATE BOOKINGS.DAILY_SPEND SET AMOUNT_SPENT = AMOUNT_SPENT + 1")
+    result = loaded.run_check("daily_spend", "reconciles")
+    (check,) = result.get_asset_check_evaluations()
+    assert not check.passed
+    assert materialized(result) == set()
+
+
+def test_a_failed_run_leaves_the_checks_as_they_were(loaded: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline_assets.orchestration import assets
+
+    def failing(*_: object) -> None:
+        raise ContractError("Wrong.")
+
+    monkeypatch.setattr(assets, "run_batch", failing)
+    for run in (loaded.run, loaded.press_materialize):
+        assert not run().success
+        assert loaded.shown_red() == set()
+
+
+def test_the_button_does_what_the_job_does(home: Installation) -> None:
+    home.lake.customers("", customer(1))
+    home.lake.bookings("", booking(1, 1))
+    result = home.press_materialize()
+    assert result.success
+    assert materialized(result) == TABLES | {"customer_bookings_csv"}
+    checks = [(check.asset_key, check.check_name) for check in result.get_asset_check_evaluations()]
+    assert len(checks) == len(set(checks)), "each check is evaluated once"
+    assert home.shown_red() == set()
+    run = home.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["pipeline"] == "bookings"
+    assert materialized(home.press_materialize()) == set()
+
+
+def test_runs_of_every_job_are_executed_in_process(tmp_path: Path) -> None:
+    definitions = build_definitions(load_settings(home=tmp_path))
+    jobs = [definitions.resolve_implicit_global_asset_job_def(), definitions.resolve_job_def("bookings")]
+    assert {job.executor_def.name for job in jobs} == {"in_process"}
