@@ -90,7 +90,7 @@ def test_a_table_without_any_file_is_no_table(prepared: OrdersLake) -> None:
 
 
 def test_a_home_whose_name_is_a_pattern_is_read_alike(tmp_path: Path) -> None:
-    lake = OrdersLake.at(tmp_path / "home [1]*")
+    lake = OrdersLake.at(tmp_path / "home {1,2} [#~")
     assert isinstance(lake.platform.warehouse, EmbeddedWarehouse)
     lake.platform.warehouse.prepare(required_tables(type(lake).pipeline()))
     lay(lake, "2024-01-10", "1")
