@@ -124,7 +124,7 @@ def _arrivals(
     for source in pipeline.sources:
         newest = [row[1:] for row in rows if row[0] == source.name]
         if newest:
-            objects, rejected, size, records = map(int, newest[0][:4])
+            objects, rejected, size, records = map(int, newest[0][8:])
             yield dg.AssetObservation(
                 source_key(source, pipeline.name),
                 metadata={
@@ -132,8 +132,8 @@ def _arrivals(
                     "objects_rejected": rejected,
                     "bytes": size,
                     "records": records,
-                    "newest_arrival": dg.MetadataValue.timestamp(newest[0][6].replace(tzinfo=UTC)),
-                    "newest_objects": dg.MetadataValue.table([_object_record(*row[4:]) for row in newest]),
+                    "newest_arrival": dg.MetadataValue.timestamp(newest[0][2].replace(tzinfo=UTC)),
+                    "newest_objects": dg.MetadataValue.table([_object_record(*row[:8]) for row in newest]),
                 },
             )
 

@@ -1,7 +1,7 @@
 """Find and read the files in sql/.
 
-Each file opens with a comment: a query describes one row of its result (`-- Grain: …`), a statement that returns no
-rows says what it makes (`-- Makes: …`).
+Each file opens with a comment: a query describes one row of its result (`-- Grain: …`), a statement of the platform
+that returns no rows says what it makes (`-- Makes: …`). Files of pipelines are queries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline_assets.errors import ConfigurationError
 
 GRAIN, MAKES = "Grain:", "Makes:"
-_WITHOUT_ROWS = frozenset({"ALTER", "CREATE", "DELETE", "DROP", "GRANT", "INSERT", "MERGE", "REVOKE", "UPDATE"})
+_OF_THE_PLATFORM = ("sql/ops/", "sql/platform/")
 _BOUND = re.compile(r"%\((\w+)\)s")
 
 
@@ -74,7 +74,8 @@ def load_sql_in(folder: Path, name: str, shown: str) -> SqlFile:
     words = file.statement.split()
     if not words:
         raise ConfigurationError(f"{path} has no statement.")
-    opening = MAKES if words[0].upper() in _WITHOUT_ROWS else GRAIN
+    is_query = words[0].upper() in ("SELECT", "WITH") or not path.startswith(_OF_THE_PLATFORM)
+    opening = GRAIN if is_query else MAKES
     if not comment.startswith(opening):
         what = "what it makes" if opening == MAKES else "its grain"
         raise ConfigurationError(f"{path} does not open with {what}.", remedy=f"Start with `-- {opening} …`.")

@@ -91,8 +91,8 @@ def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequen
     """The newest objects that some batches took, at most `limit` of each dataset, and the dataset's totals beside them.
 
     Returns:
-        (dataset, objects, rejected objects, bytes, records; and of the object: uri, bytes, time, status, rows read,
-        loaded, superseded, quarantined), newest first.
+        (dataset; uri, bytes, time, status, rows read, loaded, superseded, quarantined of the object; objects, rejected
+        objects, bytes, records of the dataset), newest first.
     """
     params = {"pipeline": pipeline, "batch_ids": batch_ids, "limit": limit}
     return transaction.rows(ops_sql("newest_of_batches"), params)

@@ -10,18 +10,19 @@ import pytest
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.sqlfiles import files, load_sql, sql_files, with_bind_variables
 
-Write = Callable[[str], None]
+Write = Callable[..., None]
 
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Put a statement in a folder of its own, as `things/thing`."""
+    """Put a statement in a folder of its own, as `<folder>/thing`."""
     monkeypatch.setattr(files, "sql_root", lambda: tmp_path)
     load_sql.cache_clear()
 
-    def write(text: str) -> None:
-        (tmp_path / "things").mkdir(exist_ok=True)
-        (tmp_path / "things" / "thing.sql").write_text(text, encoding="utf-8")
+    def write(text: str, folder: str = "things") -> None:
+        load_sql.cache_clear()
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "thing.sql").write_text(text, encoding="utf-8")
 
     yield write  # type: ignore[misc]
     load_sql.cache_clear()
@@ -46,24 +47,38 @@ def test_a_file_without_its_grain_is_refused(write: Write) -> None:
     assert refused.value.remedy
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM A", "insert into A (B) select 1 AS B", "UPDATE A SET B = 1"])
-def test_a_statement_without_rows_opens_with_what_it_makes(write: Write, statement: str) -> None:
-    write(f"-- Makes: a change,\n-- as said.\n{statement};\n")
-    assert (load_sql("things/thing").grain, load_sql("things/thing").statement) == ("a change, as said.", statement)
+@pytest.mark.parametrize("folder", ["ops", "platform"])
+@pytest.mark.parametrize("statement", ["DELETE FROM A", "insert into A (B) select 1 AS B", "GRANT A TO B"])
+def test_a_statement_of_the_platform_without_rows_opens_with_what_it_makes(
+    write: Write, folder: str, statement: str
+) -> None:
+    write(f"-- Makes: a change,\n-- as said.\n{statement};\n", folder)
+    found = load_sql(f"{folder}/thing")
+    assert (found.grain, found.statement) == ("a change, as said.", statement)
 
-    load_sql.cache_clear()
-    write(f"-- Grain: one row.\n{statement}\n")
-    with pytest.raises(ConfigurationError, match=r"sql/things/thing\.sql does not open with what it makes") as refused:
-        load_sql("things/thing")
+    write(f"-- Grain: one row.\n{statement}\n", folder)
+    with pytest.raises(
+        ConfigurationError, match=rf"sql/{folder}/thing\.sql does not open with what it makes"
+    ) as refused:
+        load_sql(f"{folder}/thing")
     assert refused.value.remedy == "Start with `-- Makes: …`."
 
 
-@pytest.mark.parametrize("statement", ["SELECT 1 AS A", "WITH B AS (SELECT 1 AS A) SELECT A FROM B", "(SELECT 1 AS A)"])
-def test_a_query_opens_with_its_grain_and_not_with_what_it_makes(write: Write, statement: str) -> None:
-    write(f"-- Makes: one row.\n{statement}\n")
+@pytest.mark.parametrize(
+    ("folder", "statement"),
+    [
+        ("ops", "SELECT 1 AS A"),
+        ("ops", "WITH B AS (SELECT 1 AS A) SELECT A FROM B"),
+        ("things", "SELECT 1 AS A"),
+        ("things", "DELETE FROM A"),
+    ],
+)
+def test_queries_and_all_files_of_pipelines_open_with_their_grain(write: Write, folder: str, statement: str) -> None:
+    """That a file of a pipeline is no SELECT is said when the pipeline is resolved."""
+    write(f"-- Makes: one row.\n{statement}\n", folder)
 
     with pytest.raises(ConfigurationError, match="does not open with its grain"):
-        load_sql("things/thing")
+        load_sql(f"{folder}/thing")
 
 
 @pytest.mark.parametrize("text", ["", "-- Grain: one row.\n", "-- Makes: nothing.\n;\n"])

@@ -13,6 +13,7 @@ from pipeline_assets.sqlfiles import sql_files
 from pipeline_assets.warehouse import EmbeddedWarehouse, ledger
 from pipeline_assets.warehouse.catalog import lake_tables
 from pipeline_assets.warehouse.quarantine import (
+    WaitingRecord,
     discard_records,
     purge_closed_records,
     rejected_objects,
@@ -254,6 +255,8 @@ def test_a_record_is_validated_again_if_it_waits_and_is_not_malformed(warehouse:
         def ids(**narrowed: list[str]) -> list[str]:
             return [record.quarantine_id for record in waiting_records(transaction, "shop", "sales", **narrowed)]
 
+        record = waiting_records(transaction, "shop", "sales")[0]
+        assert record == WaitingRecord("first", "lake://b/1", "1", NOON, 1, "too_long", "raw", ())
         assert ids() == ["first", "second", "third", "fourth", "fifth"]
         assert ids(codes=["not_a_number", "malformed_record"]) == ["second"]
         assert ids(codes=["too_long"], ids=["third", "second", "first", "0"]) == ["first", "third"]
@@ -296,15 +299,15 @@ def test_a_watermark_is_replaced_and_others_stay(warehouse: EmbeddedWarehouse) -
     keys = [("shop", "mark"), ("shop", "other"), ("other", "mark")]
     with warehouse.read_only() as transaction:
         for pipeline, name in keys:
-            values = {"pipeline": pipeline, "name": name, "value": name, "batch_id": "b", "at": NOON}
+            values = {"pipeline": pipeline, "name": name, "value": f"of {name}", "batch_id": "b", "at": NOON}
             transaction.execute(ops_sql("insert_watermark"), values)
         assert transaction.rows("SELECT * FROM OPS.WATERMARKS WHERE NAME = 'other'") == [
-            ("shop", "other", "other", "b", NOON)
+            ("shop", "other", "of other", "b", NOON)
         ]
 
         transaction.execute(ops_sql("delete_watermark"), {"pipeline": "shop", "name": "mark"})
 
-        assert [ledger.watermark(transaction, *key) for key in keys] == [None, "other", "mark"]
+        assert [ledger.watermark(transaction, *key) for key in keys] == [None, "of other", "of mark"]
 
 
 def test_a_digest_is_replaced_and_others_stay(warehouse: EmbeddedWarehouse) -> None:
@@ -320,6 +323,7 @@ def test_a_batch_is_recorded_with_its_run(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         values = {"batch_id": "b", "pipeline": "shop", "run_id": "r", "at": NOON}
         transaction.execute(ops_sql("record_batch"), values)
+        assert [ledger.is_published(transaction, batch_id) for batch_id in ("b", "c")] == [True, False]
 
         found = transaction.rows("SELECT BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT FROM OPS.BATCHES")
         assert found == [("b", "shop", "r", NOON)]
@@ -327,7 +331,7 @@ def test_a_batch_is_recorded_with_its_run(warehouse: EmbeddedWarehouse) -> None:
 
 def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
-        for table, day in (("SHOP.B", "1"), ("SHOP.A", "1"), ("SHOP.B", "2")):
+        for table, day in (("SHOP.B", "1"), ("SHOP.A", "1"), ("SHOP.B", "2"), ("SHOP.B", "3")):
             values = {"TABLE_NAME": table, "PARTITION_VALUE": day, "LOCATION": "lake://b/", "FILES": 1}
             insert(transaction, "LAKE_PARTITIONS", values | {"SIZE_BYTES": 1, "REGISTERED_AT": NOON})
 
@@ -336,11 +340,11 @@ def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: E
             return [transaction.scalar(ops_sql("count_lake_partitions"), {"table_name": name}) for name in tables]
 
         assert lake_tables(transaction) == ["SHOP.A", "SHOP.B"]
+        assert counts() == [1, 3]
+        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": ["1", "4"]})
         assert counts() == [1, 2]
-        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": ["1", "3"]})
-        assert counts() == [1, 1]
         transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": []})
-        assert counts() == [1, 1]
+        assert counts() == [1, 2]
 
 
 # --- records that nobody waits for any more ------------------------------------------------------------------
