@@ -97,9 +97,9 @@ def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequen
 
 
 def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple[datetime | None, datetime | None]:
-    """When the newest object of a dataset arrived, by its store's clock, and when one was last loaded or rejected."""
-    ((modified, loaded),) = transaction.rows(
-        "SELECT MAX(LAST_MODIFIED), MAX(LOADED_AT) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s",
+    """When an object of a dataset was last loaded or rejected, and the newest time of one by its store's clock."""
+    ((loaded, modified),) = transaction.rows(
+        "SELECT MAX(LOADED_AT), MAX(LAST_MODIFIED) FROM OPS.FILE_LEDGER WHERE PIPELINE = %s AND DATASET = %s",
         (pipeline, dataset),
     )
-    return modified, loaded
+    return loaded, modified
