@@ -121,7 +121,7 @@ _EXPECTED_IN_SAMPLES = {
     "unknown_columns": "columns that no contract has are kept as JSON in _RESCUED",
     "quarantine": "bad records wait in quarantine, each with its reason",
     "rejected_objects": "a broken file was rejected whole, the others loaded",
-    "lateness": "sample files have fixed dates in the past",
+    "lateness": "nothing has landed since an earlier demo",
 }
 
 

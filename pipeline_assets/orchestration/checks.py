@@ -128,7 +128,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
         for rule in contract.quality:
             add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
     for source in pipeline.sources:
-        on_time = f"The newest object is not older than {freshness_hours:g} hours."
+        on_time = f"An object has arrived in the last {freshness_hours:g} hours."
         add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
     return checks
 
@@ -226,24 +226,25 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
 def _lateness(
     pipeline: ResolvedPipeline, source: Source, hours: float, transaction: Transaction, platform: Platform
 ) -> dg.AssetCheckResult:
-    """WARN if the newest object of a source is older than `hours`, however often runs looked for one.
+    """WARN if no object of a source was taken for `hours`, however often runs looked for one.
 
-    The newest date in its published records, by the data's own time, stands beside it.
+    Beside it stand the data's own times: of the newest object, and in the published records. Files may be delivered
+    with an old time, so these decide nothing.
     """
-    arrived, taken = ledger.last_arrival(transaction, pipeline.name, source.name)
-    if arrived is None or taken is None:
+    taken, modified = ledger.last_arrival(transaction, pipeline.name, source.name)
+    if taken is None or modified is None:
         return dg.AssetCheckResult(
             passed=False, severity=dg.AssetCheckSeverity.WARN, description="Nothing has arrived yet."
         )
-    age = platform.clock() - arrived
+    age = platform.clock() - taken
     late = age > timedelta(hours=hours)
     return dg.AssetCheckResult(
         passed=not late,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"The newest object is {age.total_seconds() / 3600:.0f} hours old." if late else None,
+        description=f"The last object arrived {age.total_seconds() / 3600:.0f} hours ago." if late else None,
         metadata={
-            "newest_arrival": dg.MetadataValue.timestamp(arrived.replace(tzinfo=UTC)),
-            "last_taken": dg.MetadataValue.timestamp(taken.replace(tzinfo=UTC)),
+            "last_arrival": dg.MetadataValue.timestamp(taken.replace(tzinfo=UTC)),
+            "newest_object": dg.MetadataValue.timestamp(modified.replace(tzinfo=UTC)),
             **_newest_dates(pipeline, source, transaction),
         },
     )

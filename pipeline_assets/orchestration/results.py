@@ -132,7 +132,7 @@ def _arrivals(
                     "objects_rejected": rejected,
                     "bytes": size,
                     "records": records,
-                    "newest_arrival": dg.MetadataValue.timestamp(newest[0][2].replace(tzinfo=UTC)),
+                    "newest_object": dg.MetadataValue.timestamp(newest[0][2].replace(tzinfo=UTC)),
                     "newest_objects": dg.MetadataValue.table([_object_record(*row[:8]) for row in newest]),
                 },
             )

@@ -99,6 +99,6 @@ def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequen
 
 
 def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple[datetime | None, datetime | None]:
-    """When the newest object of a dataset arrived, by its store's clock, and when one was last loaded or rejected."""
-    ((modified, loaded),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
-    return modified, loaded
+    """When an object of a dataset was last loaded or rejected, and the newest time of one by its store's clock."""
+    ((loaded, modified),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
+    return loaded, modified

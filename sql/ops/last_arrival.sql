@@ -1,7 +1,7 @@
--- Grain: one row: when the newest object of a dataset arrived, and when one was last loaded or rejected.
+-- Grain: one row: when an object of a dataset was last loaded or rejected, and the newest time of one by its store.
 SELECT
-    MAX(LAST_MODIFIED) AS ARRIVED_AT,
-    MAX(LOADED_AT) AS LOADED_AT
+    MAX(LOADED_AT) AS TAKEN_AT,
+    MAX(LAST_MODIFIED) AS MODIFIED_AT
 FROM OPS.FILE_LEDGER
 WHERE
     PIPELINE = %(pipeline)s

@@ -226,10 +226,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
         (
             pipeline,
             f"no object of {dataset} since two days",
-            [
-                LEDGER.format("LAST_MODIFIED = DATEADD('day', -2, LAST_MODIFIED)", pipeline)
-                + f" AND DATASET = '{dataset}'"
-            ],
+            [LEDGER.format("LOADED_AT = DATEADD('day', -2, LOADED_AT)", pipeline) + f" AND DATASET = '{dataset}'"],
             {f"{dataset}_files.lateness"},
         )
         for pipeline, dataset in (("bookings", "customers"), ("bookings", "bookings"), ("orders", "orders"))
