@@ -16,6 +16,7 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
 from pipeline_assets.errors import ContractError
 
+DOES_NOT_FIT = "does_not_fit"
 REASON_CODES = {
     "missing_key": "a key column is empty",
     "missing_value": "a required column is empty",
@@ -34,6 +35,7 @@ REASON_CODES = {
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "rejected_with_its_set": "the whole file: another file that was delivered together with it is rejected",
     "source_error": "the record is an error answer of the source",
+    DOES_NOT_FIT: "a value that is computed from the record does not fit the column of a table",
 }
 MISTYPED = "_MISTYPED"
 BOOLEAN_PATTERN = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.validation import Rule, cast_column, cleaned, rules, text_column, try_cast, typed
+from pipeline_assets.contracts.validation import DOES_NOT_FIT, Rule, cast_column, cleaned, rules, text_column, try_cast, typed
 from pipeline_assets.errors import RejectedObjectError
 
 
@@ -113,3 +113,12 @@ def explain_orphan(column: Column, value: str) -> tuple[str, str]:
     assert column.reference is not None
     displayed = "this value, which is personal data," if column.personal else f'"{value}"'
     return column.reference.reason_code, f"{column.name}: no {column.reference.dataset} row has {displayed} yet."
+
+
+def explain_misfit(contract: Contract, rule: int, misfits: Sequence[str]) -> tuple[str, str] | None:
+    """(code, reason) of a record with a computed value that does not fit; None if `rule` is another one.
+
+    The rules of `misfits` are numbered after the references, negative as well.
+    """
+    number = -rule - len(referring(contract))
+    return (DOES_NOT_FIT, misfits[number - 1]) if number > 0 else None

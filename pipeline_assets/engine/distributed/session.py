@@ -28,6 +28,7 @@ from pipeline_assets.engine.interface import (
     LakeTableChanges,
     RejectPolicy,
     SourceFile,
+    ValueCheck,
 )
 from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import match_columns, validation_select
@@ -84,6 +85,7 @@ class _PlannedInput:
 
     contract: Contract
     files: list[SourceFile]
+    misfits: tuple[str, ...] = ()
     response: dict[str, Any] | None = None
     outcomes: list[FileOutcome] | None = None
 
@@ -147,9 +149,16 @@ class PlannedSession:
         if name.startswith(_LAKE_RELATIONS):
             self._lake[name] = self._add_write(select)
 
-    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
-        order = newest_first(self._inputs[name].contract, version)
-        self._steps.append({"do": "deduplicate", "name": name, "order": order, "snapshot": snapshot})
+    def deduplicate(
+        self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
+    ) -> None:
+        planned = self._inputs[name]
+        step = {"do": "deduplicate", "name": name, "order": newest_first(planned.contract, version)}
+        step |= {"snapshot": snapshot, "check": "", "check_every_version": False}
+        if check:
+            planned.misfits = check.reasons
+            step |= {"check": transpile(check.select, "spark"), "check_every_version": check.every_version}
+        self._steps.append(step)
 
     def every_version(self, name: str) -> str:
         self._steps.append({"do": "every_version", "name": name})
@@ -308,12 +317,14 @@ class PlannedSession:
         if contract.form == "json":
             all_rules = [*rules(contract), *(rules(contract.items) if contract.items else ())]
             code, reason = json_reader.explain_bad_record(
-                contract, all_rules, row["_RULE"], row["_RAW"], row["_POSITION"]
+                contract, all_rules, row["_RULE"], row["_RAW"], row["_POSITION"], planned.misfits
             )
         else:
             header = tuple(self._response_of(planned)[row["_FILE"]]["header"])
             columns = match_columns(contract, header)
-            code, reason = csv_reader.explain_bad_record(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
+            code, reason = csv_reader.explain_bad_record(
+                contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"], planned.misfits
+            )
         quarantine_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
         return BadRecord(file.landed, line, code, reason, row["_RAW"], header, quarantine_id)
 
@@ -374,4 +385,5 @@ def _items(contract: Contract) -> dict[str, Any] | None:
         "offset": len(rules(contract)),
         "validate": transpile(validation_select(items, positions(items), fault_columns), "spark"),
         "show": transpile(validation_select(items, positions(items), item_columns), "spark"),
+        "check": transpile(validation_select(items, positions(items), (*item_columns, "_ROW")), "spark"),
     }

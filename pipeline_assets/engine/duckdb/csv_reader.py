@@ -27,6 +27,7 @@ from pipeline_assets.engine.interface import BadRecord, SourceFile
 from pipeline_assets.engine.validation_query import (
     Columns,
     explain,
+    explain_misfit,
     explain_orphan,
     match_columns,
     referring,
@@ -103,7 +104,7 @@ class DelimitedReader:
         else:
             texts = find_records_leniently(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):
-            code, reason = explain_bad_record(tables.contract, columns, rule, raw, fault)
+            code, reason = explain_bad_record(tables.contract, columns, rule, raw, fault, tables.misfits)
             quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, original_line, code, reason, raw, member.dialect.header, quarantine_id)
 
@@ -257,12 +258,16 @@ def _slices(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
         yield slice_
 
 
-def explain_bad_record(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -> tuple[str, str]:
-    """(code, reason) of one bad record; `rule` 0 is malformed, a negative one is an orphan's."""
+def explain_bad_record(
+    contract: Contract, columns: Columns, rule: int, raw: str, fault: str, misfits: Sequence[str] = ()
+) -> tuple[str, str]:
+    """(code, reason) of one bad record; `rule` 0 is malformed, a negative one is an orphan's or one of `misfits`."""
     if rule == 0:
         width = len(columns.positions) + len(columns.unknown)
         fault = fault or f"{width} fields were expected, {len(parse_record(raw, contract.dialect))} found"
         return "malformed_record", f"{fault}."
+    if misfit := explain_misfit(contract, rule, misfits):
+        return misfit
     if rule < 0:
         column = referring(contract)[-1 - rule]
         return explain_orphan(column, parse_record(raw, contract.dialect)[columns.positions[column.name]].strip())

@@ -70,6 +70,7 @@ class InputTables:
     has_published: bool = False
     has_left_out_rows: bool = False
     is_deduplicated: bool = False
+    misfits: tuple[str, ...] = ()  # the reasons of the value check
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:
         outcome = FileOutcome(file.landed, waiting=bool(file.waiting), unknown_columns=unknown, missing_columns=missing)
@@ -79,6 +80,13 @@ class InputTables:
 
     def group_of(self, index: int) -> Group:
         return next(group for group in self.groups if index in group.files)
+
+
+def numbers_in_file(kept: np.ndarray, malformed: np.ndarray) -> np.ndarray:
+    """The numbers of records in their file, from numbers that do not count the malformed records."""
+    import numpy as np
+
+    return kept + np.searchsorted(malformed - np.arange(len(malformed)), kept, side="right")
 
 
 def quoted(text: str) -> str:

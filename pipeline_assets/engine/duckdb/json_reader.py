@@ -39,7 +39,13 @@ from pipeline_assets.engine.formats.json.record_sql import (
     scan,
 )
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.validation_query import explain, explain_orphan, referring, validation_select
+from pipeline_assets.engine.validation_query import (
+    explain,
+    explain_misfit,
+    explain_orphan,
+    referring,
+    validation_select,
+)
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -194,7 +200,7 @@ class DocumentReader:
         texts = texts_of(self._connection, member.path, member.layout, numbers)
         for number, rule, (line, raw) in zip(numbers, broken["rule"].tolist(), texts, strict=True):
             position = positions.get(number)
-            code, reason = explain_bad_record(contract, all_rules, rule, raw, position)
+            code, reason = explain_bad_record(contract, all_rules, rule, raw, position, tables.misfits)
             quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, original_line, code, reason, raw, (), quarantine_id)
 
@@ -264,11 +270,18 @@ def open_document(path: Path, target: Path, *, waiting: bool) -> tuple[Path, Lay
 
 
 def explain_bad_record(
-    contract: Contract, all_rules: Sequence[Rule], rule: int, raw: str, position: int | None
+    contract: Contract,
+    all_rules: Sequence[Rule],
+    rule: int,
+    raw: str,
+    position: int | None,
+    misfits: Sequence[str] = (),
 ) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, rules of elements are numbered after the record's."""
     if rule == 0:
         return "malformed_record", "The record is no JSON object, or names a key twice."
+    if misfit := explain_misfit(contract, rule, misfits):
+        return misfit
     if rule < 0:
         reference = referring(contract)[-1 - rule]
         value, kind = value_at(raw, reference.path)

@@ -15,7 +15,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,11 @@ from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.distributed import object_io, split_reader
 from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.file_sets import rejected_with_set
-from pipeline_assets.engine.interface import RejectPolicy
-from pipeline_assets.engine.spark import tasks
+from pipeline_assets.engine.interface import RejectPolicy, checked
+from pipeline_assets.engine.spark import ranking, tasks
 from pipeline_assets.engine.spark.inputs import WHOLE, SparkInput
 from pipeline_assets.engine.spark.landed_files import LandedFileReader
+from pipeline_assets.engine.spark.ranking import listed
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
@@ -127,7 +128,7 @@ class Job:
             statistics_again, counts_again = self._collect_statistics(repeated)
             statistics = [each for each in statistics if each["file"] not in irregular] + statistics_again
             counts |= counts_again
-            first = self._state.together(first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated))
+            first = self._state.together(first.where(f"_FILE NOT IN ({listed(irregular)})").unionByName(repeated))
         spark_input.add_statistics(statistics)
         first.where("_STATISTICS IS NULL").createOrReplaceTempView(spark_input.rows)
         self._reject(spark_input, counts)
@@ -234,7 +235,7 @@ class Job:
             }
         )
         landed.createOrReplaceTempView(f"{name}__landed")
-        condition = f" AND _FILE NOT IN ({_listed(spark_input.left_out)})" if spark_input.left_out else ""
+        condition = f" AND _FILE NOT IN ({listed(spark_input.left_out)})" if spark_input.left_out else ""
         rows = (
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
             f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{condition}"
@@ -259,38 +260,15 @@ class Job:
             elements.createOrReplaceTempView(spark_input.step["items"]["name"])
 
     def _deduplicate(self, spark_input: SparkInput, step: Mapping[str, Any]) -> dict[str, Any]:
-        """Quarantine rows whose reference is missing; of several versions of a key keep the newest."""
-        name, key = spark_input.name, spark_input.contract.key
-        orphan_cases, joins = [], []
-        for number, column in enumerate(referring(spark_input.contract), 1):
-            assert column.reference is not None
-            if column.reference.on_missing == "load":
-                continue
-            joins.append(
-                f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _EXISTS FROM "
-                f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
-            )
-            orphan_cases.append(
-                f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._EXISTS IS NULL THEN -{number}"
-            )
-        orphan = f"CASE {' '.join(orphan_cases)} END" if orphan_cases else "CAST(NULL AS INT)"
-        is_old = self._is_of_older_delivery(spark_input) if step["snapshot"] else "FALSE"
-        rank = "1"
-        if key:
-            waiting = _listed(file for file, split in spark_input.splits.items() if split.waiting)
-            newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
-            whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
-            rank = (
-                f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
-                f"ORDER BY {newest}) ELSE 1 END"
-            )
-        ranked = self._spark.sql(
-            f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
-            f"(SELECT b.*, {orphan} AS _RULE, {is_old} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
-        )
-        ranked = self._keep(ranked.drop("_IS_OLD"), spark_input, "deduplicated")
-        ranked.createOrReplaceTempView(f"{name}__ranked")
-        self._define_input(spark_input, ranked.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+        """Quarantine rows without their reference and misfits; of several versions of a key keep the newest."""
+        name = spark_input.name
+        everything = self._spark.table(f"{name}__all")
+        self._rank(spark_input, step, "deduplicated", "")
+        misfits: list[str] = []
+        while step["check"] and (found := self._find_misfits(spark_input, step, len(misfits))):
+            misfits.append(found)
+            everything.createOrReplaceTempView(f"{name}__all")
+            self._rank(spark_input, step, f"deduplicated-{len(misfits)}", " UNION ALL ".join(misfits))
         for file, orphans, superseded, remaining in self._spark.sql(
             "SELECT _FILE, COUNT(_RULE), COUNT_IF(_RULE IS NULL AND _RANK > 1), COUNT_IF(_RULE IS NULL AND _RANK = 1) "
             f"FROM {name}__ranked WHERE _IS_NEW GROUP BY _FILE"
@@ -307,6 +285,30 @@ class Job:
             "differences": self._differences(spark_input),
         }
 
+    def _rank(self, spark_input: SparkInput, step: Mapping[str, Any], kept: str, misfits: str) -> None:
+        is_old = self._is_of_older_delivery(spark_input) if step["snapshot"] else "FALSE"
+        ranked = self._spark.sql(ranking.ranked(spark_input, step["order"], is_old, misfits))
+        ranked = self._keep(ranked.drop("_IS_OLD"), spark_input, kept)
+        ranked.createOrReplaceTempView(f"{spark_input.name}__ranked")
+        self._define_input(spark_input, ranked.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+
+    def _find_misfits(self, spark_input: SparkInput, step: Mapping[str, Any], number: int) -> str:
+        """A SELECT of the misfits among the ranked rows (`_ROW`, `_RULE`), or an empty text if there are none."""
+        self._spark.sql(ranking.checked_rows(spark_input, step["check_every_version"])).createOrReplaceTempView(
+            checked(spark_input.name)
+        )
+        if items := spark_input.step["items"]:
+            kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_ROW"]
+            self._spark.sql(spark_input.elements(checked(spark_input.name), kept)).createOrReplaceTempView("RAW")
+            elements = self._spark.sql(items["check"]).drop("_FAULT", MISTYPED)
+            elements.createOrReplaceTempView(checked(items["name"]))
+        rule = f"CAST(-{len(referring(spark_input.contract))} - MIN(_MISFIT) AS INT) AS _RULE"
+        found = self._spark.sql(f"SELECT _ROW, {rule} FROM ({step['check']}) GROUP BY _ROW")
+        view = f"{spark_input.name}__misfits_{number}"
+        misfits = self._keep(found, spark_input, f"misfits-{number}")
+        misfits.createOrReplaceTempView(view)
+        return "" if misfits.isEmpty() else f"SELECT _ROW, _RULE FROM {view}"
+
     def _is_of_older_delivery(self, spark_input: SparkInput) -> str:
         """A SQL expression: whether a row belongs to another delivery than the newest."""
         published = None
@@ -316,7 +318,7 @@ class Job:
                 "_SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1"
             ).first()
         newest = newest_delivery(spark_input.accepted(), published and tuple(published))
-        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({_listed(newest.files)}) ELSE {not newest.published} END"
+        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({listed(newest.files)}) ELSE {not newest.published} END"
 
     def _define_every_version(self, spark_input: SparkInput) -> None:
         from pyspark.sql import functions as f
@@ -335,15 +337,15 @@ class Job:
         reported = sorted(set(spark_input.outcomes) - spark_input.left_out)
         bad = (
             f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {spark_input.rows} "
-            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(reported)}) "
+            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({listed(reported)}) "
             f"UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) FROM {spark_input.name}__ranked "
-            "WHERE _RULE IS NOT NULL"
+            "WHERE _IS_NEW AND _RULE IS NOT NULL"
         )
         if samples:
             bad += (
                 f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
                 f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {spark_input.rows} "
-                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
+                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({listed(samples)})) WHERE _NUMBER <= 3"
             )
         self._state.together(self._spark.sql(bad)).createOrReplaceTempView(f"{spark_input.name}__bad")
         wanted = self._spark.sql(
@@ -401,10 +403,6 @@ class Job:
     def _keep(self, rows: DataFrame, spark_input: SparkInput, name: str) -> DataFrame:
         """Keep rows and read them back, so that they are computed once."""
         return self._state.kept(rows, self._state.uri(spark_input.name, name))
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in sorted(numbers)) or "-1"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
