@@ -251,6 +251,8 @@ def _fill_report(
     report.table_rows = published.table_rows
     report.lake_files = outputs.lake_files
     report.statements = outputs.statements + published.statements
+    if floats := sum(outcome.floats for outcome in landed if not outcome.rejection):
+        report.notes.append(f"{floats} values are binary floats; they were read as the decimals that they stand for.")
     for outcome in landed:
         if outcome.unknown_columns:
             report.unknown_columns[outcome.landed.uri] = list(outcome.unknown_columns)

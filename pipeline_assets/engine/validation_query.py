@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.validation import DOES_NOT_FIT, Rule, cast_column, cleaned, rules, text_column, try_cast, typed
+from pipeline_assets.contracts.validation import (
+    BLANKS,
+    DOES_NOT_FIT,
+    FLOATS,
+    Rule,
+    cleaned,
+    float_count,
+    layers,
+    rules,
+    text_column,
+)
 from pipeline_assets.errors import RejectedObjectError
 
 
@@ -53,8 +63,18 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank.
+    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank. Contracts with floats also have
+    the column `FLOATS`.
     """
+    floats = [f"{float_count(contract)} AS {FLOATS}"] if contract.floats else []
+    return (
+        f"SELECT {', '.join((*contract.column_names, *extra, *floats))}, {_fault(rules(contract))} AS _FAULT "
+        f"FROM {typed_rows(contract, columns, extra, trimmed=trimmed)}"
+    )
+
+
+def typed_rows(contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False) -> str:
+    """The records of RAW with everything that rules are about: cleaned texts and typed values."""
     null_text = contract.dialect.null_text
     texts = [
         f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, trimmed=trimmed)} "
@@ -63,17 +83,11 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
     ]
-    numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
-    casts = ["*", *(f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers)]
-    values = ["*"] + [
-        f"{typed(column, cast_column(column.name) if column in numbers else None)} AS {column.name}"
-        for column in contract.columns
-    ]
-    return (
-        f"SELECT {', '.join((*contract.column_names, *extra))}, {_fault(rules(contract))} AS _FAULT "
-        f"FROM (SELECT {', '.join(values)} FROM (SELECT {', '.join(casts)} "
-        f"FROM (SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED) AS CASTED) AS TYPED"
-    )
+    rows = f"(SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED"
+    for number, layer in enumerate(layers(contract)):
+        if layer:
+            rows = f"(SELECT {', '.join(('*', *layer))} FROM {rows}) AS LAYER_{number}"
+    return rows
 
 
 def _fault(contract_rules: Sequence[Rule]) -> str:
@@ -97,7 +111,7 @@ def explain(rule: Rule, contract: Contract, value: str | None, kind: str | None 
         for name in ("keep_blanks", "personal")
     )
     empty_texts = ("", contract.dialect.null_text)
-    if value is None or not value.strip() or (value if keep_blanks else value.strip(" ")) in empty_texts:
+    if value is None or not value.strip() or (value if keep_blanks else value.strip(BLANKS)) in empty_texts:
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
     displayed = "a value that is personal data" if personal else f'"{value[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {displayed} found."

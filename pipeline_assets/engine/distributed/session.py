@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.validation import MISTYPED, rules
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.duckdb import csv_reader, json_reader
@@ -352,6 +352,7 @@ def _outcome(file: SourceFile, counts: Mapping[str, Any]) -> FileOutcome:
         missing_columns=tuple(counts["missing"]),
         waiting=bool(file.waiting),
         header_skipped=counts["header_skipped"],
+        floats=counts["floats"],
     )
 
 
@@ -362,7 +363,8 @@ def _validation(contract: Contract) -> str:
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
     kept = ", ".join(name for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED))
     typed = transpile(validation_select(contract, positions(contract), extra), "spark")
-    return f"SELECT {kept}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"
+    floats = FLOATS if contract.floats else f"0 AS {FLOATS}"
+    return f"SELECT {kept}, {floats}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"
 
 
 def _items(contract: Contract) -> dict[str, Any] | None:
@@ -383,6 +385,7 @@ def _items(contract: Contract) -> dict[str, Any] | None:
     return {
         "name": items.name,
         "offset": len(rules(contract)),
+        "floats": FLOATS if items.floats else "0",
         "validate": transpile(validation_select(items, positions(items), fault_columns), "spark"),
         "show": transpile(validation_select(items, positions(items), item_columns), "spark"),
         "check": transpile(validation_select(items, positions(items), (*item_columns, "_ROW")), "spark"),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import rules
-from pipeline_assets.engine.duckdb.inputs import Group, InputTables, path_list, quoted
+from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file, path_list, quoted
 from pipeline_assets.engine.formats.csv.byte_scan import ByteScan, copy_without_records, find_records, scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import FileDialect, open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
@@ -149,11 +149,7 @@ class DelimitedReader:
             f"CREATE OR REPLACE TEMP TABLE {group.table} AS "
             f"WITH RAW AS (SELECT *, {rescued_json(columns, tables.contract)} AS _RESCUED FROM ({raw})) {select}"
         )
-        counted = dict.fromkeys(files, (0, 0, 0))
-        for file, rows, bad, first_row in self._connection.execute(
-            f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
-        ).fetchall():
-            counted[file] = (rows, bad, first_row)
+        counted = counts_by_file(self._connection, group, tables.contract)
         expected = [member.scan.records if member.scan else None for member in members]
         if regular and [counted[file][0] for file in files] != expected:
             raise _MiscountError
@@ -161,12 +157,12 @@ class DelimitedReader:
         if regular:
             malformed = {f: list(m.scan.malformed) for f, m in zip(files, members, strict=True) if m.scan}
         tables.malformed |= malformed or {}
-        for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
+        for member, (file, (rows, bad, first_row, floats)) in zip(members, counted.items(), strict=True):
             outcome = tables.enter(member.source, unknown=columns.unknown, missing=columns.missing)
             outcome.header_skipped = member.dialect.header_skipped
             self._members[file] = member
             broken = len(tables.malformed.get(file, ()))
-            outcome.read, outcome.quarantined = rows + broken, bad + broken
+            outcome.read, outcome.quarantined, outcome.floats = rows + broken, bad + broken, floats
             tables.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
 

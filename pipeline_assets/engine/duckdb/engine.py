@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
 from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
@@ -338,8 +339,9 @@ class DuckDBSession:
         )
         if items:
             kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW")
+            floats = f", {FLOATS}" * bool(items.floats)
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT) "
+                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT{floats}) "
                 f"FROM ({items_select(items, rows, kept)})"
             )
 

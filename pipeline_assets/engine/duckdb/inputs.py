@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, SourceFile
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import duckdb
     import numpy as np
 
 # (group, row id) in one number identifies a row; a group holds fewer rows than this.
@@ -80,6 +82,19 @@ class InputTables:
 
     def group_of(self, index: int) -> Group:
         return next(group for group in self.groups if index in group.files)
+
+
+def counts_by_file(
+    connection: duckdb.DuckDBPyConnection, group: Group, contract: Contract
+) -> dict[int, tuple[int, int, int, int]]:
+    """By file: records, bad records, the row id of the first one, and floats in good records."""
+    floats = f"COALESCE(SUM({FLOATS}) FILTER (_FAULT IS NULL), 0)" if contract.floats else "0"
+    counted = dict.fromkeys(group.files, (0, 0, 0, 0))
+    for file, *counts in connection.execute(
+        f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid), {floats} FROM {group.table} GROUP BY _FILE"
+    ).fetchall():
+        counted[file] = tuple(map(int, counts))
+    return counted
 
 
 def numbers_in_file(kept: np.ndarray, malformed: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
-from pipeline_assets.engine.duckdb.inputs import Group, InputTables
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED, Rule, rules
+from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file
 from pipeline_assets.engine.formats.csv.dialect import decompressed
 from pipeline_assets.engine.formats.json.documents import (
     Layout,
@@ -125,20 +125,16 @@ class DocumentReader:
             "CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT, NULL::INTEGER AS _POSITION "
             f"FROM (WITH RAW AS ({raw}) {typed})"
         )
-        if contract.items:
-            self._blame_records(contract, group)
+        item_floats = self._blame_records(contract, group) if contract.items else {}
         self._connection.execute(f"DROP TABLE IF EXISTS {tables.name}__records")
         tables.groups.append(group)
         unknown = self._unknown_columns(contract, group)
-        counted = dict.fromkeys(files, (0, 0, 0))
-        for file, rows, bad, first_row in self._connection.execute(
-            f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
-        ).fetchall():
-            counted[file] = (rows, bad, first_row)
-        for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
+        counted = counts_by_file(self._connection, group, contract)
+        for member, (file, (rows, bad, first_row, floats)) in zip(members, counted.items(), strict=True):
             outcome = tables.enter(member.source, unknown=unknown.get(file, ()))
             self._members[file] = member
             outcome.read, outcome.quarantined = rows, bad
+            outcome.floats = floats + item_floats.get(file, 0)
             tables.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
 
@@ -156,17 +152,29 @@ class DocumentReader:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT file_index, json FROM {files}")
         return table
 
-    def _blame_records(self, contract: Contract, group: Group) -> None:
-        """The first bad element of a record's list makes the record bad."""
+    def _blame_records(self, contract: Contract, group: Group) -> dict[int, int]:
+        """The first bad element of a record's list makes the record bad; returns the floats of good records by file."""
         assert contract.items is not None
-        offset = len(rules(contract))
-        elements = items_select(contract.items, f"SELECT rowid AS _ROW, * FROM {group.table}", ("_ROW",))
+        offset, floats = len(rules(contract)), FLOATS if contract.items.floats else "0"
+        source = f"SELECT rowid AS _ROW, * EXCLUDE (_POSITION{f', {FLOATS}' * bool(contract.floats)}) FROM {group.table}"
+        elements = items_select(contract.items, source, ("_ROW", "_FILE"))
+        table = f"{group.table}__elements"
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT _ROW, _FILE, _POSITION, _FAULT, {floats} AS n "
+            f"FROM ({elements}) WHERE _FAULT IS NOT NULL OR {floats} > 0"
+        )
         self._connection.execute(
             f"UPDATE {group.table} SET _FAULT = {offset} + bad.fault, _POSITION = bad.position FROM "
-            f"(SELECT _ROW, arg_min(_FAULT, _POSITION) AS fault, MIN(_POSITION) AS position FROM ({elements}) "
+            f"(SELECT _ROW, arg_min(_FAULT, _POSITION) AS fault, MIN(_POSITION) AS position FROM {table} "
             f"WHERE _FAULT IS NOT NULL GROUP BY _ROW) AS bad "
             f"WHERE {group.table}.rowid = bad._ROW AND {group.table}._FAULT IS NULL"
         )
+        counted = self._connection.execute(
+            f"SELECT e._FILE, SUM(n) FROM {table} AS e JOIN {group.table} AS g ON g.rowid = e._ROW "
+            "WHERE g._FAULT IS NULL GROUP BY e._FILE"
+        ).fetchall()
+        self._connection.execute(f"DROP TABLE {table}")
+        return {file: int(floats) for file, floats in counted}
 
     def _unknown_columns(self, contract: Contract, group: Group) -> dict[int, tuple[str, ...]]:
         """By file, the keys that are not in the contract; keys inside its objects and lists have their path."""

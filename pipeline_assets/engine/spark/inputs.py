@@ -42,6 +42,7 @@ class SparkInput:
                 "missing": [],
                 "header": [],
                 "header_skipped": False,
+                "floats": 0,
             }
             for file in self.splits
         }

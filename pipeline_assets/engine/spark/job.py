@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED
 from pipeline_assets.engine.distributed import object_io, split_reader
 from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.file_sets import rejected_with_set
@@ -137,15 +137,17 @@ class Job:
                 self._define_relations(other)
         self._define_relations(spark_input)
 
-    def _collect_statistics(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
-        """The statistics of files, and by file the number of records and of bad records."""
+    def _collect_statistics(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int, int]]]:
+        """The statistics of files, and by file the number of records, of bad records, and of floats in good ones."""
         from pyspark.sql import functions as f
 
         statistics, counts = [], {}
-        counted = rows.groupBy("_FILE", "_STATISTICS").agg(f.count("*"), f.count("_FAULT"))
-        for file, reported, records, bad in counted.collect():
+        counted = rows.groupBy("_FILE", "_STATISTICS").agg(
+            f.count("*"), f.count("_FAULT"), f.sum(f.when(f.isnull("_FAULT"), f.col(FLOATS)).otherwise(0))
+        )
+        for file, reported, records, bad, floats in counted.collect():
             if reported is None:
-                counts[file] = (records, bad)
+                counts[file] = (records, bad, floats)
             else:
                 statistics.append(json.loads(reported))
         return statistics, counts
@@ -160,25 +162,28 @@ class Job:
         self._spark.sql(elements).createOrReplaceTempView("RAW")
         self._spark.sql(items["validate"]).createOrReplaceTempView(f"{name}__elements")
         item_faults = self._spark.sql(
-            f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
-            f"FROM {name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
+            f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) FILTER (WHERE _FAULT IS NOT NULL) AS _ITEM_FAULT, "
+            f"MIN(_POSITION) FILTER (WHERE _FAULT IS NOT NULL) AS _POSITION, SUM({items['floats']}) AS _ITEM_FLOATS "
+            f"FROM {name}__elements WHERE _FAULT IS NOT NULL OR {items['floats']} > 0 GROUP BY {_IDENTITY}"
         )
         self._keep(item_faults, spark_input, "items").createOrReplaceTempView(f"{name}__item_faults")
         records = self._spark.sql(
             f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
+            f"r.{FLOATS} + COALESCE(b._ITEM_FLOATS, 0) AS _ALL_FLOATS, "
             f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
             f"FROM {name}__read AS r LEFT JOIN {name}__item_faults AS b "
             "ON b._FILE = r._FILE AND b._SPLIT = r._SPLIT AND b._RECORD = r._RECORD"
         )
-        return records.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
+        renamed = {"_FIRST_FAULT": "_FAULT", "_ALL_FLOATS": FLOATS}
+        return records.drop(*renamed.values()).withColumnsRenamed(renamed)
 
-    def _reject(self, spark_input: SparkInput, counts: Mapping[int, tuple[int, int]]) -> None:
+    def _reject(self, spark_input: SparkInput, counts: Mapping[int, tuple[int, int, int]]) -> None:
         """Count records, and leave out the rows of files that are rejected as a whole."""
-        for file, (records, bad) in counts.items():
+        for file, (records, bad, floats) in counts.items():
             outcome = spark_input.outcomes[file]
             if "rejection" in outcome:
                 continue  # rows that were read before the file turned out to be unreadable
-            outcome["read"], outcome["quarantined"] = records, bad
+            outcome["read"], outcome["quarantined"], outcome["floats"] = records, bad, floats
         for file, outcome in spark_input.outcomes.items():
             waiting = spark_input.splits[file].waiting
             if waiting and outcome["read"] != waiting:
@@ -256,7 +261,7 @@ class Job:
         if spark_input.items:
             kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
             self._spark.sql(spark_input.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
-            elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", MISTYPED)
+            elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", FLOATS, MISTYPED)
             elements.createOrReplaceTempView(spark_input.step["items"]["name"])
 
     def _deduplicate(self, spark_input: SparkInput, step: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,7 +305,7 @@ class Job:
         if items := spark_input.step["items"]:
             kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_ROW"]
             self._spark.sql(spark_input.elements(checked(spark_input.name), kept)).createOrReplaceTempView("RAW")
-            elements = self._spark.sql(items["check"]).drop("_FAULT", MISTYPED)
+            elements = self._spark.sql(items["check"]).drop("_FAULT", FLOATS, MISTYPED)
             elements.createOrReplaceTempView(checked(items["name"]))
         rule = f"CAST(-{len(referring(spark_input.contract))} - MIN(_MISFIT) AS INT) AS _RULE"
         found = self._spark.sql(f"SELECT _ROW, {rule} FROM ({step['check']}) GROUP BY _ROW")
