@@ -6,6 +6,7 @@ over a relation RAW with text columns C0, C1, … and is transpiled for the engi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ from pipeline_assets.contracts.validation import (
 from pipeline_assets.errors import RejectedObjectError
 
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*((\[\])?[.][A-Za-z_][A-Za-z0-9_]*)*")  # or a path of keys
+
+
 @dataclass(frozen=True)
 class Columns:
     """How the columns of a file map to those of its contract."""
@@ -32,6 +36,18 @@ class Columns:
     unknown: tuple[str, ...]
     unknown_positions: tuple[int, ...]
     missing: tuple[str, ...]
+
+
+def displayed_names(names: Sequence[str], known: Sequence[str] = ()) -> str:
+    """Names of columns for messages; those that are no identifiers may be values, so they are counted only.
+
+    With `known`, none is shown unless a known one is there: the names are a record then, in place of a header.
+    """
+    is_header = not known or set(names).intersection(known)
+    shown = [name for name in names if is_header and _IDENTIFIER.fullmatch(name)]
+    if hidden := len(names) - len(shown):
+        shown.append(f"{hidden} {'that are no identifiers' if is_header else 'fields of a record in place of a header'}")
+    return ", ".join(shown)
 
 
 def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
@@ -46,8 +62,8 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
     if missing_required := [name for name in contract.required if name in missing]:
         raise RejectedObjectError(
             f"Required columns are missing: {', '.join(missing_required)}. "
-            f"Expected {', '.join(contract.column_names)}; found {', '.join(header)}"
-            + (f"; not in the contract: {', '.join(unknown)}." if unknown else "."),
+            f"Expected {', '.join(contract.column_names)}; found {displayed_names(header, contract.column_names)}"
+            + (f"; not in the contract: {displayed_names(unknown)}." if positions.keys() != set(unknown) else "."),
             code="missing_column",
             remedy=f"Deliver the file with these columns, or change the contract {contract.name}.",
         )

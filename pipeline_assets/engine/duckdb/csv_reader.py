@@ -86,6 +86,7 @@ class DelimitedReader:
                 outcome = tables.enter(file)
                 if not file.waiting:  # replayed records stay in quarantine
                     outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                    outcome.read = outcome.quarantined = rejection.rows
         for (header, newline, _), members in by_shape.items():
             if not header:
                 for member in members:
@@ -177,12 +178,24 @@ def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
     declared = replay_dialect(contract.dialect) if file.waiting else contract.dialect
     path, dialect = open_as_utf8(file.path, declared, contract.column_names, target)
     if dialect.header:
-        match_columns(contract, dialect.header)
+        match_file(contract, path, dialect)
     scan = scan_bytes(path, dialect) if dialect.newline else None
     scanned = path
     if scan and scan.malformed:
         scanned = copy_without_records(path, scan.malformed, target.with_suffix(".kept.csv"))
     return _Member(file, path, scanned, dialect, scan)
+
+
+def match_file(contract: Contract, path: Path, dialect: FileDialect) -> Columns:
+    """`match_columns` for a file; the error counts its records."""
+    try:
+        return match_columns(contract, dialect.header)
+    except RejectedObjectError as rejection:
+        scan = scan_bytes(path, dialect) if dialect.newline else None
+        rejection.rows = (
+            scan.records + len(scan.malformed) if scan else sum(1 for _ in read_leniently(path, dialect))
+        )
+        raise
 
 
 def scan_regular(paths: list[Path], dialect: FileDialect) -> str:

@@ -22,6 +22,7 @@ from pipeline_assets.engine.formats.json.documents import (
     Layout,
     detect_layout,
     lines_at,
+    malformed_reason,
     parser_message,
     value_at,
     without_bom,
@@ -30,6 +31,7 @@ from pipeline_assets.engine.formats.json.record_sql import (
     ITEM_COLUMNS,
     display_path,
     expected_names,
+    has_other_case,
     items_select,
     json_path,
     objects,
@@ -40,6 +42,7 @@ from pipeline_assets.engine.formats.json.record_sql import (
 )
 from pipeline_assets.engine.interface import BadRecord, SourceFile
 from pipeline_assets.engine.validation_query import (
+    displayed_names,
     explain,
     explain_misfit,
     explain_orphan,
@@ -113,11 +116,11 @@ class DocumentReader:
                 self._read_group(tables, members[:half])
                 self._read_group(tables, members[half:])
 
-    def _add_group(self, tables: InputTables, members: list[_Member]) -> None:
+    def _add_group(self, tables: InputTables, members: list[_Member], *, any_case: bool = False) -> None:
         contract = tables.contract
         files = range(len(tables.files), len(tables.files) + len(members))
         group = Group(len(tables.groups), f"{tables.name}__{len(tables.groups)}", files, has_rescued=True)
-        raw = raw_select(contract, self._records(tables, members), files.start)
+        raw = raw_select(contract, self._records(tables, members), files.start, any_case=any_case)
         extra = ["_FILE", "_RESCUED", "_MALFORMED", *(ITEM_COLUMNS if contract.items else ()), MISTYPED]
         typed = transpile(validation_select(contract, positions(contract), extra), "duckdb")
         self._connection.execute(
@@ -127,8 +130,11 @@ class DocumentReader:
         )
         item_floats = self._blame_records(contract, group) if contract.items else {}
         self._connection.execute(f"DROP TABLE IF EXISTS {tables.name}__records")
-        tables.groups.append(group)
         unknown = self._unknown_columns(contract, group)
+        if not any_case and any(has_other_case(contract, keys) for keys in unknown.values()):
+            self._add_group(tables, members, any_case=True)
+            return
+        tables.groups.append(group)
         counted = counts_by_file(self._connection, group, contract)
         for member, (file, (rows, bad, first_row, floats)) in zip(members, counted.items(), strict=True):
             outcome = tables.enter(member.source, unknown=unknown.get(file, ()))
@@ -261,7 +267,7 @@ def shape_difference(
     if not missing:
         return None
     return f"No record has {', '.join(missing)}. Expected {', '.join(expected_names(contract))}" + (
-        f"; not in the contract: {', '.join(unknown)}." if unknown else "."
+        f"; not in the contract: {displayed_names(unknown)}." if unknown else "."
     )
 
 
@@ -287,7 +293,7 @@ def explain_bad_record(
 ) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, rules of elements are numbered after the record's."""
     if rule == 0:
-        return "malformed_record", "The record is no JSON object, or names a key twice."
+        return "malformed_record", malformed_reason(raw, _keys(contract))
     if misfit := explain_misfit(contract, rule, misfits):
         return misfit
     if rule < 0:
@@ -305,3 +311,9 @@ def explain_bad_record(
     own = column.path if column else contract.items.path if contract.items else ()
     value, kind = value_at(raw, (*path, *own))
     return broken.code, prefix + explain(broken, shape, value, kind)
+
+
+def _keys(contract: Contract) -> set[str]:
+    """Every key that the contract has, at any depth."""
+    own = {step for column in contract.columns for step in column.path}
+    return own | ({*contract.items.path} | _keys(contract.items) if contract.items else set())

@@ -56,6 +56,8 @@ class SparkInput:
                 outcome[name] = reported[name] if has_one_header else sorted({*outcome[name], *reported[name]})
             outcome["header"] = reported.get("header", outcome["header"])
             outcome["header_skipped"] |= reported.get("header_skipped", False)
+            for name in ("read", "quarantined"):
+                outcome[name] += reported.get("rejection", {}).get("rows", 0)
             for name in ("rejection", "changed"):
                 if name in reported:
                     outcome[name] = reported[name]

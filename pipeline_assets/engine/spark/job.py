@@ -190,11 +190,11 @@ class Job:
                 # One record swallowed others, so ids and records do not match: all of them stay in quarantine.
                 outcome["read"] = outcome["quarantined"] = waiting
                 outcome["left_out"] = True
+            elif "rejection" in outcome:
+                outcome["left_out"] = True
             elif not waiting and self._policy.rejects(outcome["read"], outcome["quarantined"]):
                 outcome["too_many"] = outcome["quarantined"]
                 outcome["quarantined"] = outcome["read"]
-                outcome["left_out"] = True
-            elif "rejection" in outcome:
                 outcome["left_out"] = True
         spark_input.left_out = {file for file, outcome in spark_input.outcomes.items() if outcome.get("left_out")}
 
