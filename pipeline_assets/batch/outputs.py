@@ -216,7 +216,9 @@ class Outputs:
         selects: list[str] = []
         reasons: list[str] = []
         tables = [
-            t for t in (*self._pipeline.tables, *self._pipeline.lake_outputs) if t.grain is source and computed_columns(t)
+            t
+            for t in (*self._pipeline.tables, *self._pipeline.lake_outputs)
+            if t.grain is source and computed_columns(t)
         ]
         record = (*PROVENANCE, "_IS_NEW", "_ROW")
         touched = touched_condition(self._pipeline, source)

@@ -359,7 +359,9 @@ def _writes_floats(custom: Properties, logical: str, physical: str, location: st
     elif value and logical != "number":
         mistakes.add(location, f"does not fit logicalType {logical}.", "Only numbers have it.")
     elif value and (fit := PHYSICAL_TYPES["number"].match(physical)) and int(fit["scale"]) > MOST_FLOAT_DECIMALS:
-        mistakes.add(location, f"does not fit {physical}.", f"A float has at most {MOST_FLOAT_DECIMALS} exact decimals.")
+        mistakes.add(
+            location, f"does not fit {physical}.", f"A float has at most {MOST_FLOAT_DECIMALS} exact decimals."
+        )
     return value is True
 
 

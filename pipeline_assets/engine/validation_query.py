@@ -24,7 +24,6 @@ from pipeline_assets.contracts.validation import (
 )
 from pipeline_assets.errors import RejectedObjectError
 
-
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*((\[\])?[.][A-Za-z_][A-Za-z0-9_]*)*")  # or a path of keys
 
 
@@ -46,7 +45,9 @@ def displayed_names(names: Sequence[str], known: Sequence[str] = ()) -> str:
     is_header = not known or set(names).intersection(known)
     shown = [name for name in names if is_header and _IDENTIFIER.fullmatch(name)]
     if hidden := len(names) - len(shown):
-        shown.append(f"{hidden} {'that are no identifiers' if is_header else 'fields of a record in place of a header'}")
+        shown.append(
+            f"{hidden} {'that are no identifiers' if is_header else 'fields of a record in place of a header'}"
+        )
     return ", ".join(shown)
 
 

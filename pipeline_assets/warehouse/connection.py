@@ -15,8 +15,8 @@ from typing import Any
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
-from pipeline_assets.warehouse.migration import migrate
 from pipeline_assets.warehouse.error_messages import remedy_for
+from pipeline_assets.warehouse.migration import migrate
 from pipeline_assets.warehouse.transaction import Transaction, is_database_error, one_line, roll_back, run_statement
 
 # What Snowflake's query history shows beside each statement of a connection; see `tagged`.

@@ -153,7 +153,7 @@ class PlannedSession:
         self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
     ) -> None:
         planned = self._inputs[name]
-        step = {"do": "deduplicate", "name": name, "order": newest_first(planned.contract, version)}
+        step: dict[str, Any] = {"do": "deduplicate", "name": name, "order": newest_first(planned.contract, version)}
         step |= {"snapshot": snapshot, "check": "", "check_every_version": False}
         if check:
             planned.misfits = check.reasons

@@ -305,7 +305,9 @@ def _read_documents(
     selected = ", ".join(
         (*texts(contract), "_RESCUED", "_MALFORMED", MISTYPED, *(ITEM_COLUMNS if contract.items else ()))
     )
-    raw = raw_select(contract, scan([document[0]], document[1]), 0, any_case=_may_have_other_case(contract, document[0]))
+    raw = raw_select(
+        contract, scan([document[0]], document[1]), 0, any_case=_may_have_other_case(contract, document[0])
+    )
     unknown: set[str] = set()
     with _connection(scratch) as connection:
         try:

@@ -192,9 +192,7 @@ def match_file(contract: Contract, path: Path, dialect: FileDialect) -> Columns:
         return match_columns(contract, dialect.header)
     except RejectedObjectError as rejection:
         scan = scan_bytes(path, dialect) if dialect.newline else None
-        rejection.rows = (
-            scan.records + len(scan.malformed) if scan else sum(1 for _ in read_leniently(path, dialect))
-        )
+        rejection.rows = scan.records + len(scan.malformed) if scan else sum(1 for _ in read_leniently(path, dialect))
         raise
 
 

@@ -235,6 +235,7 @@ class DuckDBSession:
             f"SELECT _ID, any_value(_FILE), -{len(referring(tables.contract))} - MIN(_MISFIT) FROM {checked(name)} "
             f"JOIN ({transpile(check.select, 'duckdb')}) USING (_ROW) GROUP BY _ID",
         )
+
     def _keep_newest_delivery(self, tables: InputTables) -> None:
         """Of several complete deliveries keep the newest; see `deduplicate`."""
         accepted = {

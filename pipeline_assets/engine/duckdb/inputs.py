@@ -90,10 +90,10 @@ def counts_by_file(
     """By file: records, bad records, the row id of the first one, and floats in good records."""
     floats = f"COALESCE(SUM({FLOATS}) FILTER (_FAULT IS NULL), 0)" if contract.floats else "0"
     counted = dict.fromkeys(group.files, (0, 0, 0, 0))
-    for file, *counts in connection.execute(
+    for file, records, bad, first, good_floats in connection.execute(
         f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid), {floats} FROM {group.table} GROUP BY _FILE"
     ).fetchall():
-        counted[file] = tuple(map(int, counts))
+        counted[file] = (records, bad, first, int(good_floats))
     return counted
 
 

@@ -162,7 +162,9 @@ class DocumentReader:
         """The first bad element of a record's list makes the record bad; returns the floats of good records by file."""
         assert contract.items is not None
         offset, floats = len(rules(contract)), FLOATS if contract.items.floats else "0"
-        source = f"SELECT rowid AS _ROW, * EXCLUDE (_POSITION{f', {FLOATS}' * bool(contract.floats)}) FROM {group.table}"
+        source = (
+            f"SELECT rowid AS _ROW, * EXCLUDE (_POSITION{f', {FLOATS}' * bool(contract.floats)}) FROM {group.table}"
+        )
         elements = items_select(contract.items, source, ("_ROW", "_FILE"))
         table = f"{group.table}__elements"
         self._connection.execute(

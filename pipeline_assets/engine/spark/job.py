@@ -28,7 +28,7 @@ from pipeline_assets.engine.interface import RejectPolicy, checked
 from pipeline_assets.engine.spark import ranking, tasks
 from pipeline_assets.engine.spark.inputs import WHOLE, SparkInput
 from pipeline_assets.engine.spark.landed_files import LandedFileReader
-from pipeline_assets.engine.spark.ranking import listed
+from pipeline_assets.engine.spark.ranking import in_list
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
@@ -128,7 +128,7 @@ class Job:
             statistics_again, counts_again = self._collect_statistics(repeated)
             statistics = [each for each in statistics if each["file"] not in irregular] + statistics_again
             counts |= counts_again
-            first = self._state.together(first.where(f"_FILE NOT IN ({listed(irregular)})").unionByName(repeated))
+            first = self._state.together(first.where(f"_FILE NOT IN ({in_list(irregular)})").unionByName(repeated))
         spark_input.add_statistics(statistics)
         first.where("_STATISTICS IS NULL").createOrReplaceTempView(spark_input.rows)
         self._reject(spark_input, counts)
@@ -240,7 +240,7 @@ class Job:
             }
         )
         landed.createOrReplaceTempView(f"{name}__landed")
-        condition = f" AND _FILE NOT IN ({listed(spark_input.left_out)})" if spark_input.left_out else ""
+        condition = f" AND _FILE NOT IN ({in_list(spark_input.left_out)})" if spark_input.left_out else ""
         rows = (
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
             f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{condition}"
@@ -323,7 +323,7 @@ class Job:
                 "_SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1"
             ).first()
         newest = newest_delivery(spark_input.accepted(), published and tuple(published))
-        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({listed(newest.files)}) ELSE {not newest.published} END"
+        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({in_list(newest.files)}) ELSE {not newest.published} END"
 
     def _define_every_version(self, spark_input: SparkInput) -> None:
         from pyspark.sql import functions as f
@@ -342,7 +342,7 @@ class Job:
         reported = sorted(set(spark_input.outcomes) - spark_input.left_out)
         bad = (
             f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {spark_input.rows} "
-            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({listed(reported)}) "
+            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({in_list(reported)}) "
             f"UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) FROM {spark_input.name}__ranked "
             "WHERE _IS_NEW AND _RULE IS NOT NULL"
         )
@@ -350,7 +350,7 @@ class Job:
             bad += (
                 f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
                 f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {spark_input.rows} "
-                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({listed(samples)})) WHERE _NUMBER <= 3"
+                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({in_list(samples)})) WHERE _NUMBER <= 3"
             )
         self._state.together(self._spark.sql(bad)).createOrReplaceTempView(f"{spark_input.name}__bad")
         wanted = self._spark.sql(

@@ -26,11 +26,13 @@ def ranked(spark_input: SparkInput, order: str, is_old: str, misfits: str) -> st
     if misfits:
         joins.append(f"LEFT JOIN ({misfits}) AS m ON m._ROW = {_row(key, 'b.')}")
         left_out.append("ELSE m._RULE")
-    cases = " ".join(left_out if any(case.startswith("WHEN") for case in left_out) else ["WHEN FALSE THEN 0", *left_out])
+    cases = " ".join(
+        left_out if any(case.startswith("WHEN") for case in left_out) else ["WHEN FALSE THEN 0", *left_out]
+    )
     rule = f"CASE {cases} END" if left_out else "CAST(NULL AS INT)"
     rank = "1"
     if key:
-        waiting = listed(file for file, split in spark_input.splits.items() if split.waiting)
+        waiting = in_list(file for file, split in spark_input.splits.items() if split.waiting)
         newest = f"{order}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
         whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
         rank = (
@@ -50,7 +52,7 @@ def checked_rows(spark_input: SparkInput, every_version: bool) -> str:
     return f"SELECT *, {row} AS _ROW FROM {spark_input.name}__ranked WHERE _RULE IS NULL{newest}"
 
 
-def listed(numbers: Iterable[int]) -> str:
+def in_list(numbers: Iterable[int]) -> str:
     """Numbers for IN."""
     return ", ".join(str(number) for number in sorted(numbers)) or "-1"
 

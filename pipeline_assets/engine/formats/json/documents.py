@@ -121,7 +121,15 @@ class _Number(str):
 def _kind(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return {dict: "an object", list: "a list", _Number: "a number"}.get(type(value), "a text")
+    return (
+        "an object"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else "a number"
+        if isinstance(value, _Number)
+        else "a text"
+    )
 
 
 def malformed_reason(raw: str, known: Collection[str]) -> str:

@@ -91,7 +91,9 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
     structure = quoted(json.dumps(_EXACT | tree))
-    columns = ", ".join(f"{_as_whole(f'C{i}', column, _at(column.path))} AS C{i}" for i, column in enumerate(contract.columns))
+    columns = ", ".join(
+        f"{_as_whole(f'C{i}', column, _at(column.path))} AS C{i}" for i, column in enumerate(contract.columns)
+    )
     malformed = f"_MALFORMED OR {_has_duplicate_key(contract)} AS _MALFORMED"
     selected = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
@@ -147,9 +149,7 @@ def _as_whole(text: str, column: Column, value: str) -> str:
 
 def _whole_items(items: Contract) -> str:
     """The elements, with whole numbers in text columns written without their point."""
-    tests = " OR ".join(
-        _looks_whole(f"i.{_member(c.path)}", c) for c in items.columns if c.logical_type == "string"
-    )
+    tests = " OR ".join(_looks_whole(f"i.{_member(c.path)}", c) for c in items.columns if c.logical_type == "string")
     if not tests:
         return "_ITEMS"
 
