@@ -101,9 +101,9 @@ class Dialect:
 class Column:
     """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
 
-    With `writes_floats` the source computes with binary floats, and a float that stands for a decimal of the column is read
-    as that decimal. `path` is the list of keys that lead to the value in a JSON record. The value of a `partition` column is the folder
-    of a lake file; rows with the same value in a `keep_together` column are in the same file.
+    With `writes_floats` the source computes with binary floats, and a float that stands for a decimal of the column is
+    read as that decimal. `path` is the list of keys that lead to the value in a JSON record. The value of a `partition`
+    column is the folder of a lake file; rows with the same value in a `keep_together` column are in the same file.
     """
 
     name: str

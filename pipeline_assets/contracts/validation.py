@@ -28,7 +28,7 @@ REASON_CODES = {
     "not_accepted_value": "the value is not in the accepted list",
     "wrong_type": "the JSON value is an object, a list or true/false where a text or a number belongs, or no list",
     "too_long": "the text is longer than the column",
-    "malformed_record": "the record cannot be split into its columns, is no JSON object or names a key twice, in any case",
+    "malformed_record": "the record cannot be split into its columns, is no JSON object or names a key twice",
     "missing_reference": "the row refers to something that is not known yet",
     "missing_column": "the whole file: a required column is not there",
     "malformed_header": "the whole file: the header names a column twice",

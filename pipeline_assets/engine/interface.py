@@ -94,8 +94,8 @@ class FileOutcome:
 
     `rejection` is set when the whole file is rejected; all its rows then count as quarantined. `released` holds the
     quarantine ids of replayed records that are valid now. `header_skipped` is true when a file began with a header
-    although its dialect declares none; that line is not counted as a row. `floats` counts the values of good records that
-    are binary floats and were read as the decimals that they stand for.
+    although its dialect declares none; that line is not counted as a row. `floats` counts the values of good records
+    that are binary floats and were read as the decimals that they stand for.
     """
 
     landed: LandedObject

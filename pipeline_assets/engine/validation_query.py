@@ -80,8 +80,8 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank. Contracts with floats also have
-    the column `FLOATS`.
+    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank. Contracts with floats also
+    have the column `FLOATS`.
     """
     floats = [f"{float_count(contract)} AS {FLOATS}"] if contract.floats else []
     return (

@@ -44,7 +44,7 @@ def with_bounded_sums(table: FileTable) -> FileTable:
 
 
 def misfit_select(table: FileTable, rows: str, first: int) -> str:
-    """SELECT `_ROW` and `_MISFIT` of the ROWS of a table with a value that does not fit; the first reason is `first`."""
+    """SELECT `_ROW` and `_MISFIT` of ROWS with a value that does not fit; the number of the first reason is `first`."""
     conditions = [condition for _, condition, _ in computed_columns(table)]
     cases = " ".join(f"WHEN {condition} THEN {number}" for number, condition in enumerate(conditions, first))
     return f"SELECT _ROW, CASE {cases} END AS _MISFIT FROM ({rows}) AS MADE WHERE {' OR '.join(conditions)}"

@@ -152,7 +152,8 @@ def _refuse_other_encoding(path: Path, declared: Dialect) -> None:
     """Refuse a file that is text of another encoding as a whole; a few damaged lines are quarantined instead.
 
     Raises:
-        RejectedObjectError: of its lines that are not ASCII, most are not UTF-8: at least two, and one in a thousand.
+        RejectedObjectError: of its lines that are not ASCII, most are not UTF-8 and may be windows-1252: at least two,
+            and one in a thousand of all.
     """
     if not is_utf8(declared.encoding) or _is_text_of_utf8(path):
         return
@@ -169,13 +170,12 @@ def _refuse_other_encoding(path: Path, declared: Dialect) -> None:
             except UnicodeDecodeError:
                 wrong += 1
                 windows = windows and not _NOT_WINDOWS.search(line)
-    if wrong < _FEWEST_WRONG or wrong * 2 <= foreign or wrong * _LINES_PER_WRONG < lines:
+    if not windows or wrong < _FEWEST_WRONG or wrong * 2 <= foreign or wrong * _LINES_PER_WRONG < lines:
         return
-    guess = "windows-1252" if windows else "the encoding that it has"
     raise RejectedObjectError(
-        f"The file is no UTF-8 text: {wrong} of {lines} lines are not" + (f"; it may be {guess}." if windows else "."),
+        f"The file is no UTF-8 text: {wrong} of {lines} lines are not; it may be windows-1252.",
         code="unreadable_object",
-        remedy=f"Declare {guess} as `encoding` in the dialect of the contract, or deliver the file as UTF-8.",
+        remedy="Declare `encoding: windows-1252` in the dialect of the contract, or deliver the file as UTF-8.",
     )
 
 

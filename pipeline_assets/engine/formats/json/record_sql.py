@@ -61,8 +61,7 @@ def scan(paths: list[Path], layout: Layout) -> str:
 def raw_select(contract: Contract, records: str, first: int, *, any_case: bool = True) -> str:
     """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
 
-    With `any_case`, keys that differ from the contract's in case only are read too; planning that takes a quarter second.
-    A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
+    With `any_case`, keys that differ from the contract's in case only are read too; that takes longer to plan. A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
     other values either.
     """
     items = contract.items
@@ -97,7 +96,8 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
     malformed = f"_MALFORMED OR {_has_duplicate_key(contract)} AS _MALFORMED"
     selected = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
-        selected += f", {_whole_items(items)} AS _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+        selected += f", {_whole_items(items)} AS _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED"
+        selected += f", {_items_mistyped(items)} AS _ITEMS_MISTYPED"
     mapped = f"SELECT *, {_maps(contract, '_RAW')} FROM ({examined})"
     return f"SELECT {selected} FROM ({_in_contract_case(contract, mapped, structure) if any_case else mapped})"
 
@@ -127,8 +127,8 @@ def _looks_irregular(text: str, column: Column) -> str:
     """Whether a text is NULL, or may have been an object, a list, true/false or a number like 7.0 in the JSON."""
     # Most texts start with a digit, a capital or a sign; these sort before the bracket and need no other test.
     return (
-        f"CASE WHEN {text} < '[' THEN {_looks_whole(text, column)} ELSE COALESCE(starts_with({text}, '{{') OR starts_with({text}, '[') "
-        f"OR {text} = 'true' OR {text} = 'false', TRUE) END"
+        f"CASE WHEN {text} < '[' THEN {_looks_whole(text, column)} ELSE COALESCE(starts_with({text}, '{{') "
+        f"OR starts_with({text}, '[') OR {text} = 'true' OR {text} = 'false', TRUE) END"
     )
 
 
@@ -140,7 +140,7 @@ def _looks_whole(text: str, column: Column) -> str:
 
 
 def _as_whole(text: str, column: Column, value: str) -> str:
-    """The text of a value; a whole number in a text column is written without its point: 7.0 and 7 are one identifier."""
+    """The text of a value; a whole number in a text column is written without its point, as 7.0 and 7 are one id."""
     if column.logical_type != "string":
         return text
     test = f"_RAW IS NOT NULL AND {_looks_whole(text, column)} AND NOT starts_with({value}, '\"')"
@@ -172,7 +172,7 @@ def _whole_items(items: Contract) -> str:
 
 
 def _in_contract_case(contract: Contract, mapped: str, structure: str) -> str:
-    """The examined records with their maps, read again if they need it; keys that differ from the contract's in case only are renamed before.
+    """The records with their maps, after keys that differ from the contract's in case only were renamed.
 
     A key that is spelled as in the contract goes before others, which are then unknown; two others of one name make the
     record malformed, as a key that is there twice.
