@@ -47,7 +47,7 @@ def records(contract: Contract, fixed: dict[str, str]) -> Iterator[dict[str, str
     changes = [{c.name: value} for c in contract.columns if not c.reference for value in extremes(c)]
     largest = {c.name: extremes(c)[0] for c in contract.columns if not c.reference and not c.key}
     for number, change in enumerate([{}, *changes, largest]):
-        keys = {name: f"{contract.name[0]}{number}" for name in contract.key}
+        keys = dict.fromkeys(contract.key, f"{contract.name[0]}{number}")
         yield usual | keys | change | fixed
 
 

@@ -397,3 +397,23 @@ def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_me
         sizes = "SELECT ID, LENGTH(CAST(TEXT AS VARCHAR)) AS SIZE, AMOUNT FROM things"
         assert rows(session, sizes) == sorted((f"k{n}", len(fake), Decimal(n)) for n in range(100))
         assert reported(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]
+
+
+def test_a_record_in_place_of_a_header_is_counted_and_not_repeated(tmp_path: Path) -> None:
+    content = "C1,Ada,ada@example.org,ada@example.org\nC2,Bob,bob@example.org,\n"
+    for text in (content, content.replace(",ada@example.org,ada", ",ada@example.org,eve")):
+        with opened() as session:
+            session.read("things", THINGS, [landed(tmp_path / "x", text)])
+            session.deduplicate("things")
+            (bad,) = session.bad_records("things")
+        assert not re.search("ada|eve|bob", f"{bad.reason}{bad.columns}", re.IGNORECASE)
+
+
+def test_a_file_without_a_required_column_counts_its_records_and_names_its_columns(tmp_path: Path) -> None:
+    content = 'TEXT,amount,a@b.org\n"a\nb",1,x\nc,2,y\nonly\n'
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+        session.deduplicate("things")
+        (bad,), (outcome,) = session.bad_records("things"), session.outcomes("things")
+    assert (outcome.read, outcome.quarantined, outcome.loaded) == (3, 3, 0)
+    assert "found TEXT, AMOUNT, 1 that are no identifiers" in bad.reason
