@@ -42,11 +42,15 @@ class ContractError(ConfigurationError):
 
 
 class RejectedObjectError(PipelineError):
-    """A landed object as a whole violates its contract; `code` is one of the quarantine reason codes."""
+    """A landed object as a whole violates its contract; `code` is one of the quarantine reason codes.
 
-    def __init__(self, message: str, *, code: str, remedy: str = "") -> None:
+    `rows` is the number of its records, 0 if they cannot be counted.
+    """
+
+    def __init__(self, message: str, *, code: str, remedy: str = "", rows: int = 0) -> None:
         super().__init__(message, remedy=remedy)
         self.code = code
+        self.rows = rows
 
 
 class InterruptedRunError(PipelineError):

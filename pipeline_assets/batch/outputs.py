@@ -7,7 +7,7 @@ is published here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.promote import CATALOG, PUBLISH, RELEASE, REMOVE
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
-from pipeline_assets.engine import LakeFile, Session, Written
+from pipeline_assets.engine import LakeFile, Session, ValueCheck, Written, checked
 from pipeline_assets.errors import LostRowsError, RowAccountingError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.pipeline.fetch import (
@@ -28,6 +28,13 @@ from pipeline_assets.pipeline.fetch import (
 from pipeline_assets.pipeline.marts import refreshes
 from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
 from pipeline_assets.pipeline.selects import PROVENANCE
+from pipeline_assets.pipeline.value_checks import (
+    computed_columns,
+    misfit_reasons,
+    misfit_select,
+    wide_rows,
+    with_bounded_sums,
+)
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 
 if TYPE_CHECKING:
@@ -83,7 +90,12 @@ class Outputs:
         """
         self._fetch_published()
         for source in self._pipeline.sources:
-            self._session.deduplicate(source.name, version=source.declared.version, snapshot=self._is_snapshot(source))
+            self._session.deduplicate(
+                source.name,
+                version=source.declared.version,
+                snapshot=self._is_snapshot(source),
+                check=self._value_check(source),
+            )
         for source in self._pipeline.sources:
             self._define_touched_views(source)
         for table in self._pipeline.tables:
@@ -185,7 +197,10 @@ class Outputs:
 
     def _select(self, table: FileTable, extra: Sequence[str] = PROVENANCE) -> str:
         """The SELECT of a table over the touched records, with the provenance of each row."""
-        replacements = self._replacements(table)
+        return self._rows_over(table, extra, self._replacements(table))
+
+    def _rows_over(self, table: FileTable, extra: Sequence[str], replacements: Mapping[str, str]) -> str:
+        """The SELECT of a table over other relations, with further columns of the records of its rows."""
         if statement := table.select.with_source_columns(table.grain_relation, extra, replacements):
             return statement
         own_columns = ", ".join(f"MADE.{name}" for name in table.contract.column_names)
@@ -193,10 +208,34 @@ class Outputs:
         keys = [(name, copy[1]) for name in table.contract.key if (copy := table.select.copy_of(name))]
         same_key = " AND ".join(f"MADE.{mine} = CAME.{theirs}" for mine, theirs in keys)
         relation = replacements.get(table.grain_relation, table.grain_relation)
+        came = f"({relation})" if relation.startswith("SELECT") else relation
         rows = table.select.over(replacements)
-        return (
-            f"SELECT {own_columns}, {extra_columns} FROM ({rows}) AS MADE INNER JOIN {relation} AS CAME ON {same_key}"
-        )
+        return f"SELECT {own_columns}, {extra_columns} FROM ({rows}) AS MADE INNER JOIN {came} AS CAME ON {same_key}"
+
+    def _value_check(self, source: Source) -> ValueCheck | None:
+        """The records of a source with a computed value that does not fit its column, in any of its tables."""
+        selects: list[str] = []
+        reasons: list[str] = []
+        tables = [
+            t
+            for t in (*self._pipeline.tables, *self._pipeline.lake_outputs)
+            if t.grain is source and computed_columns(t)
+        ]
+        record = (*PROVENANCE, "_IS_NEW", "_ROW")
+        touched = touched_condition(self._pipeline, source)
+        relations = {source.relation: wide_rows(source.contract, checked(source.relation), touched, record)}
+        if source.items and source.items_relation:
+            # Published records have no lists.
+            element, columns = source.items.within(source.contract), (*record, "_POSITION")
+            relations[source.items_relation] = wide_rows(element, checked(source.items_relation), "_IS_NEW", columns)
+        for table in tables:
+            rows = self._rows_over(with_bounded_sums(table), ("_ROW",), relations)
+            selects.append(misfit_select(table, rows, len(reasons) + 1))
+            reasons += misfit_reasons(table)
+        if not selects:
+            return None
+        append = any(table.write == "append" for table in tables)
+        return ValueCheck(" UNION ALL ".join(selects), tuple(reasons), append)
 
     # --- outputs -------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
 from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
+from pipeline_assets.engine.validation_query import displayed_names
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.foreign import rejection
@@ -272,9 +273,11 @@ def _fill_report(
     report.table_rows = published.table_rows
     report.lake_files, report.lake_partitions = outputs.lake_files, outputs.lake_partitions
     report.statements = outputs.statements + published.statements
+    if floats := sum(outcome.floats for outcome in landed if not outcome.rejection):
+        report.notes.append(f"{floats} values are binary floats; they were read as the decimals that they stand for.")
     for outcome in landed:
         if outcome.unknown_columns:
-            report.unknown_columns[outcome.landed.uri] = list(outcome.unknown_columns)
+            report.unknown_columns[outcome.landed.uri] = displayed_names(outcome.unknown_columns).split(", ")
         if outcome.header_skipped:
             report.notes.append(f"{outcome.landed.uri}: the first record names the columns and was skipped.")
         if outcome.missing_columns and not outcome.rejection:

@@ -14,7 +14,8 @@ from typing import Literal
 
 LOGICAL_TYPES = ("string", "number", "integer", "date", "timestamp", "boolean")
 # Date formats that are accepted on input, in Snowflake's notation, each with its pattern.
-# The year 0000 is not accepted: engines turn it into 1 BC, and MySQL's zero date is not a date.
+# D and M are one or two digits. The year 0000 is not accepted: engines turn it into 1 BC, and MySQL's zero date is not
+# a date.
 YEAR_PATTERN = "([1-9][0-9]{3}|0[1-9][0-9]{2}|00[1-9][0-9]|000[1-9])"
 TIMED_DATE = 'YYYY-MM-DD"T"HH24:MI:SSTZHTZM'
 DATE_PATTERNS = {
@@ -22,13 +23,20 @@ DATE_PATTERNS = {
     "DD-MM-YYYY": f"^[0-9]{{2}}-[0-9]{{2}}-{YEAR_PATTERN}$",
     "MM/DD/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
     "DD/MM/YYYY": f"^[0-9]{{2}}/[0-9]{{2}}/{YEAR_PATTERN}$",
+    "YYYY/MM/DD": f"^{YEAR_PATTERN}/[0-9]{{2}}/[0-9]{{2}}$",
     "YYYYMMDD": f"^{YEAR_PATTERN}[0-9]{{4}}$",
+    "YYYY-M-D": f"^{YEAR_PATTERN}-[0-9]{{1,2}}-[0-9]{{1,2}}$",
+    "D-M-YYYY": f"^[0-9]{{1,2}}-[0-9]{{1,2}}-{YEAR_PATTERN}$",
+    "M/D/YYYY": f"^[0-9]{{1,2}}/[0-9]{{1,2}}/{YEAR_PATTERN}$",
+    "D/M/YYYY": f"^[0-9]{{1,2}}/[0-9]{{1,2}}/{YEAR_PATTERN}$",
+    "YYYY/M/D": f"^{YEAR_PATTERN}/[0-9]{{1,2}}/[0-9]{{1,2}}$",
     # ISO 8601 with a time of day, with or without an offset; the date is the local one, as written.
     TIMED_DATE: (
-        f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}[T ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]+)?)?"
-        "([Zz]|[+-][0-9]{2}(:?[0-9]{2})?)?$"
+        f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:([0-5][0-9]|60)([.,][0-9]+)?)?"
+        "( ?([Zz]|[+-][0-9]{2}(:?[0-9]{2})?))?$"
     ),
 }
+MOST_FLOAT_DECIMALS = 9  # of a column with `writes_floats`: far more than round-off reaches
 FORMS = ("table", "csv", "json", "parquet")
 # The types of lake table columns, as Glue and Hive name them.
 LAKE_TYPES = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
@@ -93,8 +101,9 @@ class Dialect:
 class Column:
     """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
 
-    `path` is the list of keys that lead to the value in a JSON record. The value of a `partition` column is the folder
-    of a lake file; rows with the same value in a `keep_together` column are in the same file.
+    With `writes_floats` the source computes with binary floats, and a float that stands for a decimal of the column is
+    read as that decimal. `path` is the list of keys that lead to the value in a JSON record. The value of a `partition`
+    column is the folder of a lake file; rows with the same value in a `keep_together` column are in the same file.
     """
 
     name: str
@@ -107,6 +116,7 @@ class Column:
     accepted: tuple[str, ...] = ()
     input_formats: tuple[str, ...] = ()
     keep_blanks: bool = False
+    writes_floats: bool = False
     classification: str | None = None
     reference: Reference | None = None
     path: tuple[str, ...] = ()
@@ -156,6 +166,11 @@ class Contract:
     @cached_property
     def required(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.required)
+
+    @cached_property
+    def floats(self) -> tuple[Column, ...]:
+        """The columns in which the source writes binary floats."""
+        return tuple(column for column in self.columns if column.writes_floats)
 
     def within(self, record: Contract) -> Contract:
         """The columns of an element together with those of its record."""

@@ -21,6 +21,7 @@ from pipeline_assets.contracts.model import (
     FORMS,
     LAKE_TYPES,
     LOGICAL_TYPES,
+    MOST_FLOAT_DECIMALS,
     PHYSICAL_TYPES,
     Column,
     Contract,
@@ -320,6 +321,7 @@ def _column(
         accepted=accepted_values(given, location, mistakes),
         input_formats=_input_formats(custom, logical, location, mistakes),
         keep_blanks=custom.get("blanks") == "keep",
+        writes_floats=_writes_floats(custom, logical, physical, location, mistakes),
         reference=reference(given, location, mistakes),
         path=(*path, _json_key(given, location, mistakes)) if form == "json" else (),
     )
@@ -348,6 +350,19 @@ def _width(given: Properties, physical: str, location: str, mistakes: Mistakes) 
     elif length is not None and (type(length) is not int or length < 1 or (width and length > width)):
         mistakes.add(at, f"{length!r} does not fit {given.get('physicalType')}.")
     return length
+
+
+def _writes_floats(custom: Properties, logical: str, physical: str, location: str, mistakes: Mistakes) -> bool:
+    value, location = custom.get("writesFloats", False), join(location, "customProperties.writesFloats")
+    if type(value) is not bool:
+        mistakes.add(location, f"{value!r} is neither true nor false.")
+    elif value and logical != "number":
+        mistakes.add(location, f"does not fit logicalType {logical}.", "Only numbers have it.")
+    elif value and (fit := PHYSICAL_TYPES["number"].match(physical)) and int(fit["scale"]) > MOST_FLOAT_DECIMALS:
+        mistakes.add(
+            location, f"does not fit {physical}.", f"A float has at most {MOST_FLOAT_DECIMALS} exact decimals."
+        )
+    return value is True
 
 
 def _input_formats(custom: Properties, logical: str, location: str, mistakes: Mistakes) -> tuple[str, ...]:

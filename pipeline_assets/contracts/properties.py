@@ -60,7 +60,7 @@ COLUMN = Level(
         *("logicalTypeOptions", "relationships", "quality"),
     ),
     _OF_COLUMN,
-    ("blanks", "inputFormats"),
+    ("blanks", "inputFormats", "writesFloats"),
 )
 JSON_COLUMN = Level("a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, COLUMN.custom)
 # The key and the references of an element are those of its record.

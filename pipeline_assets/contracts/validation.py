@@ -9,6 +9,7 @@ Regular expressions cost more than all else, so they run only on texts for which
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
 from pipeline_assets.errors import ContractError
 
+DOES_NOT_FIT = "does_not_fit"
 REASON_CODES = {
     "missing_key": "a key column is empty",
     "missing_value": "a required column is empty",
@@ -34,8 +36,19 @@ REASON_CODES = {
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "rejected_with_its_set": "the whole file: another file that was delivered together with it is rejected",
     "source_error": "the record is an error answer of the source",
+    DOES_NOT_FIT: "a value that is computed from the record does not fit the column of a table",
 }
 MISTYPED = "_MISTYPED"
+FLOATS = "_FLOATS"  # the number of values in a row that are written as floats
+BLANKS = " \t\u00a0"  # around values that are no texts
+_EXPONENT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?[0-9]{1,2}$"
+_FLOAT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
+# A double with round-off in its last bits needs 15 digits or more to be written.
+_LONG_PATTERN = "^[+-]?[0.]*[1-9]([.]?[0-9]){14,}[.]?([eE].*)?$"
+_DOUBLE_ROUND_OFF = "1e-12"  # relative, and absolute below 1: sums of a few thousand doubles stay below it
+_SINGLE_ROUND_OFF = "1e-8"  # a single precision float is written with 9 digits or more
+_SINGLE_DIGITS = 7  # that a single precision float can stand for
+_MOST_EXPONENT = 99
 BOOLEAN_PATTERN = "^([Tt][Rr][Uu][Ee]|[Ff][Aa][Ll][Ss][Ee])$"
 
 
@@ -85,33 +98,44 @@ def cast_column(name: str) -> str:
 def cleaned(column: Column, raw: str, null_text: str | None = None, *, trimmed: bool = False) -> str:
     """Blank text becomes NULL, and so does `null_text`; blanks around a value are removed unless `keep_blanks` is set.
 
-    A blank is a space, as for Snowflake's TRIM; naming it to TRIM makes all engines remove the same.
+    A blank is a space, as for Snowflake's TRIM, and around a number, a day or a truth value also a tab or a no-break
+    space; naming them to TRIM makes all engines remove the same.
 
     `trimmed` says that no value of the file has blanks around it: TRIM would cost as much as reading the file.
     """
-    text = f"NULLIF({raw}, '')" if column.keep_blanks or trimmed else f"NULLIF(TRIM({raw}, ' '), '')"
+    blanks = " " if column.logical_type == "string" else BLANKS
+    text = f"NULLIF({raw}, '')" if column.keep_blanks or trimmed else f"NULLIF(TRIM({raw}, '{blanks}'), '')"
     return text if null_text is None else f"NULLIF({text}, {literal(null_text)})"
 
 
-def typed(column: Column, cast: str | None = None) -> str:
-    """The expression that types cleaned text: NULL where the text does not fit, never a rounded guess.
+def layers(contract: Contract) -> list[list[str]]:
+    """Columns to add to the cleaned texts, layer by layer; the last one has the typed values, NULL if a text is wrong.
 
-    `cast` names a column that holds `try_cast` already.
+    A number is cast first. If the cast starts with the text (10.5 and 10.5000) it is exact, and nothing else is
+    computed of it: `<COLUMN>__DIGITS` and `<COLUMN>__NEAREST` are NULL.
     """
-    text, cast = text_column(column.name), cast or try_cast(column)
+    numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
+    casts = [f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers]
+    digits = [f"{_digits(column)} AS {column.name}__DIGITS" for column in numbers]
+    nearest = [f"TRY_CAST({c.name}__DIGITS AS {c.physical_type}) AS {c.name}__NEAREST" for c in numbers]
+    return [casts, digits, nearest, [f"{typed(column)} AS {column.name}" for column in contract.columns]]
+
+
+def typed(column: Column) -> str:
+    """The expression that types cleaned text: NULL where the text does not fit, never a rounded guess."""
+    name, text = column.name, text_column(column.name)
     match column.logical_type:
         case "number" | "integer":
-            precision, scale = column.precision_and_scale
-            # The cast is exact if its text starts with the landed text: 10.5 and 10.5000. The shortcut is not safe for
-            # columns without digits before the point (engines differ on whether they write a zero there), nor with more
-            # than six decimals (Spark writes small numbers as 1E-10).
-            plain = precision > scale and scale <= 6
-            shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN {cast} " if plain else ""
-            return f"CASE {shortcut}WHEN REGEXP_LIKE({text}, {literal(number_pattern(column))}) THEN {cast} END"
+            exact = f"REGEXP_LIKE({name}__DIGITS, {literal(number_pattern(column))})"
+            floats = f" WHEN {_stands_for_decimal(column)} THEN {name}__NEAREST" if column.writes_floats else ""
+            return (
+                f"CASE WHEN {name}__DIGITS IS NULL THEN {cast_column(name)} "
+                f"WHEN {exact} THEN {name}__NEAREST{floats} END"
+            )
         case "date":
             return _first_date(column, text)
         case "timestamp":
-            return f"CASE WHEN REGEXP_LIKE({text}, {literal(timestamp_pattern(column))}) THEN {cast} END"
+            return f"CASE WHEN REGEXP_LIKE({text}, {literal(timestamp_pattern(column))}) THEN {try_cast(column)} END"
         case "boolean":
             # Compared, not cast: the cast becomes a function that Spark does not have.
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN LOWER({text}) = 'true' END"
@@ -119,19 +143,75 @@ def typed(column: Column, cast: str | None = None) -> str:
             return text
 
 
+def _digits(column: Column) -> str:
+    """The text of a number without exponent, or NULL if its cast is exact: engines read exponents differently."""
+    text, cast = text_column(column.name), cast_column(column.name)
+    precision, scale = column.precision_and_scale
+    # The shortcut is not safe for columns without digits before the point (engines differ on whether they write a zero
+    # there), nor with more than six decimals (Spark writes small numbers as 1E-10).
+    plain = precision > scale and scale <= 6
+    shortcut = f"WHEN STARTSWITH(CAST({cast} AS VARCHAR), {text}) THEN NULL " if plain else ""
+    exponent = f"WHEN REGEXP_LIKE({text}, {literal(_EXPONENT_PATTERN)}) THEN {_without_exponent(text)}"
+    return f"CASE {shortcut}{exponent} ELSE {text} END"
+
+
+def _without_exponent(text: str) -> str:
+    mark = f"POSITION('e', LOWER({text}))"
+    mantissa = f"LTRIM(LEFT({text}, {mark} - 1), '+-')"
+    whole = f"(POSITION('.', CONCAT({mantissa}, '.')) - 1)"
+    exponent = f"TRY_CAST(LTRIM(SUBSTR({text}, {mark} + 1), '+') AS INT)"
+    zeros = f"REPEAT('0', {_MOST_EXPONENT})"
+    digits = f"CONCAT({zeros}, REPLACE({mantissa}, '.', ''), {zeros})"
+    point = f"({_MOST_EXPONENT} + {whole} + {exponent})"
+    sign = f"CASE WHEN STARTSWITH({text}, '-') THEN '-' ELSE '' END"
+    return f"CONCAT({sign}, LEFT({digits}, {point}), '.', SUBSTR({digits}, {point} + 1))"
+
+
 def number_pattern(column: Column) -> str:
     """Digits that fit NUMBER(precision, scale) exactly; zeros beyond the scale lose nothing."""
     precision, scale = column.precision_and_scale
     whole = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0"
     fraction = f"([.][0-9]{{0,{scale}}}0*)?" if scale else "([.]0*)?"
-    return f"^[+-]?0*{whole}{fraction}$"
+    only_fraction = f"[.][0-9]{{1,{scale}}}0*" if scale else "[.]0+"
+    return f"^[+-]?(0*{whole}{fraction}|{only_fraction})$"
+
+
+def float_count(contract: Contract) -> str:
+    """How many values of a row are floats that are read as the decimals that they stand for."""
+    return " + ".join(
+        f"CASE WHEN {c.name} IS NULL OR {c.name}__DIGITS IS NULL THEN 0 "
+        f"WHEN REGEXP_LIKE({c.name}__DIGITS, {literal(number_pattern(c))}) THEN 0 ELSE 1 END"
+        for c in contract.floats
+    )
+
+
+def _stands_for_decimal(column: Column) -> str:
+    """Whether a number is a float that stands for the nearest decimal of the column.
+
+    A double may be off by the round-off of some sums; a single precision float, written with more digits than it has,
+    must be the very float of a decimal with as few digits as it can stand for. Nothing else is rounded.
+    """
+    _, scale = column.precision_and_scale
+    text, nearest = text_column(column.name), f"{column.name}__NEAREST"
+    value, double = f"TRY_CAST({text} AS DOUBLE)", f"CAST({nearest} AS DOUBLE)"
+    is_double = (
+        f"REGEXP_LIKE({text}, {literal(_LONG_PATTERN)}) "
+        f"AND ABS({value} - {double}) <= CAST('{_DOUBLE_ROUND_OFF}' AS DOUBLE) * GREATEST(ABS({double}), 1)"
+    )
+    few_digits = " OR ".join(
+        f"(ABS({nearest}) < {10 ** (_SINGLE_DIGITS - decimals)} AND {nearest} = ROUND({nearest}, {decimals}))"
+        for decimals in range(min(scale, _SINGLE_DIGITS) + 1)
+    )
+    single = f"CAST(CAST({double} AS REAL) AS DOUBLE)"
+    is_single = f"ABS({value} - {single}) <= CAST('{_SINGLE_ROUND_OFF}' AS DOUBLE) * ABS({value}) AND ({few_digits})"
+    return f"REGEXP_LIKE({text}, {literal(_FLOAT_PATTERN)}) AND (({is_double}) OR ({is_single}))"
 
 
 def timestamp_pattern(column: Column) -> str:
     """Date and time of day that fit TIMESTAMP_NTZ(digits) exactly; values with an offset do not match."""
     digits = column.physical_type.partition("(")[2].rstrip(")")
     time = f"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]{{0,{digits}}}0*)?)?"
-    return f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}([ T]{time})?$"
+    return f"^{YEAR_PATTERN}-[0-9]{{2}}-[0-9]{{2}}([ Tt]{time})?$"
 
 
 def rules(contract: Contract) -> tuple[Rule, ...]:
@@ -194,7 +274,9 @@ def _rule(code: str, column: Column, expectation: str, broken: str, suspect: str
 
 def try_cast(column: Column) -> str:
     """The engine's own cast of the cleaned text; it may be wrong or rounded until `typed` has confirmed it."""
-    return f"TRY_CAST({text_column(column.name)} AS {column.physical_type})"
+    text = text_column(column.name)
+    # Spark does not read a lower-case t.
+    return f"TRY_CAST({f'UPPER({text})' if column.logical_type == 'timestamp' else text} AS {column.physical_type})"
 
 
 def _first_date(column: Column, text: str) -> str:
@@ -212,4 +294,11 @@ def _displayed_format(form: str) -> str:
 def _day(text: str, form: str) -> str:
     if form == TIMED_DATE:
         return f"TRY_TO_DATE(LEFT({text}, 10), 'YYYY-MM-DD')"
+    if re.search(r"\bD\b", form):  # of one or two digits, which engines do not all read
+        separator = "-" if "-" in form else "/"
+        parts = {name: f"SPLIT_PART({text}, '{separator}', {n})" for n, name in enumerate(form.split(separator), 1)}
+        return (
+            f"TRY_TO_DATE(CONCAT({parts['YYYY']}, '-', LPAD({parts['M']}, 2, '0'), '-', LPAD({parts['D']}, 2, '0')), "
+            "'YYYY-MM-DD')"
+        )
     return f"TRY_TO_DATE({text}, {literal(form)})"

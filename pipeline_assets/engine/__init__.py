@@ -15,7 +15,9 @@ from pipeline_assets.engine.interface import (
     RejectPolicy,
     Session,
     SourceFile,
+    ValueCheck,
     Written,
+    checked,
 )
 
 __all__ = [
@@ -27,5 +29,7 @@ __all__ = [
     "RejectPolicy",
     "Session",
     "SourceFile",
+    "ValueCheck",
     "Written",
+    "checked",
 ]

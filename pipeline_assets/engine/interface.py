@@ -94,7 +94,8 @@ class FileOutcome:
 
     `rejection` is set when the whole file is rejected; all its rows then count as quarantined. `released` holds the
     quarantine ids of replayed records that are valid now. `header_skipped` is true when a file began with a header
-    although its dialect declares none; that line is not counted as a row.
+    although its dialect declares none; that line is not counted as a row. `floats` counts the values of good records
+    that are binary floats and were read as the decimals that they stand for.
     """
 
     landed: LandedObject
@@ -108,6 +109,7 @@ class FileOutcome:
     waiting: bool = False
     released: tuple[str, ...] = ()
     header_skipped: bool = False
+    floats: int = 0
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,24 @@ class LakeTableChanges:
     written: list[WrittenLakeFile] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class ValueCheck:
+    """A SELECT of the rows of an input with a computed value that does not fit its column: `_ROW`, `_MISFIT`.
+
+    It reads `checked(relation)` for the input and its list: their columns with `_ROW`, which identifies the record.
+    `_MISFIT` is the number, from 1, of the reason in `reasons`. With `every_version` it reads superseded records too.
+    """
+
+    select: str
+    reasons: tuple[str, ...]
+    every_version: bool = False
+
+
+def checked(relation: str) -> str:
+    """The name of an input, or of its list, in the SELECT of a `ValueCheck`."""
+    return f"{relation}__CHECKED"
+
+
 class Written(Protocol):
     """A file that a session writes. Reading `rows` makes sure that the file exists."""
 
@@ -177,7 +197,9 @@ class Session(Protocol):
     def view(self, name: str, select: str) -> None:
         """Give the result of a Snowflake SELECT a name for later SELECTs."""
 
-    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+    def deduplicate(
+        self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
+    ) -> None:
         """Quarantine rows whose reference is missing; of several versions of a key keep the newest.
 
         Newest by the column `version` if one is named (NULL is oldest), then by modification time, then uri; then new
@@ -190,6 +212,9 @@ class Session(Protocol):
         delivery: only the newest `_SOURCE_MODIFIED_AT` and `_SOURCE_URI` of them count, other columns may be NULL. If
         it is newer than every new delivery, all new rows are superseded. If it is the same object, the new rows win
         when the object was read again; replayed records of it are added to the published rows.
+
+        Rows that `check` finds are quarantined, and versions are compared again without them, until it finds none. A
+        published row that it finds is left as it is published.
 
         Raises:
             ContractError: the contract has no column `version`.

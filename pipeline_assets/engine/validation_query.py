@@ -6,12 +6,25 @@ over a relation RAW with text columns C0, C1, … and is transpiled for the engi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.validation import Rule, cast_column, cleaned, rules, text_column, try_cast, typed
+from pipeline_assets.contracts.validation import (
+    BLANKS,
+    DOES_NOT_FIT,
+    FLOATS,
+    Rule,
+    cleaned,
+    float_count,
+    layers,
+    rules,
+    text_column,
+)
 from pipeline_assets.errors import RejectedObjectError
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*((\[\])?[.][A-Za-z_][A-Za-z0-9_]*)*")  # or a path of keys
 
 
 @dataclass(frozen=True)
@@ -22,6 +35,20 @@ class Columns:
     unknown: tuple[str, ...]
     unknown_positions: tuple[int, ...]
     missing: tuple[str, ...]
+
+
+def displayed_names(names: Sequence[str], known: Sequence[str] = ()) -> str:
+    """Names of columns for messages; those that are no identifiers may be values, so they are counted only.
+
+    With `known`, none is shown unless a known one is there: the names are a record then, in place of a header.
+    """
+    is_header = not known or set(names).intersection(known)
+    shown = [name for name in names if is_header and _IDENTIFIER.fullmatch(name)]
+    if hidden := len(names) - len(shown):
+        shown.append(
+            f"{hidden} {'that are no identifiers' if is_header else 'fields of a record in place of a header'}"
+        )
+    return ", ".join(shown)
 
 
 def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
@@ -36,8 +63,8 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
     if missing_required := [name for name in contract.required if name in missing]:
         raise RejectedObjectError(
             f"Required columns are missing: {', '.join(missing_required)}. "
-            f"Expected {', '.join(contract.column_names)}; found {', '.join(header)}"
-            + (f"; not in the contract: {', '.join(unknown)}." if unknown else "."),
+            f"Expected {', '.join(contract.column_names)}; found {displayed_names(header, contract.column_names)}"
+            + (f"; not in the contract: {displayed_names(unknown)}." if positions.keys() != set(unknown) else "."),
             code="missing_column",
             remedy=f"Deliver the file with these columns, or change the contract {contract.name}.",
         )
@@ -53,8 +80,18 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank.
+    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank. Contracts with floats also
+    have the column `FLOATS`.
     """
+    floats = [f"{float_count(contract)} AS {FLOATS}"] if contract.floats else []
+    return (
+        f"SELECT {', '.join((*contract.column_names, *extra, *floats))}, {_fault(rules(contract))} AS _FAULT "
+        f"FROM {typed_rows(contract, columns, extra, trimmed=trimmed)}"
+    )
+
+
+def typed_rows(contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False) -> str:
+    """The records of RAW with everything that rules are about: cleaned texts and typed values."""
     null_text = contract.dialect.null_text
     texts = [
         f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, trimmed=trimmed)} "
@@ -63,17 +100,11 @@ def validation_select(contract: Contract, columns: Columns, extra: Sequence[str]
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
     ]
-    numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
-    casts = ["*", *(f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers)]
-    values = ["*"] + [
-        f"{typed(column, cast_column(column.name) if column in numbers else None)} AS {column.name}"
-        for column in contract.columns
-    ]
-    return (
-        f"SELECT {', '.join((*contract.column_names, *extra))}, {_fault(rules(contract))} AS _FAULT "
-        f"FROM (SELECT {', '.join(values)} FROM (SELECT {', '.join(casts)} "
-        f"FROM (SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED) AS CASTED) AS TYPED"
-    )
+    rows = f"(SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED"
+    for number, layer in enumerate(layers(contract)):
+        if layer:
+            rows = f"(SELECT {', '.join(('*', *layer))} FROM {rows}) AS LAYER_{number}"
+    return rows
 
 
 def _fault(contract_rules: Sequence[Rule]) -> str:
@@ -97,7 +128,7 @@ def explain(rule: Rule, contract: Contract, value: str | None, kind: str | None 
         for name in ("keep_blanks", "personal")
     )
     empty_texts = ("", contract.dialect.null_text)
-    if value is None or not value.strip() or (value if keep_blanks else value.strip(" ")) in empty_texts:
+    if value is None or not value.strip() or (value if keep_blanks else value.strip(BLANKS)) in empty_texts:
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
     displayed = "a value that is personal data" if personal else f'"{value[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {displayed} found."
@@ -113,3 +144,12 @@ def explain_orphan(column: Column, value: str) -> tuple[str, str]:
     assert column.reference is not None
     displayed = "this value, which is personal data," if column.personal else f'"{value}"'
     return column.reference.reason_code, f"{column.name}: no {column.reference.dataset} row has {displayed} yet."
+
+
+def explain_misfit(contract: Contract, rule: int, misfits: Sequence[str]) -> tuple[str, str] | None:
+    """(code, reason) of a record with a computed value that does not fit; None if `rule` is another one.
+
+    The rules of `misfits` are numbered after the references, negative as well.
+    """
+    number = -rule - len(referring(contract))
+    return (DOES_NOT_FIT, misfits[number - 1]) if number > 0 else None

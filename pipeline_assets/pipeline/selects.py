@@ -6,7 +6,7 @@ sqlglot is imported where it is used, so that loading the code location stays fa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,20 @@ class Select:
     def over(self, replacements: Mapping[str, str]) -> str:
         """The statement over other relations; each replacement is a `SELECT …` or the name of a relation."""
         return _replaced(self._tree.copy(), replacements).sql(dialect=DIALECT)
+
+    def with_bounded_sums(self, most: int) -> Select:
+        """The statement with the absolute value of each term of its sums, at most `most`.
+
+        No sum overflows, and terms of different signs do not hide each other.
+        """
+        from sqlglot import exp
+
+        tree = self._tree.copy()
+        for total in list(tree.find_all(exp.Sum)):
+            term = total.this.expressions[0] if isinstance(total.this, exp.Distinct) else total.this
+            bounded = exp.func("LEAST", exp.Abs(this=term.copy()), exp.Literal.number(most), dialect=DIALECT)
+            term.replace(bounded)
+        return replace(self, text=tree.sql(dialect=DIALECT))
 
     def distinct_values(self, columns: Sequence[str], relation: str, replacement: str | None) -> list[str]:
         """SELECT DISTINCT values of some columns before groups are filtered, one statement per reference to a relation.

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
+from pipeline_assets.warehouse.error_messages import remedy_for
 from pipeline_assets.warehouse.migration import migrate
 from pipeline_assets.warehouse.transaction import Transaction, is_database_error, one_line, roll_back, run_statement
 
@@ -128,4 +129,4 @@ def open_through_resource(
             raise
         if explain:
             raise explain(error) from None  # the driver's own message may repeat what was sent
-        raise WarehouseError(f"No connection to the warehouse: {one_line(error)}") from error
+        raise WarehouseError(f"No connection to the warehouse: {one_line(error)}", remedy=remedy_for(error)) from error

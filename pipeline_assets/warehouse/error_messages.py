@@ -86,6 +86,11 @@ _SIGN_IN_ERRORS = (
 )
 _STATEMENT_REMEDIES = (
     (
+        r"not a valid DuckDB database file|Corrupt(ed)? .*(file|block|checksum)|checksum .*does not match",
+        "The warehouse file is damaged, so running again does not help: restore it from a backup, or move it away and "
+        "load all that has landed by `pipeline-assets run PIPELINE --reprocess`.",
+    ),
+    (
         r"Insufficient privileges to operate on (?P<what>[\w ]+?) '(?P<name>[^']+)'",
         "The role lacks a privilege on {what} {name}: grant it, or run `pipeline-assets deploy snowflake`.",
     ),

@@ -1,4 +1,4 @@
--- Grain: one row per order; an order without products has 0 lines.
+-- Grain: one row per order; an order without products has 0 lines, and a line without a price adds nothing.
 WITH LINES AS (
     SELECT
         ORDERS_PRODUCTS.ORDER_ID,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.validation import MISTYPED, rules
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.duckdb import csv_reader, json_reader
@@ -28,6 +28,7 @@ from pipeline_assets.engine.interface import (
     LakeTableChanges,
     RejectPolicy,
     SourceFile,
+    ValueCheck,
 )
 from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import match_columns, validation_select
@@ -84,6 +85,7 @@ class _PlannedInput:
 
     contract: Contract
     files: list[SourceFile]
+    misfits: tuple[str, ...] = ()
     response: dict[str, Any] | None = None
     outcomes: list[FileOutcome] | None = None
 
@@ -147,9 +149,16 @@ class PlannedSession:
         if name.startswith(_LAKE_RELATIONS):
             self._lake[name] = self._add_write(select)
 
-    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
-        order = newest_first(self._inputs[name].contract, version)
-        self._steps.append({"do": "deduplicate", "name": name, "order": order, "snapshot": snapshot})
+    def deduplicate(
+        self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
+    ) -> None:
+        planned = self._inputs[name]
+        step: dict[str, Any] = {"do": "deduplicate", "name": name, "order": newest_first(planned.contract, version)}
+        step |= {"snapshot": snapshot, "check": "", "check_every_version": False}
+        if check:
+            planned.misfits = check.reasons
+            step |= {"check": transpile(check.select, "spark"), "check_every_version": check.every_version}
+        self._steps.append(step)
 
     def every_version(self, name: str) -> str:
         self._steps.append({"do": "every_version", "name": name})
@@ -308,12 +317,14 @@ class PlannedSession:
         if contract.form == "json":
             all_rules = [*rules(contract), *(rules(contract.items) if contract.items else ())]
             code, reason = json_reader.explain_bad_record(
-                contract, all_rules, row["_RULE"], row["_RAW"], row["_POSITION"]
+                contract, all_rules, row["_RULE"], row["_RAW"], row["_POSITION"], planned.misfits
             )
         else:
             header = tuple(self._response_of(planned)[row["_FILE"]]["header"])
             columns = match_columns(contract, header)
-            code, reason = csv_reader.explain_bad_record(contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"])
+            code, reason = csv_reader.explain_bad_record(
+                contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"], planned.misfits
+            )
         quarantine_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
         return BadRecord(file.landed, line, code, reason, row["_RAW"], header, quarantine_id)
 
@@ -341,6 +352,7 @@ def _outcome(file: SourceFile, counts: Mapping[str, Any]) -> FileOutcome:
         missing_columns=tuple(counts["missing"]),
         waiting=bool(file.waiting),
         header_skipped=counts["header_skipped"],
+        floats=counts["floats"],
     )
 
 
@@ -351,7 +363,8 @@ def _validation(contract: Contract) -> str:
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
     kept = ", ".join(name for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED))
     typed = transpile(validation_select(contract, positions(contract), extra), "spark")
-    return f"SELECT {kept}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"
+    floats = FLOATS if contract.floats else f"0 AS {FLOATS}"
+    return f"SELECT {kept}, {floats}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"
 
 
 def _items(contract: Contract) -> dict[str, Any] | None:
@@ -372,6 +385,8 @@ def _items(contract: Contract) -> dict[str, Any] | None:
     return {
         "name": items.name,
         "offset": len(rules(contract)),
+        "floats": FLOATS if items.floats else "0",
         "validate": transpile(validation_select(items, positions(items), fault_columns), "spark"),
         "show": transpile(validation_select(items, positions(items), item_columns), "spark"),
+        "check": transpile(validation_select(items, positions(items), (*item_columns, "_ROW")), "spark"),
     }

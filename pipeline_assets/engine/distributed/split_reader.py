@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.engine.duckdb.csv_reader import rescued_json, scan_regular
+from pipeline_assets.engine.duckdb.csv_reader import match_file, rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import FileDialect, open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.formats.csv.replay_file import replay_dialect
 from pipeline_assets.engine.formats.json.documents import Layout, parser_message, refuse_cut_off, without_bom
-from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, objects, raw_select, scan
-from pipeline_assets.engine.validation_query import Columns, match_columns
+from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, expected_names, objects, raw_select, scan
+from pipeline_assets.engine.validation_query import Columns
 from pipeline_assets.errors import RejectedObjectError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _BATCH = 20_000  # rows of a record batch
+_SMALL_FILE = 4 << 20
 _MEMORY = "1GB"  # limit for DuckDB in a task; it spills to the task's scratch folder
 
 
@@ -117,7 +118,8 @@ def read(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> Ite
             yield _completed(batch, schema, split, statistics["read"])
             statistics["read"] += batch.num_rows
     except RejectedObjectError as rejection:
-        statistics["rejection"] = {"code": rejection.code, "reason": str(rejection)}
+        rows = 0 if split.waiting else rejection.rows
+        statistics["rejection"] = {"code": rejection.code, "reason": str(rejection), "rows": rows}
     except _IrregularPartError:
         statistics["irregular"] = True
     yield _as_row(statistics, schema)
@@ -181,7 +183,7 @@ def _read_delimited(
     statistics["header"] = list(dialect.header)
     was_cut_from_header = split.is_partial and not contract.dialect.header and not split.header
     statistics["header_skipped"] = dialect.header_skipped or was_cut_from_header
-    columns = match_columns(contract, dialect.header)
+    columns = match_file(contract, plain, dialect)
     statistics["unknown"], statistics["missing"] = list(columns.unknown), list(columns.missing)
     with _connection(scratch) as connection:
         regular = None
@@ -303,7 +305,9 @@ def _read_documents(
     selected = ", ".join(
         (*texts(contract), "_RESCUED", "_MALFORMED", MISTYPED, *(ITEM_COLUMNS if contract.items else ()))
     )
-    raw = raw_select(contract, scan([document[0]], document[1]), 0)
+    raw = raw_select(
+        contract, scan([document[0]], document[1]), 0, any_case=_may_have_other_case(contract, document[0])
+    )
     unknown: set[str] = set()
     with _connection(scratch) as connection:
         try:
@@ -319,6 +323,16 @@ def _read_documents(
                     remedy="Deliver the file again.",
                 ) from None
     statistics["unknown"] = sorted(unknown)
+
+
+def _may_have_other_case(contract: Contract, path: Path) -> bool:
+    """Whether a small file has a key of the contract in another case; True for a large one, as a look costs more."""
+    if path.stat().st_size > _SMALL_FILE:
+        return True
+    content = path.read_bytes()
+    lower = content.lower()
+    names = {f'"{step}"'.encode() for name in expected_names(contract) for step in name.replace("[]", "").split(".")}
+    return any(lower.count(name.lower()) > content.count(name) for name in names)
 
 
 def _add_unknown_keys(contract: Contract, batch: pa.RecordBatch, unknown: set[str]) -> None:

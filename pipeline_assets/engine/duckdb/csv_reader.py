@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import rules
-from pipeline_assets.engine.duckdb.inputs import Group, InputTables, path_list, quoted
+from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file, path_list, quoted
 from pipeline_assets.engine.formats.csv.byte_scan import ByteScan, copy_without_records, find_records, scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import FileDialect, open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
@@ -27,6 +27,7 @@ from pipeline_assets.engine.interface import BadRecord, SourceFile
 from pipeline_assets.engine.validation_query import (
     Columns,
     explain,
+    explain_misfit,
     explain_orphan,
     match_columns,
     referring,
@@ -85,6 +86,7 @@ class DelimitedReader:
                 outcome = tables.enter(file)
                 if not file.waiting:  # replayed records stay in quarantine
                     outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                    outcome.read = outcome.quarantined = rejection.rows
         for (header, newline, _), members in by_shape.items():
             if not header:
                 for member in members:
@@ -103,7 +105,7 @@ class DelimitedReader:
         else:
             texts = find_records_leniently(member.path, member.dialect, records)
         for number, rule, (line, raw, fault) in zip(records, broken["rule"].tolist(), texts, strict=True):
-            code, reason = explain_bad_record(tables.contract, columns, rule, raw, fault)
+            code, reason = explain_bad_record(tables.contract, columns, rule, raw, fault, tables.misfits)
             quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, original_line, code, reason, raw, member.dialect.header, quarantine_id)
 
@@ -148,11 +150,7 @@ class DelimitedReader:
             f"CREATE OR REPLACE TEMP TABLE {group.table} AS "
             f"WITH RAW AS (SELECT *, {rescued_json(columns, tables.contract)} AS _RESCUED FROM ({raw})) {select}"
         )
-        counted = dict.fromkeys(files, (0, 0, 0))
-        for file, rows, bad, first_row in self._connection.execute(
-            f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
-        ).fetchall():
-            counted[file] = (rows, bad, first_row)
+        counted = counts_by_file(self._connection, group, tables.contract)
         expected = [member.scan.records if member.scan else None for member in members]
         if regular and [counted[file][0] for file in files] != expected:
             raise _MiscountError
@@ -160,12 +158,12 @@ class DelimitedReader:
         if regular:
             malformed = {f: list(m.scan.malformed) for f, m in zip(files, members, strict=True) if m.scan}
         tables.malformed |= malformed or {}
-        for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
+        for member, (file, (rows, bad, first_row, floats)) in zip(members, counted.items(), strict=True):
             outcome = tables.enter(member.source, unknown=columns.unknown, missing=columns.missing)
             outcome.header_skipped = member.dialect.header_skipped
             self._members[file] = member
             broken = len(tables.malformed.get(file, ()))
-            outcome.read, outcome.quarantined = rows + broken, bad + broken
+            outcome.read, outcome.quarantined, outcome.floats = rows + broken, bad + broken, floats
             tables.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
 
@@ -180,12 +178,22 @@ def _open(file: SourceFile, target: Path, contract: Contract) -> _Member:
     declared = replay_dialect(contract.dialect) if file.waiting else contract.dialect
     path, dialect = open_as_utf8(file.path, declared, contract.column_names, target)
     if dialect.header:
-        match_columns(contract, dialect.header)
+        match_file(contract, path, dialect)
     scan = scan_bytes(path, dialect) if dialect.newline else None
     scanned = path
     if scan and scan.malformed:
         scanned = copy_without_records(path, scan.malformed, target.with_suffix(".kept.csv"))
     return _Member(file, path, scanned, dialect, scan)
+
+
+def match_file(contract: Contract, path: Path, dialect: FileDialect) -> Columns:
+    """`match_columns` for a file; the error counts its records."""
+    try:
+        return match_columns(contract, dialect.header)
+    except RejectedObjectError as rejection:
+        scan = scan_bytes(path, dialect) if dialect.newline else None
+        rejection.rows = scan.records + len(scan.malformed) if scan else sum(1 for _ in read_leniently(path, dialect))
+        raise
 
 
 def scan_regular(paths: list[Path], dialect: FileDialect) -> str:
@@ -257,12 +265,16 @@ def _slices(rows: Iterable[tuple]) -> Iterator[list[tuple]]:
         yield slice_
 
 
-def explain_bad_record(contract: Contract, columns: Columns, rule: int, raw: str, fault: str) -> tuple[str, str]:
-    """(code, reason) of one bad record; `rule` 0 is malformed, a negative one is an orphan's."""
+def explain_bad_record(
+    contract: Contract, columns: Columns, rule: int, raw: str, fault: str, misfits: Sequence[str] = ()
+) -> tuple[str, str]:
+    """(code, reason) of one bad record; `rule` 0 is malformed, a negative one is an orphan's or one of `misfits`."""
     if rule == 0:
         width = len(columns.positions) + len(columns.unknown)
         fault = fault or f"{width} fields were expected, {len(parse_record(raw, contract.dialect))} found"
         return "malformed_record", f"{fault}."
+    if misfit := explain_misfit(contract, rule, misfits):
+        return misfit
     if rule < 0:
         column = referring(contract)[-1 - rule]
         return explain_orphan(column, parse_record(raw, contract.dialect)[columns.positions[column.name]].strip())

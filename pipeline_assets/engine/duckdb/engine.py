@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
-from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, quoted
+from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
 from pipeline_assets.engine.file_sets import CODE, rejected_with_set, rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
@@ -25,6 +26,8 @@ from pipeline_assets.engine.interface import (
     LakeTableChanges,
     RejectPolicy,
     SourceFile,
+    ValueCheck,
+    checked,
 )
 from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import referring
@@ -174,19 +177,23 @@ class DuckDBSession:
     def view(self, name: str, select: str) -> None:
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {transpile(select, 'duckdb')}")
 
-    def deduplicate(self, name: str, *, version: str = "", snapshot: bool = False) -> None:
+    def deduplicate(
+        self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
+    ) -> None:
         tables = self._inputs[name]
         order = newest_first(tables.contract, version)
-        # _RULE is negative for an orphan, by the number of its reference, and NULL for a superseded row.
+        # _RULE is NULL for a superseded row; it is negative for an orphan, by the number of its reference, and for a
+        # misfit, whose numbers follow those of the references.
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name}__left_out (_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
         )
         self._quarantine_orphans(tables)
-        if snapshot:
-            self._keep_newest_delivery(tables)
-        self._keep_newest(tables, order)
+        self._keep_newest_version(tables, order, snapshot)
+        while check and self._leave_out_misfits(tables, check):
+            self._connection.execute(f"DELETE FROM {name}__left_out WHERE _RULE IS NULL")
+            self._keep_newest_version(tables, order, snapshot)
         if tables.has_left_out_rows:
-            self._count_superseded(tables)
+            self._count_left_out(tables)
         for outcome in tables.outcomes:
             outcome.loaded = outcome.read - outcome.quarantined - outcome.superseded
         self._set_released(tables)
@@ -203,10 +210,31 @@ class DuckDBSession:
                 f"WHERE _IS_NEW AND b.{column.name} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
                 f"{column.reference.dataset} AS r WHERE r.{column.reference.column} = b.{column.name})",
             )
-        for file, orphans in self._connection.execute(
-            f"SELECT _FILE, COUNT(*) FROM {tables.name}__left_out GROUP BY _FILE"
-        ).fetchall():
-            tables.outcomes[file].quarantined += orphans
+
+    def _keep_newest_version(self, tables: InputTables, order: str, snapshot: bool) -> None:
+        if snapshot:
+            self._keep_newest_delivery(tables)
+        self._keep_newest(tables, order)
+
+    def _leave_out_misfits(self, tables: InputTables, check: ValueCheck) -> int:
+        """Leave out the rows that a value check finds; returns their number."""
+        name, items = tables.name, tables.contract.items
+        tables.misfits = check.reasons
+        rows = self._rows(tables)
+        if check.every_version:
+            every = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
+            rows = f"SELECT * FROM ({every}) ANTI JOIN (SELECT _ID FROM {name}__left_out WHERE _RULE < 0) USING (_ID)"
+        with_row = f"SELECT *, _ID AS _ROW FROM ({rows})"
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {checked(name)} AS {with_row}")
+        if items:
+            kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_ROW")
+            elements = items_select(items, with_row, kept)
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {checked(items.name)} AS {elements}")
+        return self._leave_out(
+            tables,
+            f"SELECT _ID, any_value(_FILE), -{len(referring(tables.contract))} - MIN(_MISFIT) FROM {checked(name)} "
+            f"JOIN ({transpile(check.select, 'duckdb')}) USING (_ROW) GROUP BY _ID",
+        )
 
     def _keep_newest_delivery(self, tables: InputTables) -> None:
         """Of several complete deliveries keep the newest; see `deduplicate`."""
@@ -254,19 +282,21 @@ class DuckDBSession:
             f"list_extract(getvariable('{tables.name}__positions'), _FILE + 1) DESC, _ID DESC) > 1",
         )
 
-    def _count_superseded(self, tables: InputTables) -> None:
-        for file, superseded in self._connection.execute(
-            f"SELECT _FILE, COUNT(*) FROM {tables.name}__left_out "
-            "WHERE _RULE IS NULL AND _FILE IS NOT NULL GROUP BY _FILE"
+    def _count_left_out(self, tables: InputTables) -> None:
+        for file, superseded, quarantined in self._connection.execute(
+            f"SELECT _FILE, COUNT(*) FILTER (_RULE IS NULL), COUNT(_RULE) FROM {tables.name}__left_out "
+            "WHERE _FILE IS NOT NULL GROUP BY _FILE"
         ).fetchall():
             tables.outcomes[file].superseded += superseded
+            tables.outcomes[file].quarantined += quarantined
 
-    def _leave_out(self, tables: InputTables, select: str) -> None:
-        """Take the rows of a SELECT (_ID, _FILE, _RULE) out of an input."""
+    def _leave_out(self, tables: InputTables, select: str) -> int:
+        """Take the rows of a SELECT (_ID, _FILE, _RULE) out of an input; returns their number."""
         (rows,) = self._connection.execute(f"INSERT INTO {tables.name}__left_out {select}").fetchone()  # type: ignore[misc]
         if rows:
             tables.has_left_out_rows = True
             self._define_relations(tables)
+        return rows
 
     def _rows(self, tables: InputTables) -> str:
         """The good rows of an input that are not left out, with their identity, published rows included."""
@@ -310,8 +340,9 @@ class DuckDBSession:
         )
         if items:
             kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW")
+            floats = f", {FLOATS}" * bool(items.floats)
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT) "
+                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT{floats}) "
                 f"FROM ({items_select(items, rows, kept)})"
             )
 
@@ -403,7 +434,7 @@ class DuckDBSession:
                 malformed = np.asarray(tables.malformed.get(file, ()), dtype=np.int64)
                 records = numbers[of_file]
                 if group.numbered:
-                    records = _numbers_in_file(records - tables.first_row[file], malformed)
+                    records = numbers_in_file(records - tables.first_row[file], malformed)
                 records = np.concatenate((records, malformed))
                 rules_broken = np.concatenate((rows["rule"][of_file], np.zeros_like(malformed)))
                 order = np.argsort(records)
@@ -422,10 +453,3 @@ def _no_rows(contract: Contract) -> str:
         "_SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ID, "
         f"NULL::INTEGER AS _FILE{no_items(contract.items) if contract.items else ''} WHERE FALSE"
     )
-
-
-def _numbers_in_file(kept: np.ndarray, malformed: np.ndarray) -> np.ndarray:
-    """The numbers of records in their file, from numbers that do not count the malformed records."""
-    import numpy as np
-
-    return kept + np.searchsorted(malformed - np.arange(len(malformed)), kept, side="right")

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, SourceFile
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    import duckdb
     import numpy as np
 
 # (group, row id) in one number identifies a row; a group holds fewer rows than this.
@@ -70,6 +72,7 @@ class InputTables:
     has_published: bool = False
     has_left_out_rows: bool = False
     is_deduplicated: bool = False
+    misfits: tuple[str, ...] = ()  # the reasons of the value check
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:
         outcome = FileOutcome(file.landed, waiting=bool(file.waiting), unknown_columns=unknown, missing_columns=missing)
@@ -79,6 +82,26 @@ class InputTables:
 
     def group_of(self, index: int) -> Group:
         return next(group for group in self.groups if index in group.files)
+
+
+def counts_by_file(
+    connection: duckdb.DuckDBPyConnection, group: Group, contract: Contract
+) -> dict[int, tuple[int, int, int, int]]:
+    """By file: records, bad records, the row id of the first one, and floats in good records."""
+    floats = f"COALESCE(SUM({FLOATS}) FILTER (_FAULT IS NULL), 0)" if contract.floats else "0"
+    counted = dict.fromkeys(group.files, (0, 0, 0, 0))
+    for file, records, bad, first, good_floats in connection.execute(
+        f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid), {floats} FROM {group.table} GROUP BY _FILE"
+    ).fetchall():
+        counted[file] = (records, bad, first, int(good_floats))
+    return counted
+
+
+def numbers_in_file(kept: np.ndarray, malformed: np.ndarray) -> np.ndarray:
+    """The numbers of records in their file, from numbers that do not count the malformed records."""
+    import numpy as np
+
+    return kept + np.searchsorted(malformed - np.arange(len(malformed)), kept, side="right")
 
 
 def quoted(text: str) -> str:

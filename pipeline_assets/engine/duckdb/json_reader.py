@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.validation import MISTYPED, Rule, rules
-from pipeline_assets.engine.duckdb.inputs import Group, InputTables
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED, Rule, rules
+from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file
 from pipeline_assets.engine.formats.csv.dialect import decompressed
 from pipeline_assets.engine.formats.json.documents import (
     Layout,
     detect_layout,
     lines_at,
+    malformed_reason,
     parser_message,
     value_at,
     without_bom,
@@ -30,6 +31,7 @@ from pipeline_assets.engine.formats.json.record_sql import (
     ITEM_COLUMNS,
     display_path,
     expected_names,
+    has_other_case,
     items_select,
     json_path,
     objects,
@@ -39,7 +41,14 @@ from pipeline_assets.engine.formats.json.record_sql import (
     scan,
 )
 from pipeline_assets.engine.interface import BadRecord, SourceFile
-from pipeline_assets.engine.validation_query import explain, explain_orphan, referring, validation_select
+from pipeline_assets.engine.validation_query import (
+    displayed_names,
+    explain,
+    explain_misfit,
+    explain_orphan,
+    referring,
+    validation_select,
+)
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.sqlfiles import transpile
 
@@ -107,11 +116,11 @@ class DocumentReader:
                 self._read_group(tables, members[:half])
                 self._read_group(tables, members[half:])
 
-    def _add_group(self, tables: InputTables, members: list[_Member]) -> None:
+    def _add_group(self, tables: InputTables, members: list[_Member], *, any_case: bool = False) -> None:
         contract = tables.contract
         files = range(len(tables.files), len(tables.files) + len(members))
         group = Group(len(tables.groups), f"{tables.name}__{len(tables.groups)}", files, has_rescued=True)
-        raw = raw_select(contract, self._records(tables, members), files.start)
+        raw = raw_select(contract, self._records(tables, members), files.start, any_case=any_case)
         extra = ["_FILE", "_RESCUED", "_MALFORMED", *(ITEM_COLUMNS if contract.items else ()), MISTYPED]
         typed = transpile(validation_select(contract, positions(contract), extra), "duckdb")
         self._connection.execute(
@@ -119,20 +128,19 @@ class DocumentReader:
             "CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT, NULL::INTEGER AS _POSITION "
             f"FROM (WITH RAW AS ({raw}) {typed})"
         )
-        if contract.items:
-            self._blame_records(contract, group)
+        item_floats = self._blame_records(contract, group) if contract.items else {}
         self._connection.execute(f"DROP TABLE IF EXISTS {tables.name}__records")
-        tables.groups.append(group)
         unknown = self._unknown_columns(contract, group)
-        counted = dict.fromkeys(files, (0, 0, 0))
-        for file, rows, bad, first_row in self._connection.execute(
-            f"SELECT _FILE, COUNT(*), COUNT(_FAULT), MIN(rowid) FROM {group.table} GROUP BY _FILE"
-        ).fetchall():
-            counted[file] = (rows, bad, first_row)
-        for member, (file, (rows, bad, first_row)) in zip(members, counted.items(), strict=True):
+        if not any_case and any(has_other_case(contract, keys) for keys in unknown.values()):
+            self._add_group(tables, members, any_case=True)
+            return
+        tables.groups.append(group)
+        counted = counts_by_file(self._connection, group, contract)
+        for member, (file, (rows, bad, first_row, floats)) in zip(members, counted.items(), strict=True):
             outcome = tables.enter(member.source, unknown=unknown.get(file, ()))
             self._members[file] = member
             outcome.read, outcome.quarantined = rows, bad
+            outcome.floats = floats + item_floats.get(file, 0)
             tables.first_row[file] = first_row
             group.has_faults = group.has_faults or bad > 0
 
@@ -150,17 +158,31 @@ class DocumentReader:
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT file_index, json FROM {files}")
         return table
 
-    def _blame_records(self, contract: Contract, group: Group) -> None:
-        """The first bad element of a record's list makes the record bad."""
+    def _blame_records(self, contract: Contract, group: Group) -> dict[int, int]:
+        """The first bad element of a record's list makes the record bad; returns the floats of good records by file."""
         assert contract.items is not None
-        offset = len(rules(contract))
-        elements = items_select(contract.items, f"SELECT rowid AS _ROW, * FROM {group.table}", ("_ROW",))
+        offset, floats = len(rules(contract)), FLOATS if contract.items.floats else "0"
+        source = (
+            f"SELECT rowid AS _ROW, * EXCLUDE (_POSITION{f', {FLOATS}' * bool(contract.floats)}) FROM {group.table}"
+        )
+        elements = items_select(contract.items, source, ("_ROW", "_FILE"))
+        table = f"{group.table}__elements"
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT _ROW, _FILE, _POSITION, _FAULT, {floats} AS n "
+            f"FROM ({elements}) WHERE _FAULT IS NOT NULL OR {floats} > 0"
+        )
         self._connection.execute(
             f"UPDATE {group.table} SET _FAULT = {offset} + bad.fault, _POSITION = bad.position FROM "
-            f"(SELECT _ROW, arg_min(_FAULT, _POSITION) AS fault, MIN(_POSITION) AS position FROM ({elements}) "
+            f"(SELECT _ROW, arg_min(_FAULT, _POSITION) AS fault, MIN(_POSITION) AS position FROM {table} "
             f"WHERE _FAULT IS NOT NULL GROUP BY _ROW) AS bad "
             f"WHERE {group.table}.rowid = bad._ROW AND {group.table}._FAULT IS NULL"
         )
+        counted = self._connection.execute(
+            f"SELECT e._FILE, SUM(n) FROM {table} AS e JOIN {group.table} AS g ON g.rowid = e._ROW "
+            "WHERE g._FAULT IS NULL GROUP BY e._FILE"
+        ).fetchall()
+        self._connection.execute(f"DROP TABLE {table}")
+        return {file: int(floats) for file, floats in counted}
 
     def _unknown_columns(self, contract: Contract, group: Group) -> dict[int, tuple[str, ...]]:
         """By file, the keys that are not in the contract; keys inside its objects and lists have their path."""
@@ -194,7 +216,7 @@ class DocumentReader:
         texts = texts_of(self._connection, member.path, member.layout, numbers)
         for number, rule, (line, raw) in zip(numbers, broken["rule"].tolist(), texts, strict=True):
             position = positions.get(number)
-            code, reason = explain_bad_record(contract, all_rules, rule, raw, position)
+            code, reason = explain_bad_record(contract, all_rules, rule, raw, position, tables.misfits)
             quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, original_line, code, reason, raw, (), quarantine_id)
 
@@ -247,7 +269,7 @@ def shape_difference(
     if not missing:
         return None
     return f"No record has {', '.join(missing)}. Expected {', '.join(expected_names(contract))}" + (
-        f"; not in the contract: {', '.join(unknown)}." if unknown else "."
+        f"; not in the contract: {displayed_names(unknown)}." if unknown else "."
     )
 
 
@@ -264,11 +286,18 @@ def open_document(path: Path, target: Path, *, waiting: bool) -> tuple[Path, Lay
 
 
 def explain_bad_record(
-    contract: Contract, all_rules: Sequence[Rule], rule: int, raw: str, position: int | None
+    contract: Contract,
+    all_rules: Sequence[Rule],
+    rule: int,
+    raw: str,
+    position: int | None,
+    misfits: Sequence[str] = (),
 ) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, rules of elements are numbered after the record's."""
     if rule == 0:
-        return "malformed_record", "The record is no JSON object, or names a key twice."
+        return "malformed_record", malformed_reason(raw, _keys(contract))
+    if misfit := explain_misfit(contract, rule, misfits):
+        return misfit
     if rule < 0:
         reference = referring(contract)[-1 - rule]
         value, kind = value_at(raw, reference.path)
@@ -284,3 +313,9 @@ def explain_bad_record(
     own = column.path if column else contract.items.path if contract.items else ()
     value, kind = value_at(raw, (*path, *own))
     return broken.code, prefix + explain(broken, shape, value, kind)
+
+
+def _keys(contract: Contract) -> set[str]:
+    """Every key that the contract has, at any depth."""
+    own = {step for column in contract.columns for step in column.path}
+    return own | ({*contract.items.path} | _keys(contract.items) if contract.items else set())

@@ -42,6 +42,7 @@ class SparkInput:
                 "missing": [],
                 "header": [],
                 "header_skipped": False,
+                "floats": 0,
             }
             for file in self.splits
         }
@@ -55,6 +56,8 @@ class SparkInput:
                 outcome[name] = reported[name] if has_one_header else sorted({*outcome[name], *reported[name]})
             outcome["header"] = reported.get("header", outcome["header"])
             outcome["header_skipped"] |= reported.get("header_skipped", False)
+            for name in ("read", "quarantined"):
+                outcome[name] += reported.get("rejection", {}).get("rows", 0)
             for name in ("rejection", "changed"):
                 if name in reported:
                     outcome[name] = reported[name]

@@ -15,19 +15,20 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.contracts.validation import FLOATS, MISTYPED
 from pipeline_assets.engine.distributed import object_io, split_reader
 from pipeline_assets.engine.distributed.split_reader import FileSplit
 from pipeline_assets.engine.file_sets import rejected_with_set
-from pipeline_assets.engine.interface import RejectPolicy
-from pipeline_assets.engine.spark import tasks
+from pipeline_assets.engine.interface import RejectPolicy, checked
+from pipeline_assets.engine.spark import ranking, tasks
 from pipeline_assets.engine.spark.inputs import WHOLE, SparkInput
 from pipeline_assets.engine.spark.landed_files import LandedFileReader
+from pipeline_assets.engine.spark.ranking import in_list
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
@@ -127,7 +128,7 @@ class Job:
             statistics_again, counts_again = self._collect_statistics(repeated)
             statistics = [each for each in statistics if each["file"] not in irregular] + statistics_again
             counts |= counts_again
-            first = self._state.together(first.where(f"_FILE NOT IN ({_listed(irregular)})").unionByName(repeated))
+            first = self._state.together(first.where(f"_FILE NOT IN ({in_list(irregular)})").unionByName(repeated))
         spark_input.add_statistics(statistics)
         first.where("_STATISTICS IS NULL").createOrReplaceTempView(spark_input.rows)
         self._reject(spark_input, counts)
@@ -136,15 +137,17 @@ class Job:
                 self._define_relations(other)
         self._define_relations(spark_input)
 
-    def _collect_statistics(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int]]]:
-        """The statistics of files, and by file the number of records and of bad records."""
+    def _collect_statistics(self, rows: DataFrame) -> tuple[list[dict[str, Any]], dict[int, tuple[int, int, int]]]:
+        """The statistics of files, and by file the number of records, of bad records, and of floats in good ones."""
         from pyspark.sql import functions as f
 
         statistics, counts = [], {}
-        counted = rows.groupBy("_FILE", "_STATISTICS").agg(f.count("*"), f.count("_FAULT"))
-        for file, reported, records, bad in counted.collect():
+        counted = rows.groupBy("_FILE", "_STATISTICS").agg(
+            f.count("*"), f.count("_FAULT"), f.sum(f.when(f.isnull("_FAULT"), f.col(FLOATS)).otherwise(0))
+        )
+        for file, reported, records, bad, floats in counted.collect():
             if reported is None:
-                counts[file] = (records, bad)
+                counts[file] = (records, bad, floats)
             else:
                 statistics.append(json.loads(reported))
         return statistics, counts
@@ -159,36 +162,39 @@ class Job:
         self._spark.sql(elements).createOrReplaceTempView("RAW")
         self._spark.sql(items["validate"]).createOrReplaceTempView(f"{name}__elements")
         item_faults = self._spark.sql(
-            f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) AS _ITEM_FAULT, MIN(_POSITION) AS _POSITION "
-            f"FROM {name}__elements WHERE _FAULT IS NOT NULL GROUP BY {_IDENTITY}"
+            f"SELECT {_IDENTITY}, MIN_BY(_FAULT, _POSITION) FILTER (WHERE _FAULT IS NOT NULL) AS _ITEM_FAULT, "
+            f"MIN(_POSITION) FILTER (WHERE _FAULT IS NOT NULL) AS _POSITION, SUM({items['floats']}) AS _ITEM_FLOATS "
+            f"FROM {name}__elements WHERE _FAULT IS NOT NULL OR {items['floats']} > 0 GROUP BY {_IDENTITY}"
         )
         self._keep(item_faults, spark_input, "items").createOrReplaceTempView(f"{name}__item_faults")
         records = self._spark.sql(
             f"SELECT r.*, COALESCE(r._FAULT, {items['offset']} + b._ITEM_FAULT) AS _FIRST_FAULT, "
+            f"r.{FLOATS} + COALESCE(b._ITEM_FLOATS, 0) AS _ALL_FLOATS, "
             f"CASE WHEN r._FAULT IS NULL THEN b._POSITION END AS _POSITION "
             f"FROM {name}__read AS r LEFT JOIN {name}__item_faults AS b "
             "ON b._FILE = r._FILE AND b._SPLIT = r._SPLIT AND b._RECORD = r._RECORD"
         )
-        return records.drop("_FAULT").withColumnRenamed("_FIRST_FAULT", "_FAULT")
+        renamed = {"_FIRST_FAULT": "_FAULT", "_ALL_FLOATS": FLOATS}
+        return records.drop(*renamed.values()).withColumnsRenamed(renamed)
 
-    def _reject(self, spark_input: SparkInput, counts: Mapping[int, tuple[int, int]]) -> None:
+    def _reject(self, spark_input: SparkInput, counts: Mapping[int, tuple[int, int, int]]) -> None:
         """Count records, and leave out the rows of files that are rejected as a whole."""
-        for file, (records, bad) in counts.items():
+        for file, (records, bad, floats) in counts.items():
             outcome = spark_input.outcomes[file]
             if "rejection" in outcome:
                 continue  # rows that were read before the file turned out to be unreadable
-            outcome["read"], outcome["quarantined"] = records, bad
+            outcome["read"], outcome["quarantined"], outcome["floats"] = records, bad, floats
         for file, outcome in spark_input.outcomes.items():
             waiting = spark_input.splits[file].waiting
             if waiting and outcome["read"] != waiting:
                 # One record swallowed others, so ids and records do not match: all of them stay in quarantine.
                 outcome["read"] = outcome["quarantined"] = waiting
                 outcome["left_out"] = True
+            elif "rejection" in outcome:
+                outcome["left_out"] = True
             elif not waiting and self._policy.rejects(outcome["read"], outcome["quarantined"]):
                 outcome["too_many"] = outcome["quarantined"]
                 outcome["quarantined"] = outcome["read"]
-                outcome["left_out"] = True
-            elif "rejection" in outcome:
                 outcome["left_out"] = True
         spark_input.left_out = {file for file, outcome in spark_input.outcomes.items() if outcome.get("left_out")}
 
@@ -234,7 +240,7 @@ class Job:
             }
         )
         landed.createOrReplaceTempView(f"{name}__landed")
-        condition = f" AND _FILE NOT IN ({_listed(spark_input.left_out)})" if spark_input.left_out else ""
+        condition = f" AND _FILE NOT IN ({in_list(spark_input.left_out)})" if spark_input.left_out else ""
         rows = (
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, TRUE AS _IS_NEW, "
             f"_FILE, _SPLIT, _RECORD{listed} FROM {name}__landed WHERE _FAULT IS NULL{condition}"
@@ -255,42 +261,19 @@ class Job:
         if spark_input.items:
             kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
             self._spark.sql(spark_input.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
-            elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", MISTYPED)
+            elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", FLOATS, MISTYPED)
             elements.createOrReplaceTempView(spark_input.step["items"]["name"])
 
     def _deduplicate(self, spark_input: SparkInput, step: Mapping[str, Any]) -> dict[str, Any]:
-        """Quarantine rows whose reference is missing; of several versions of a key keep the newest."""
-        name, key = spark_input.name, spark_input.contract.key
-        orphan_cases, joins = [], []
-        for number, column in enumerate(referring(spark_input.contract), 1):
-            assert column.reference is not None
-            if column.reference.on_missing == "load":
-                continue
-            joins.append(
-                f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _EXISTS FROM "
-                f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
-            )
-            orphan_cases.append(
-                f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._EXISTS IS NULL THEN -{number}"
-            )
-        orphan = f"CASE {' '.join(orphan_cases)} END" if orphan_cases else "CAST(NULL AS INT)"
-        is_old = self._is_of_older_delivery(spark_input) if step["snapshot"] else "FALSE"
-        rank = "1"
-        if key:
-            waiting = _listed(file for file, split in spark_input.splits.items() if split.waiting)
-            newest = f"{step['order']}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
-            whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
-            rank = (
-                f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
-                f"ORDER BY {newest}) ELSE 1 END"
-            )
-        ranked = self._spark.sql(
-            f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
-            f"(SELECT b.*, {orphan} AS _RULE, {is_old} AS _IS_OLD FROM {name}__all AS b {' '.join(joins)})"
-        )
-        ranked = self._keep(ranked.drop("_IS_OLD"), spark_input, "deduplicated")
-        ranked.createOrReplaceTempView(f"{name}__ranked")
-        self._define_input(spark_input, ranked.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+        """Quarantine rows without their reference and misfits; of several versions of a key keep the newest."""
+        name = spark_input.name
+        everything = self._spark.table(f"{name}__all")
+        self._rank(spark_input, step, "deduplicated", "")
+        misfits: list[str] = []
+        while step["check"] and (found := self._find_misfits(spark_input, step, len(misfits))):
+            misfits.append(found)
+            everything.createOrReplaceTempView(f"{name}__all")
+            self._rank(spark_input, step, f"deduplicated-{len(misfits)}", " UNION ALL ".join(misfits))
         for file, orphans, superseded, remaining in self._spark.sql(
             "SELECT _FILE, COUNT(_RULE), COUNT_IF(_RULE IS NULL AND _RANK > 1), COUNT_IF(_RULE IS NULL AND _RANK = 1) "
             f"FROM {name}__ranked WHERE _IS_NEW GROUP BY _FILE"
@@ -307,6 +290,30 @@ class Job:
             "differences": self._differences(spark_input),
         }
 
+    def _rank(self, spark_input: SparkInput, step: Mapping[str, Any], kept: str, misfits: str) -> None:
+        is_old = self._is_of_older_delivery(spark_input) if step["snapshot"] else "FALSE"
+        ranked = self._spark.sql(ranking.ranked(spark_input, step["order"], is_old, misfits))
+        ranked = self._keep(ranked.drop("_IS_OLD"), spark_input, kept)
+        ranked.createOrReplaceTempView(f"{spark_input.name}__ranked")
+        self._define_input(spark_input, ranked.where("_RULE IS NULL AND _RANK = 1").drop("_RULE", "_RANK"))
+
+    def _find_misfits(self, spark_input: SparkInput, step: Mapping[str, Any], number: int) -> str:
+        """A SELECT of the misfits among the ranked rows (`_ROW`, `_RULE`), or an empty text if there are none."""
+        self._spark.sql(ranking.checked_rows(spark_input, step["check_every_version"])).createOrReplaceTempView(
+            checked(spark_input.name)
+        )
+        if items := spark_input.step["items"]:
+            kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_ROW"]
+            self._spark.sql(spark_input.elements(checked(spark_input.name), kept)).createOrReplaceTempView("RAW")
+            elements = self._spark.sql(items["check"]).drop("_FAULT", FLOATS, MISTYPED)
+            elements.createOrReplaceTempView(checked(items["name"]))
+        rule = f"CAST(-{len(referring(spark_input.contract))} - MIN(_MISFIT) AS INT) AS _RULE"
+        found = self._spark.sql(f"SELECT _ROW, {rule} FROM ({step['check']}) GROUP BY _ROW")
+        view = f"{spark_input.name}__misfits_{number}"
+        misfits = self._keep(found, spark_input, f"misfits-{number}")
+        misfits.createOrReplaceTempView(view)
+        return "" if misfits.isEmpty() else f"SELECT _ROW, _RULE FROM {view}"
+
     def _is_of_older_delivery(self, spark_input: SparkInput) -> str:
         """A SQL expression: whether a row belongs to another delivery than the newest."""
         published = None
@@ -316,7 +323,7 @@ class Job:
                 "_SOURCE_MODIFIED_AT IS NOT NULL AND _SOURCE_URI IS NOT NULL ORDER BY 1 DESC, 2 DESC LIMIT 1"
             ).first()
         newest = newest_delivery(spark_input.accepted(), published and tuple(published))
-        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({_listed(newest.files)}) ELSE {not newest.published} END"
+        return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({in_list(newest.files)}) ELSE {not newest.published} END"
 
     def _define_every_version(self, spark_input: SparkInput) -> None:
         from pyspark.sql import functions as f
@@ -335,15 +342,15 @@ class Job:
         reported = sorted(set(spark_input.outcomes) - spark_input.left_out)
         bad = (
             f"SELECT {_IDENTITY}, _FAULT AS _RULE, {position} AS _POSITION FROM {spark_input.rows} "
-            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(reported)}) "
+            f"WHERE _FAULT IS NOT NULL AND _FILE IN ({in_list(reported)}) "
             f"UNION ALL SELECT {_IDENTITY}, _RULE, CAST(NULL AS INT) FROM {spark_input.name}__ranked "
-            "WHERE _RULE IS NOT NULL"
+            "WHERE _IS_NEW AND _RULE IS NOT NULL"
         )
         if samples:
             bad += (
                 f" UNION ALL SELECT {_IDENTITY}, _FAULT, {position} FROM (SELECT *, ROW_NUMBER() OVER "
                 f"(PARTITION BY _FILE ORDER BY _SPLIT, _RECORD) AS _NUMBER FROM {spark_input.rows} "
-                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({_listed(samples)})) WHERE _NUMBER <= 3"
+                f"WHERE _FAULT IS NOT NULL AND _FILE IN ({in_list(samples)})) WHERE _NUMBER <= 3"
             )
         self._state.together(self._spark.sql(bad)).createOrReplaceTempView(f"{spark_input.name}__bad")
         wanted = self._spark.sql(
@@ -401,10 +408,6 @@ class Job:
     def _keep(self, rows: DataFrame, spark_input: SparkInput, name: str) -> DataFrame:
         """Keep rows and read them back, so that they are computed once."""
         return self._state.kept(rows, self._state.uri(spark_input.name, name))
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(str(number) for number in sorted(numbers)) or "-1"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -169,7 +169,12 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     "an unknown custom property of a column": (
         CSV,
         lambda d: column(d, "STATE").update(customProperties=custom(keepTogether=True)),
-        "STATE.customProperties.keepTogether: is not read in a column. Known: blanks, inputFormats.",
+        "STATE.customProperties.keepTogether: is not read in a column. Known: blanks, inputFormats, writesFloats.",
+    ),
+    "floats of a text": (
+        CSV,
+        lambda d: column(d, "STATE").update(customProperties=custom(writesFloats=True)),
+        "STATE.customProperties.writesFloats: does not fit logicalType string. Only numbers have it.",
     ),
     "an unknown custom property of a relationship": (
         CSV,

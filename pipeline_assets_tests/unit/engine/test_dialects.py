@@ -148,6 +148,28 @@ def test_a_record_that_is_not_of_the_encoding_is_malformed(tmp_path: Path, encod
     assert (outcome.read, len(found)) == (3, 3 - len(lines))
 
 
+@pytest.mark.parametrize("header", [True, False])
+def test_a_file_of_another_encoding_is_rejected_with_the_remedy_and_loads_where_it_is_declared(
+    tmp_path: Path, header: bool
+) -> None:
+    lines = ["1,Zoë,x", "2,Ada,y", "3,Müller,y", "4,Bob,x"]
+    content = "\n".join(["ID,NAME,NOTE"] * header + lines).encode("windows-1252")
+    found, (bad,), _ = read(declared(Dialect(header=header)), landed(tmp_path / "x", content))
+    assert (found, bad.code, bad.line) == ([], "unreadable_object", None)
+    assert "2 of" in bad.reason
+    assert "Declare `encoding: windows-1252`" in bad.reason
+    found, bad_records, _ = read(
+        declared(Dialect(header=header, encoding="windows-1252")), landed(tmp_path / "x", content)
+    )
+    assert ([name for _, name, _ in found], bad_records) == (["Zoë", "Ada", "Müller", "Bob"], [])
+
+
+def test_a_damaged_line_among_good_ones_is_quarantined_alone(tmp_path: Path) -> None:
+    content = "1,Zoë,x\n2,Müller,y\n".encode() + b"3,M\xfcller,z\n4,Ada,\n"
+    found, (bad,), _ = read(declared(Dialect(header=False)), landed(tmp_path / "x", content))
+    assert (len(found), bad.code, bad.line) == (3, "malformed_record", 3)
+
+
 def test_bytes_that_are_characters_of_utf8_only_are_told_where_another_encoding_is_declared(tmp_path: Path) -> None:
     """Passed on as they are, two bytes that are none of ASCII would come out as one letter of UTF-8."""
     for chunk_of_it in ("é", "x" * ((1 << 20) - 3) + "é"):

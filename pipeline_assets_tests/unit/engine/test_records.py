@@ -20,10 +20,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts import Column, Contract, Dialect
 from pipeline_assets.engine.formats.csv import byte_scan
 from pipeline_assets.engine.formats.csv.byte_scan import find_records, scan_bytes
-from pipeline_assets.engine.formats.csv.dialect import decompressed, detect_dialect
+from pipeline_assets.engine.formats.csv.dialect import decompressed, detect_dialect, open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import find_records_leniently, read_leniently
 from pipeline_assets.engine.validation_query import match_columns
 from pipeline_assets.errors import RejectedObjectError
@@ -44,6 +44,7 @@ THINGS = Contract(
     ),
 )
 BLANKS = " "  # what Snowflake trims; a no-break space is a character like any other
+AROUND_NUMBERS = " \t\u00a0"
 
 
 # --- any file ------------------------------------------------------------------------------------------------
@@ -58,9 +59,13 @@ def as_a_person_reads(path: Path) -> tuple[list[tuple], list[tuple[int, str, str
             bad.append((record.line, record.raw, "malformed_record"))
             continue
         values = dict(zip(dialect.header, record.fields, strict=True))
-        key, text, amount = values["ID"].strip(BLANKS), values.get("TEXT"), values.get("AMOUNT", "").strip(BLANKS)
+        key, text, amount = (
+            values["ID"].strip(BLANKS),
+            values.get("TEXT"),
+            values.get("AMOUNT", "").strip(AROUND_NUMBERS),
+        )
         rescued = {name: value for name, value in values.items() if name not in THINGS.column_names and value}
-        exact = re.fullmatch(r"[+-]?0*[0-9]{1,14}([.][0-9]{0,4}0*)?", amount, re.ASCII)
+        exact = re.fullmatch(r"[+-]?(0*[0-9]{1,14}([.][0-9]{0,4}0*)?|[.][0-9]{1,4}0*|1e3)", amount, re.ASCII)
         code = "missing_key" if not key else "too_long" if len(key) > 5 else "not_a_number"
         if not key or len(key) > 5 or (amount and not exact):
             bad.append((record.line, record.raw, code))
@@ -157,7 +162,8 @@ def test_the_session_finds_what_a_person_reads(content: bytes, chunk: int, compr
 
 def _refusal(path: Path) -> str | None:
     try:
-        match_columns(THINGS, detect_dialect(path).header)
+        _, dialect = open_as_utf8(path, Dialect(), THINGS.column_names, path.with_suffix(".opened"))
+        match_columns(THINGS, dialect.header)
     except RejectedObjectError as rejection:
         return rejection.code
     return None
@@ -391,3 +397,23 @@ def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_me
         sizes = "SELECT ID, LENGTH(CAST(TEXT AS VARCHAR)) AS SIZE, AMOUNT FROM things"
         assert rows(session, sizes) == sorted((f"k{n}", len(fake), Decimal(n)) for n in range(100))
         assert reported(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]
+
+
+def test_a_record_in_place_of_a_header_is_counted_and_not_repeated(tmp_path: Path) -> None:
+    content = "C1,Ada,ada@example.org,ada@example.org\nC2,Bob,bob@example.org,\n"
+    for text in (content, content.replace(",ada@example.org,ada", ",ada@example.org,eve")):
+        with opened() as session:
+            session.read("things", THINGS, [landed(tmp_path / "x", text)])
+            session.deduplicate("things")
+            (bad,) = session.bad_records("things")
+        assert not re.search("ada|eve|bob", f"{bad.reason}{bad.columns}", re.IGNORECASE)
+
+
+def test_a_file_without_a_required_column_counts_its_records_and_names_its_columns(tmp_path: Path) -> None:
+    content = 'TEXT,amount,a@b.org\n"a\nb",1,x\nc,2,y\nonly\n'
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+        session.deduplicate("things")
+        (bad,), (outcome,) = session.bad_records("things"), session.outcomes("things")
+    assert (outcome.read, outcome.quarantined, outcome.loaded) == (3, 3, 0)
+    assert "found TEXT, AMOUNT, 1 that are no identifiers" in bad.reason

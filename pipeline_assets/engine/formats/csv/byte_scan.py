@@ -135,6 +135,7 @@ class _Chunk:
     def __init__(self, data: bytes, delimiter: str = ",") -> None:
         import numpy as np
 
+        self.data = data
         self.delimiter = ord(delimiter)
         none = np.empty(0, dtype=np.int64)
         self.octets = np.frombuffer(data, dtype=np.uint8)
@@ -185,6 +186,8 @@ class _Chunk:
     def is_trimmed(self) -> bool:
         import numpy as np
 
+        if any(blank in self.data for blank in (b"\t", b"\xc2\xa0") if blank != bytes([self.delimiter])):
+            return False  # in doubt
         blanks = np.flatnonzero(self.octets == _BLANK)
         at_quote, at_edge = (
             self._beside(blanks, -1, *edges) | self._beside(blanks, 1, *edges)

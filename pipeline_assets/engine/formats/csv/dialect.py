@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import re
@@ -24,6 +25,9 @@ _HEADER_BYTES = 1 << 20
 _CHUNK = 1 << 20
 USUAL = Dialect()
 # Two bytes that the declared encoding does not have, but that together would be a character of UTF-8.
+_FEWEST_WRONG = 2
+_LINES_PER_WRONG = 1000
+_NOT_WINDOWS = re.compile(rb"[\x00\x81\x8d\x8f\x90\x9d]")
 _MISTAKABLE = re.compile("([\udcc2-\udcf4])(?=[\udc80-\udcbf])")
 
 
@@ -78,7 +82,9 @@ def open_as_utf8(path: Path, declared: Dialect, names: Sequence[str], target: Pa
     if not is_utf8(declared.encoding):
         plain, declared = _as_utf8(plain, declared, target.with_suffix(".utf8.csv"))
     if declared.header:
-        return plain, detect_dialect(plain, declared)
+        _refuse_other_encoding(plain, declared)
+        return plain, detect_dialect(plain, declared, names)
+    _refuse_other_encoding(plain, declared)
     return _with_header(plain, declared, tuple(names), target.with_suffix(".headed.csv"))
 
 
@@ -142,8 +148,52 @@ def _newline_if_fast(newline: str | None, declared: Dialect) -> str | None:
     return newline if (declared.delimiter or ",").isascii() else None
 
 
-def detect_dialect(path: Path, declared: Dialect = USUAL) -> FileDialect:
-    """Read the header of a file in UTF-8.
+def _refuse_other_encoding(path: Path, declared: Dialect) -> None:
+    """Refuse a file that is text of another encoding as a whole; a few damaged lines are quarantined instead.
+
+    Raises:
+        RejectedObjectError: of its lines that are not ASCII, most are not UTF-8 and may be windows-1252: at least two,
+            and one in a thousand of all.
+    """
+    if not is_utf8(declared.encoding) or _is_text_of_utf8(path):
+        return
+    lines = foreign = wrong = 0
+    windows = True
+    with open(path, "rb") as file:
+        for line in file:
+            lines += 1
+            if line.isascii():
+                continue
+            foreign += 1
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                wrong += 1
+                windows = windows and not _NOT_WINDOWS.search(line)
+    if not windows or wrong < _FEWEST_WRONG or wrong * 2 <= foreign or wrong * _LINES_PER_WRONG < lines:
+        return
+    raise RejectedObjectError(
+        f"The file is no UTF-8 text: {wrong} of {lines} lines are not; it may be windows-1252.",
+        code="unreadable_object",
+        remedy="Declare `encoding: windows-1252` in the dialect of the contract, or deliver the file as UTF-8.",
+    )
+
+
+def _is_text_of_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(_CHUNK):
+                if not data.isascii() or decoder.getstate()[0]:
+                    decoder.decode(data)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def detect_dialect(path: Path, declared: Dialect = USUAL, names: Sequence[str] = ()) -> FileDialect:
+    """Read the header of a file in UTF-8; `names` may be repeated in messages, others may be values.
 
     Raises:
         RejectedObjectError: the file is not readable text, or its header names a column twice.
@@ -160,8 +210,9 @@ def detect_dialect(path: Path, declared: Dialect = USUAL) -> FileDialect:
         raise _not_text(declared, "The header", fault)
     header = tuple(_normalized(index, name) for index, name in enumerate(first))
     if duplicates := sorted({name for name in header if header.count(name) > 1}):
+        shown = [name for name in duplicates if name in names]
         raise RejectedObjectError(
-            f"The header names {', '.join(duplicates)} more than once.",
+            f"The header names {', '.join(shown) if shown else 'a column'} more than once.",
             code="malformed_header",
             remedy="Deliver the file again with distinct column names.",
         )

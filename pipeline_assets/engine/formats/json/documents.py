@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,21 +93,73 @@ def lines_at(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, str]]:
 
 
 def value_at(raw: str, path: Sequence[str | int]) -> tuple[str | None, str | None]:
-    """(text, kind) of a value in a record: its original text, or a description of a value of another type."""
+    """(text, kind) of a value in a record: its original text, or a description of a value of another type.
+
+    A key that is not there is looked for in another case, as records are read.
+    """
     try:
-        value: Any = json.loads(raw, parse_int=str, parse_float=str, parse_constant=str)
+        value: Any = json.loads(raw, parse_int=_Number, parse_float=_Number, parse_constant=_Number)
     except (ValueError, RecursionError):  # DuckDB accepts `inf`, a trailing comma and any depth
         return None, "what only a lenient parser reads"
     for step in path:
         if isinstance(value, list) and isinstance(step, int):
             value = value[step] if step < len(value) else None
         elif isinstance(value, dict):
-            value = value.get(step)
+            others = [key for key in value if key.lower() == str(step).lower()]
+            value = value[step] if step in value else value[others[0]] if others else None
+        elif value is None:
+            return None, None
         else:
-            kind = "a list" if isinstance(value, list) else "a text"
-            return None, None if value is None else f"{kind} where its object belongs"
-    kinds = {dict: "an object", list: "a list", bool: str(value).lower()}
-    return (None, kinds[type(value)]) if type(value) in kinds else (value, None)
+            return None, f"{_kind(value)} where its object belongs"
+    return (None, _kind(value)) if isinstance(value, dict | list | bool) else (value, None)
+
+
+class _Number(str):
+    """A number with its original digits."""
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return (
+        "an object"
+        if isinstance(value, dict)
+        else "a list"
+        if isinstance(value, list)
+        else "a number"
+        if isinstance(value, _Number)
+        else "a text"
+    )
+
+
+def malformed_reason(raw: str, known: Collection[str]) -> str:
+    """Why a record cannot be read: its syntax, what it is instead of an object, or a key that it names twice.
+
+    A key is repeated in the sentence if it is one of `known`; others may be personal data.
+    """
+    spelled = {key.lower(): key for key in known}
+    twice: list[str] = []
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        exact, any_case = Counter(key for key, _ in pairs), Counter(key.lower() for key, _ in pairs)
+        for key, count in exact.items():
+            shown = spelled.get(key.lower(), "a key")
+            if count > 1:
+                twice.append(f"{shown} twice")
+            elif any_case[key.lower()] > 1 and key.lower() in spelled and shown not in exact:
+                twice.append(f"{shown} twice, in different cases")
+        return dict(pairs)
+
+    try:
+        value = json.loads(raw, object_pairs_hook=as_object, parse_int=_Number, parse_float=_Number)
+    except ValueError as error:
+        place = f": {error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+        return f"The record is not JSON{place}."
+    except RecursionError:
+        return "The record is not JSON: it is nested too deep."
+    if not isinstance(value, dict):
+        return f"The record is {'null' if value is None else _kind(value)} and no object."
+    return f"The record names {twice[0]}." if twice else "The record is not JSON as the standard has it."
 
 
 def parser_message(error: Exception) -> str:

@@ -8,7 +8,8 @@ expressions examine it.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,28 @@ def scan(paths: list[Path], layout: Layout) -> str:
     )
 
 
-def raw_select(contract: Contract, records: str, first: int) -> str:
+def raw_select(contract: Contract, records: str, first: int, *, any_case: bool = True) -> str:
     """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
 
-    A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
+    With `any_case`, keys that differ from the contract's in case only are read too; that takes longer to plan. A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
     other values either.
     """
     items = contract.items
     tree = _tree([column.path for column in contract.columns], "VARCHAR")
     if items:
         tree[items.path[0]] = [_tree([column.path for column in items.columns], "VARCHAR")]
-    texts = ", ".join(f"O.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
+    texts = _texts(contract, "O")
     parsed = (
         f"SELECT CAST(file_index + {first} AS INTEGER) AS _FILE, json::VARCHAR AS J, "
         f"from_json(json, {quoted(json.dumps(_EXACT | tree))}) AS O, "
         "len(json_type(json, '$..*')) AS _VALUES"
     )
     expected = str(_values(contract) + (items is not None))
-    irregular = [_looks_irregular(f"C{index}") for index in range(len(contract.columns))]
+    irregular = [_looks_irregular(f"C{index}", column) for index, column in enumerate(contract.columns)]
     listed = ""
     if items:
         listed = f", O.{_member(items.path)} AS _ITEMS"
-        tests = " OR ".join(_looks_irregular(f"i.{_member(column.path)}") for column in items.columns)
+        tests = " OR ".join(_looks_irregular(f"i.{_member(column.path)}", column) for column in items.columns)
         expected += f" + len(_ITEMS) * {_values(items) + 1}"
         any_irregular = f"list_bool_or(list_transform(_ITEMS, lambda i: {tests}))"
         irregular.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_irregular} END")
@@ -88,12 +89,29 @@ def raw_select(contract: Contract, records: str, first: int) -> str:
         f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in irregular)} THEN J END AS _RAW "
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
-    columns = ", ".join(f"C{index}" for index in range(len(contract.columns)))
+    structure = quoted(json.dumps(_EXACT | tree))
+    columns = ", ".join(
+        f"{_as_whole(f'C{i}', column, _at(column.path))} AS C{i}" for i, column in enumerate(contract.columns)
+    )
     malformed = f"_MALFORMED OR {_has_duplicate_key(contract)} AS _MALFORMED"
     selected = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
-        selected += f", _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED, {_items_mistyped(items)} AS _ITEMS_MISTYPED"
-    return f"SELECT {selected} FROM (SELECT *, {_maps(contract)} FROM ({examined}))"
+        selected += f", {_whole_items(items)} AS _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED"
+        selected += f", {_items_mistyped(items)} AS _ITEMS_MISTYPED"
+    mapped = f"SELECT *, {_maps(contract, '_RAW')} FROM ({examined})"
+    return f"SELECT {selected} FROM ({_in_contract_case(contract, mapped, structure) if any_case else mapped})"
+
+
+def has_other_case(contract: Contract, unknown: Iterable[str]) -> bool:
+    """Whether one of the unknown keys is a key of the contract in another case."""
+    known = {name.lower() for name in expected_names(contract)}
+    known |= {".".join(path).lower() for path in objects(contract)}
+    known |= {contract.items.path[-1].lower()} if contract.items else set()
+    return any(name.lower() in known for name in unknown)
+
+
+def _texts(contract: Contract, record: str) -> str:
+    return ", ".join(f"{record}.{_member(column.path)} AS C{index}" for index, column in enumerate(contract.columns))
 
 
 def _values(contract: Contract) -> int:
@@ -105,13 +123,129 @@ def _elements(items: Contract) -> str:
     return quoted(json_path(items.path)[1:-1] + "[*]")
 
 
-def _looks_irregular(text: str) -> str:
-    """Whether a text is NULL, or may have been an object, a list or true/false in the JSON."""
+def _looks_irregular(text: str, column: Column) -> str:
+    """Whether a text is NULL, or may have been an object, a list, true/false or a number like 7.0 in the JSON."""
     # Most texts start with a digit, a capital or a sign; these sort before the bracket and need no other test.
     return (
-        f"CASE WHEN {text} < '[' THEN FALSE ELSE COALESCE(starts_with({text}, '{{') OR starts_with({text}, '[') "
-        f"OR {text} = 'true' OR {text} = 'false', TRUE) END"
+        f"CASE WHEN {text} < '[' THEN {_looks_whole(text, column)} ELSE COALESCE(starts_with({text}, '{{') "
+        f"OR starts_with({text}, '[') OR {text} = 'true' OR {text} = 'false', TRUE) END"
     )
+
+
+def _looks_whole(text: str, column: Column) -> str:
+    """Whether a text may have been a whole number with a point in the JSON."""
+    if column.logical_type != "string":
+        return "FALSE"
+    return f"(contains({text}, '.0') AND regexp_full_match({text}, '-?[0-9]+[.]0+'))"
+
+
+def _as_whole(text: str, column: Column, value: str) -> str:
+    """The text of a value; a whole number in a text column is written without its point, as 7.0 and 7 are one id."""
+    if column.logical_type != "string":
+        return text
+    test = f"_RAW IS NOT NULL AND {_looks_whole(text, column)} AND NOT starts_with({value}, '\"')"
+    return f"CASE WHEN {test} THEN split_part({text}, '.', 1) ELSE {text} END"
+
+
+def _whole_items(items: Contract) -> str:
+    """The elements, with whole numbers in text columns written without their point."""
+    tests = " OR ".join(_looks_whole(f"i.{_member(c.path)}", c) for c in items.columns if c.logical_type == "string")
+    if not tests:
+        return "_ITEMS"
+
+    def struct(level: dict[str, Any]) -> str:
+        return "{" + ", ".join(f"'{k}': {struct(v) if isinstance(v, dict) else v}" for k, v in level.items()) + "}"
+
+    tree: dict[str, Any] = {}
+    for column in items.columns:
+        level = tree
+        for step in column.path[:-1]:
+            level = level.setdefault(step, {})
+        value = f"M{len(items.path)}.{_member(items.path)}[n]"
+        level[column.path[-1]] = _as_whole(
+            f"i.{_member(column.path)}", column, _in_element(column.path).replace("i[", f"{value}[", 1)
+        )
+    return (
+        f"CASE WHEN _RAW IS NOT NULL AND list_bool_or(list_transform(_ITEMS, lambda i: COALESCE({tests}, FALSE))) "
+        f"THEN list_transform(_ITEMS, lambda i, n: CASE WHEN i IS NOT NULL THEN {struct(tree)} END) ELSE _ITEMS END"
+    )
+
+
+def _in_contract_case(contract: Contract, mapped: str, structure: str) -> str:
+    """The records with their maps, after keys that differ from the contract's in case only were renamed.
+
+    A key that is spelled as in the contract goes before others, which are then unknown; two others of one name make the
+    record malformed, as a key that is there twice.
+    """
+    levels = [((), "map_keys(M0)"), *((p, f"map_keys(M{len(p)}.{_member(p)})") for p in objects(contract))]
+    tests = [_has_other_case(_keys(contract, path), keys) for path, keys in levels]
+    if contract.items:
+        element = f"M{len(contract.items.path)}.{_member(contract.items.path)}"
+        for path in ((), *(path for path in objects(contract.items) if len(path) == 1)):
+            keys = f"json_keys(i[{quoted(path[0])}])" if path else "map_keys(i)"
+            test = _has_other_case(_keys(contract.items, path), keys)
+            tests.append(f"list_bool_or(list_transform({element}, lambda i: COALESCE({test}, FALSE)))")
+    has_other_case = " OR ".join(f"COALESCE({test}, FALSE)" for test in tests)
+    renamed = (
+        f"SELECT *, CASE WHEN _RAW IS NOT NULL AND NOT _MALFORMED AND ({has_other_case}) "
+        f"THEN {_renamed(contract, (), '_RAW')} END AS _RENAMED FROM ({mapped})"
+    )
+    own = [f"C{index}" for index in range(len(contract.columns))] + ["_ITEMS"] * bool(contract.items)
+    maps = [f"M{depth}" for depth in range(len(_map_trees(contract)))]
+    items = f", O.{_member(contract.items.path)} AS _ITEMS" if contract.items else ""
+    again = (
+        f"SELECT * EXCLUDE ({', '.join(own)}, {', '.join(maps)}), "
+        + ", ".join(f"{name} AS {name}__READ" for name in (*own, *maps))
+        + f", {_texts(contract, 'O')}{items}, {_maps(contract, '_RENAMED')} "
+        f"FROM (SELECT *, from_json(_RENAMED::JSON, {structure}) AS O FROM ({renamed}))"
+    )
+    chosen = ", ".join(f"CASE WHEN _RENAMED IS NULL THEN {n}__READ ELSE {n} END AS {n}" for n in (*own, *maps))
+    return f"SELECT _FILE, _MALFORMED, COALESCE(_RENAMED, _RAW) AS _RAW, {chosen} FROM ({again})"
+
+
+def _keys(contract: Contract, path: tuple[str, ...]) -> list[str]:
+    """The keys of the contract in the record (or element), or in an object in it."""
+    depth = len(path)
+    paths = [column.path for column in contract.columns]
+    paths += [contract.items.path] if contract.items else []
+    return sorted({p[depth] for p in paths if p[:depth] == path and len(p) > depth})
+
+
+def _has_other_case(names: Sequence[str], keys: str) -> str:
+    listed, lower = (", ".join(quoted(name) for name in each) for each in (names, [n.lower() for n in names]))
+    return f"list_bool_or(list_transform({keys}, lambda k: k NOT IN ({listed}) AND lower(k) IN ({lower})))"
+
+
+def _renamed(contract: Contract, path: tuple[str, ...], value: str) -> str:
+    """The text of an object with keys as the contract spells them, also in the objects and elements in it."""
+    names, depth = _keys(contract, path), len(path)
+    e, m = f"e{depth}{contract.name[:1]}", f"m{depth}{contract.name[:1]}"
+    spelled = " ".join(
+        f"WHEN lower({e}.key) = {quoted(name.lower())} AND NOT list_contains(map_keys({m}), {quoted(name)}) "
+        f"THEN {quoted(name)}"
+        for name in names
+    )
+    inner = {parent[-1]: parent for parent in objects(contract) if parent[:-1] == path}
+    cases = "".join(
+        f"WHEN lower({e}.key) = {quoted(name.lower())} THEN {_renamed(contract, parent, f'{e}.value::VARCHAR')} "
+        for name, parent in inner.items()
+    )
+    if contract.items and contract.items.path[:-1] == path:
+        elements = f"from_json('{{\"r\":' || {e}.value || '}}', {quoted(json.dumps(_EXACT | {'r': ['JSON']}))}).r"
+        each = _renamed(replace(contract.items, name="x"), (), "x::VARCHAR")
+        cases += (
+            f"WHEN lower({e}.key) = {quoted(contract.items.path[-1].lower())} AND starts_with({e}.value::VARCHAR, '[') "
+            f"THEN '[' || array_to_string(list_transform({elements}, lambda x: COALESCE({each}, 'null')), ',') || ']' "
+        )
+    text = f"COALESCE({e}.value::VARCHAR, 'null')"
+    text = f"CASE {cases}ELSE {text} END" if cases else text
+    entries = (
+        f"list_transform(map_entries({m}), lambda {e}: to_json(CASE WHEN {e}.key IN ({', '.join(map(quoted, names))}) "
+        f"THEN {e}.key {spelled} ELSE {e}.key END)::VARCHAR || ':' || {text})"
+    )
+    keys = f"from_json('{{\"r\":' || {value} || '}}', {quoted(json.dumps(_EXACT | {'r': 'MAP(VARCHAR, JSON)'}))}).r"
+    whole = f"list_transform([{keys}], lambda {m}: '{{' || array_to_string({entries}, ',') || '}}')[1]"
+    return f"CASE WHEN starts_with({value}, '{{') THEN COALESCE({whole}, {value}) ELSE {value} END"
 
 
 def _mistyped(contract: Contract) -> str:
@@ -144,6 +278,8 @@ def _items_mistyped(items: Contract) -> str:
 
 
 def _is_wrong(column: Column, value: str) -> str:
+    if column.logical_type == "string" and not (column.key or column.reference):
+        return f"{value} = 'true' OR {value} = 'false'"  # a text column keeps the JSON of an object or a list
     wrong = f"starts_with({value}, '{{') OR starts_with({value}, '[')"
     return wrong if column.logical_type == "boolean" else f"{wrong} OR {value} = 'true' OR {value} = 'false'"
 
@@ -153,12 +289,20 @@ def _is_not_object(value: str) -> str:
     return f"NOT starts_with(NULLIF({value}::VARCHAR, 'null'), '{{')"
 
 
-def _maps(contract: Contract) -> str:
+def _maps(contract: Contract, raw: str) -> str:
     """M0, M1, …: the record, and the objects and the list at each depth in it, as maps from key to JSON.
 
     DuckDB's functions that extract from JSON round numbers to doubles; a cast that keeps their digits needs a key
     around the record.
     """
+    return ", ".join(
+        f"from_json('{{\"r\":' || {raw} || '}}', {quoted(json.dumps(_EXACT | {'r': tree}))}).r AS M{depth}"
+        for depth, tree in enumerate(_map_trees(contract))
+    )
+
+
+def _map_trees(contract: Contract) -> list[Any]:
+    """The structures of the maps at each depth."""
     keys = "MAP(VARCHAR, JSON)"
     paths = [*objects(contract), *([contract.items.path] if contract.items else [])]
     trees: list[Any] = [keys]
@@ -166,10 +310,7 @@ def _maps(contract: Contract) -> str:
         trees.append(_tree([path for path in paths if len(path) == depth], keys))
     if contract.items:
         trees[len(contract.items.path)][contract.items.path[0]] = [keys]
-    return ", ".join(
-        f"from_json('{{\"r\":' || _RAW || '}}', {quoted(json.dumps(_EXACT | {'r': tree}))}).r AS M{depth}"
-        for depth, tree in enumerate(trees)
-    )
+    return trees
 
 
 def _at(path: tuple[str, ...]) -> str:
