@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.orchestration.alerts import failed_run_sensor
 from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.pipelines import pipelines

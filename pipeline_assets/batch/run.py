@@ -20,6 +20,7 @@ from pathlib import Path
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes
+from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.promote import promote
@@ -60,7 +61,7 @@ def run_batch(
     if request.extract:
         refuse_without_extraction(pipeline)
     platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
-    with platform.exclusive(pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
+    with exclusive_run(platform, pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
         platform.warehouse.prepare(required_tables(pipeline))
         with platform.warehouse.transaction() as transaction:
             ledger.register_pipeline(transaction, pipeline.name)

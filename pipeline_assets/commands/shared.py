@@ -35,7 +35,7 @@ def prepared_settings() -> Settings:
 
 
 def open_platform(settings: Settings) -> Platform:
-    from pipeline_assets.batch.platform import build_platform
+    from pipeline_assets.batch.build_platform import build_platform
 
     return build_platform(settings)
 

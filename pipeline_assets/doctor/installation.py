@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_assets.batch.platform import Platform, build_platform
+from pipeline_assets.batch.build_platform import build_platform
+from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError, masked
 from pipeline_assets.pipeline.resolved import ResolvedPipeline

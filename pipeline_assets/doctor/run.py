@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.doctor.installation import CheckResult, check_installation
 
 if TYPE_CHECKING:

@@ -125,7 +125,7 @@ def obstore_listing(inputs: Path, folder: Path, url: str, **options: object) -> 
 
 
 def _platform(folder: Path):
-    from pipeline_assets.batch.platform import build_platform
+    from pipeline_assets.batch.build_platform import build_platform
     from pipeline_assets.settings import load_settings, prepare_home
 
     settings = load_settings(home=folder / "taken")

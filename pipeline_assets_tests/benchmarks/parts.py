@@ -45,7 +45,7 @@ def land(home: Path, pipeline: str, *paths: Path) -> None:
 
 def whole_run(home: Path, pipeline: str, table: str) -> int:
     """One batch of a pipeline in a home, with its embedded warehouse; returns the rows staged for a table."""
-    from pipeline_assets.batch.platform import build_platform
+    from pipeline_assets.batch.build_platform import build_platform
     from pipeline_assets.batch.run import run_batch
     from pipeline_assets.pipelines import pipelines
     from pipeline_assets.settings import load_settings, prepare_home

@@ -22,7 +22,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.deploy.aws import stack

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
+from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets_tests.support.bookings_lake import booking, customer
 from pipeline_assets_tests.support.moto_aws import moto_server
 from pipeline_assets_tests.support.postgres import postgres_server
@@ -82,7 +83,7 @@ def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Prod
 
 
 def test_two_runs_of_one_pipeline_go_one_after_the_other_and_nobody_else_waits(quiet: Production) -> None:
-    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+    with exclusive_run(quiet.lake.platform, "bookings", "customer-booking-data-pipeline"):
         first = quiet.launch("bookings")
         quiet.until_status(first, "STARTED")
         second = quiet.launch("bookings")
@@ -95,7 +96,7 @@ def test_two_runs_of_one_pipeline_go_one_after_the_other_and_nobody_else_waits(q
 
 
 def test_a_killed_worker_is_noticed_and_its_run_is_finished_by_a_retry(quiet: Production) -> None:
-    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+    with exclusive_run(quiet.lake.platform, "bookings", "customer-booking-data-pipeline"):
         killed = quiet.launch("bookings")
         quiet.until_status(killed, "STARTED")
         quiet.lake.bookings("-1", booking(1, 1))
@@ -108,7 +109,7 @@ def test_a_killed_worker_is_noticed_and_its_run_is_finished_by_a_retry(quiet: Pr
 
 def test_a_code_server_that_went_away_takes_no_run_with_it(quiet: Production) -> None:
     """Dagster's own launcher would show the run as started for as long as run monitoring allows any run."""
-    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+    with exclusive_run(quiet.lake.platform, "bookings", "customer-booking-data-pipeline"):
         lost = quiet.launch("bookings")
         quiet.until_status(lost, "STARTED")
         quiet.lake.bookings("-2", booking(2, 1))
@@ -121,7 +122,7 @@ def test_a_code_server_that_went_away_takes_no_run_with_it(quiet: Production) ->
 
 
 def test_a_code_server_told_to_stop_lets_its_run_end_and_the_queue_waits_for_the_next(quiet: Production) -> None:
-    with quiet.lake.platform.exclusive("bookings", "customer-booking-data-pipeline"):
+    with exclusive_run(quiet.lake.platform, "bookings", "customer-booking-data-pipeline"):
         running = quiet.launch("bookings")
         quiet.until_status(running, "STARTED")
         stopping = quiet.tell_to_stop("code")

@@ -20,7 +20,7 @@ LEFT_OUT = {
     f"{PACKAGE}/samples/*": "makes sample sources",
     f"{PACKAGE}/*/automation.py": "when a run starts, not what it does",
     f"{PACKAGE}/doctor/*.py": "`doctor` and messages about accounts",
-    f"{PACKAGE}/batch/platform.py": "opens connections",
+    f"{PACKAGE}/batch/build_platform.py": "opens connections",
     f"{PACKAGE}/orchestration/pipes.py": "passes a job's log lines on",
     f"{PACKAGE}/orchestration/run_launcher.py": "starts processes",
     "sql/platform/*": "Snowflake's objects and privileges, which no emulator enforces",

@@ -12,7 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Self
 
-from pipeline_assets.batch.platform import Platform, build_platform
+from pipeline_assets.batch.build_platform import build_platform
+from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import required_tables, run_batch
 from pipeline_assets.contracts import Contract

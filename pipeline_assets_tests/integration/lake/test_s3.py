@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.aws import Aws
-from pipeline_assets.batch.platform import build_platform
+from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.engine.distributed import object_io
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError
 from pipeline_assets.lake import LandedObject, S3Lake, s3
