@@ -15,7 +15,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.promote import CATALOG, PUBLISH, RELEASE, REMOVE
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
-from pipeline_assets.engine import LakeFile, Session, ValueCheck, Written, checked
+from pipeline_assets.engine import LakeFile, Session, Written
 from pipeline_assets.errors import LostRowsError, RowAccountingError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.pipeline.fetch import (
@@ -28,13 +28,7 @@ from pipeline_assets.pipeline.fetch import (
 from pipeline_assets.pipeline.marts import refreshes
 from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
 from pipeline_assets.pipeline.selects import PROVENANCE
-from pipeline_assets.pipeline.value_checks import (
-    computed_columns,
-    misfit_reasons,
-    misfit_select,
-    wide_rows,
-    with_bounded_sums,
-)
+from pipeline_assets.pipeline.value_checks import value_check
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 
 if TYPE_CHECKING:
@@ -94,7 +88,7 @@ class Outputs:
                 source.name,
                 version=source.declared.version,
                 snapshot=self._is_snapshot(source),
-                check=self._value_check(source),
+                check=value_check(self._pipeline, source, self._rows_over),
             )
         for source in self._pipeline.sources:
             self._define_touched_views(source)
@@ -211,31 +205,6 @@ class Outputs:
         came = f"({relation})" if relation.startswith("SELECT") else relation
         rows = table.select.over(replacements)
         return f"SELECT {own_columns}, {extra_columns} FROM ({rows}) AS MADE INNER JOIN {came} AS CAME ON {same_key}"
-
-    def _value_check(self, source: Source) -> ValueCheck | None:
-        """The records of a source with a computed value that does not fit its column, in any of its tables."""
-        selects: list[str] = []
-        reasons: list[str] = []
-        tables = [
-            t
-            for t in (*self._pipeline.tables, *self._pipeline.lake_outputs)
-            if t.grain is source and computed_columns(t)
-        ]
-        record = (*PROVENANCE, "_IS_NEW", "_ROW")
-        touched = touched_condition(self._pipeline, source)
-        relations = {source.relation: wide_rows(source.contract, checked(source.relation), touched, record)}
-        if source.items and source.items_relation:
-            # Published records have no lists.
-            element, columns = source.items.within(source.contract), (*record, "_POSITION")
-            relations[source.items_relation] = wide_rows(element, checked(source.items_relation), "_IS_NEW", columns)
-        for table in tables:
-            rows = self._rows_over(with_bounded_sums(table), ("_ROW",), relations)
-            selects.append(misfit_select(table, rows, len(reasons) + 1))
-            reasons += misfit_reasons(table)
-        if not selects:
-            return None
-        append = any(table.write == "append" for table in tables)
-        return ValueCheck(" UNION ALL ".join(selects), tuple(reasons), append)
 
     # --- outputs -------------------------------------------------------------------------------------------
 

@@ -7,11 +7,14 @@ beyond). Copies of columns need no check. Nothing here runs SQL.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.pipeline.resolved import FileTable
+from pipeline_assets.engine import ValueCheck, checked
+from pipeline_assets.pipeline.fetch import touched_condition
+from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.selects import PROVENANCE
 
 _DIGITS = 18  # that every engine computes with exactly
 # Larger terms of a sum count as this much: beyond every limit, and a sum of them still has fewer than 38 digits.
@@ -19,7 +22,37 @@ _MOST = 10 ** (_DIGITS + 2)
 _NUMBERS = ("number", "integer")
 
 
-def computed_columns(table: FileTable) -> list[tuple[Column, str, str]]:
+def value_check(
+    pipeline: ResolvedPipeline,
+    source: Source,
+    rows_over: Callable[[FileTable, Sequence[str], Mapping[str, str]], str],
+) -> ValueCheck | None:
+    """The records of a source with a computed value that does not fit its column, in any of its tables.
+
+    `rows_over` is the SELECT of a table over other relations, with further columns of the records of its rows.
+    """
+    outputs = (*pipeline.tables, *pipeline.lake_outputs)
+    tables = [table for table in outputs if table.grain is source and _computed_columns(table)]
+    if not tables:
+        return None
+    record = (*PROVENANCE, "_IS_NEW", "_ROW")
+    touched = touched_condition(pipeline, source)
+    relations = {source.relation: _wide_rows(source.contract, checked(source.relation), touched, record)}
+    if source.items and source.items_relation:
+        # Published records have no lists.
+        element, columns = source.items.within(source.contract), (*record, "_POSITION")
+        relations[source.items_relation] = _wide_rows(element, checked(source.items_relation), "_IS_NEW", columns)
+    selects: list[str] = []
+    reasons: list[str] = []
+    for table in tables:
+        rows = rows_over(_with_bounded_sums(table), ("_ROW",), relations)
+        selects.append(_misfit_select(table, rows, len(reasons) + 1))
+        reasons += _misfit_reasons(table)
+    append = any(table.write == "append" for table in tables)
+    return ValueCheck(" UNION ALL ".join(selects), tuple(reasons), append)
+
+
+def _computed_columns(table: FileTable) -> list[tuple[Column, str, str]]:
     """(column, condition of a value that does not fit, what fits) of the columns that are computed from records."""
     return [
         (column, *limit)
@@ -30,27 +63,27 @@ def computed_columns(table: FileTable) -> list[tuple[Column, str, str]]:
     ]
 
 
-def misfit_reasons(table: FileTable) -> list[str]:
+def _misfit_reasons(table: FileTable) -> list[str]:
     """A sentence for each of the computed columns."""
     return [
         f"{table.contract.table}.{column.name}: {fits} was expected, and what this record gives does not fit."
-        for column, _, fits in computed_columns(table)
+        for column, _, fits in _computed_columns(table)
     ]
 
 
-def with_bounded_sums(table: FileTable) -> FileTable:
+def _with_bounded_sums(table: FileTable) -> FileTable:
     """The table with sums that cannot overflow and are at least as large: of absolute values, each bounded."""
     return replace(table, select=table.select.with_bounded_sums(_MOST))
 
 
-def misfit_select(table: FileTable, rows: str, first: int) -> str:
+def _misfit_select(table: FileTable, rows: str, first: int) -> str:
     """SELECT `_ROW` and `_MISFIT` of ROWS with a value that does not fit; the number of the first reason is `first`."""
-    conditions = [condition for _, condition, _ in computed_columns(table)]
+    conditions = [condition for _, condition, _ in _computed_columns(table)]
     cases = " ".join(f"WHEN {condition} THEN {number}" for number, condition in enumerate(conditions, first))
     return f"SELECT _ROW, CASE {cases} END AS _MISFIT FROM ({rows}) AS MADE WHERE {' OR '.join(conditions)}"
 
 
-def wide_rows(contract: Contract, relation: str, condition: str, extra: Sequence[str]) -> str:
+def _wide_rows(contract: Contract, relation: str, condition: str, extra: Sequence[str]) -> str:
     """SELECT the rows of a relation, with numbers so wide that the product of two of them is exact."""
     columns = ", ".join((*map(_wide, contract.columns), *extra))
     return f"SELECT {columns} FROM {relation} WHERE {condition}"

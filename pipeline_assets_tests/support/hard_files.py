@@ -98,8 +98,8 @@ DOCUMENTS: dict[str, Case] = {
     ],
     "the first bad product tells": [
         ORDERED, ORDERED,
-        (text(order("b", products=[product(), product(price="x"), product(product_id=LEFT_OUT)])), "not_a_number"),
-        (text(order("c", products=[product(product_id=LEFT_OUT), product(price="x")])), "missing_value"),
+        (text(order("b", products=[product(), product(price="x"), product(quantity=LEFT_OUT)])), "not_a_number"),
+        (text(order("c", products=[product(quantity=LEFT_OUT), product(price="x")])), "missing_value"),
     ],
 }  # fmt: skip
 

@@ -188,10 +188,13 @@ class DuckDBSession:
             f"CREATE OR REPLACE TEMP TABLE {name}__left_out (_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
         )
         self._quarantine_orphans(tables)
-        self._keep_newest_version(tables, order, snapshot)
-        while check and self._leave_out_misfits(tables, check):
+        while True:
+            if snapshot:
+                self._keep_newest_delivery(tables)
+            self._keep_newest(tables, order)
+            if not check or not self._leave_out_misfits(tables, check):
+                break
             self._connection.execute(f"DELETE FROM {name}__left_out WHERE _RULE IS NULL")
-            self._keep_newest_version(tables, order, snapshot)
         if tables.has_left_out_rows:
             self._count_left_out(tables)
         for outcome in tables.outcomes:
@@ -210,11 +213,6 @@ class DuckDBSession:
                 f"WHERE _IS_NEW AND b.{column.name} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
                 f"{column.reference.dataset} AS r WHERE r.{column.reference.column} = b.{column.name})",
             )
-
-    def _keep_newest_version(self, tables: InputTables, order: str, snapshot: bool) -> None:
-        if snapshot:
-            self._keep_newest_delivery(tables)
-        self._keep_newest(tables, order)
 
     def _leave_out_misfits(self, tables: InputTables, check: ValueCheck) -> int:
         """Leave out the rows that a value check finds; returns their number."""
@@ -340,10 +338,9 @@ class DuckDBSession:
         )
         if items:
             kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW")
-            floats = f", {FLOATS}" * bool(items.floats)
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT{floats}) "
-                f"FROM ({items_select(items, rows, kept)})"
+                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT"
+                f"{f', {FLOATS}' * bool(items.floats)}) FROM ({items_select(items, rows, kept)})"
             )
 
     def every_version(self, name: str) -> str:

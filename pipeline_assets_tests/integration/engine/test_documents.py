@@ -155,13 +155,13 @@ def test_the_reason_says_what_is_wrong() -> None:
 
 def test_a_file_of_another_shape_is_refused_whole_with_the_difference() -> None:
     """Renamed keys must not fill the quarantine with every record of the file."""
-    records = [order(LEFT_OUT, id=n, products=[product(price=LEFT_OUT, cost=1)]) for n in range(30)]
+    records = [order(LEFT_OUT, id=n, products=[product(quantity=LEFT_OUT, cost=1)]) for n in range(30)]
     found = delivered(json.dumps(records), policy=RejectPolicy())
 
     (bad,) = found.bad
     assert (found.orders, bad.code, bad.line) == ([], "missing_column", None)
     assert (found.outcome.read, found.outcome.loaded, found.outcome.quarantined) == (30, 0, 30)
-    assert "No record has order_id, products[].price. Expected order_id, order_date, total_amount, " in bad.reason
+    assert "No record has order_id, products[].quantity. Expected order_id, order_date, total_amount, " in bad.reason
     assert "customer.name, " in bad.reason
     assert "products[].price" in bad.reason
     assert "not in the contract: id, products[].cost." in bad.reason
@@ -332,7 +332,7 @@ def test_any_bytes_have_a_layout_or_none_or_are_refused(content: bytes) -> None:
         (("customer",), (None, "an object")),
         (("customer", "name"), ("Ada", None)),
         (("customer", "phone"), (None, None)),
-        (("order_id", "x"), (None, "a text where its object belongs")),
+        (("order_id", "x"), (None, "a number where its object belongs")),
         (("products", "x"), (None, "a list where its object belongs")),
         (("products",), (None, "a list")),
         (("products", 0, "price"), ("1.50", None)),

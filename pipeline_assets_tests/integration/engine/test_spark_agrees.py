@@ -140,12 +140,14 @@ def test_values_at_the_edge_of_their_types_are_typed_alike(tmp_path: Path) -> No
     numbers = [
         "1", "+1", "-0", "00012.5", "1.", ".5", "1e3", "1_000", "1,5", "0x1F", "NaN", "Infinity", "12345678901234.1234",
         "123456789012345", "1.00001", "1.00000", "-99999999999999.9999", " 7 ", "\u00a07", "7\n",
-        "\u0663", "\u22121", "1 000",
+        "\u0663", "\u22121", "1 000", "1.5E2", "-25e-1", "12345678901234567e-3", "1e30", "1e-30", ".5e1", "\t7\t",
+        "0.30000000000000004", "1.23456e0",
     ]  # fmt: skip
     days = [
         "01-02-2026", "2026-02-01", "31-02-2026", "29-02-2024", "29-02-2023", "00-01-2026", "01-13-2026", "1-2-2026",
         "01-02-26", "0000-01-01", "0001-01-01", "9999-12-31", "2026-2-1", "2026-02-01 ", "2026-02-01\n", "20260201",
         "01/02/2026", "2026-02-01T00:00:00", "+2026-02-01",
+        "31-2-2026", "2026-2-30", "2026/02/01", "2026-02-01t10:00:00 +01:00", "2026-02-01 10:00 z",
     ]  # fmt: skip
     quoted = [f'n{n},1,,"{number}"' for n, number in enumerate(numbers)]
     quoted += [f'd{n},1,"{day}",1' for n, day in enumerate(days)]
@@ -163,6 +165,32 @@ def test_values_at_the_edge_of_their_types_are_typed_alike(tmp_path: Path) -> No
     found = compared(work, policy=NEVER)
     assert len(found["visits"]) + len(found["visits: bad"]) == len(quoted)
     assert {row["DAY"] for row in found["visits"] if row["DAY"]}
+
+
+FLOATS = [
+    "0.30000000000000004", "32.380001100000001", "5.551115123125783e-17", "1.2000000476837158", "0.12345", "1.5E2",
+    "12345678901234.570312", "99999999999999.99995", "440.00000000000006", "5.00000011", "1e-30",
+]  # fmt: skip
+
+
+def test_what_json_writers_mean_is_read_alike(tmp_path: Path) -> None:
+    """Guests, keys in any case, objects in text columns, whole numbers as ids, floats and exponents."""
+    records = [text(order(f"f{n}", total_amount="@n", products=[product(price="@n")]), n=n) for n in FLOATS]
+    records += [text(order(7.0)), text(order("7.0")), text(order(1, customer=None, products=[{"quantity": 1}]))]
+    records += [
+        text(order(2, customer={"address": {"street": "Row"}}, products=[product(product_id=8.0, name=[1])])),
+        '{"Order_ID": 3, "ORDER_DATE": "2026-01-02", "Customer": {"NAME": "A"}, "Products": [{"QUANTITY": 2, "x": 1}]}',
+        '{"ORDER_ID": 4, "Order_id": 4, "order_date": "2026-01-02"}',
+        '{"order_id": 5, "Order_ID": 6, "order_date": "2026-01-02T10:00:00 z"}',
+        '{"order_id": 9, "order_id": 9}', '{"order_id": 9,, }', text(order(10, customer=True)),
+        text(order(11, products=[5])),
+    ]  # fmt: skip
+    files = [landed(tmp_path / "a.json", "\n".join(records) + "\n")]
+    files += [landed(tmp_path / "b.json", f"[{records[0]}, {records[-7]}]", days=1)]
+    selects = {"orders": "SELECT * FROM ORDERS", "lines": "SELECT * FROM ORDERS_PRODUCTS"}
+    found = compared(reading(ORDERS, files, selects), policy=NEVER)
+    assert {"7", "7.0", "1", "2", "3", "5"} <= {row["ORDER_ID"] for row in found["orders"]}
+    assert sum(outcome["floats"] for outcome in found["orders: outcomes"]) > 10
 
 
 KINDS = Contract(

@@ -61,8 +61,9 @@ def scan(paths: list[Path], layout: Layout) -> str:
 def raw_select(contract: Contract, records: str, first: int, *, any_case: bool = True) -> str:
     """RAW for `validation_select`: texts C0, C1, …, `_FILE`, `_RESCUED`, `_MALFORMED`, `_MISTYPED`, the list.
 
-    With `any_case`, keys that differ from the contract's in case only are read too; that takes longer to plan. A record is regular when it has as many values as the contract and none of the contract's is missing: then it has no
-    other values either.
+    With `any_case`, keys that differ from the contract's in case only are read too; that takes longer to plan. A record
+    is regular when it has as many values as the contract and none of the contract's is missing: then it has no other
+    values either.
     """
     items = contract.items
     tree = _tree([column.path for column in contract.columns], "VARCHAR")
