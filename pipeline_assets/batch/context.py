@@ -41,9 +41,19 @@ class BatchContext:
 
     @contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder on the local disk that is deleted at the end of the block."""
+        """A folder on the local disk that is deleted at the end of the block.
+
+        Raises:
+            ConfigurationError: the folder cannot be made.
+        """
         folder = scratch_of(self.platform, self.pipeline) / name
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"The folder for intermediate files cannot be made: {error.strerror}.",
+                remedy="Make scratch/ in PIPELINE_HOME a folder that this user may write to.",
+            ) from error
         try:
             yield folder
         finally:

@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from pipeline_assets.batch.context import STAGING
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.warehouse import connection, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
@@ -75,3 +76,14 @@ def test_a_file_beside_the_batches_in_staging_is_left_alone(
 
     assert "interrupted" not in caplog.text
     assert [path.exists() for path in kept] == [True] * len(kept)
+
+
+def test_intermediate_files_without_a_folder_are_an_error_with_a_remedy(lake: BookingsLake) -> None:
+    scratch = lake.platform.scratch
+    if scratch.is_dir():
+        scratch.rmdir()
+    scratch.write_text("a file")
+
+    with pytest.raises(ConfigurationError, match="The folder for intermediate files cannot be made") as refused:
+        lake.run()
+    assert str(lake.home) not in str(refused.value)
