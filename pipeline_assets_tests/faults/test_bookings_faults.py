@@ -164,15 +164,15 @@ def test_row_7_one_poison_row_in_a_million_waits_alone_and_replay_completes_the_
     count, poisoned = 1_000_000, 654_321
     lake.customers("", customer(1))
     rows = [booking(number, 1) for number in range(count)]
-    rows[poisoned] = booking(poisoned, 1, date="2005/05/24")
+    rows[poisoned] = booking(poisoned, 1, date="24.05.2005")
     lake.bookings("", *rows)
     report = lake.run()
     assert report.rows == {"read": count + 1, "loaded": count, "superseded": 0, "quarantined": 1}
     ((line, code, raw, reason),) = lake.rows("SELECT LINE_NUMBER, REASON_CODE, RAW_RECORD, REASON FROM OPS.QUARANTINE")
     assert (int(line), code, raw) == (poisoned + 2, "not_a_date", rows[poisoned])
-    assert "2005/05/24" in reason
+    assert "24.05.2005" in reason
 
-    corrected = with_date_format(lake, "YYYY/MM/DD")
+    corrected = with_date_format(lake, "DD.MM.YYYY")
     assert corrected.run(replay=True).released == 1
     assert corrected.run(replay=True).released == 0
     assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT BOOKING_ID) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(count, count)]

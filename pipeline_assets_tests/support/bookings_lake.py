@@ -71,9 +71,9 @@ class BookingsLake(PipelineLake):
 
 def with_date_format(lake: BookingsLake, form: str) -> BookingsLake:
     """The same home after somebody added a date format to the bookings contract."""
-    model.DATE_PATTERNS.setdefault(form, "^[0-9]{4}/[0-9]{2}/[0-9]{2}$")
+    model.DATE_PATTERNS.setdefault(form, "^[0-9]{2}[.][0-9]{2}[.][0-9]{4}$")
     corrected = changed_pipeline(
-        BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("YYYY-MM-DD]", f"YYYY-MM-DD, {form}]")
+        BOOKINGS, lake.home / "changed", "bookings", lambda text: text.replace("value: [DD-", f"value: [{form}, DD-")
     )
 
     class Corrected(BookingsLake):

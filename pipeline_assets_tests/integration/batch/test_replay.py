@@ -132,9 +132,9 @@ def test_a_record_that_waits_and_is_read_again_with_its_file_counts_once(
 def test_a_record_that_is_bad_for_another_reason_by_now_and_is_read_with_its_file_waits_once(
     lake: BookingsLake,
 ) -> None:
-    lake.bookings("", booking(1, 9, date="2005/05/24"))
+    lake.bookings("", booking(1, 9, date="24.05.2005"))
     lake.run()
-    corrected = with_date_format(lake, "YYYY/MM/DD")
+    corrected = with_date_format(lake, "DD.MM.YYYY")
     for _ in range(2):
         corrected.run(reprocess=True, replay=True)
         assert [row[2:4] for row in lake.rows(OPEN)] == [(2, "orphan_booking")]

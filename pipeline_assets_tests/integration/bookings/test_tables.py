@@ -156,9 +156,9 @@ def test_replay_never_invents_a_row_from_broken_records(lake: BookingsLake) -> N
 
 
 def test_a_record_that_is_bad_for_another_reason_after_a_fix_waits_for_that_reason(lake: BookingsLake) -> None:
-    lake.bookings("", booking(1, 9, date="2005/05/24"))
+    lake.bookings("", booking(1, 9, date="24.05.2005"))
     lake.run()
-    with_date_format(lake, "YYYY/MM/DD").run(replay=True)
+    with_date_format(lake, "DD.MM.YYYY").run(replay=True)
     assert lake.rows("SELECT REASON_CODE FROM OPS.QUARANTINE") == [("orphan_booking",)]
 
 
