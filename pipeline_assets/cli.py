@@ -1,4 +1,4 @@
-"""The console script `pipeline-assets`: the commands put together, and errors as exit codes.
+"""The console script `pipeline-assets`: it registers the commands and turns errors into exit codes.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 success, 1 the work failed, 2 the command or a setting is
 wrong. Commands import heavy modules in their functions, so that `--help` is quick.
@@ -32,12 +32,12 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deploy.app, name="deploy")
 
 
-# Typer has Click inside itself or uses the package, by version; this class is a base of a public one in both.
+# Depending on its version, Typer contains Click or imports it; in both, this class is a base of BadParameter.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Run the command line and exit. Only an exception that is a fault of ours gives a traceback."""
+    """Run the command line and exit. Only a defect of the platform gives a traceback."""
     _complete_streams()
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
@@ -53,7 +53,7 @@ def main() -> None:
         # What is still buffered would be written when the interpreter ends, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code, fault = 1, None
-        if not isinstance(error, BrokenPipeError):  # `| head` has all that it wants
+        if not isinstance(error, BrokenPipeError):  # closed by its reader, such as `| head`
             say(f"error: The result cannot be written to stdout: {error.strerror}.")
     if fault:
         raise fault
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _exit_code() -> int:
-    """Run the command; errors of ours and of the usage become one line on stderr."""
+    """Run the command; our errors and usage errors become one line on stderr."""
     try:
         code = app(prog_name="pipeline-assets", standalone_mode=False) or 0
         if code == 130:  # what Typer returns for Ctrl-C
@@ -85,9 +85,10 @@ def _exit_code() -> int:
 
 
 def _complete_streams() -> None:
-    """Write UTF-8 whatever the locale is, and refuse to work for a closed stdout.
+    """Write UTF-8 whatever the locale is, and refuse a closed stdout.
 
-    The next file that is opened gets the number of a closed stream, and with it whatever a library prints.
+    A file that is opened gets the lowest free number. If that is the number of a closed stream, a library's prints go
+    into the file, so these numbers are first taken by /dev/null.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

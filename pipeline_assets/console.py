@@ -30,7 +30,7 @@ def plain(value: object) -> object:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-# RFC 4180; and what readers trim or skip unless it is quoted: spaces at the ends, a byte order mark.
+# As RFC 4180 requires; also what readers trim or skip unless it is quoted: outer spaces, a byte order mark.
 _QUOTED = re.compile(r'[",\r\n\ufeff]|^\s|\s$|^$')
 
 
@@ -51,7 +51,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     Where there is no terminal, its width is taken as 200 characters. NULL is printed as NULL.
     """
-    from rich.cells import cell_len  # characters that take two places, and none
+    from rich.cells import cell_len  # some characters take two columns, some none
 
     def padded(text: str, width: int) -> str:
         return text + " " * (width - cell_len(text))
@@ -82,7 +82,7 @@ _PICTURES = {chr(code): chr(0x2400 + code) for code in range(32)} | {"\x7f": "�
 def visible(text: str) -> str:
     """A text on one line: control characters as their Unicode pictures (␊ ␉), others that do not print as <U+202E>.
 
-    What stands in the text itself and looks like one of these is written as <U+…> too, so that no two texts look alike.
+    A picture, or `<U+`, that the text itself contains is written as <U+…> too, so that no two texts look alike.
     """
     if text.isprintable() and text.isascii() and "<U+" not in text:
         return text
@@ -126,12 +126,13 @@ _EXPECTED_IN_SAMPLES = {
 
 
 def print_sample_findings(checks: Sequence[dict[str, Any]]) -> None:
-    """Print the checks of a demo: what was to be found in the samples, apart from what was not."""
+    """Print the checks of a demo: first findings that the dirty samples cause, then all others."""
     failed = [check for check in checks if not check["passed"]]
     expected = [c for c in failed if c["name"] in _EXPECTED_IN_SAMPLES or c["severity"] == "WARN"]
     print(
         f"{len(checks)} checks: {len(checks) - len(failed)} passed, "
-        f"{len(expected)} found what the samples contain on purpose, {len(failed) - len(expected)} found anything else."
+        f"{len(expected)} found what the samples contain on purpose, "
+        f"{len(failed) - len(expected)} found something else."
     )
     for name in dict.fromkeys(check["name"] for check in expected):
         assets = ", ".join(check["asset"] for check in expected if check["name"] == name)

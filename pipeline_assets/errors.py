@@ -120,8 +120,8 @@ class DeploymentError(PipelineError):
 def masked(text: str) -> str:
     """A text without what may be secret in its URLs: user and password, and all after a question mark or number sign.
 
-    Up to the last @, as a password may have any character that its author did not escape. If one follows a question
-    mark, either may belong to the password or to a token, so all of the URL is masked.
+    A password may contain an unescaped @, so everything up to the last @ is masked. An @ behind a question mark may
+    belong to the password or to a token, so all of that URL is masked.
     """
     text = re.sub(r"(?<=://)[^\s?#]*[?#]\S*@\S*", "********", text)
     text = re.sub(r"(?<=://)\S*@", "********@", text)

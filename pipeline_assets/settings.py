@@ -25,14 +25,14 @@ from pipeline_assets.secret import read_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
-# Parts of paths that fail in a library below us, in every process that opens the home; the others are tested.
+# Parts of a path that a library cannot open, and that library. Tests open homes with other unusual characters.
 _NOT_IN_HOMES = {
     "'": "the embedded warehouse (fakesnow puts it between quotes)",
     r"\\": "the embedded warehouse (DuckDB drops a backslash)",
     r"(?<![$\w])\$(?!\d)\w+": "the embedded warehouse (fakesnow takes it for a variable)",
     r"\?|%[0-9A-Fa-f]{2}": "Dagster's database (SQLAlchemy reads the path as a URL)",
     r"\*|\[[^/]*\]": "Dagster (it reads the path of dagster.yaml as a pattern)",
-    r"[\x00-\x1f\x7f\ud800-\udfff]": "a store",
+    r"[\x00-\x1f\x7f\ud800-\udfff]": "the lake",
 }
 
 
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     profile: Literal["local", "aws"] = Field("local", description="`local` (embedded) or `aws`.")
     home: Path = Field(
         PROJECT_ROOT / ".pipeline",
-        description="Folder for everything local: lake/, warehouse/, dagster/, sources/.",
+        description="Folder for everything local: lake/, warehouse/, dagster/.",
     )
     database: str = Field(
         "ANALYTICS", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="Warehouse database of all schemas."
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run, for changes that the sensors missed.")
-    freshness_hours: float = Field(26, gt=0, le=8784, description="Hours after which a table counts as stale.")
+    freshness_hours: float = Field(26, gt=0, le=8784, description="Hours until a table is stale, a source late.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 
     secret_id: str | None = Field(
@@ -315,9 +315,9 @@ def prepare_home(settings: Settings) -> None:
 
 
 def unknown_variables() -> dict[str, str | None]:
-    """The PIPELINE_ variables that are not settings, each with the setting that it resembles, if there is one.
+    """The PIPELINE_ variables that are not settings, each with the setting that it resembles, or None.
 
-    Build systems set some, such as PIPELINE_ID.
+    Build systems set such variables, for example PIPELINE_ID.
     """
     known = {_normalized(name): f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
     prefix = str(Settings.model_config["env_prefix"])
@@ -326,7 +326,7 @@ def unknown_variables() -> dict[str, str | None]:
         name = variable.upper().removeprefix(prefix)
         if value and variable.upper().startswith(prefix) and name.lower() not in Settings.model_fields:
             name = _normalized(name)
-            distance, nearest = min((_edits(name, each), each) for each in known)
+            distance, nearest = min((_edit_distance(name, each), each) for each in known)
             unknown[variable] = known[nearest] if distance <= (1 if len(nearest) < _LONG_NAME else 2) else None
     return unknown
 
@@ -338,8 +338,8 @@ def _normalized(name: str) -> str:
     return re.sub("[^A-Z0-9]", "", name.upper())
 
 
-def _edits(one: str, other: str) -> int:
-    """How many letters to insert, delete, replace or swap with the next one (optimal string alignment)."""
+def _edit_distance(one: str, other: str) -> int:
+    """The number of letters to insert, delete, replace or swap with the next one (optimal string alignment)."""
     rows = [list(range(len(other) + 1))]
     for i, letter in enumerate(one, 1):
         row = [i]
@@ -355,12 +355,12 @@ def require_known_queues(settings: Settings, pipelines: Iterable[str]) -> None:
     """Refuse queues of pipelines that do not exist.
 
     Raises:
-        ConfigurationError: it names the unknown pipelines and the known ones.
+        ConfigurationError: it names them, and the pipelines that exist.
     """
     if unknown := sorted(set(settings.queues).difference(pipelines)):
         raise ConfigurationError(
             f"PIPELINE_QUEUES names unknown pipelines: {', '.join(unknown)}.",
-            remedy=f"There are {', '.join(pipelines)}.",
+            remedy=f"The pipelines are {', '.join(pipelines)}.",
         )
 
 

@@ -24,7 +24,7 @@ _MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a z
 class Discovery:
     """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
 
-    `foreign` are new objects that cannot be read; their reasons are known from the listing.
+    `foreign` are new objects that cannot be read; the listing gave the reasons.
     """
 
     new: dict[str, list[LandedObject]]
@@ -42,7 +42,7 @@ class Discovery:
 
     @property
     def objects(self) -> list[LandedObject]:
-        """Those that can be read."""
+        """The new objects that can be read, of every source."""
         return [landed for objects in self.new.values() for landed in objects]
 
     def __bool__(self) -> bool:
@@ -52,7 +52,8 @@ class Discovery:
 def discover(context: BatchContext) -> Discovery:
     """List the zones; an object that is not in the ledger is new.
 
-    The warehouse is not held open while the zones are listed. It is read again only for quarantined records.
+    The warehouse is not held open while the zones are listed. It is read again only for the times of replaced versions
+    and for quarantined records.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
@@ -70,7 +71,7 @@ def discover(context: BatchContext) -> Discovery:
     foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
     new = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
     if planned_on:
-        new = _never_older_than_what_they_replace(context, new)
+        new = _with_monotonic_times(context, new)
     return Discovery(
         new,
         arrivals.known,
@@ -83,10 +84,10 @@ def discover(context: BatchContext) -> Discovery:
     )
 
 
-def _never_older_than_what_they_replace(
+def _with_monotonic_times(
     context: BatchContext, new: Mapping[str, list[LandedObject]]
 ) -> dict[str, list[LandedObject]]:
-    """Give each object at least the time of the version that lay at its key before: a copy may keep an older time."""
+    """Give each object at least the modification time of the version that it replaces; `cp -p` keeps an older one."""
     uris = sorted({landed.uri for objects in new.values() for landed in objects})
     if not uris:
         return dict(new)
@@ -117,7 +118,7 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
 def _quarantined_records(
     context: BatchContext, new: Mapping[str, Sequence[LandedObject]]
 ) -> dict[str, list[WaitingRecord]]:
-    """Quarantined records to read again: all on a replay, else, if anything is new, those that miss a reference."""
+    """Quarantined records to read again: on a replay all, else those without their reference if any object is new."""
     pipeline, request = context.pipeline, context.request
     quarantined: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     codes_by_source: dict[str, list[str] | None] = {}
@@ -128,14 +129,14 @@ def _quarantined_records(
     if codes_by_source:
         with context.platform.warehouse.read_only() as transaction:
             for name, replayed_codes in codes_by_source.items():
-                replaced = {landed.uri for landed in new[name]}  # a new version decides about all records of its key
+                replaced = {landed.uri for landed in new[name]}  # a new version replaces all records of its object
                 records = waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids)
                 quarantined[name] = [record for record in records if record.uri not in replaced]
     return quarantined
 
 
 def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
-    """Reasons why less was loaded than somebody may expect: empty zones, objects that match no pattern."""
+    """Notes on why less was loaded than expected: empty zones, objects that match no pattern."""
     notes = []
     if discovery.unmatched_count:
         examples = ", ".join(discovery.unmatched)

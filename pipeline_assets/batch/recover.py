@@ -1,4 +1,4 @@
-"""Before anything else: finish or undo what a killed run left in the lake and on the local disk.
+"""The first phase of a batch: finish or undo what a killed run left in the lake and on the local disk.
 
 A killed run leaves files only in the pipeline's staging prefix and its scratch folder. The staged files of a published
 batch are promoted, those of any other batch deleted. Anything there that is not named like a batch is left alone.

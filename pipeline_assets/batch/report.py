@@ -26,8 +26,8 @@ class Request:
 class BatchReport:
     """What one batch did. In `rows`, read == loaded + superseded + quarantined.
 
-    `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an earlier
-    attempt published without ending, with the uris promoted now. `rows_before` and `table_rows` are the rows of each
+    `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an
+    interrupted run published, with the uris that this run promoted. `rows_before` and `table_rows` are the rows of each
     table before and after the batch.
     """
 

@@ -167,7 +167,7 @@ def _source_files(
 
 
 def _foreign_outcomes(objects: Sequence[LandedObject]) -> list[FileOutcome]:
-    """Objects that no engine reads, as rejected files."""
+    """The outcomes of foreign objects, which no engine reads: rejected files."""
     outcomes = []
     for landed in objects:
         reason = rejection(landed)
@@ -186,7 +186,7 @@ def _stage_records(
 ) -> dict[str, StagedFile]:
     """Stage ledger rows, quarantined records, and the ids of released ones.
 
-    `foreign` are those of `outcomes` that the session does not have.
+    `foreign` are those of `outcomes` that are not in the session.
 
     Raises:
         RowAccountingError: the rows of an object do not add up.
@@ -250,7 +250,7 @@ def _quarantine_row(pipeline: str, dataset: str, record: BadRecord, run_id: str,
         None,
         as_utc_naive(landed.modified),
         json.dumps(record.columns),
-        *(None, None, None),
+        *(None, None, None),  # not closed
     )
 
 

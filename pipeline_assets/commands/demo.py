@@ -117,7 +117,7 @@ def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds
 Every bad record is in quarantine with its reason, every good one in a table.
 Where to look next:
   make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
-  .venv/bin/pipeline-assets quarantine list             what was set aside, and why
+  .venv/bin/pipeline-assets quarantine list             quarantined records, with reasons
 {examples}
   {settings.lake_root}        the files that landed and the files that came out"""
     )

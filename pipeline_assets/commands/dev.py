@@ -1,4 +1,4 @@
-"""`dev`: Dagster's UI, its sensors and schedules on this machine."""
+"""`dev`: Dagster's UI and daemon on this machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HOST = "127.0.0.1"
 
 
 def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = None) -> None:
-    """Open Dagster's UI on the same home as the demo."""
+    """Start Dagster's UI, sensors and schedules over PIPELINE_HOME."""
     from pipeline_assets.orchestration.execution import prepare_dagster_home
     from pipeline_assets.settings import PROJECT_ROOT
 
@@ -30,13 +30,13 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
 
 
 def require_free(port: int) -> None:
-    """Check that the UI can listen on a port: Dagster (1.13.27) would print "Serving" and wait for ever.
+    """Check that the UI can listen on a port: Dagster (1.13.27) would print "Serving" and hang.
 
     Raises:
-        ConfigurationError: it is in use, or the port needs rights that this user lacks.
+        ConfigurationError: the port is in use, or needs rights that this user lacks.
     """
     with socket.socket() as probe:
-        # As the web server does: a connection that was closed a moment ago does not keep the port.
+        # As the web server does: without it, a connection that was just closed would keep the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
@@ -44,5 +44,5 @@ def require_free(port: int) -> None:
         except OSError as error:
             raise ConfigurationError(
                 f"Port {port} on {_HOST} cannot be used: {os.strerror(error.errno or 0)}.",
-                remedy="Choose another with --port or PIPELINE_DAGSTER_PORT, or end what uses it, e.g. another `dev`.",
+                remedy="Choose another with --port or PIPELINE_DAGSTER_PORT, or stop what uses it, e.g. another `dev`.",
             ) from None

@@ -20,7 +20,7 @@ class Form(StrEnum):
 
 
 def new(
-    name: Annotated[str, typer.Argument(help="Name of the pipeline: small letters, digits and _.")],
+    name: Annotated[str, typer.Argument(help="Name of the pipeline: lower-case letters, digits and _.")],
     sample: Annotated[Path, typer.Option("--from", help="A file as it will be delivered, plain or .gz.")],
     key: Annotated[str, typer.Option(help="COLUMN[,COLUMN]: the key of a record; detected by default.")] = "",
     form: Annotated[Form | None, typer.Option(help="Format of the file; detected by default.")] = None,
@@ -42,5 +42,5 @@ def new(
   mkdir -p {shlex.quote(str(target.parent))} && cp {shlex.quote(str(sample))} {shlex.quote(str(target))}
   pipeline-assets run {name}
   pipeline-assets query 'SELECT * FROM {name.upper()}.{name.upper()} LIMIT 10'
-What to change in what was written: README.md, "Adding a pipeline"."""
+README.md, "Adding a pipeline", says what to change in the new files."""
     )

@@ -1,4 +1,4 @@
-"""`quarantine`: records and objects set aside; list, show, export, replay, discard and purge them."""
+"""`quarantine`: list, show, export, replay, discard and purge quarantined records and rejected objects."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.warehouse import Warehouse
 
-app = typer.Typer(help="Records and objects set aside.", no_args_is_help=True)
+app = typer.Typer(help="List, show, export, replay, discard and purge quarantined records.", no_args_is_help=True)
 
 
 @app.command("list")
 def quarantine_list(
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of rows.")] = 100,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that wait no longer.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also closed ones.")] = False,
 ) -> None:
     """List quarantined records and objects, without their content, which may be personal data."""
     columns, rows = _quarantined(pipeline, closed=everything, limit=limit)
@@ -55,11 +55,11 @@ def quarantine_export(
     path: Annotated[Path, typer.Argument(help="CSV file to write.")],
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
 ) -> None:
-    """Write the records that wait, with their content, to a CSV file."""
+    """Write the waiting records, with their content, to a CSV file."""
     columns, rows = _quarantined(pipeline, closed=False, limit=None)
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
-            file.writelines(csv_line(values[:-1]) + "\n" for values in (columns, *rows))  # all wait: no STATE
+            file.writelines(csv_line(values[:-1]) + "\n" for values in (columns, *rows))  # without STATE
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
     say(f"{len(rows)} records written to {path}.")
@@ -92,18 +92,18 @@ def quarantine_replay(
 @app.command("discard")
 def quarantine_discard(
     pipeline: Annotated[str, typer.Argument(help="The pipeline of the records.")],
-    reason: Annotated[str, typer.Option(help="Why nobody will mend them; it is kept.")],
+    reason: Annotated[str, typer.Option(help="Why nobody will correct them; it is stored with them.")],
     ids: Annotated[list[str] | None, typer.Option("--id", help="This record; may be repeated.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that wait of the pipeline.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All waiting ones of the pipeline.")] = False,
 ) -> None:
-    """Close records and rejected objects that nobody will mend. They are not loaded, and count no longer."""
+    """Close records and rejected objects that nobody will correct: no replay loads them, no check counts them."""
     from pipeline_assets.warehouse.quarantine import discard_records
 
     require_pipeline(pipeline)
     if everything == bool(ids):
-        raise ConfigurationError("Which records?", remedy="Give --id once or more, or --all.")
+        raise ConfigurationError("The records to discard are not given.", remedy="Give --id (once or more) or --all.")
     if not reason.strip():
-        raise ConfigurationError("The reason is empty.", remedy="Say in --reason why nobody will mend them.")
+        raise ConfigurationError("The reason is empty.", remedy="Say in --reason why nobody will correct them.")
     platform = _platform()
     if ids:
         _require_waiting(platform.warehouse, pipeline, ids)
@@ -114,16 +114,16 @@ def quarantine_discard(
 
 @app.command("purge")
 def quarantine_purge(
-    older_than: Annotated[str, typer.Option("--older-than", help="Closed so long ago: days, such as 90d.")],
+    older_than: Annotated[str, typer.Option("--older-than", help="Only those closed this many days ago or more: 90d.")],
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
 ) -> None:
-    """Delete records that were replayed, replaced or discarded long ago. What waits stays."""
+    """Delete records that were replayed, replaced or discarded long ago. Waiting ones are kept."""
     from pipeline_assets.warehouse.quarantine import purge_closed_records
 
     if pipeline:
         require_pipeline(pipeline)
     if not (days := re.fullmatch(r"(\d{1,5})d?", older_than)):
-        raise ConfigurationError(f"{older_than!r} is not a number of days.", remedy="Write 90d.")
+        raise ConfigurationError(f"{older_than!r} is not a number of days.", remedy="Write it as 90d.")
     platform = _platform()
     with platform.warehouse.transaction() as transaction:
         count = purge_closed_records(transaction, pipeline, platform.clock() - timedelta(days=int(days[1])))
@@ -143,7 +143,9 @@ def _require_waiting(warehouse: Warehouse, pipeline: str, ids: Sequence[str]) ->
 
     with warehouse.read_only() as transaction:
         if unknown := unknown_ids(transaction, pipeline, ids):
-            raise ConfigurationError(f"Nothing waits as {', '.join(unknown)}.", remedy="See `quarantine list`.")
+            raise ConfigurationError(
+                f"No waiting record of {pipeline} has the id {', '.join(unknown)}.", remedy="See `quarantine list`."
+            )
 
 
 def _quarantined(pipeline: str | None, *, closed: bool, limit: int | None) -> tuple[list[str], list[tuple]]:

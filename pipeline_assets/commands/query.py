@@ -1,4 +1,4 @@
-"""`query`: one statement on the active warehouse, its rows in a format of choice.
+"""`query`: run one statement on the active warehouse and print its rows as a table, CSV or JSON.
 
 No format changes, shifts or cuts off a value. In JSON decimals are texts, as most readers would round a number.
 """
@@ -33,17 +33,17 @@ def query(
 ) -> None:
     """Run one statement on the active warehouse."""
     try:
-        sql = os.fsencode(sql).decode()  # as it was typed, whatever the locale takes it for
+        sql = os.fsencode(sql).decode()  # the bytes as typed; Python decoded them by the locale
     except UnicodeDecodeError:
         raise ConfigurationError("The statement is not UTF-8.", remedy="Convert it, e.g. with iconv.") from None
     with open_platform(prepared_settings()).warehouse.autocommit() as session:
         try:
             columns, rows = session.described(sql)
-        except NotImplementedError as error:  # from the emulator, for types that Snowflake's columns cannot have
+        except NotImplementedError as error:  # from the emulator, for types that Snowflake lacks
             raise WarehouseError(
                 f"The embedded warehouse cannot return a column of this type ({error}).", remedy="Cast it: …::VARCHAR."
             ) from None
-    # Also where a format could show both: the driver of the embedded warehouse returns only one value of them.
+    # In every format: the driver of the embedded warehouse returns a single value for columns of the same name.
     if repeated := [name for name, count in Counter(columns).items() if count > 1]:
         raise ConfigurationError(
             f"Columns have the same name: {', '.join(map(repr, repeated))}.", remedy="Name them with AS."

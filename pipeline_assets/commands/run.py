@@ -31,10 +31,10 @@ class Engine(StrEnum):
 
 
 def run(
-    pipeline: Annotated[str, typer.Argument(help="Which pipeline.")],
+    pipeline: Annotated[str, typer.Argument(help="The pipeline.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="First extract new records from the source.")] = False,
-    reprocess: Annotated[bool, typer.Option("--reprocess", help="Load known objects again.")] = False,
+    reprocess: Annotated[bool, typer.Option("--reprocess", help="Also process objects in the ledger.")] = False,
     engine: Annotated[Engine | None, typer.Option(help="Overrides PIPELINE_ENGINE.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:

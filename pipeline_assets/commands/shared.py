@@ -1,4 +1,4 @@
-"""What several commands begin with: the registered pipelines, the settings, and a run."""
+"""What several commands share: the registered pipelines, the settings, and running a pipeline."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 
 def require_pipeline(pipeline: str) -> None:
+    """Refuse a name that no registered pipeline has.
+
+    Raises:
+        ConfigurationError: it lists the names.
+    """
     if pipeline not in registered_pipelines():
         raise ConfigurationError(
-            f"There is no pipeline {pipeline!r}.", remedy=f"Known: {', '.join(registered_pipelines())}."
+            f"There is no pipeline {pipeline!r}.", remedy=f"The pipelines are {', '.join(registered_pipelines())}."
         )
 
 
@@ -27,6 +32,7 @@ def registered_pipelines() -> dict[str, ResolvedPipeline]:
 
 
 def prepared_settings() -> Settings:
+    """The settings, after the folders of PIPELINE_HOME were created."""
     from pipeline_assets.settings import load_settings, prepare_home
 
     settings = load_settings()
@@ -41,6 +47,7 @@ def open_platform(settings: Settings) -> Platform:
 
 
 def run_now(settings: Settings, pipeline: str, request: Request, verbose: bool) -> dict[str, Any]:
+    """Run a pipeline in this process; see `run_pipeline`."""
     from pipeline_assets.definitions import build_definitions
     from pipeline_assets.orchestration.execution import run_pipeline
 

@@ -52,7 +52,7 @@ def check_result(what: str, attempt: Callable[[], str]) -> CheckResult:
     except CheckWarningError as notice:
         return CheckResult(what, True, str(notice), warns=True)
     except (PipelineError, OSError) as error:
-        return CheckResult(what, False, masked(str(error)))  # libraries repeat urls
+        return CheckResult(what, False, masked(str(error)))  # libraries repeat URLs
 
 
 def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> Iterator[CheckResult]:
@@ -74,7 +74,7 @@ def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]
 def _settings(settings: Settings, pipelines: Sequence[str]) -> str:
     require_known_queues(settings, pipelines)
     if unknown := list(unknown_variables()):
-        raise CheckWarningError(f"no settings, ignored: {', '.join(unknown)}")
+        raise CheckWarningError(f"not a setting, ignored: {', '.join(unknown)}")
     return "every PIPELINE_ variable is a setting"
 
 

@@ -1,8 +1,8 @@
-"""Foreign objects: they lie in a zone, but nothing can read them as they are, and a retry does not change that.
+"""Foreign objects: objects in a zone that cannot be read, however often a run tries.
 
-A listing gives a foreign object an etag that says why, so that it has a stable identity without being read: it is
-rejected once, and it is a new version as soon as somebody mends it. Its size counts as 0, as it may grow meanwhile.
-Its uri has escapes for what is no printable text.
+The listing gives a foreign object an etag that names the reason, so it has a stable identity without being read: it is
+rejected once, and becomes a new version when somebody corrects it. Its size counts as 0, as it may grow meanwhile. Its
+uri has escapes for bytes that are not printable text.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ _EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "folder-loop": ("it is a link to a folder that contains it", "Delete the link."),
 }
-_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # Python has bytes that are not UTF-8 as surrogates
+_NOT_IN_NAMES = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # surrogates are bytes that are not UTF-8
 
 
 def foreign_etag(fault: Fault, version: str) -> str:
-    """The etag of a foreign object; `version` is something about it that stays the same, without a blank."""
+    """The etag of a foreign object; `version` identifies it as long as it is not replaced, and has no blank."""
     return f"{_MARK}{fault}:{version}"
 
 
 def has_foreign_name(key: str) -> bool:
-    """Whether a key cannot be named in a request or on one line of text."""
+    """Whether a key cannot be written in a request or on one line of text."""
     return _NOT_IN_NAMES.search(key) is not None or bool({"", ".", ".."} & set(key.split("/")))
 
 
 def escaped(key: str) -> str:
-    """The key as text on one line: a backslash, `x` and two digits for each byte that is none."""
+    """The key as text on one line, with `\\xNN` for each control character and each byte that is not UTF-8."""
     return _NOT_IN_NAMES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", key)
 
 
@@ -62,7 +62,7 @@ def rejection(landed: LandedObject) -> RejectedObjectError | None:
 
 
 def foreign_folders(etags: pa.Array) -> pa.BooleanArray:
-    """For each etag of a listing, whether it is that of a folder that cannot be listed."""
+    """For each etag of a listing, whether it belongs to a folder that cannot be listed."""
     import pyarrow.compute as pc
 
     return pc.starts_with(etags, _FOLDER)

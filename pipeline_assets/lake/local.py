@@ -1,7 +1,7 @@
 """The local lake: a bucket is a folder, and a key is a plain file in it, for ordinary tools to write and read.
 
-`LocalLake.fetch` returns that file, not a copy: its reader must call `changed` afterwards and discard the work if the
-file was overwritten meanwhile. Links are followed. What cannot be read is listed as a foreign object (`foreign`).
+`LocalLake.fetch` returns that file, not a copy: its reader must call `changed` afterwards and discard the result if the
+file was overwritten meanwhile. Links are followed. Files that cannot be read are listed as foreign objects (`foreign`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _FAULTS: dict[int | None, Fault] = {
     errno.ENAMETOOLONG: "length",
 }
 _PERMANENT = (*_FAULTS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EROFS, errno.EILSEQ, errno.EINVAL)
-_ATTEMPTS = 100  # to write into a folder that another process removes
+_ATTEMPTS = 100  # at writing into a folder that another process removes
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# In microseconds; a file system takes other times, too.
+# What a datetime can hold, in microseconds; a file may have any time.
 _EARLIEST, _LATEST = -62_135_596_800_000_000, 253_402_300_799_000_000
 
 
@@ -122,7 +122,7 @@ class LocalLake(Lake):
                 try:
                     folder.rmdir()
                 except OSError as error:
-                    # EEXIST is what some systems say for a folder with files.
+                    # Some systems report EEXIST for a folder with files.
                     if error.errno not in (*_GONE, errno.ENOTEMPTY, errno.EEXIST):
                         raise
 
@@ -141,13 +141,13 @@ class LocalLake(Lake):
 def _permanent_error(doing: str, error: Exception, message: str) -> PipelineError | None:
     if isinstance(error, OSError) and error.errno in _PERMANENT:
         return PermanentLakeError(
-            f"Failed {doing}: {message}.", remedy="Give this user the right to it, or move away what is in its place."
+            f"Failed {doing}: {message}.", remedy="Give this user the right to it, or move away the file in its place."
         )
     return None
 
 
 def _into_folder(folder: Path, write: Callable[[], object]) -> None:
-    """Write into a folder; another process may remove it, or one above it, as long as it is empty."""
+    """Create a folder and write into it; another process may remove it, or one above it, while it is empty."""
     for attempt in range(_ATTEMPTS):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -156,14 +156,14 @@ def _into_folder(folder: Path, write: Callable[[], object]) -> None:
         except (FileNotFoundError, FileExistsError):  # `mkdir` raises both when the folder vanishes meanwhile
             if attempt == _ATTEMPTS - 1:
                 raise
-            time.sleep(random.uniform(0, 0.001))  # else two processes may keep in step
+            time.sleep(random.uniform(0, 0.001))  # random, or two processes may collide every time
 
 
 # --- listing -----------------------------------------------------------------------------------------------
 
 
 def _walk(root: Path, prefix: str, uri: str) -> Iterator[LandedObject]:
-    """Every file below a folder of the bucket `root`, and what cannot be read there.
+    """Every file below a folder of the bucket `root`, also those that cannot be read.
 
     Raises:
         OSError: the folder itself cannot be listed, or the disk is damaged.
@@ -178,7 +178,7 @@ def _walk(root: Path, prefix: str, uri: str) -> Iterator[LandedObject]:
             if error.errno in _GONE:
                 continue
             if key == prefix or error.errno not in _FAULTS:
-                raise  # without its own folder nothing of the zone can be found
+                raise  # without its top folder no object of the zone can be found
             yield _foreign("folder-permission", folder, uri + key.rstrip("/"))
             continue
         identity = (status.st_dev, status.st_ino)
@@ -198,7 +198,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        return False  # `_version` says what is wrong with it
+        return False  # `_version` finds the reason
 
 
 def _version(path: Path | os.DirEntry[str], uri: str) -> LandedObject | None:
@@ -218,13 +218,13 @@ def _version(path: Path | os.DirEntry[str], uri: str) -> LandedObject | None:
     if not os.access(path, os.R_OK):
         return _foreign("permission", os.fspath(path), uri) if os.path.lexists(path) else None
     microseconds = status.st_mtime_ns // 1000
-    # As obstore's: the ledger of an installation has them.
+    # In obstore's format, which existing ledgers contain.
     etag = f"{status.st_ino:x}-{microseconds:x}-{status.st_size:x}"
     return LandedObject(uri, etag, status.st_size, _moment(microseconds))
 
 
 def _foreign(fault: Fault, path: str, uri: str) -> LandedObject:
-    """A foreign object; its identity needs no right to it. Its inode tells it from another one of the same name."""
+    """A foreign object. Its identity, the inode, needs no right to read it and changes when the file is replaced."""
     try:
         status = os.lstat(path)
         inode, modified = status.st_ino, _moment(status.st_mtime_ns // 1000)

@@ -50,7 +50,7 @@ class _ConnectionLostError(LakeError):
 
 
 class _UnusableKeyError(PermanentLakeError):
-    """A key that obstore cannot name, in a request or in a listing."""
+    """A key that obstore cannot represent, in a request or in a listing."""
 
 
 class S3Lake(Lake):
@@ -146,11 +146,12 @@ class S3Lake(Lake):
         bucket: str,
         prefix: str,
         after: str | None,
-        listed_as: Callable[[list[LandedObject]], Iterable[Any]],
+        converted: Callable[[list[LandedObject]], Iterable[Any]],
     ) -> Iterator[Any]:
         """Resume after the last key when a page is interrupted: S3 lists in the order of the keys.
 
-        obstore loses a whole page if it cannot name one of its keys; boto3 lists up to the page with such a key.
+        obstore fails for a whole page if it cannot represent one of its keys. boto3 then lists up to the end of that
+        page, and `converted` makes what `pages` yields of its objects.
         """
         failures = 0
         while True:
@@ -167,7 +168,7 @@ class S3Lake(Lake):
             except _UnusableKeyError:
                 logger.debug("boto3 lists %s after %s", self.uri(bucket, prefix), after)
             for objects, last in self._pages_of_boto3(bucket, prefix, after):
-                yield from listed_as(objects)
+                yield from converted(objects)
                 if any(map(rejection, objects)) and not has_foreign_name(last):
                     after = last
                     break
@@ -175,7 +176,7 @@ class S3Lake(Lake):
                 return
 
     def _pages_of_boto3(self, bucket: str, prefix: str, after: str | None) -> Iterator[tuple[list[LandedObject], str]]:
-        """Pages of a listing with their last keys; keys that no request of obstore can name are foreign objects."""
+        """Pages of a listing with their last keys; a key that obstore cannot represent makes a foreign object."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         with self.errors(f"listing {self.uri(bucket, prefix)}", bucket, "s3:ListBucket"):
@@ -183,7 +184,7 @@ class S3Lake(Lake):
             try:
                 for page in pages.paginate(Bucket=self.bucket_prefix + bucket, Prefix=prefix, StartAfter=after or ""):
                     if objects := [self._listed(bucket, each) for each in page.get("Contents", ())]:
-                        # Folders of the console end with a slash.
+                        # The keys of folder markers end with a slash.
                         yield [o for o in objects if not o.key.endswith("/")], page["Contents"][-1]["Key"]
             except (BotoCoreError, ClientError) as error:
                 raise OSError(str(error)) from None

@@ -1,4 +1,4 @@
-"""The interface of object stores, and what they have in common through obstore; `s3` has S3, `local` plain files."""
+"""The interface of object stores, and what they share through obstore. `s3` implements S3, `local` plain files."""
 
 from __future__ import annotations
 
@@ -137,13 +137,13 @@ class Lake(ABC):
                     continue
 
     def delete_prefix(self, bucket: str, prefix: str) -> int:
-        """Delete everything below a prefix, where a store has folders these too; returns the number of objects."""
+        """Delete everything below a prefix, folders included; returns the number of objects."""
         uris = [landed.uri for landed in self.list_objects(bucket, prefix)]
         self.delete(uris)
         return len(uris)
 
     def remove_empty_folders(self, bucket: str, prefix: str) -> None:
-        """Remove empty folders: below the folder `prefix`, that one, and those above it. S3 has none."""
+        """Remove the empty folders below the folder `prefix`, at it and above it; S3 has no folders."""
         return
 
     def _is_changed(self, landed: LandedObject) -> bool:

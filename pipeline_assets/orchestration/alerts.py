@@ -2,8 +2,8 @@
 
 `run_pipeline` alerts for its own runs, as no daemon may be running. A sensor alerts for the runs that the instance
 launches from this code location: by sensors, schedules, backfills and the UI. Runs of `run_pipeline` belong to no code
-location, so the sensor does not see them. It keeps its position in the instance: a failure while the daemon is stopped
-is reported when it is back, and failures before the sensor's first tick are not.
+location, so the sensor does not see them. Its cursor is in the instance: failures while the daemon is stopped are
+reported when it runs again, failures before the sensor's first tick are not.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def send_failure_alert(platform: Platform, instance: dg.DagsterInstance, run_id:
 
 
 def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
-    """What a person has to know of a failed run: its steps that failed, and the message of each without traceback."""
+    """The alert of a failed run: its failed steps, and the message of each without its traceback."""
     run = instance.get_run_by_id(run_id)
     assert run is not None
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
@@ -57,7 +57,7 @@ def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
 
 
 def innermost_message(event: dg.DagsterEvent) -> str:
-    """The message of the error that a failed step began with, without the name of its class."""
+    """The message of the first cause of a failed step, without the name of its class."""
     error = event.step_failure_data.error
     while error and error.cause:
         error = error.cause

@@ -1,7 +1,7 @@
 """The Dagster assets of a pipeline, and the step that materializes them.
 
 Columns, owners, tags and descriptions come from the contracts; dependencies and column lineage from the SELECTs that
-run. Every output is skippable, as a table that a batch leaves alone is observed and not materialized.
+run. Every output is skippable: a table that a batch does not change is observed, not materialized.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
         try:
             report = take_batch(context, config, platform, pipeline)
         except Exception as error:
-            yield from _evaluations_after(error, context, pipeline, platform, freshness_hours)
+            yield from _evaluations_after_failure(error, context, pipeline, platform, freshness_hours)
             raise
         yield from batch_events(report, pipeline, platform)
         yield from evaluations(pipeline, platform, freshness_hours)
@@ -119,7 +119,7 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
         "platform": dg.ResourceParam[Platform],
         "return": Iterator[dg.MaterializeResult],
     }
-    batch.__doc__ = f"Take every landed file of {pipeline.name} that the ledger does not know, transform, publish."
+    batch.__doc__ = f"Validate, transform and publish every landed file of {pipeline.name} that is not in the ledger."
     decorate = dg.multi_asset(
         name=batch_step(pipeline.name), specs=output_specs(pipeline, freshness_hours), pool=pipeline.name
     )
@@ -127,13 +127,13 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
 
 
 def _tag_run(context: dg.AssetExecutionContext, pipeline: str) -> None:
-    """Tag a run that was not started as the pipeline's job, such as by the UI's button, with its pipelines."""
+    """Tag a run with its pipelines, unless the pipeline's job did: the UI's button starts runs without this tag."""
     if "pipeline" not in context.run.tags:
         pipelines = {key.path[0] for key in context.run.asset_selection or ()} or {pipeline}
         context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
 
 
-def _evaluations_after(
+def _evaluations_after_failure(
     error: Exception,
     context: dg.AssetExecutionContext,
     pipeline: ResolvedPipeline,
@@ -149,8 +149,8 @@ def _evaluations_after(
         return []
     try:
         return list(evaluations(pipeline, platform, freshness_hours))
-    except PipelineError as second:
-        context.log.warning(f"The checks were not evaluated. {second}")
+    except PipelineError as check_error:
+        context.log.warning(f"The checks were not evaluated. {check_error}")
         return []
 
 
@@ -161,7 +161,7 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
     }
     published: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts]
     tables = {t.qualified: table_key(pipeline, t.contract) for t in published}
-    outputs: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts, *pipeline.lake_outputs]
+    outputs: list[FileTable | MartTable] = [*published, *pipeline.lake_outputs]
     specs = {
         output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours) for output in outputs
     }
@@ -170,7 +170,7 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
 
 
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
-    """The landed files of a source; no run writes them, but the run that takes some observes what arrived."""
+    """The landed files of a source; no run writes them, but the run that loads some observes them."""
     zone, contract = source.zone, source.contract
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))

@@ -1,4 +1,4 @@
-"""The files of a Dagster instance: what is wrong with dagster.yaml or a SQLite database, on one line with the remedy.
+"""Check the files of a Dagster instance: an unusable dagster.yaml or SQLite database is an error on one line.
 
 Dagster itself raises whatever its libraries raise, and loads most classes of dagster.yaml only when they are used.
 """
@@ -14,7 +14,7 @@ import dagster as dg
 
 from pipeline_assets.errors import ConfigurationError
 
-_REMEDY = "Correct it, or move it away: a new one is written."
+_REMEDY = "Correct it, or move it away: the next command writes a new one."
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 
 
@@ -32,13 +32,13 @@ def require_usable_instance(home: Path) -> None:
         sections = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise _wrong(config, f"{error.problem or 'it is no YAML'}{line}") from None
+        raise _unusable(config, f"{error.problem or 'it is not YAML'}{line}") from None
     except (yaml.YAMLError, UnicodeDecodeError):
-        raise _wrong(config, "it is no text in UTF-8") from None
+        raise _unusable(config, "it is not UTF-8 text") from None
     except OSError as error:
-        raise _wrong(config, error.strerror or "it cannot be read") from None
+        raise _unusable(config, error.strerror or "it cannot be read") from None
     if not isinstance(sections, dict):
-        raise _wrong(config, "names with values are expected, such as `telemetry:`")
+        raise _unusable(config, "it must have sections, such as `telemetry:`")
     for name, section in sections.items():
         if isinstance(section, dict) and {"module", "class"} <= section.keys():
             _require_class(config, name, str(section["module"]), str(section["class"]))
@@ -47,7 +47,7 @@ def require_usable_instance(home: Path) -> None:
 
 @contextmanager
 def instance_errors(home: Path) -> Iterator[None]:
-    """Turn errors of Dagster's configuration and databases into ours."""
+    """Turn errors of Dagster's configuration and databases into `ConfigurationError`."""
     from dagster_shared.check import CheckError
     from sqlalchemy.exc import ArgumentError, DatabaseError
 
@@ -55,7 +55,7 @@ def instance_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except dg.DagsterInvalidConfigError as error:
-        raise _wrong(config, error.errors[0].message.partition(" Expected:")[0]) from None
+        raise _unusable(config, error.errors[0].message.partition(" Expected:")[0]) from None
     except DatabaseError as error:
         _require_databases(home, "PRAGMA quick_check(1)")
         raise ConfigurationError(
@@ -63,16 +63,16 @@ def instance_errors(home: Path) -> Iterator[None]:
             remedy=f"Check the storage in {config}, and the rights and free space of {home}.",
         ) from None
     except (ArgumentError, CheckError, ImportError) as error:
-        raise _wrong(config, _one_line(str(error))) from None
+        raise _unusable(config, _one_line(str(error))) from None
 
 
 def _require_class(config: Path, section: str, module: str, name: str) -> None:
     try:
         found = getattr(import_module(module), name)
     except (ImportError, ValueError, AttributeError):
-        raise _wrong(config, f"there is no class {name} in a module {module} for {section}") from None
+        raise _unusable(config, f"there is no class {name} in a module {module} for {section}") from None
     if not hasattr(found, "from_config_value"):
-        raise _wrong(config, f"{module}.{name} is no class for {section}")
+        raise _unusable(config, f"{module}.{name} is not a class for {section}")
 
 
 def _require_databases(home: Path, query: str) -> None:
@@ -94,11 +94,11 @@ def _require_databases(home: Path, query: str) -> None:
         if reason:
             raise ConfigurationError(
                 f"Dagster's database {path} cannot be used: {_one_line(reason)}.",
-                remedy="Move it away: Dagster makes a new one without the old runs; the tables are in the warehouse.",
+                remedy="Move it away: Dagster creates a new one without the old runs; the warehouse keeps all tables.",
             )
 
 
-def _wrong(config: Path, reason: str) -> ConfigurationError:
+def _unusable(config: Path, reason: str) -> ConfigurationError:
     return ConfigurationError(f"{config} cannot be used: {_one_line(reason)}.", remedy=_REMEDY)
 
 

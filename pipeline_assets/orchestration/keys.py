@@ -17,7 +17,7 @@ def table_key(pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetKey:
 
 
 def batch_step(pipeline: str) -> str:
-    """The step that takes landed files and writes every output of a pipeline."""
+    """The step that loads landed files and writes every output of a pipeline."""
     return f"{pipeline}_batch"
 
 

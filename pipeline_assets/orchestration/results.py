@@ -1,7 +1,7 @@
 """What a batch reports to Dagster: materializations of what it changed, observations of everything else.
 
-Fresh means data: a table without a written or removed row is observed, so that its latest materialization, its plots
-and its freshness stay those of the last batch that changed it.
+Freshness follows data: a table of which no row was written or removed is observed, so that its latest materialization,
+its plots and its freshness stay those of the last batch that changed it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ Event = dg.MaterializeResult | dg.AssetObservation
 
 
 def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Platform) -> list[Event]:
-    """A materialization of each output that the batch changed, else an observation; an observation of what it took.
+    """A materialization of each changed output, an observation of every other one and of the landed files.
 
-    A batch that was interrupted after its commit and finished by this run counts as this run's.
+    A batch that was interrupted after its commit and finished by this run counts as part of this run.
     """
     batches = [*report.recovered, *([report.batch_id] if report.batch_id else [])]
     tables: dict[str, dict[str, Any]] = {}
@@ -119,7 +119,7 @@ def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str) ->
 def _arrivals(
     transaction: Transaction, pipeline: ResolvedPipeline, batches: Sequence[str]
 ) -> Iterator[dg.AssetObservation]:
-    """What landed, of each source: totals, and the newest objects with what became of their rows."""
+    """An observation of each source with loaded files: totals, and the newest objects with their row counts."""
     rows = ledger.newest_of_batches(transaction, pipeline.name, batches, NEWEST)
     for source in pipeline.sources:
         newest = [row[1:] for row in rows if row[0] == source.name]
@@ -152,7 +152,7 @@ def _object_record(
         {
             "object": uri,
             "bytes": int(size),
-            "arrived": modified.isoformat(sep=" ", timespec="seconds"),
+            "modified": modified.isoformat(sep=" ", timespec="seconds"),
             "status": status,
             "records": int(read),
             "loaded": int(loaded),

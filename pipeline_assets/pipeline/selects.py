@@ -162,9 +162,9 @@ class Select:
         return _replaced(self._tree.copy(), replacements).sql(dialect=DIALECT)
 
     def with_bounded_sums(self, most: int) -> Select:
-        """The statement with the absolute value of each term of its sums, at most `most`.
+        """The statement with each term of its sums replaced by its absolute value, at most `most`.
 
-        No sum overflows, and terms of different signs do not hide each other.
+        So no sum overflows, and terms of different signs do not cancel out.
         """
         from sqlglot import exp
 

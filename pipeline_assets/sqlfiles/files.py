@@ -1,7 +1,7 @@
 """Find and read the files in sql/.
 
-Each file opens with a comment: a query describes one row of its result (`-- Grain: …`), a statement of the platform
-that returns no rows says what it makes (`-- Makes: …`). Files of pipelines are queries.
+Each file opens with a comment: a query says what one row of its result is (`-- Grain: …`), a statement of the platform
+that returns no rows says what it makes (`-- Makes: …`). The files of pipelines are queries.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from pipeline_assets.errors import ConfigurationError
 
 GRAIN, MAKES = "Grain:", "Makes:"
-_OF_THE_PLATFORM = ("sql/ops/", "sql/platform/")
+_PLATFORM_FOLDERS = ("sql/ops/", "sql/platform/")
 _BOUND = re.compile(r"%\((\w+)\)s")
 
 
@@ -74,7 +74,7 @@ def load_sql_in(folder: Path, name: str, shown: str) -> SqlFile:
     words = file.statement.split()
     if not words:
         raise ConfigurationError(f"{path} has no statement.")
-    is_query = words[0].upper() in ("SELECT", "WITH") or not path.startswith(_OF_THE_PLATFORM)
+    is_query = words[0].upper() in ("SELECT", "WITH") or not path.startswith(_PLATFORM_FOLDERS)
     opening = GRAIN if is_query else MAKES
     if not comment.startswith(opening):
         what = "what it makes" if opening == MAKES else "its grain"
@@ -87,5 +87,5 @@ def _opening_comment(lines: list[str]) -> list[str]:
 
 
 def with_bind_variables(sql: str) -> str:
-    """A statement whose values are bound by name, with `:name` for each `%(name)s`, as parsers of SQL read it."""
+    """A statement with `:name` for each `%(name)s`, so that SQL parsers can read it."""
     return _BOUND.sub(r":\1", sql)

@@ -63,7 +63,7 @@ class EmbeddedWarehouse(Warehouse):
                     }
                 )
                 try:
-                    # Views name files relative to the warehouse, so that they are found after a home was moved.
+                    # Views name files relative to the warehouse, so that they work after a home was moved.
                     connection._duck_conn.execute(f"SET VARIABLE {_ROOT} = {literal(_glob_escaped(str(self.root)))}")
                     for bucket in buckets:
                         url = literal(self._stage_url(bucket))
@@ -98,5 +98,5 @@ class EmbeddedWarehouse(Warehouse):
 
 
 def _glob_escaped(path: str) -> str:
-    """A path as a pattern of DuckDB that matches it alone."""
+    """A path as a DuckDB pattern that matches only this path."""
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)

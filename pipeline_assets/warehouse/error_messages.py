@@ -127,7 +127,7 @@ def sign_in_error(error: Exception, who: SignIn) -> PipelineError:
 
 
 def remedy_for(error: Exception) -> str:
-    """The remedy for a failed statement if a privilege or object is missing; else an empty text."""
+    """The remedy for a failed statement or connection; an empty text if none is known."""
     message = " ".join(str(error).split())
     for pattern, remedy in _STATEMENT_REMEDIES:
         if match := re.search(pattern, message, re.IGNORECASE):

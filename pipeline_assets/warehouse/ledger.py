@@ -1,4 +1,4 @@
-"""Queries of the ledger: which object versions were taken, and which batches were published."""
+"""Queries of the ledger: which object versions were processed, and which batches were published."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ _URIS_AT_A_TIME = 10_000  # a statement in Snowflake has at most 1 MiB, compress
 
 
 def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
-    """The fingerprint of the object version that was taken last at each key, as tables of one column.
+    """The fingerprint of the current object version at each key, as tables of one column.
 
-    If the bytes of an earlier version are put back, they are news.
-
-    The warehouse computes them, and they arrive as Arrow: 32 MB for a million objects instead of a million tuples.
+    Replaced versions are left out, so the bytes of an earlier version are new again when they are put back. The
+    warehouse computes the fingerprints and returns them as Arrow: 32 MB for a million objects, not a million tuples.
     """
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
@@ -32,7 +31,7 @@ def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
 
 
 def last_modified(transaction: Transaction, pipeline: str, uris: Sequence[str]) -> dict[tuple[str, str], datetime]:
-    """The time of the newest known version of each object by (dataset, uri), UTC; unknown objects are left out."""
+    """The time of the newest version in the ledger by (dataset, uri), UTC; objects that it lacks are left out."""
     times: dict[tuple[str, str], datetime] = {}
     for start in range(0, len(uris), _URIS_AT_A_TIME):
         some = list(uris[start : start + _URIS_AT_A_TIME])
@@ -88,7 +87,7 @@ def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
 
 
 def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequence[str], limit: int) -> list[tuple]:
-    """The newest objects that some batches took, at most `limit` of each dataset, and the dataset's totals beside them.
+    """The newest objects of some batches, at most `limit` of each dataset, each with the totals of its dataset.
 
     Returns:
         (dataset; uri, bytes, time, status, rows read, loaded, superseded, quarantined of the object; objects, rejected

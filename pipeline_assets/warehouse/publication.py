@@ -252,7 +252,7 @@ def _insert_missing(transaction: Transaction, mart: Mart, batch_id: str, at: dat
 
 
 def _write_platform_tables(transaction: Transaction, publication: Publication, at: datetime) -> None:
-    """Write ledger, quarantine and watermarks; an object that was taken again replaces its earlier rows."""
+    """Write ledger, quarantine and watermarks; an object that was processed again replaces its earlier rows."""
     replayed = {"at": at, "run_id": publication.run_id}
     transaction.execute(ops_sql("delete_waiting"))
     transaction.execute(ops_sql("keep_discarded"))

@@ -1,4 +1,4 @@
-"""Queries of the quarantine: records and objects that were set aside and not loaded yet."""
+"""Statements over the quarantine: query, discard and purge bad records and rejected objects."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def quarantine_id(pipeline: str, dataset: str, uri: str, etag: str, line: int | 
 def quarantined(
     transaction: Transaction, pipeline: str | None, *, closed: bool, limit: int | None
 ) -> tuple[list[str], list[tuple]]:
-    """Column names and rows of records and objects set aside: those that wait, or with `closed` all of them."""
+    """Column names and rows of quarantined records and objects: waiting ones, with `closed` all."""
     params = {"every_pipeline": pipeline is None, "pipeline": pipeline, "every_state": closed}
     return transaction.described(ops_sql("quarantined"), params | {"limit": _EVERY_ROW if limit is None else limit})
 
 
 def quarantined_record(transaction: Transaction, key: str) -> dict[str, object] | None:
-    """Everything about one record or object by column name; None if there is none of that id."""
+    """All columns of one record or object by name; None if no row has that id."""
     names = [name for name, *_ in ops_table("QUARANTINE").columns]
     sql = f"SELECT {', '.join(names)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %(key)s"
     rows = transaction.rows(sql, {"key": key})
@@ -108,7 +108,7 @@ def unknown_ids(transaction: Transaction, pipeline: str, ids: Sequence[str]) -> 
 def discard_records(
     transaction: Transaction, pipeline: str, ids: Sequence[str] | None, reason: str, at: datetime
 ) -> int:
-    """Close waiting records and objects of a pipeline, all or those with `ids`, unloaded; returns their number."""
+    """Close waiting records and objects of a pipeline without loading them, all or `ids`; returns their number."""
     params = {"pipeline": pipeline, "every_id": ids is None, "ids": ids or (), "reason": reason, "at": at}
     return transaction.execute(ops_sql("discard_records"), params)
 
@@ -116,7 +116,8 @@ def discard_records(
 def purge_closed_records(transaction: Transaction, pipeline: str | None, before: datetime) -> int:
     """Delete records and objects that were replayed, replaced or discarded before a moment, UTC without a zone.
 
-    The discarded ones of an object that is read again later wait again. Returns the number of deleted rows.
+    If an object is read again after that, its discarded records are quarantined again. Returns the number of deleted
+    rows.
     """
     params = {"every_pipeline": pipeline is None, "pipeline": pipeline, "before": before}
     return transaction.execute(ops_sql("purge_closed_records"), params)

@@ -1,7 +1,7 @@
 """The tables that the platform itself keeps in schema OPS.
 
-Their shapes are the contracts beside this file. The statements over them are in sql/ops/, except those whose columns
-are derived from contracts.
+The contracts in this folder define them. The statements over them are in sql/ops/, except those whose columns follow
+from contracts.
 """
 
 from __future__ import annotations

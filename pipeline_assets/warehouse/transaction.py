@@ -116,7 +116,7 @@ def run_statement(connection: Any, sql: str, params: Params | None = None) -> An
     """Run one statement and return its cursor; raises errors of the warehouse as ours, on one line.
 
     Both drivers write a list as its values with commas between them, for `IN (%(name)s)`; an empty one becomes NULL,
-    which nothing is equal to. Not for NOT IN, which is then true of no row.
+    which no value equals. Do not use an empty list with NOT IN: no row would match.
     """
     with _warehouse_errors(sql):
         cursor = connection.cursor()

@@ -106,7 +106,7 @@ def test_query_csv_is_csv(loaded: BookingsLake, command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("run", "nope"), 2, "Known: bookings"),
+        (("run", "nope"), 2, "The pipelines are bookings"),
         (("run",), 2, "Missing argument"),
         (("run", "bookings", "--extract"), 2, "no source to extract from"),
         (("query", "SELECT 1; SELECT 2"), 2, "One statement at a time"),
@@ -115,9 +115,9 @@ def test_query_csv_is_csv(loaded: BookingsLake, command) -> None:
         (("query", "SELEC 1"), 1, "refused"),
         (("query", "SELECT 'unfinished"), 2, "Not Snowflake SQL"),
         (("quarantine", "show", "nope"), 2, "No quarantined record"),
-        (("quarantine", "list", "nope"), 2, "Known: bookings"),
+        (("quarantine", "list", "nope"), 2, "The pipelines are bookings"),
         (("quarantine", "export", "/nope/x.csv"), 2, "cannot be written"),
-        (("samples", "nope"), 2, "Known: bookings"),
+        (("samples", "nope"), 2, "The pipelines are bookings"),
         (("samples", "bookings", "--scale", "0"), 2, "scale"),
         (("demo", "--scale", "-1"), 2, "scale"),
     ],
@@ -288,7 +288,7 @@ def test_query_json_refuses_what_json_cannot_hold(command) -> None:
 def test_replay_of_an_unknown_id_is_a_mistake_and_a_replay_says_what_it_released(loaded: BookingsLake, command) -> None:
     code, _, err = command("quarantine", "replay", "bookings", "--id", "nope")
     assert code == 2
-    assert "Nothing waits as nope" in err
+    assert "No waiting record of bookings has the id nope" in err
     assert "0 records were released" in command("quarantine", "replay", "bookings")[1]
 
 

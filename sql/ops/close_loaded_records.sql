@@ -1,4 +1,4 @@
--- Makes: the end of waiting of each quarantined record that this batch loads.
+-- Makes: REPLAYED_AT of each quarantined record that this batch loads.
 UPDATE OPS.QUARANTINE
 SET
     REPLAYED_AT = %(at)s,

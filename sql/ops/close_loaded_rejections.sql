@@ -1,4 +1,4 @@
--- Makes: the end of waiting of each object that was rejected whole and that this batch loads, in any version.
+-- Makes: REPLAYED_AT of each rejected object of which this batch loads a version, the same or another one.
 UPDATE OPS.QUARANTINE
 SET
     REPLAYED_AT = %(at)s,

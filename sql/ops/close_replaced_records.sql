@@ -1,4 +1,4 @@
--- Makes: closed records of each object of which this batch loads another version, which decides about all of them.
+-- Makes: closed records of each object of which this batch loads another version: that version replaces them all.
 UPDATE OPS.QUARANTINE
 SET
     CLOSED_AT = %(at)s,

@@ -1,4 +1,4 @@
--- Makes: the list of a lake table's partitions without some, of which those that have files are inserted anew.
+-- Makes: the partitions of a lake table without the given ones; those that have files are inserted anew.
 DELETE FROM OPS.LAKE_PARTITIONS
 WHERE
     TABLE_NAME = %(table_name)s

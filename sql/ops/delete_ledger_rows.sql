@@ -1,4 +1,4 @@
--- Makes: the ledger without the object versions that this batch processed, which it inserts anew.
+-- Makes: the ledger without the object versions that this batch processed; it inserts them anew.
 DELETE FROM OPS.FILE_LEDGER
 USING OPS.STAGE_FILE_LEDGER AS S
 WHERE

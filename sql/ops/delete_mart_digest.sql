@@ -1,3 +1,3 @@
--- Makes: the digests of marts without that of one.
+-- Makes: the digests of marts without the digest of this mart.
 DELETE FROM OPS.MARTS
 WHERE TABLE_NAME = %(table_name)s

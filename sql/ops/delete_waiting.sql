@@ -1,4 +1,5 @@
--- Makes: the quarantine without what waits of the object versions that this batch processed, which it inserts anew.
+-- Makes: the quarantine without the records of the object versions that this batch processed, which it inserts anew;
+-- replayed and discarded records stay.
 DELETE FROM OPS.QUARANTINE
 USING OPS.STAGE_FILE_LEDGER AS S
 WHERE

@@ -1,4 +1,4 @@
--- Makes: the watermarks without the earlier value of one.
+-- Makes: the watermarks without the earlier value of this one.
 DELETE FROM OPS.WATERMARKS
 WHERE
     PIPELINE = %(pipeline)s

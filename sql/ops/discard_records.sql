@@ -1,4 +1,4 @@
--- Makes: closed records and objects, of those that wait, for a reason that a person gave.
+-- Makes: discarded records and objects, of the waiting ones, with the reason that a person gave.
 UPDATE OPS.QUARANTINE
 SET
     CLOSED_AT = %(at)s,

@@ -1,4 +1,4 @@
--- Makes: the staged records without those that a person has discarded: they stay closed, however often they are read.
+-- Makes: the staged records without discarded ones, which stay closed however often their object is read.
 DELETE FROM OPS.STAGE_QUARANTINE
 USING OPS.QUARANTINE AS Q
 WHERE

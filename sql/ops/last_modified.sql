@@ -1,4 +1,4 @@
--- Grain: one row per object that the ledger knows, with the time of its newest version.
+-- Grain: one row per object in the ledger, with the time of its newest version.
 SELECT
     DATASET,
     URI,

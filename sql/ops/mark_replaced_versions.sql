@@ -1,4 +1,4 @@
--- Makes: the ledger with the end of each version whose object this batch took in another one.
+-- Makes: REPLACED_AT of the current version of each object of which this batch processed another version.
 UPDATE OPS.FILE_LEDGER
 SET REPLACED_AT = %(at)s
 FROM OPS.STAGE_FILE_LEDGER AS S

@@ -1,4 +1,4 @@
--- Grain: one row per object among the newest that some batches took of a dataset, with the totals of the dataset.
+-- Grain: one row per object, the newest of each dataset that the given batches processed, with the dataset's totals.
 SELECT
     DATASET,
     URI,

@@ -1,4 +1,4 @@
--- Makes: the quarantine without what was closed before a moment; what waits stays, however old.
+-- Makes: the quarantine without the records that were closed before a moment; waiting ones stay.
 DELETE FROM OPS.QUARANTINE
 WHERE
     (%(every_pipeline)s OR PIPELINE = %(pipeline)s)

@@ -1,4 +1,4 @@
--- Grain: one row per record or object that was set aside, those that wait or all of them.
+-- Grain: one row per quarantined record or object, either the waiting ones or all.
 SELECT
     QUARANTINE_ID,
     PIPELINE,

@@ -1,4 +1,4 @@
--- Grain: one row, the rows that were read of all objects of a pipeline; NULL if it has none.
+-- Grain: one row, the number of rows read from all objects of a pipeline; NULL if it has none.
 SELECT SUM(ROWS_READ) AS ROWS_READ
 FROM OPS.FILE_LEDGER
 WHERE PIPELINE = %(pipeline)s

@@ -1,4 +1,4 @@
-"""`quarantine discard` and `purge`: a record that nobody will mend is closed, with a reason, and deleted long after."""
+"""`quarantine discard` and `purge`: a record that nobody will correct is closed with a reason, and deleted later."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def test_all_that_waits_of_a_pipeline_is_discarded_with_all(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("bookings", "--reason", "x"), "Which records?"),
-        (("bookings", "--reason", "x", "--all", "--id", "1"), "Which records?"),
+        (("bookings", "--reason", "x"), "The records to discard are not given."),
+        (("bookings", "--reason", "x", "--all", "--id", "1"), "The records to discard are not given."),
         (("bookings", "--reason", " ", "--all"), "The reason is empty."),
-        (("bookings", "--reason", "x", "--id", "1"), "Nothing waits as 1."),
+        (("bookings", "--reason", "x", "--id", "1"), "No waiting record of bookings has the id 1."),
         (("nobody", "--reason", "x", "--all"), "There is no pipeline 'nobody'."),
         (("bookings", "--all"), "--reason"),
     ],

@@ -14,12 +14,12 @@ def check(name: str, severity: str, passed: bool = False) -> dict[str, object]:
 def test_what_the_samples_contain_on_purpose_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     print_sample_findings([check("rejected_objects", "ERROR"), check("totals_match_lines", "WARN")])
     out = capsys.readouterr().out
-    assert "0 passed, 2 found what the samples contain on purpose, 0 found anything else" in out
+    assert "0 passed, 2 found what the samples contain on purpose, 0 found something else" in out
     assert "ERROR" not in out
 
 
 def test_anything_else_is_shown_as_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     print_sample_findings([check("unique_key", "ERROR"), check("reconciles", "ERROR", passed=True)])
     out = capsys.readouterr().out
-    assert "1 passed, 0 found what the samples contain on purpose, 1 found anything else" in out
+    assert "1 passed, 0 found what the samples contain on purpose, 1 found something else" in out
     assert "ERROR: unique_key on bookings/customers" in out
