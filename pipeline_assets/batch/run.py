@@ -213,6 +213,7 @@ def _stage_records(
             run_id,
             at,
             None,
+            at,
         )
         for name, outcome in landed
     )

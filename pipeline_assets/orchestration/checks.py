@@ -19,6 +19,7 @@ from typing import Any
 import dagster as dg
 
 from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
@@ -55,6 +56,7 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
     def checks(context, platform):
         if context.job_def.has_node_named(batch_step(pipeline.name)):
             return  # the batch in this run evaluates all checks
+        platform.warehouse.prepare(required_tables(pipeline))  # the last batch may be of an older version
         selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
         for spec, result in _evaluated(selected, platform):
             yield dg.AssetCheckResult(
@@ -226,24 +228,24 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
 def _lateness(
     pipeline: ResolvedPipeline, source: Source, hours: float, transaction: Transaction, platform: Platform
 ) -> dg.AssetCheckResult:
-    """WARN if no object of a source was taken for `hours`, however often runs looked for one.
+    """WARN if no object version of a source was taken for `hours`; taking one again, as by `--reprocess`, is none.
 
     Beside it stand the data's own times: of the newest object, and in the published records. Files may be delivered
     with an old time, so these decide nothing.
     """
-    taken, modified = ledger.last_arrival(transaction, pipeline.name, source.name)
-    if taken is None or modified is None:
+    arrived, modified = ledger.last_arrival(transaction, pipeline.name, source.name)
+    if arrived is None or modified is None:
         return dg.AssetCheckResult(
             passed=False, severity=dg.AssetCheckSeverity.WARN, description="Nothing has arrived yet."
         )
-    age = platform.clock() - taken
+    age = platform.clock() - arrived
     late = age > timedelta(hours=hours)
     return dg.AssetCheckResult(
         passed=not late,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"The last object arrived {age.total_seconds() / 3600:.0f} hours ago." if late else None,
         metadata={
-            "last_arrival": dg.MetadataValue.timestamp(taken.replace(tzinfo=UTC)),
+            "last_arrival": dg.MetadataValue.timestamp(arrived.replace(tzinfo=UTC)),
             "newest_object": dg.MetadataValue.timestamp(modified.replace(tzinfo=UTC)),
             **_newest_dates(pipeline, source, transaction),
         },

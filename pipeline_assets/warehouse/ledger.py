@@ -98,6 +98,6 @@ def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequen
 
 
 def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple[datetime | None, datetime | None]:
-    """When an object of a dataset was last loaded or rejected, and the newest time of one by its store's clock."""
-    ((loaded, modified),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
-    return loaded, modified
+    """When an object version was last taken for the first time, and the newest time of one by its store's clock."""
+    ((arrived, modified),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
+    return arrived, modified

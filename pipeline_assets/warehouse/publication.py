@@ -259,6 +259,7 @@ def _write_platform_tables(transaction: Transaction, publication: Publication, a
     transaction.execute(ops_sql("delete_quarantined_again"))
     transaction.execute(ops_sql("close_loaded_rejections"), replayed)
     transaction.execute(ops_sql("close_replaced_records"), {"at": at})
+    transaction.execute(ops_sql("keep_arrivals"))
     transaction.execute(ops_sql("delete_ledger_rows"))
     transaction.execute(ops_sql("mark_replaced_versions"), {"at": at})
     for name in ("FILE_LEDGER", "QUARANTINE"):

@@ -226,7 +226,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
         (
             pipeline,
             f"no object of {dataset} since two days",
-            [LEDGER.format("LOADED_AT = DATEADD('day', -2, LOADED_AT)", pipeline) + f" AND DATASET = '{dataset}'"],
+            [LEDGER.format("ARRIVED_AT = DATEADD('day', -2, ARRIVED_AT)", pipeline) + f" AND DATASET = '{dataset}'"],
             {f"{dataset}_files.lateness"},
         )
         for pipeline, dataset in (("bookings", "customers"), ("bookings", "bookings"), ("orders", "orders"))

@@ -197,11 +197,62 @@ def test_a_source_is_late_when_nothing_arrived_however_often_runs_looked(
     home.lake.customers("", customer(1), modified=NOW - timedelta(days=900))
     home.run()
     with home.lake.platform.warehouse.transaction() as transaction:
-        transaction.execute(f"UPDATE OPS.FILE_LEDGER SET LOADED_AT = DATEADD('hour', -{hours}, LOADED_AT)")
+        transaction.execute(f"UPDATE OPS.FILE_LEDGER SET ARRIVED_AT = DATEADD('hour', -{hours}, ARRIVED_AT)")
     found = {(c.asset_key.path[-1], c.check_name): c for c in home.run().get_asset_check_evaluations()}
     check = found["customers_files", "lateness"]
     assert (check.passed, check.severity) == (not late, dg.AssetCheckSeverity.WARN)
     assert found["bookings_files", "lateness"].description == "Nothing has arrived yet."
+
+
+def arrive_earlier(home: Installation, hours: int) -> None:
+    """Everything that was taken so far was taken before."""
+    with home.lake.platform.warehouse.transaction() as transaction:
+        for column in ("ARRIVED_AT", "LOADED_AT"):
+            transaction.execute(f"UPDATE OPS.FILE_LEDGER SET {column} = DATEADD('hour', -{hours}, {column})")
+
+
+def on_time(home: Installation) -> bool:
+    (check,) = home.run_check("customers_files", "lateness").get_asset_check_evaluations()
+    return check.passed
+
+
+def test_reprocessing_is_no_arrival(loaded: Installation) -> None:
+    arrive_earlier(loaded, 27)
+    assert loaded.run(reprocess=True).success
+    assert loaded.lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER WHERE LOADED_AT > ARRIVED_AT") == [(2,)]
+    assert not on_time(loaded)
+
+
+@pytest.mark.parametrize("replay", [False, True])
+def test_a_rejected_object_that_is_taken_again_is_no_arrival(home: Installation, replay: bool) -> None:
+    home.lake.write("customer_details_bad.csv", "NAME\nAda\n")
+    home.run()
+    arrive_earlier(home, 27)
+    assert home.run(replay=replay, reprocess=not replay).success
+    assert not on_time(home)
+
+
+def test_bytes_that_are_put_back_at_their_key_are_an_arrival(loaded: Installation) -> None:
+    arrive_earlier(loaded, 30)
+    loaded.lake.customers("", customer(1, "Ada"), customer(2, "Grace"))
+    loaded.run()
+    assert on_time(loaded), "other bytes at a key are an arrival"
+    arrive_earlier(loaded, 30)
+    loaded.lake.customers("", customer(1), customer(2))
+    loaded.run()
+    assert on_time(loaded)
+    arrive_earlier(loaded, 30)
+    loaded.run(reprocess=True)
+    assert not on_time(loaded)
+
+
+def test_objects_that_an_older_version_of_the_platform_took_arrived_when_they_were_loaded(loaded: Installation) -> None:
+    arrive_earlier(loaded, 27)
+    with loaded.lake.platform.warehouse.autocommit() as session:
+        session.execute("ALTER TABLE OPS.FILE_LEDGER DROP COLUMN ARRIVED_AT")
+    assert not on_time(loaded), "a check that is run alone finds the table of the older version"
+    loaded.run(reprocess=True)
+    assert not on_time(loaded)
 
 
 def test_lateness_shows_the_newest_date_in_the_data(loaded: Installation) -> None:

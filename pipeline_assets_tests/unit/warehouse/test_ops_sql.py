@@ -163,6 +163,50 @@ def test_an_object_that_is_processed_again_loses_its_own_row_and_no_other(wareho
         assert set(transaction.rows(found)) == expected
 
 
+def test_an_object_that_is_processed_again_keeps_its_arrival_and_gets_that_of_no_other(
+    warehouse: EmbeddedWarehouse,
+) -> None:
+    first, now = (datetime.fromisoformat(f"2026-01-0{day}T00:00:00") for day in (1, 3))
+    others = [{"PIPELINE": "x"}, {"DATASET": "x"}, {"URI": "x"}, {"ETAG": "x"}, {"SIZE_BYTES": 8}]
+    put_back, older, never = {"ETAG": "put back"}, {"ETAG": "older"}, {"ETAG": "never"}
+    with warehouse.read_only() as transaction:
+        take(transaction, ARRIVED_AT=first)
+        take(transaction, ARRIVED_AT=first, REPLACED_AT=NOON, **put_back)
+        take(transaction, **older)  # by a version of the platform that kept LOADED_AT only
+        for given in others:
+            take(transaction, ARRIVED_AT=now, **{"ETAG": "never"} | given)
+        for given in ({}, put_back, older, never):
+            insert(transaction, "STAGE_FILE_LEDGER", OBJECT | {"LOADED_AT": now, "ARRIVED_AT": now} | given)
+
+        transaction.execute(ops_sql("keep_arrivals"))
+
+        found = transaction.rows("SELECT ETAG, ARRIVED_AT, LOADED_AT FROM OPS.STAGE_FILE_LEDGER ORDER BY ETAG")
+        assert found == [("1", first, now), ("never", now, now), ("older", NOON, now), ("put back", now, now)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "arrived"),
+    [
+        ([], None),
+        ([{"LOADED_AT": "2026-01-02"}], "2026-01-02"),
+        ([{"LOADED_AT": "2026-01-09", "ARRIVED_AT": "2026-01-02"}], "2026-01-02"),
+        ([{"LOADED_AT": "2026-01-09", "ARRIVED_AT": "2026-01-02"}, {"LOADED_AT": "2026-01-03"}], "2026-01-03"),
+        ([{"LOADED_AT": "2026-01-02", "STATUS": "rejected"}], "2026-01-02"),
+        ([{"LOADED_AT": "2026-01-02"}, {"LOADED_AT": "2026-01-09", "PIPELINE": "x"}], "2026-01-02"),
+        ([{"LOADED_AT": "2026-01-02"}, {"LOADED_AT": "2026-01-09", "DATASET": "x"}], "2026-01-02"),
+    ],
+)
+def test_the_last_arrival_is_when_a_version_was_first_taken_or_loaded_if_that_is_unknown(
+    warehouse: EmbeddedWarehouse, rows: list[dict[str, str]], arrived: str | None
+) -> None:
+    with warehouse.read_only() as transaction:
+        for number, given in enumerate(rows):
+            take(transaction, URI=f"lake://b/{number}", **given)
+
+        expected = (datetime.fromisoformat(arrived), NOON) if arrived else (None, None)
+        assert ledger.last_arrival(transaction, "shop", "sales") == expected
+
+
 def test_an_object_that_is_processed_again_loses_what_waits_of_it_and_nothing_else(
     warehouse: EmbeddedWarehouse,
 ) -> None:
