@@ -16,22 +16,19 @@ from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.pipelines import pipelines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from pipeline_assets.pipeline.resolved import ResolvedPipeline
     from pipeline_assets.settings import Settings
 
 
-def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] | None = None) -> dg.Definitions:
-    """The whole code location for one installation; `built` replaces the pipelines of the registry.
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """The whole code location for one installation.
 
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
     from pipeline_assets.settings import require_known_queues
 
-    built = pipelines() if built is None else built
-    require_known_queues(settings, built)
+    registered = pipelines()
+    require_known_queues(settings, registered)
     platform = build_platform(settings)
     resources = {
         "platform": platform,
@@ -42,7 +39,7 @@ def build_definitions(settings: Settings, built: Mapping[str, ResolvedPipeline] 
         "alerts": platform.alerts,
     }
     return dg.Definitions.merge(
-        *(pipeline_definitions(pipeline, settings) for pipeline in built.values()),
+        *(pipeline_definitions(pipeline, settings) for pipeline in registered.values()),
         # In process, as an executor with a process per step takes twice as long for the one step of a batch.
         dg.Definitions(resources=resources, sensors=[failed_run_sensor()], executor=dg.in_process_executor),
     )

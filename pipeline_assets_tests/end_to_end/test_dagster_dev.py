@@ -10,13 +10,13 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.graphql import ask
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,14 +47,7 @@ class DagsterDev:
         )
 
     def ask(self, query: str, **variables: object) -> dict:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            data=json.dumps({"query": query, "variables": variables}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as answer:
-            return json.load(answer)["data"]
+        return ask(self.port, query, variables)
 
     def launch(self, job: str, *tables: str) -> str:
         """Start a run as the UI does, with the tables of bookings that are selected there; returns its id."""

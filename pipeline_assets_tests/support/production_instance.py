@@ -8,20 +8,19 @@ container: killing the group of the code server kills the runs in it.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.graphql import ask
 from pipeline_assets_tests.support.postgres import PostgresServer, dies_with_us, free_port
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
@@ -135,14 +134,7 @@ class Production:
                 self.kill(name)
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/graphql",
-            data=json.dumps({"query": query, "variables": variables}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=30) as answer:
-            return json.load(answer)["data"]
+        return ask(self.port, query, variables)
 
     def launch(self, job: str) -> str:
         """Put a run of a job into the queue, as the UI's button does."""

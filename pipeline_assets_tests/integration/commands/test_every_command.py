@@ -5,6 +5,7 @@ Commands whose output is tested run in processes of their own, as the streams of
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -142,7 +143,11 @@ def command(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
-    return call
+    loggers = [logging.getLogger(name) for name in ("snowflake", "pipeline_assets.alerts")]
+    levels = [logger.level for logger in loggers]
+    yield call
+    for logger, level in zip(loggers, levels, strict=True):  # a command is the only work of its process
+        logger.setLevel(level)
 
 
 def test_every_command_is_tested_here(command) -> None:
@@ -219,6 +224,7 @@ def test_a_home_that_cannot_be_one_is_one_line(
 ) -> None:
     monkeypatch.setenv("PIPELINE_HOME", "/proc/nope")
     needed = {"run": ["bookings"], "query": ["SELECT 1"], "show": ["x"], "export": ["x.csv"], "replay": ["bookings"]}
+    needed |= {"discard": ["bookings", "--reason", "x", "--all"], "purge": ["--older-than", "90d"]}
     code, out, err = command(*words, *needed.get(words[-1], []))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "PIPELINE_HOME=/proc/nope" in err
