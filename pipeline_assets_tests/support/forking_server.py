@@ -28,7 +28,7 @@ import sqlglot.optimizer.qualify  # noqa: F401
 import yaml  # noqa: F401
 
 from pipeline_assets.engine.duckdb import engine
-from pipeline_assets.lake import store
+from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection, driver, embedded, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake
@@ -36,11 +36,11 @@ from pipeline_assets_tests.support.orders_lake import OrdersLake
 driver.snowflake_resource()
 LAKES = {"bookings": BookingsLake, "orders": OrdersLake}
 WATCHED = [
-    (store.LocalLake, "publish"),
-    (store.Lake, "move"),
-    (store.Lake, "delete"),
-    (store.Lake, "delete_prefix"),
-    (store.Lake, "changed"),
+    (LocalLake, "publish"),
+    (LocalLake, "move"),
+    (LocalLake, "delete"),
+    (LocalLake, "delete_prefix"),
+    (LocalLake, "changed"),
     (engine.DuckDBSession, "read"),
     (engine.DuckDBSession, "deduplicate"),
     (engine.DuckDBSession, "write"),
