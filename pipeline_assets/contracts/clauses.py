@@ -1,4 +1,4 @@
-"""Read the parts of a contract that are enforced: file dialect, references, accepted values and quality rules."""
+"""Read the parts of a contract that are enforced: dialect, references, accepted values, quality rules, latency."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline_assets.contracts import properties as known
 from pipeline_assets.contracts.mistakes import Mistakes, join
-from pipeline_assets.contracts.model import Dialect, QualityRule, Reference
+from pipeline_assets.contracts.model import Contract, Dialect, QualityRule, Reference
 from pipeline_assets.contracts.validation import REASON_CODES
 
 Properties = Mapping[str, Any]
@@ -18,6 +18,7 @@ _TO = re.compile(r"(?P<dataset>[A-Za-z][A-Za-z0-9_]*)\.(?P<column>[A-Za-z][A-Za-
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")  # the width of the column in OPS.QUARANTINE
 _RULE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUERY = re.compile(r"\s*(SELECT|WITH)\s", re.IGNORECASE)
+_MOST_HOURS = 24 * 36_500
 _PLACEHOLDER = re.compile(r"\$\{|\{(object|table|schema|property|column)\}")
 MISSING_REFERENCE = "missing_reference"
 
@@ -192,6 +193,46 @@ def quality_rules(dataset: Properties, mistakes: Mistakes) -> tuple[QualityRule,
     return tuple(rules)
 
 
+def latency(document: Properties, contract: Contract, mistakes: Mistakes) -> tuple[str, float]:
+    """(column, hours that its newest value may be old) of the one `latency` in `slaProperties`; ("", 0) without one."""
+    found: list[tuple[str, float]] = []
+    for number, given in enumerate(document.get("slaProperties") or []):
+        location = f"slaProperties.{given.get('property') or f'[{number}]'}"
+        mistakes.unread(location, given, known.AGREEMENT)
+        if given.get("property") not in known.AGREEMENTS:
+            mistakes.one_of(f"{location}.property", given.get("property"), known.AGREEMENTS)
+            continue
+        if contract.form == "parquet":
+            mistakes.add(location, "does not fit physicalType parquet.", "Only tables of the warehouse are checked.")
+        if found:
+            mistakes.add(location, "is given twice.", "A table has one.")
+        value, unit = given.get("value"), given.get("unit")
+        mistakes.one_of(f"{location}.unit", unit, known.HOURS_OF_UNIT)
+        hours_of_unit = known.HOURS_OF_UNIT.get(unit or "", 1)
+        if not _is_number(value) or not 0 < value <= _MOST_HOURS / hours_of_unit:
+            most = _MOST_HOURS // hours_of_unit
+            mistakes.add(f"{location}.value", f"{value!r} is not a number above 0 and at most {most}.")
+            value = 1
+        column = _dated_column(given.get("element"), contract, f"{location}.element", mistakes)
+        found.append((column, value * hours_of_unit))
+    return found[0] if found else ("", 0)
+
+
+def _dated_column(element: str | None, contract: Contract, location: str, mistakes: Mistakes) -> str:
+    """The date or timestamp that `TABLE.COLUMN` or `COLUMN` names."""
+    table, _, name = (element or "").upper().rpartition(".")
+    dated = [column.name for column in contract.columns if column.logical_type in ("date", "timestamp")]
+    if table not in ("", contract.table) or name not in dated:
+        mistakes.add(
+            location,
+            f"{element!r} is not a date or timestamp of {contract.table}.",
+            f"Known: {', '.join(dated) or 'none'}.",
+        )
+    elif contract.column(name).personal:
+        mistakes.add(location, f"{name} is personal, and the check shows its newest value.", "Name another column.")
+    return name
+
+
 def _check_query(query: object, location: str, mistakes: Mistakes) -> None:
     if not isinstance(query, str) or not _QUERY.match(query):
         mistakes.add(location, "is not a SELECT.")
@@ -220,4 +261,4 @@ def _comparison(rule: Properties, location: str, mistakes: Mistakes) -> tuple[st
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))

@@ -104,6 +104,7 @@ class Column:
     With `writes_floats` the source computes with binary floats, and a float that stands for a decimal of the column is
     read as that decimal. `path` is the list of keys that lead to the value in a JSON record. The value of a `partition`
     column is the folder of a lake file; rows with the same value in a `keep_together` column are in the same file.
+    `latency_hours` is how old the newest value in the table may be.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Column:
     path: tuple[str, ...] = ()
     partition: bool = False
     keep_together: bool = False
+    latency_hours: float | None = None
 
     @property
     def personal(self) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts import properties as known
-from pipeline_assets.contracts.clauses import accepted_values, dialect, quality_rules, reference
+from pipeline_assets.contracts.clauses import accepted_values, dialect, latency, quality_rules, reference
 from pipeline_assets.contracts.mistakes import Mistakes, join
 from pipeline_assets.contracts.model import (
     DATE_PATTERNS,
@@ -197,11 +197,13 @@ def _contract(document: Properties, mistakes: Mistakes) -> Contract:
         ):
             if count != 1:
                 mistakes.add("schema.properties", f"{count} columns are {name}.", "A lake table has one.")
+    column, hours = latency(document, contract, mistakes)
+    columns = tuple(replace(c, latency_hours=hours) if c.name == column else c for c in contract.columns)
     items = _items(contract, properties, mistakes)
     names = [*contract.column_names, *(items.column_names if items else ())]
     for name in sorted({name for name in names if name and names.count(name) > 1}):
         mistakes.add(name, "is listed twice.")
-    return replace(contract, items=items)
+    return replace(contract, columns=columns, items=items)
 
 
 def _columns(

@@ -23,6 +23,8 @@ SEVERITIES = ("warning", "error")
 ON_MISSING = ("quarantine", "load")
 CLASSIFICATIONS = ("personal",)
 METRICS = ("invalidValues",)
+AGREEMENTS = ("latency",)
+HOURS_OF_UNIT = {"h": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ _OF_QUALITY = (*_NOTES, "dimension", "method", "businessImpact")
 
 DOCUMENT = Level(
     "the document",
-    ("apiVersion", "kind", "name", "version", "domain", "description", "team", "schema"),
+    ("apiVersion", "kind", "name", "version", "domain", "description", "team", "schema", "slaProperties"),
     (*_NOTES, "status", "tenant", "dataProduct", "support", "price", "servers", "contractCreatedTs", "context"),
 )
 DESCRIPTION = Level("description", ("purpose",), ("usage", "limitations", "authoritativeDefinitions"))
@@ -90,27 +92,31 @@ RULE = Level(
     _OF_QUALITY,
     ("failingRows",),
 )
+AGREEMENT = Level(
+    "slaProperties",
+    ("property", "value", "unit", "element"),
+    ("id", "authoritativeDefinitions", "description", "driver"),
+)
 DIALECT = Level("dialect", ("header", "delimiter", "escape", "encoding", "nullText"))
 CUSTOM_PROPERTY = Level("customProperties", ("property", "value"), ("id", "description", "vendor"))
 
 LEVELS = (
     *(DOCUMENT, DESCRIPTION, TEAM, SCHEMA, COLUMN, JSON_COLUMN, ELEMENT_COLUMN, LAKE_COLUMN, OBJECT, LIST, ELEMENT),
-    *(TYPE_OPTIONS, REFERENCE, ACCEPTED_VALUES, ARGUMENTS, RULE, DIALECT, CUSTOM_PROPERTY),
+    *(TYPE_OPTIONS, REFERENCE, ACCEPTED_VALUES, ARGUMENTS, RULE, AGREEMENT, DIALECT, CUSTOM_PROPERTY),
 )
 
 # What to write instead of ODCS properties that are not read.
 INSTEAD = {
+    "customProperties": "None is read here.",
     "rule": "Write `metric:`.",
     "unique": "Keys are declared by `primaryKey`.",
     "primaryKeyPosition": "Columns of a key are in the order in which they are listed.",
     "enum": "Write `quality: [{metric: invalidValues, arguments: {validValues: [...]}}]`.",
-    "unit": "A metric counts rows, a rule says in its query what it counts.",
     "from": "A relationship starts at the column that it stands below.",
     "transformLogic": "Lineage is read from the SELECTs in sql/.",
     "transformSourceObjects": "Lineage is read from the SELECTs in sql/.",
     "transformDescription": "Describe the SELECT in its own file in sql/.",
-    "slaProperties": "They are not enforced.",
-    "slaDefaultElement": "They are not enforced.",
+    "slaDefaultElement": "Write `element` in slaProperties.",
     "roles": "Roles are those of `deploy snowflake`.",
     "schedule": "Rules are checked after each batch.",
     "scheduler": "Rules are checked after each batch.",

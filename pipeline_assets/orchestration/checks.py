@@ -11,7 +11,7 @@ import json
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -20,9 +20,10 @@ import dagster as dg
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.run import required_tables
-from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline, Source
@@ -107,7 +108,12 @@ def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.Ass
 
 
 def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]:
-    """All checks of a pipeline: those of every pipeline, and the quality rules of its contracts."""
+    """All checks of a pipeline: those of every pipeline, and the quality rules and latency of its contracts.
+
+    Raises:
+        ContractError: a contract of other things than tables asks for a check.
+    """
+    _require_tables(pipeline)
     checks: list[Check] = []
 
     def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Callable[..., dg.AssetCheckResult]) -> None:
@@ -127,12 +133,32 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
         same = f"Every row is what {' and '.join(mart.select.relations)} give."
         add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart))
     for contract in pipeline.targets:
+        for column in contract.columns:
+            if hours := column.latency_hours:
+                recent = f"The newest {column.name} is not older than {_duration(hours)}."
+                evaluate = partial(_latency, contract, column, hours)
+                add(table_key(pipeline, contract), "latency", recent, evaluate)
         for rule in contract.quality:
             add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
     for source in pipeline.sources:
         on_time = f"An object has arrived in the last {freshness_hours:g} hours."
         add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
     return checks
+
+
+def _require_tables(pipeline: ResolvedPipeline) -> None:
+    """Only tables of the warehouse are checked, not the landed files that they are made from."""
+    for contract in pipeline.contracts:
+        asks = {
+            "quality": bool(contract.quality),
+            "slaProperties": any(column.latency_hours for column in contract.columns),
+        }
+        for name, asked in asks.items():
+            if asked and contract not in pipeline.targets:
+                raise ContractError(
+                    f"{contract.name}: {name}: is not checked, as {contract.name} is not a table of {pipeline.name}.",
+                    remedy="Move it to the contract of a table.",
+                )
 
 
 def _unique_key(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
@@ -203,6 +229,46 @@ def _reconciles(mart: MartTable, transaction: Transaction, _: Platform) -> dg.As
     )
 
 
+def _latency(
+    contract: Contract, column: Column, hours: float, transaction: Transaction, platform: Platform
+) -> dg.AssetCheckResult:
+    """WARN if the newest value of a column is older than `hours`, by the platform's clock in UTC.
+
+    A date is new until its day has ended. Values after now are left out of the maximum, as a single wrong one would
+    hide that data is late for years; they are counted in the metadata.
+    """
+    now, name = platform.clock(), column.name
+    is_date = column.logical_type == "date"
+    ((rows, future, newest),) = transaction.rows(
+        f"SELECT COUNT(*), COUNT_IF({name} > %(now)s), MAX(IFF({name} <= %(now)s, {name}, NULL)) "
+        f"FROM {target_table(contract).qualified}",
+        {"now": now.date() if is_date else now},
+    )
+    late, description = False, None
+    if not rows:
+        description = "The table is empty."
+    elif newest is None:
+        late, description = True, f"No row has a {name} that is not after now."
+    else:
+        age = now - (datetime.combine(newest, time()) + timedelta(days=1) if is_date else newest)
+        if late := age > timedelta(hours=hours):
+            old = _duration(age.total_seconds() / 3600)
+            description = f"The newest {name}, {newest}, is {old} old; {_duration(hours)} are allowed."
+    return dg.AssetCheckResult(
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata={
+            **({f"newest_{name.lower()}": str(newest)} if newest is not None else {}),
+            "values_after_now": int(future or 0),
+        },
+    )
+
+
+def _duration(hours: float) -> str:
+    return f"{round(hours / 24, 1):g} days" if hours >= 48 else f"{hours:.3g} hours"
+
+
 def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     """A rule of a contract: the value of its query, and its first failing rows if the contract selects them."""
     value = transaction.scalar(rule.query) or 0
@@ -253,9 +319,10 @@ def _lateness(
 
 
 def _newest_dates(pipeline: ResolvedPipeline, source: Source, transaction: Transaction) -> dict[str, str]:
-    """The newest value of each date and timestamp in the published records of a source."""
+    """The newest value of each date and timestamp in the published records of a source, personal ones left out."""
     published = pipeline.published.get(source.name)
-    names = [column.name for column in source.contract.columns if column.logical_type in ("date", "timestamp")]
+    dated = [column for column in source.contract.columns if column.logical_type in ("date", "timestamp")]
+    names = [column.name for column in dated if not column.personal]
     columns = {name: published.columns[name] for name in names if published and name in published.columns}
     if not (published and columns):
         return {}

@@ -16,7 +16,11 @@ def custom(**values: object) -> list[dict[str, object]]:
     return [{"property": name, "value": value} for name, value in values.items()]
 
 
+_LATENCY = {"property": "latency", "value": 2, "unit": "d", "element": "SALES.SOLD_ON"}
+
+
 def _document(form: str, *properties: dict[str, Any], **schema: object) -> dict[str, Any]:
+    dated = any(entry["name"] == "SOLD_ON" for entry in properties)
     return {
         "apiVersion": "v3.1.0",
         "kind": "DataContract",
@@ -25,6 +29,7 @@ def _document(form: str, *properties: dict[str, Any], **schema: object) -> dict[
         "domain": "shop",
         "description": {"purpose": "Sales."},
         "team": {"name": "sellers"},
+        **({"slaProperties": [_LATENCY]} if dated else {}),
         "schema": [
             {
                 "name": "sales",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -219,7 +220,7 @@ def test_every_operator_of_the_standard_is_read(operator: str) -> None:
         (lambda d: rule(d).pop("type"), ".type: None is unknown here. Known: sql."),
         (
             lambda d: rule(d).update(unit="percent"),
-            ".unit: is not read in quality of the schema. A metric counts",
+            ".unit: is not read in quality of the schema. Known: type, name",
         ),
         (lambda d: rule(d).update(schedule="0 0 * * *"), ".schedule: is not read in quality of the schema."),
     ],
@@ -300,3 +301,99 @@ def test_only_csv_has_a_dialect(form: str) -> None:
     said = refused(written(header=False), DOCUMENTS[form])
 
     assert said == f"schema.customProperties.dialect: does not fit physicalType {form}. Only csv has a dialect."
+
+
+# --- latency -----------------------------------------------------------------------------------------------
+
+
+def agreed(**values: object) -> Change:
+    return lambda document: document["slaProperties"][0].update(values)
+
+
+def hours(change: Change, document: dict[str, Any] = CSV) -> dict[str, float | None]:
+    return {column.name: column.latency_hours for column in contract(document, change).columns if column.latency_hours}
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [
+        *((2, unit, 2) for unit in ("h", "hour", "hours")),
+        *((2, unit, 48) for unit in ("d", "day", "days")),
+        (0.5, "d", 12),
+        (1e-9, "h", 1e-9),
+        (36_500, "d", 876_000),
+    ],
+)
+def test_latency_is_a_number_of_hours_or_days(value: float, unit: str, expected: float) -> None:
+    assert hours(agreed(value=value, unit=unit)) == {"SOLD_ON": expected}
+
+
+@pytest.mark.parametrize("element", ["SOLD_ON", "sold_on", "SALES.SOLD_ON", "sales.sold_on"])
+def test_latency_names_a_column_with_or_without_its_table(element: str) -> None:
+    assert hours(agreed(element=element)) == {"SOLD_ON": 48}
+
+
+@pytest.mark.parametrize("text", ["TIMESTAMP_NTZ(0)", "TIMESTAMP_NTZ(6)"])
+def test_latency_may_be_of_a_timestamp(text: str) -> None:
+    def change(document: dict[str, Any]) -> None:
+        column(document, "SOLD_ON").update(logicalType="timestamp", physicalType=text, customProperties=[])
+
+    assert hours(change) == {"SOLD_ON": 48}
+
+
+def test_a_contract_without_latency_has_none() -> None:
+    assert hours(lambda d: d.pop("slaProperties")) == {}
+    assert hours(lambda d: d.update(slaProperties=[])) == {}
+
+
+def personal_date(document: dict[str, Any]) -> None:
+    column(document, "SOLD_ON").update(classification="personal")
+
+
+def two(document: dict[str, Any]) -> None:
+    document["slaProperties"].append(dict(document["slaProperties"][0]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (agreed(property="freshness"), "freshness.property: 'freshness' is unknown. Known: latency."),
+        (lambda d: d["slaProperties"][0].pop("property"), "[0].property: None is unknown. Known: latency."),
+        *(
+            (agreed(value=value), f"latency.value: {value!r} is not a number above 0 and at most 36500.")
+            for value in (None, 0, -1, True, "2", math.nan, math.inf, 36_501, 10**400)
+        ),
+        (agreed(value=876_001, unit="h"), "latency.value: 876001 is not a number above 0 and at most 876000."),
+        *(
+            (agreed(unit=unit), f"latency.unit: {unit!r} is unknown. Known: h, hour, hours, d, day, days.")
+            for unit in (None, "", "D", "min", "y")
+        ),
+        *(
+            (agreed(element=name), f"latency.element: {name!r} is not a date or timestamp of SALES. Known: SOLD_ON.")
+            for name in (None, "", "STATE", "NOWHERE", "SHOPS.SOLD_ON", "SALES.", "SHOP.SALES.SOLD_ON", "A,SOLD_ON")
+        ),
+        (personal_date, "latency.element: SOLD_ON is personal, and the check shows its newest value."),
+        (two, "latency: is given twice. A table has one."),
+        (agreed(valueExt=3), "latency.valueExt: is not read in slaProperties. Did you mean value? Known: property, "),
+        (agreed(schedule="0 0 * * *"), "latency.schedule: is not read in slaProperties. Rules are checked after each"),
+        (agreed(severity="error"), "latency.severity: is not read in slaProperties. Known: property, value, unit"),
+    ],
+)
+def test_a_latency_that_would_not_be_checked_as_it_says_is_refused(change: Change, said: str) -> None:
+    assert refused(change).startswith(f"slaProperties.{said}")
+
+
+def test_files_of_the_lake_have_no_latency() -> None:
+    agreement = {"property": "latency", "value": 1, "unit": "d", "element": "DT"}
+    said = refused(lambda d: d.update(slaProperties=[agreement]), DOCUMENTS["parquet"])
+    assert said.startswith("slaProperties.latency: does not fit physicalType parquet.")
+
+
+def test_a_table_without_a_date_has_no_latency() -> None:
+    agreement = {"property": "latency", "value": 1, "unit": "d", "element": "SALE_ID"}
+    said = refused(lambda d: d.update(slaProperties=[agreement]), DOCUMENTS["json"])
+    assert said == ("slaProperties.latency.element: 'SALE_ID' is not a date or timestamp of SALES. Known: none.")
+
+
+def test_a_number_that_no_float_holds_is_a_number() -> None:
+    assert contract(CSV, lambda d: rule(d).update(mustBeLessThan=10**400)).quality[0].expected == 10**400

@@ -159,7 +159,7 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     "an unknown custom property of the document": (
         CSV,
         lambda d: d.update(customProperties=custom(cost="high")),
-        "customProperties: is not read in the document. Known: apiVersion",
+        "customProperties: is not read in the document. None is read here.",
     ),
     "an unknown custom property of the schema": (
         CSV,
@@ -253,8 +253,13 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     ),
     "a promise that nobody keeps": (
         CSV,
-        lambda d: d.update(slaProperties=[{"property": "latency", "value": 1}]),
-        "slaProperties: is not read in the document. They are not enforced.",
+        lambda d: d.update(slaProperties=[{"property": "retention", "value": 1, "unit": "y"}]),
+        "slaProperties.retention.property: 'retention' is unknown. Known: latency.",
+    ),
+    "a column for all promises": (
+        CSV,
+        lambda d: d.update(slaDefaultElement="SALES.SOLD_ON"),
+        "slaDefaultElement: is not read in the document. Write `element` in slaProperties.",
     ),
     "members of a team alone": (CSV, lambda d: d.update(team=[{"username": "me"}]), "team: is a list."),
     "lake files in no folders": (
