@@ -111,6 +111,8 @@ def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
     )
     for note in summary.get("notes", []):
         print(f"  {note}")
+    if "released" in summary:
+        print(f"  {summary['released']} records were released from quarantine and loaded")
     for check in summary["checks"] if with_checks else ():
         if not check["passed"]:
             print(f"  {check['severity']}: {check['name']} on {check['asset']}")

@@ -287,7 +287,8 @@ def _validated(values: Mapping[str, object], message: str) -> Settings:
         return Settings(**values)  # type: ignore[arg-type]
     except ValidationError as error:
         problems = "; ".join(
-            f"PIPELINE_{'_'.join(str(part) for part in problem['loc']).upper()}: {problem['msg']}"
+            f"PIPELINE_{'_'.join(str(part) for part in problem['loc']).upper()}: "
+            + problem["msg"].removeprefix("Value error, ")
             for problem in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(

@@ -24,13 +24,15 @@ _MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a z
 class Discovery:
     """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
 
-    `foreign` are new objects that cannot be read; the listing gave the reasons.
+    `foreign` are new objects that cannot be read; the listing gave the reasons. `withheld` are quarantined records of
+    an earlier version of a new object: that version decides about them, unless it is rejected.
     """
 
     new: dict[str, list[LandedObject]]
     known: int
     foreign: dict[str, list[LandedObject]]
     quarantined: dict[str, list[WaitingRecord]]
+    withheld: dict[str, list[WaitingRecord]]
     planned_on: int
     published_rows: dict[str, int]
     unmatched: tuple[str, ...] = field(default=())
@@ -39,6 +41,15 @@ class Discovery:
     def without(self, changed: set[str]) -> Discovery:
         kept = {name: [o for o in objects if o.uri not in changed] for name, objects in self.new.items()}
         return replace(self, new=kept)
+
+    def with_records_of(self, rejected: set[str]) -> Discovery | None:
+        """The same with the withheld records of rejected objects; None if there are none."""
+        added = {name: [r for r in records if r.uri in rejected] for name, records in self.withheld.items()}
+        if not any(added.values()):
+            return None
+        quarantined = {name: [*records, *added[name]] for name, records in self.quarantined.items()}
+        withheld = {name: [r for r in records if r.uri not in rejected] for name, records in self.withheld.items()}
+        return replace(self, quarantined=quarantined, withheld=withheld)
 
     @property
     def objects(self) -> list[LandedObject]:
@@ -72,11 +83,13 @@ def discover(context: BatchContext) -> Discovery:
     new = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
     if planned_on:
         new = _with_monotonic_times(context, new)
+    quarantined, withheld = _quarantined_records(context, new)
     return Discovery(
         new,
         arrivals.known,
         foreign,
-        _quarantined_records(context, new),
+        quarantined,
+        withheld,
         planned_on,
         row_counts,
         arrivals.unmatched,
@@ -117,10 +130,15 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
 
 def _quarantined_records(
     context: BatchContext, new: Mapping[str, Sequence[LandedObject]]
-) -> dict[str, list[WaitingRecord]]:
-    """Quarantined records to read again: on a replay all, else those without their reference if any object is new."""
+) -> tuple[dict[str, list[WaitingRecord]], dict[str, list[WaitingRecord]]]:
+    """Quarantined records to read again: on a replay all, else those without their reference if any object is new.
+
+    Returns:
+        The records by source, and those that are withheld because another version of their object is new.
+    """
     pipeline, request = context.pipeline, context.request
     quarantined: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
+    withheld: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     codes_by_source: dict[str, list[str] | None] = {}
     for source in pipeline.sources:
         codes = sorted({column.reference.reason_code for column in source.contract.columns if column.reference})
@@ -129,10 +147,13 @@ def _quarantined_records(
     if codes_by_source:
         with context.platform.warehouse.read_only() as transaction:
             for name, replayed_codes in codes_by_source.items():
-                replaced = {landed.uri for landed in new[name]}  # a new version replaces all records of its object
-                records = waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids)
-                quarantined[name] = [record for record in records if record.uri not in replaced]
-    return quarantined
+                etags = {landed.uri: landed.etag for landed in new[name]}
+                for record in waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids):
+                    if record.uri not in etags:
+                        quarantined[name].append(record)
+                    elif record.etag != etags[record.uri]:
+                        withheld[name].append(record)
+    return quarantined, withheld
 
 
 def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:

@@ -82,8 +82,17 @@ def run_batch(
             except ObjectChangedError as error:
                 logger.warning("%s", error)
                 requeued.add(error.uri)
+            except _ReplacementRejectedError as error:
+                discovery = error.discovery
         report.requeued = sorted(requeued)
         return report
+
+
+class _ReplacementRejectedError(Exception):
+    """A new version of an object was rejected, so `discovery` has the quarantined records of the earlier one, too."""
+
+    def __init__(self, discovery: Discovery) -> None:
+        self.discovery = discovery
 
 
 def refuse_without_extraction(pipeline: ResolvedPipeline) -> None:
@@ -119,6 +128,9 @@ def _process(
                 outputs.make()
                 foreign = {name: _foreign_outcomes(objects) for name, objects in discovery.foreign.items()}
                 outcomes = {name: [*session.outcomes(name), *foreign[name]] for name in foreign}
+                rejected = {o.landed.uri for files in outcomes.values() for o in files if o.rejection and not o.waiting}
+                if with_earlier_records := discovery.with_records_of(rejected):
+                    raise _ReplacementRejectedError(with_earlier_records)
                 earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
                 staged = _stage_records(context, session, outputs, outcomes, foreign, earlier_codes)
             for landed in platform.lake.changed(discovery.objects):
@@ -137,7 +149,7 @@ def _process(
                 **staged,
             )
             published = publish(platform.warehouse, publication, platform.clock())
-        except ObjectChangedError:
+        except (ObjectChangedError, _ReplacementRejectedError):
             # After any other failure the staging prefix stays, and the next run checks whether the batch was published.
             platform.lake.delete_prefix(pipeline.bucket, context.staging)
             raise

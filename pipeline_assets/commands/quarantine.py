@@ -56,6 +56,8 @@ def quarantine_export(
     pipeline: Annotated[str | None, typer.Argument(help="Only this pipeline.")] = None,
 ) -> None:
     """Write the waiting records, with their content, to a CSV file."""
+    if path == Path("-"):
+        raise ConfigurationError("The records are written to a file, not to stdout.", remedy="Name a file.")
     columns, rows = _quarantined(pipeline, closed=False, limit=None)
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -84,8 +86,6 @@ def quarantine_replay(
         print(json.dumps(summary))
     else:
         print_run(summary)
-        if summary["success"]:
-            print(f"  {summary['released']} records were released from quarantine and loaded")
     raise SystemExit(0 if summary["success"] else 1)
 
 

@@ -41,8 +41,8 @@ REASON_CODES = {
 MISTYPED = "_MISTYPED"
 FLOATS = "_FLOATS"  # the number of values in a row that are written as floats
 BLANKS = " \t\u00a0"  # around values that are no texts
-_EXPONENT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?[0-9]{1,2}$"
-_FLOAT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,2})?$"
+_EXPONENT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?0*[0-9]{1,2}$"
+_FLOAT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?0*[0-9]{1,2})?$"
 # A double with round-off in its last bits needs 15 digits or more to be written.
 _LONG_PATTERN = "^[+-]?[0.]*[1-9]([.]?[0-9]){14,}[.]?([eE].*)?$"
 _DOUBLE_ROUND_OFF = "1e-12"  # relative, and absolute below 1: sums of a few thousand doubles stay below it
@@ -196,7 +196,8 @@ def _stands_for_decimal(column: Column) -> str:
     value, double = f"TRY_CAST({text} AS DOUBLE)", f"CAST({nearest} AS DOUBLE)"
     is_double = (
         f"REGEXP_LIKE({text}, {literal(_LONG_PATTERN)}) "
-        f"AND ABS({value} - {double}) <= CAST('{_DOUBLE_ROUND_OFF}' AS DOUBLE) * GREATEST(ABS({double}), 1)"
+        f"AND ABS({value} - {double}) <= CAST('{_DOUBLE_ROUND_OFF}' AS DOUBLE) * GREATEST(ABS({double}), 1) "
+        f"AND ABS({value} - {double}) <= CAST('1e-{scale + 2}' AS DOUBLE)"  # else a half could be rounded away
     )
     few_digits = " OR ".join(
         f"(ABS({nearest}) < {10 ** (_SINGLE_DIGITS - decimals)} AND {nearest} = ROUND({nearest}, {decimals}))"

@@ -40,9 +40,9 @@ class Columns:
 def displayed_names(names: Sequence[str], known: Sequence[str] = ()) -> str:
     """Names of columns for messages; those that are no identifiers may be values, so they are counted only.
 
-    With `known`, none is shown unless a known one is there: the names are a record then, in place of a header.
+    With `known`, none is shown unless half of them are known: else the names may be a record in place of a header.
     """
-    is_header = not known or set(names).intersection(known)
+    is_header = not known or 2 * len(set(names).intersection(known)) >= len(names)
     shown = [name for name in names if is_header and _IDENTIFIER.fullmatch(name)]
     if hidden := len(names) - len(shown):
         shown.append(

@@ -71,7 +71,8 @@ def run_pipeline(
     """Execute a pipeline's job and return a summary of it.
 
     Returns:
-        The object that `pipeline-assets run --json` prints: with `error` if it failed, with `released` for a replay.
+        The object that `pipeline-assets run --json` prints: with `error` if it failed, with `released` for a replay
+        and for a run that loaded quarantined records.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the state is intact.
@@ -136,8 +137,9 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
             for check in result.get_asset_check_evaluations()
         ],
     }
-    if request.replay and result.success:
-        summary["released"] = count("rows_released_from_quarantine")
+    released = count("rows_released_from_quarantine")
+    if released or (request.replay and result.success):
+        summary["released"] = released
     if notes := reported.get("notes"):
         summary["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
     if not result.success:

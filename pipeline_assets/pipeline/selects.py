@@ -171,8 +171,11 @@ class Select:
         tree = self._tree.copy()
         for total in list(tree.find_all(exp.Sum)):
             term = total.this.expressions[0] if isinstance(total.this, exp.Distinct) else total.this
-            bounded = exp.func("LEAST", exp.Abs(this=term.copy()), exp.Literal.number(most), dialect=DIALECT)
-            term.replace(bounded)
+            size, limit = exp.Abs(this=term.copy()), exp.Literal.number(most)
+            # Not LEAST: Spark's skips NULL, so that a term without a value would count as `most`.
+            term.replace(
+                exp.Case(ifs=[exp.If(this=exp.GT(this=size, expression=limit), true=limit)], default=size.copy())
+            )
         return replace(self, text=tree.sql(dialect=DIALECT))
 
     def distinct_values(self, columns: Sequence[str], relation: str, replacement: str | None) -> list[str]:

@@ -66,7 +66,7 @@ def _computed_columns(table: FileTable) -> list[tuple[Column, str, str]]:
 def _misfit_reasons(table: FileTable) -> list[str]:
     """A sentence for each of the computed columns."""
     return [
-        f"{table.contract.table}.{column.name}: {fits} was expected, and what this record gives does not fit."
+        f"{table.contract.table}.{column.name}: {fits} was expected; the value computed from this record does not fit."
         for column, _, fits in _computed_columns(table)
     ]
 
@@ -104,4 +104,4 @@ def _limit(contract: Contract, column: Column) -> tuple[str, str] | None:
         return None
     precision, scale = (_DIGITS, 0) if contract.form == "parquet" else column.precision_and_scale
     digits = (min(precision, _DIGITS) if scale < _DIGITS else precision) - scale
-    return f"ABS({column.name}) >= {10**digits}", f"a number below {10**digits}"
+    return f"ABS({column.name}) >= {10**digits}", f"a number with at most {digits} digits before the point"

@@ -77,7 +77,7 @@ def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
 
 
 def rows_read(transaction: Transaction, pipeline: str) -> int:
-    """The number of rows that were read of all objects of a pipeline."""
+    """The number of rows that were read of the current objects of a pipeline, without replaced versions."""
     return int(transaction.scalar(ops_sql("rows_read"), {"pipeline": pipeline}) or 0)
 
 

@@ -1,4 +1,4 @@
--- Grain: one row per object in the ledger, with the time of its newest version.
+-- Grain: one row per object in the ledger, with the time of its newest version that had bytes.
 SELECT
     DATASET,
     URI,
@@ -7,4 +7,5 @@ FROM OPS.FILE_LEDGER
 WHERE
     PIPELINE = %(pipeline)s
     AND URI IN (%(uris)s)
+    AND NOT STARTSWITH(ETAG, 'foreign:')
 GROUP BY DATASET, URI

@@ -168,3 +168,18 @@ def test_the_same_records_of_another_object_stay_open(lake: BookingsLake, tmp_pa
         ("booking_details_a.csv", "orphan_booking"),
         ("booking_details_b.csv", "orphan_booking"),
     ]
+
+
+def test_an_orphan_joins_though_its_file_was_overwritten_by_one_that_is_rejected(lake: BookingsLake) -> None:
+    """The rejected version decides about nothing: the customer that comes with it releases the booking at once."""
+    lake.bookings("_a", booking(1, 7), modified=day(1))
+    lake.run()
+
+    lake.write("booking_details_a.csv", "A,B\n1,2\n", day(2))
+    lake.customers("", customer(7))
+    report = lake.run()
+
+    assert (report.rejected, report.released) == (1, 1)
+    assert lake.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS") == [("1",)]
+    assert [code for _, _, code in lake.rows(WAITING)] == ["missing_column"]
+    assert lake.staged() == []

@@ -65,7 +65,8 @@ def test_a_task_says_that_a_record_is_not_of_its_encoding(tmp_path: Path, encodi
     wanted = [{"record": 1, "rule": 0, "position": None}]
     (reported,) = tasks.find_bad_records(its, split, wanted, None).to_pylist()
     shown = "UTF-8" if encoding == "utf-8" else encoding
-    assert (reported["_LINE"], reported["_RAW"], reported["_FAULT"]) == (2, "2,\\x81,y", f"the record is not {shown}")
+    assert (reported["_LINE"], reported["_RAW"]) == (2, "2,\\x81,y")
+    assert reported["_FAULT"].startswith(f"the record is not {shown}: ")
 
 
 def in_parts(its: Contract, split: FileSplit, split_bytes: int, folder: Path) -> list[FileSplit]:

@@ -75,8 +75,8 @@ def test_a_key_in_the_contracts_case_goes_before_and_two_others_are_ambiguous() 
             '{"order_id": 1,, }',
             "The record is not JSON: Expecting property name enclosed in double quotes at character 16.",
         ),
-        ("5", "The record is a number and no object."),
-        ('["Ada"]', "The record is a list and no object."),
+        ("5", "The record is a number and not an object."),
+        ('["Ada"]', "The record is a list and not an object."),
     ],
 )
 def test_a_malformed_record_is_explained_without_its_values(raw: str, reason: str) -> None:

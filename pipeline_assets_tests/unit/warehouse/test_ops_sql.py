@@ -132,6 +132,7 @@ def test_totals_are_of_the_given_pipelines(warehouse: EmbeddedWarehouse) -> None
         assert ledger.totals(transaction, ["shop"]) == [("shop", 2, 1, 16, 6, 4, 6, NOON)]
         assert [row[0] for row in ledger.totals(transaction, ("shop", "other", "third"))] == ["other", "shop"]
         assert ledger.totals(transaction, []) == []
+        take(transaction, URI="lake://b/4", REPLACED_AT=NOON)
         assert [ledger.rows_read(transaction, name) for name in ("shop", "third")] == [16, 0]
 
 

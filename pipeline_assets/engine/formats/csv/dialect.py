@@ -207,7 +207,7 @@ def detect_dialect(path: Path, declared: Dialect = USUAL, names: Sequence[str] =
     lines = PushBack(io.StringIO(body, newline=""))
     raw, first, fault = parser(declared).one_record(lines.take() or "", lines)
     if first is None or "\0" in raw:
-        raise _not_text(declared, "The header", fault)
+        raise _not_text(declared, "The header", fault.partition(":")[0])
     header = tuple(_normalized(index, name) for index, name in enumerate(first))
     if duplicates := sorted({name for name in header if header.count(name) > 1}):
         shown = [name for name in duplicates if name in names]

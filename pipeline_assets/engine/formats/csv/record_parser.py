@@ -71,7 +71,8 @@ class RecordParser:
         try:
             return raw.decode(), ""
         except UnicodeDecodeError:
-            return raw.decode("utf-8", "backslashreplace"), f"the record is not {self._encoding}"
+            fault = f"the record is not {self._encoding}: deliver the file in it, or declare its own in the contract"
+            return raw.decode("utf-8", "backslashreplace"), fault
 
     def parse(self, text: str) -> tuple[tuple[str, ...] | None, str, bool]:
         """(fields, fault, complete) of a text that should be one record."""

@@ -153,13 +153,17 @@ def malformed_reason(raw: str, known: Collection[str]) -> str:
     try:
         value = json.loads(raw, object_pairs_hook=as_object, parse_int=_Number, parse_float=_Number)
     except ValueError as error:
-        place = f": {error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-        return f"The record is not JSON{place}."
+        if not isinstance(error, json.JSONDecodeError):
+            return "The record is not JSON."
+        place = f"at character {error.pos + 1}"
+        if raw.startswith("\\x", error.pos):  # how `lines_at` transcribes a byte
+            return f"The record has a byte that is not UTF-8, or \\x, {place}. Deliver the file as UTF-8."
+        return f"The record is not JSON: {error.msg} {place}."
     except RecursionError:
         return "The record is not JSON: it is nested too deep."
     if not isinstance(value, dict):
-        return f"The record is {'null' if value is None else _kind(value)} and no object."
-    return f"The record names {twice[0]}." if twice else "The record is not JSON as the standard has it."
+        return f"The record is {'null' if value is None else _kind(value)} and not an object."
+    return f"The record names {twice[0]}." if twice else "The record is not JSON by its standard."
 
 
 def parser_message(error: Exception) -> str:
