@@ -42,13 +42,17 @@ def displayed_names(names: Sequence[str], known: Sequence[str] = ()) -> str:
 
     With `known`, none is shown unless half of them are known: else the names may be a record in place of a header.
     """
-    is_header = not known or 2 * len(set(names).intersection(known)) >= len(names)
+    is_header = not known or _is_header(names, known)
     shown = [name for name in names if is_header and _IDENTIFIER.fullmatch(name)]
     if hidden := len(names) - len(shown):
         shown.append(
             f"{hidden} {'that are no identifiers' if is_header else 'fields of a record in place of a header'}"
         )
     return ", ".join(shown)
+
+
+def _is_header(names: Sequence[str], known: Sequence[str]) -> bool:
+    return 2 * len(set(names).intersection(known)) >= len(names)
 
 
 def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
@@ -64,7 +68,11 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
         raise RejectedObjectError(
             f"Required columns are missing: {', '.join(missing_required)}. "
             f"Expected {', '.join(contract.column_names)}; found {displayed_names(header, contract.column_names)}"
-            + (f"; not in the contract: {displayed_names(unknown)}." if positions.keys() != set(unknown) else "."),
+            + (
+                f"; not in the contract: {displayed_names(unknown)}."
+                if _is_header(header, contract.column_names)
+                else "."
+            ),
             code="missing_column",
             remedy=f"Deliver the file with these columns, or change the contract {contract.name}.",
         )

@@ -132,12 +132,20 @@ def test_a_float_is_read_as_its_decimal_only_where_the_contract_says_so(text: st
 @pytest.mark.parametrize(
     "text",
     ["0.12345", "1234567.891234", "12345.669921875", "5.00000011", "32.38001", "1.23456e0", "1e-30",
-     "99999999999999.99995", "1.00005000000000001", "0.333333333333333314829616256247"],
+     "99999999999999.99995", "1.00005000000000001", "0.333333333333333314829616256247", "123456789.123456",
+     "123456789.12345678"],
 )  # fmt: skip
 def test_digits_beyond_the_scale_that_are_no_round_off_stay_an_error(text: str) -> None:
     column = Column("AMOUNT", "number", "NUMBER(18,4)", writes_floats=True)
 
     assert judge(column, [text]) == [(None, "not_a_number")]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1.5e003", "1500"), ("25E-0002", "0.25"), ("0e100", None)])
+def test_an_exponent_may_have_leading_zeros(text: str, expected: str | None) -> None:
+    value = expected and Decimal(expected)
+
+    assert judge(Column("A", "number", "NUMBER(18,4)"), [text]) == [(value, None if expected else "not_a_number")]
 
 
 # --- dates -------------------------------------------------------------------------------------------------

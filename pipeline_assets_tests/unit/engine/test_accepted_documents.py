@@ -86,6 +86,17 @@ def test_a_malformed_record_is_explained_without_its_values(raw: str, reason: st
     assert [(bad.code, bad.reason) for bad in found.bad] == [("malformed_record", reason)]
 
 
+def test_a_line_of_another_encoding_is_explained_with_the_remedy() -> None:
+    lines = (text(order(1)), text(order(2)).replace("p1", "Müller"), text(order(3)))
+    found = delivered("\n".join(lines).encode("latin-1"))
+
+    assert found.ids == ["1", "3"]
+    ((code, reason),) = [(bad.code, bad.reason) for bad in found.bad]
+    assert code == "malformed_record"
+    assert reason.startswith("The record has a byte that is not UTF-8")
+    assert reason.endswith("Deliver the file as UTF-8.")
+
+
 def test_floats_are_read_as_the_decimals_that_they_stand_for_and_counted() -> None:
     products = [product(price="@single"), product(price=0.1 + 0.2), product(price=1.5)]
     found = delivered(text(order(products=products, total_amount=0.1 + 0.7), single="32.380001100000001"))

@@ -409,6 +409,14 @@ def test_a_record_in_place_of_a_header_is_counted_and_not_repeated(tmp_path: Pat
         assert not re.search("ada|eve|bob", f"{bad.reason}{bad.columns}", re.IGNORECASE)
 
 
+def test_a_record_with_one_name_of_a_column_among_its_values_is_no_header(tmp_path: Path) -> None:
+    with opened() as session:
+        session.read("things", THINGS, [landed(tmp_path / "x", "C1,Ada,TEXT,Smith\nC2,Bob,x,Jones\n")])
+        session.deduplicate("things")
+        (bad,) = session.bad_records("things")
+    assert not re.search("ada|smith|bob", f"{bad.reason}{bad.columns}", re.IGNORECASE)
+
+
 def test_a_file_without_a_required_column_counts_its_records_and_names_its_columns(tmp_path: Path) -> None:
     content = 'TEXT,amount,a@b.org\n"a\nb",1,x\nc,2,y\nonly\n'
     with opened() as session:
