@@ -41,25 +41,46 @@ class Run:
 
 
 @dataclass
+class Taken:
+    """A file version that a run took; `rows` are those that may still be loaded, by line."""
+
+    landed: tuple[int, Delivery]
+    moment: int
+    number: int
+    rows: dict[int, tuple[str, str, int | None]]
+
+
+@dataclass
 class Model:
-    """Every file version that a run has seen."""
+    """Every file version that a run has taken, with its time: never before that of the version that it replaced."""
 
     lying: dict[tuple[str, str], tuple[int, Delivery]] = field(default_factory=dict)
-    seen: set[tuple[int, Delivery]] = field(default_factory=set)
+    seen: list[Taken] = field(default_factory=list)
+    current: dict[tuple[str, str], Taken] = field(default_factory=dict)
 
     def deliver(self, moment: int, delivery: Delivery) -> None:
         self.lying[(delivery.kind, delivery.name)] = (moment, delivery)
 
     def run(self) -> None:
-        self.seen |= set(self.lying.values())
+        known = self.customers()
+        for key, landed in self.lying.items():
+            moment, before = landed[0], self.current.get(key)
+            if before and before.landed == landed:
+                continue
+            if before:
+                moment = max(moment, before.moment)
+                # The new version decides about the orphans of the one that it replaces.
+                before.rows = {n: row for n, row in before.rows.items() if key[0] == "customers" or row[1] in known}
+            self.current[key] = Taken(landed, moment, len(self.seen), dict(enumerate(landed[1].rows, 2)))
+            self.seen.append(self.current[key])
 
     def versions(self, kind: str) -> list[tuple[tuple, tuple[str, str, int | None]]]:
-        """(version, row) of everything seen, oldest first; later lines of a file are newer."""
+        """(version, row) of everything taken, oldest first; later lines of a file are newer."""
         return sorted(
-            ((moment, delivery.name, line), row)
-            for moment, delivery in self.seen
-            if delivery.kind == kind
-            for line, row in enumerate(delivery.rows, 2)
+            ((taken.moment, taken.landed[1].name, taken.number, line), row)
+            for taken in self.seen
+            if taken.landed[1].kind == kind
+            for line, row in taken.rows.items()
         )
 
     def customers(self) -> dict[str, int]:
@@ -74,14 +95,16 @@ class Model:
         }
 
     def waiting(self) -> set[tuple]:
+        """(dataset, file, time, line, reason) of the bad rows in the version of each file that was taken last."""
         known = self.customers()
         bad = set()
-        for kind in ("customers", "bookings"):
-            for (moment, name, line), (_, owner, variant) in self.versions(kind):
+        for (kind, name), taken in self.current.items():
+            for line, (_, owner, variant) in taken.rows.items():
                 if variant is None:
-                    bad.add((kind, name, moment, line, "missing_key" if kind == "customers" else "not_a_number"))
+                    reason = "missing_key" if kind == "customers" else "not_a_number"
+                    bad.add((kind, name, taken.moment, line, reason))
                 elif kind == "bookings" and owner not in known:
-                    bad.add((kind, name, moment, line, "orphan_booking"))
+                    bad.add((kind, name, taken.moment, line, "orphan_booking"))
         return bad
 
 
@@ -249,7 +272,7 @@ def waiting(lake: BookingsLake) -> set[tuple]:
     found = set()
     for dataset, uri, modified, line, code in lake.rows(
         "SELECT DATASET, SOURCE_URI, SOURCE_MODIFIED_AT, LINE_NUMBER, REASON_CODE FROM OPS.QUARANTINE "
-        "WHERE REPLAYED_AT IS NULL"
+        "WHERE REPLAYED_AT IS NULL AND CLOSED_AT IS NULL"
     ):
         name = uri.rpartition("details")[2].removesuffix(".csv")
         moment = round((modified.replace(tzinfo=UTC) - START).total_seconds() / 60)

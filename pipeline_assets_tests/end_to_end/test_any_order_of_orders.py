@@ -54,15 +54,25 @@ class Run:
 
 @dataclass
 class Model:
-    """Every file version that a run has seen."""
+    """Every file version that a run has taken, with its time: never before that of the version that it replaced."""
 
     lying: dict[str, tuple[int, Delivery]] = field(default_factory=dict)
-    seen: set[tuple[int, Delivery]] = field(default_factory=set)
+    seen: list[tuple[int, Delivery]] = field(default_factory=list)
+    taken: dict[str, tuple[int, tuple[int, Delivery]]] = field(default_factory=dict)
+
+    def take(self) -> None:
+        for name, landed in self.lying.items():
+            replaced, before = self.taken.get(name, (landed[0], None))
+            if landed != before:
+                moment = max(landed[0], replaced)
+                self.taken[name] = moment, landed
+                self.seen.append((moment, landed[1]))
 
     def versions(self) -> list[tuple[tuple, Version]]:
         """(version, order) of everything seen, oldest first; later orders of a file are newer."""
         return sorted(
-            (((moment, delivery.name, place), version) for moment, delivery in self.seen
+            (((moment, delivery.name, number, place), version)
+             for number, (moment, delivery) in enumerate(self.seen)
              for place, version in enumerate(delivery.orders, 1)),
             key=lambda found: found[0],
         )  # fmt: skip
@@ -71,7 +81,13 @@ class Model:
         return {version.key: version for _, version in self.versions() if version.day is not None}
 
     def waiting(self) -> set[tuple]:
-        return {version for version, found in self.versions() if found.day is None}
+        """(time, file, line) of the bad orders in the version of each file that was taken last."""
+        return {
+            (moment, name, line)
+            for name, (moment, (_, delivery)) in self.taken.items()
+            for line, version in enumerate(delivery.orders, 1)
+            if version.day is None
+        }
 
 
 versions = st.builds(
@@ -162,7 +178,7 @@ def run_through(events: list[Delivery | Run]) -> None:
             else:
                 rows = lake.run(reprocess=event.reprocess, replay=event.replay).rows
                 assert rows["read"] == rows["loaded"] + rows["superseded"] + rows["quarantined"]
-                model.seen |= set(model.lying.values())
+                model.take()
         assert_same(lake, model)
         before = lake.tables(), lake.lake_orders()
         lake.run(reprocess=True)
@@ -204,6 +220,7 @@ def waiting(lake: OrdersLake) -> set[tuple]:
             int(line),
         )
         for uri, modified, line in lake.rows(
-            "SELECT SOURCE_URI, SOURCE_MODIFIED_AT, LINE_NUMBER FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL"
+            "SELECT SOURCE_URI, SOURCE_MODIFIED_AT, LINE_NUMBER FROM OPS.QUARANTINE "
+            "WHERE REPLAYED_AT IS NULL AND CLOSED_AT IS NULL"
         )
     }
