@@ -69,6 +69,7 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ["COLUMNS"] = "200"  # tables are as wide as without a terminal, whoever runs the tests
 pytest.register_assert_rewrite("pipeline_assets_tests.support.crashes")  # its tests are in no test file
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
