@@ -16,7 +16,18 @@ from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 # What differs from one run to the next: ids of runs and batches, when it was, and the files' own times.
 _RUN = {"_BATCH_ID", "_LOADED_AT", "_SOURCE_MODIFIED_AT", "BATCH_ID", "RUN_ID", "LOADED_AT", "QUARANTINED_AT"}
-_RUN |= {"LAST_MODIFIED", "SOURCE_MODIFIED_AT", "QUARANTINE_ID", "REPLAYED_AT", "REPLAY_RUN_ID", "ETAG", "SOURCE_ETAG"}
+_RUN |= {
+    "ARRIVED_AT",
+    "REPLACED_AT",
+    "CLOSED_AT",
+    "LAST_MODIFIED",
+    "SOURCE_MODIFIED_AT",
+    "QUARANTINE_ID",
+    "REPLAYED_AT",
+    "REPLAY_RUN_ID",
+    "ETAG",
+    "SOURCE_ETAG",
+}
 
 
 def tables(lake: PipelineLake) -> dict[str, list[tuple]]:
