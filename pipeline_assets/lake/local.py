@@ -175,7 +175,7 @@ def _walk(root: Path, prefix: str, uri: str) -> Iterator[LandedObject]:
             status = os.stat(folder)
             entries = os.scandir(folder)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno == errno.ENOENT or (error.errno in _GONE and key != prefix):
                 continue
             if key == prefix or error.errno not in _FAULTS:
                 raise  # without its top folder no object of the zone can be found

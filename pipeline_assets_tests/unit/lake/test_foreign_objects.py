@@ -234,3 +234,13 @@ def test_what_cannot_be_written_is_permanent(lake: LocalLake, landing: Path, tmp
         assert "\n" not in str(refused.value)
         assert refused.value.remedy
         assert not refused.value.transient
+
+
+def test_a_zone_that_is_a_file_cannot_be_listed_and_is_not_empty(lake: LocalLake, landing: Path) -> None:
+    (landing / "good.csv").unlink()
+    landing.rmdir()
+    assert listed(lake) == {}
+    landing.write_text("a file in place of the folder")
+
+    with pytest.raises(PermanentLakeError):
+        listed(lake)
