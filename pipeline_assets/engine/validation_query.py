@@ -24,7 +24,8 @@ from pipeline_assets.contracts.validation import (
 )
 from pipeline_assets.errors import RejectedObjectError
 
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*((\[\])?[.][A-Za-z_][A-Za-z0-9_]*)*")  # or a path of keys
+_WORDS = "[A-Za-z_][A-Za-z0-9_]*([ -][A-Za-z0-9_]+)*"
+_IDENTIFIER = re.compile(rf"{_WORDS}((\[\])?[.]{_WORDS})*")  # a name, or a path of keys
 
 
 @dataclass(frozen=True)
