@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from typing import Annotated
@@ -26,6 +27,9 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
     prepare_dagster_home(settings.dagster_home)
     workspace = PROJECT_ROOT / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
+    # A shell lets what it starts with `&` ignore Ctrl-C, and every child would inherit that: only SIGKILL would end it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *target, "-h", _HOST, "-p", str(port)])
 
 

@@ -44,6 +44,7 @@ class DagsterDev:
             stdout=open(self.log, "wb"),  # noqa: SIM115 - the child writes to it for as long as it lives
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell does for `dev &`
         )
 
     def ask(self, query: str, **variables: object) -> dict:
