@@ -250,7 +250,7 @@ def test_what_waits_is_never_rejected_as_a_file(engine: None, tmp_path: Path) ->
     }
     assert found["stricter"] == {
         "column": (None, (), 25, 25, {}),
-        "fresh": ("missing_column", (), 0, 0, {}),
+        "fresh": ("missing_column", (), 25, 25, {}),
     }
     assert found["orders"] == {
         "documents": (

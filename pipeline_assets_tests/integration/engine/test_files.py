@@ -102,12 +102,16 @@ def test_a_missing_required_column_is_told_as_a_difference(tmp_path: Path) -> No
     )
 
 
-@pytest.mark.parametrize("header", ["ID,NAME,NOTE,NAME", "ID,NAME,NOTE, name ", "ID,x,X"])
-def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path, header: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "named"),
+    [("ID,NAME,NOTE,NAME", "NAME"), ("ID,NAME,NOTE, name ", "NAME"), ("ID,x,X", "a column")],
+)
+def test_a_header_that_names_a_column_twice_is_refused(tmp_path: Path, header: str, named: str) -> None:
+    """A name that the contract lacks is not repeated: in a file without a header it is a value."""
     found, (bad,), _ = read(PEOPLE, landed(tmp_path / "x", f"{header}\n1,2,3\n"))
 
     assert (found, bad.code) == ([], "malformed_header")
-    assert re.search("NAME|X", bad.reason)
+    assert bad.reason.startswith(f"The header names {named} more than once.")
 
 
 @pytest.mark.parametrize(
