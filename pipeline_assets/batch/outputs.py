@@ -26,7 +26,15 @@ from pipeline_assets.pipeline.fetch import (
     touched_records_table,
 )
 from pipeline_assets.pipeline.marts import refreshes
-from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
+from pipeline_assets.pipeline.resolved import (
+    BATCH_ID,
+    Export,
+    FileTable,
+    ResolvedPipeline,
+    Source,
+    key_table,
+    partition_column,
+)
 from pipeline_assets.pipeline.selects import PROVENANCE
 from pipeline_assets.pipeline.value_checks import value_check
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
@@ -184,7 +192,8 @@ class Outputs:
         """The relations that replace those that a SELECT names."""
         source = table.grain
         if table.write == "append":
-            return {source.relation: self._session.every_version(source.name)}
+            every_version = self._session.every_version(source.name)
+            return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {every_version}"}
         if not self._has_published_rows(source):
             return {}
         return {relation: _touched_relation(relation) for relation in source.relations}

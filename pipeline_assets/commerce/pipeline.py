@@ -1,11 +1,25 @@
-"""Streamed customers and orders: what the deployment creates, until the pipeline is built."""
+"""Streamed customers and orders.
 
-from pipeline_assets.pipeline import Bucket, DeliveryStream, Pipeline
+A delivery stream writes objects of records without header. A run moves them from `landing/` through `processing/` to
+`processed/`; the time in an object's key orders the versions of its records.
+"""
+
+from pipeline_assets.pipeline import DeliveryStream, LandedFiles, Mart, Pipeline, Table
 
 COMMERCE = Pipeline(
     "commerce",
     bucket="commerce-stream",
-    buckets=[Bucket("commerce-stream", watched=["firehose/customers/landing/", "firehose/orders/landing/"])],
+    sources=[
+        LandedFiles("customers", "firehose/customers/landing/**/*"),
+        LandedFiles("orders", "firehose/orders/landing/**/*"),
+    ],
+    tables=[
+        Table("customer_raw", write="append"),
+        Table("orders_raw", write="append"),
+        Table("customers"),
+        Table("orders"),
+        Mart("order_customer_date_price", refresh_by=["CUSTOMER_KEY", "ORDER_DATE"]),
+    ],
     streams=[
         DeliveryStream("customers", "firehose/customers/landing/"),
         DeliveryStream("orders", "firehose/orders/landing/"),

@@ -18,6 +18,7 @@ from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.resolved import (
+    BATCH_ID,
     RECORD_COLUMNS,
     Export,
     FileTable,
@@ -158,7 +159,7 @@ def split_pattern(pattern: str) -> tuple[str, str]:
 def _file_schema(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
     schema: dict[str, tuple[str, ...]] = {}
     for source in sources:
-        schema[source.relation] = (*source.contract.column_names, *RECORD_COLUMNS)
+        schema[source.relation] = (*source.contract.column_names, *RECORD_COLUMNS, BATCH_ID)
         if source.items and source.items_relation:
             columns = (*source.items.column_names, *source.contract.column_names, *RECORD_COLUMNS, "_POSITION")
             schema[source.items_relation] = columns
@@ -200,6 +201,11 @@ def _file_table(
     record_key = _record_key(select, contract, grain, copies, declared)
     table = FileTable(declared, contract, select, grain, of_items, record_key)
     _require_write_mode(value, table)
+    if table.write != "append" and any(column == BATCH_ID for _, column in select.columns_read):
+        raise ConfigurationError(
+            f"{select.name} reads {BATCH_ID}, which only a table with write mode append may do.",
+            remedy=f"Leave it out: every table has its own {BATCH_ID}.",
+        )
     return table
 
 

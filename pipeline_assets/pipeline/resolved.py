@@ -18,6 +18,7 @@ from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+BATCH_ID = "_BATCH_ID"  # of the running batch; tables that append may select it
 
 
 @dataclass(frozen=True, eq=False)
