@@ -7,12 +7,13 @@ is published here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.batch.arrive import Move, write_moves
 from pipeline_assets.batch.context import BatchContext
-from pipeline_assets.batch.promote import CATALOG, PUBLISH, RELEASE, REMOVE
+from pipeline_assets.batch.promote import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import LakeFile, Session, Written
@@ -389,6 +390,13 @@ class Outputs:
         path, key = self._folder / f"ops-{name}.parquet", f"{self._context.staging}ops/{name}.parquet"
         self._staged.append((path, key))
         return StagedFile(key, write_parquet(path, arrow_schema(table), rows))
+
+    def stage_moves(self, moves: Collection[Move]) -> None:
+        """Stage where the objects of moved sources go after the commit."""
+        if moves:
+            path = self._folder / "moves.json"
+            write_moves(moves, path)
+            self._staged.append((path, f"{self._context.staging}{MOVE}moves.json"))
 
     def send_staged(self) -> None:
         """Upload the staged files from the local disk to the lake."""

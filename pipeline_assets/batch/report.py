@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 
 from pipeline_assets.engine.choice import Wanted
 
+Days = tuple[str, str]  # the first and the last as YYYY-MM-DD, both included
+
 
 @dataclass(frozen=True)
 class Request:
     """What a run is asked to do: `reprocess` processes known objects again, `replay` quarantined records.
 
     `extract` first runs the pipeline's extract steps. `replay_ids` limits a replay to some quarantined records; None
-    means all of the pipeline. `engine` overrides the setting.
+    means all of the pipeline. `engine` overrides the setting. `days` limits a run to objects that landed on these days,
+    and processes known ones again.
     """
 
     reprocess: bool = False
@@ -20,6 +23,7 @@ class Request:
     replay_ids: tuple[str, ...] | None = None
     engine: Wanted | None = None
     extract: bool = False
+    days: Days | None = None
 
 
 @dataclass

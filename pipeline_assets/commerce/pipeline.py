@@ -10,8 +10,8 @@ COMMERCE = Pipeline(
     "commerce",
     bucket="commerce-stream",
     sources=[
-        LandedFiles("customers", "firehose/customers/landing/**/*"),
-        LandedFiles("orders", "firehose/orders/landing/**/*"),
+        LandedFiles("customers", "firehose/customers/landing/**/*", dated_keys=True, moved=True),
+        LandedFiles("orders", "firehose/orders/landing/**/*", dated_keys=True, moved=True),
     ],
     tables=[
         Table("customer_raw", write="append"),

@@ -36,6 +36,7 @@ class RunRequestConfig(dg.Config):
     replay_ids: list[str] | None = None
     engine: str | None = None
     extract: bool = False
+    days: list[str] | None = None
 
 
 def take_batch(
@@ -43,7 +44,8 @@ def take_batch(
 ) -> BatchReport:
     """Run one batch as this Dagster run is configured. Only transient errors are retried."""
     ids = tuple(config.replay_ids) if config.replay_ids else None
-    request = Request(config.reprocess, config.replay, ids, config.engine, config.extract)  # type: ignore[arg-type]
+    days = (config.days[0], config.days[-1]) if config.days else None
+    request = Request(config.reprocess, config.replay, ids, config.engine, config.extract, days)  # type: ignore[arg-type]
     try:
         with reports_to(context, platform):
             return run_batch(platform, pipeline, context.run.run_id, request)

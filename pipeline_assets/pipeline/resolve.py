@@ -19,6 +19,7 @@ from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.resolved import (
     BATCH_ID,
+    LANDING,
     RECORD_COLUMNS,
     Export,
     FileTable,
@@ -131,6 +132,11 @@ def _source(
             f"{value.name}: {contract.name} has no column {declared.version} to order versions by."
         )
     prefix, pattern = split_pattern(declared.pattern)
+    if declared.moved and not prefix.endswith(f"/{LANDING}"):
+        raise ConfigurationError(
+            f"{value.name}: the objects of {declared.name} are moved, but lie in {prefix}.",
+            remedy=f"Let them land in a folder whose name is {LANDING.rstrip('/')}, below another folder.",
+        )
     return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern), parents)
 
 

@@ -18,6 +18,7 @@ from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+LANDING, PROCESSING = "landing/", "processing/"  # zones of a source whose objects are moved
 BATCH_ID = "_BATCH_ID"  # of the running batch; tables that append may select it
 
 
@@ -41,6 +42,10 @@ class Source:
     def relation(self) -> str:
         """The name of its records in SELECTs."""
         return self.contract.name.upper()
+
+    def zone_prefix(self, zone: str, batch_id: str = "") -> str:
+        """The prefix of another zone of a moved source, or of a batch in it, such as `…/processed/<batch>/`."""
+        return self.zone.prefix.removesuffix(LANDING) + zone + (f"{batch_id}/" if batch_id else "")
 
     @property
     def has_keys(self) -> bool:

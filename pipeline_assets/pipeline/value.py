@@ -24,12 +24,19 @@ class LandedFiles:
     matches folders of any depth, `|` separates alternatives that share a prefix. Packed files (`.gz`) match
     as well. `version` names the column that tells which of two records is newer; by default it is the time of the
     object, as its store knows it.
+
+    With `dated_keys` the folders below the prefix are `YYYY/MM/DD/` or `YYYY/MM/DD/HH/`, as delivery streams write
+    them: that time orders versions, and a run may be limited to landing days. With `moved` the prefix ends with
+    `landing/`, and a run moves each object to `processing/<batch>/` beside it, and after the commit to
+    `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
     """
 
     name: str
     pattern: str
     bucket: str = ""
     version: str = ""
+    dated_keys: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True)
