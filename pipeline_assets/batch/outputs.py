@@ -283,8 +283,9 @@ class Outputs:
         for export, written in self._exports:
             if written.rows:
                 self._staged.append((written.path, f"{self._context.staging}{PUBLISH}{self.export_key(export)}"))
-        for table, lake_table in zip(self._pipeline.lake_outputs, self._pipeline.lake_tables, strict=True):
-            self._write_lake_table(table, lake_table)
+        lake_tables = {table.contract.name: table for table in self._pipeline.lake_tables}
+        for table in self._pipeline.lake_outputs:
+            self._write_lake_table(table, lake_tables[table.contract.name])
 
     def _load(self, table: FileTable, file: StagedFile) -> Load:
         contract, write = table.contract, table.write

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from pipeline_assets.batch.arrive import clear_processing, finish_moves, read_moves
 from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.lake_copies import copy_tables_to_lake
 
 REMOVE = "remove/"
 RELEASE = "release/"
@@ -32,6 +33,7 @@ def promote(context: BatchContext) -> list[str]:
                 lake.delete([lake.uri(bucket, target), staged.uri])
             else:
                 promoted.append(lake.move(bucket, staged.key, target))
+    promoted += copy_tables_to_lake(context)
     _register_partitions(context)
     _empty_landing(context)
     for step in context.pipeline.value.steps:

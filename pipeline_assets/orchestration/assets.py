@@ -24,7 +24,7 @@ from pipeline_assets.orchestration.checks import evaluations
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import batch_events
-from pipeline_assets.pipeline.resolved import Export, FileTable, MartTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
 
@@ -163,11 +163,12 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
     }
     published: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts]
     tables = {t.qualified: table_key(pipeline, t.contract) for t in published}
-    outputs: list[FileTable | MartTable] = [*published, *pipeline.lake_outputs]
+    lake_outputs: list[FileTable | LakeCopy] = [*pipeline.lake_outputs, *pipeline.lake_copies]
+    outputs: list[FileTable | MartTable | LakeCopy] = [*published, *lake_outputs]
     specs = {
         output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours) for output in outputs
     }
-    listed = [*(contract.name for contract in pipeline.targets), *(o.contract.name for o in pipeline.lake_outputs)]
+    listed = [*(contract.name for contract in pipeline.targets), *(o.contract.name for o in lake_outputs)]
     return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, files) for export in pipeline.exports)]
 
 
@@ -188,7 +189,10 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
 
 
 def _output_spec(
-    pipeline: ResolvedPipeline, output: FileTable | MartTable, assets: Mapping[str, dg.AssetKey], freshness_hours: float
+    pipeline: ResolvedPipeline,
+    output: FileTable | MartTable | LakeCopy,
+    assets: Mapping[str, dg.AssetKey],
+    freshness_hours: float,
 ) -> dg.AssetSpec:
     """A table of the warehouse or of the lake that a batch writes."""
     contract = output.contract

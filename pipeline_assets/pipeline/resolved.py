@@ -112,6 +112,15 @@ class MartTable:
 
 
 @dataclass(frozen=True, eq=False)
+class LakeCopy:
+    """A lake table with every row of one table of the warehouse."""
+
+    declared: LakeTable
+    contract: Contract
+    select: Select
+
+
+@dataclass(frozen=True, eq=False)
 class Published:
     """The table with the newest version of a source's records; `columns` maps the source's columns to the table's."""
 
@@ -129,7 +138,10 @@ class Export:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedPipeline:
-    """A pipeline with everything derived from its value; parents are first in `sources`, dependents last in `marts`."""
+    """A pipeline with everything derived from its value; parents are first in `sources`, dependents last in `marts`.
+
+    `lake_outputs` are made from landed files within a batch, `lake_copies` from tables after its commit.
+    """
 
     value: Pipeline
     sources: tuple[Source, ...]
@@ -138,6 +150,7 @@ class ResolvedPipeline:
     lake_outputs: tuple[FileTable, ...]
     exports: tuple[Export, ...]
     published: Mapping[str, Published]
+    lake_copies: tuple[LakeCopy, ...] = ()
 
     @property
     def name(self) -> str:
@@ -156,6 +169,7 @@ class ResolvedPipeline:
 
     @cached_property
     def lake_tables(self) -> tuple[lake.LakeTable, ...]:
+        outputs: list[FileTable | LakeCopy] = [*self.lake_outputs, *self.lake_copies]
         return tuple(
             lake.LakeTable(
                 table.contract,
@@ -163,7 +177,7 @@ class ResolvedPipeline:
                 lake_prefix(table.declared),
                 table.declared.file_prefix or self.name,
             )
-            for table in self.lake_outputs
+            for table in outputs
             if isinstance(table.declared, LakeTable)
         )
 
@@ -171,7 +185,7 @@ class ResolvedPipeline:
     def contracts(self) -> tuple[Contract, ...]:
         """Every contract of the pipeline, once."""
         contracts = [source.contract for source in self.sources]
-        contracts += [*self.targets, *(table.contract for table in self.lake_outputs)]
+        contracts += [*self.targets, *(table.contract for table in self.lake_tables)]
         return tuple({contract.name: contract for contract in contracts}.values())
 
     @cached_property

@@ -90,7 +90,8 @@ class LakeTable:
     """Parquet files in the lake, a folder per value of the contract's partition column.
 
     Their rows come from `sql/<pipeline>/<name>.sql`; their keys start with `prefix` (by default the table's name) in
-    the pipeline's bucket. File names start with `file_prefix`, by default the pipeline's name.
+    the pipeline's bucket. File names start with `file_prefix`, by default the pipeline's name. A SELECT over landed
+    files keeps each record's rows in one file; one over a table copies its rows, one file for each partition.
     """
 
     name: str

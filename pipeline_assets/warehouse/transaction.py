@@ -84,7 +84,7 @@ class Transaction:
         with pq.ParquetWriter(path, schema) as writer:
             while rows := cursor.fetchmany(50_000):
                 columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-                writer.write_table(pa.table([pa.array(columns[f.name], f.type) for f in schema], schema))
+                writer.write_table(pa.table([pa.array(columns[f.name.upper()], f.type) for f in schema], schema))
                 written += len(rows)
         return written
 
