@@ -125,17 +125,23 @@ _THREE_DIGITS = tuple(f"{number:03}" for number in range(1_000))
 _FOUR_DIGITS = tuple(f"{number:04}" for number in range(10_000))
 
 
-def customers(seed: int, count: int) -> Iterator[Chunk]:
-    """The file of the customers 1 to `count`; it starts with a byte order mark."""
+def customers(seed: int, count: int, *, bad: bool = True) -> Iterator[Chunk]:
+    """The file of the customers 1 to `count`, with or without bad records; it starts with a byte order mark."""
     yield Chunk(BYTE_ORDER_MARK)
-    for records in CUSTOMER_DIRT.records(seed, count):
+    for drawn in CUSTOMER_DIRT.records(seed, count):
+        records = drawn if bad else _good(drawn)
         yield _chunk(_customer_records(seed, records), records)
 
 
-def orders(seed: int, count: int, per_customer: int) -> Iterator[Chunk]:
-    """The file of the orders 1 to `count`."""
-    for records in ORDER_DIRT.records(seed, count):
+def orders(seed: int, count: int, per_customer: int, *, bad: bool = True) -> Iterator[Chunk]:
+    """The file of the orders 1 to `count`, with or without bad records."""
+    for drawn in ORDER_DIRT.records(seed, count):
+        records = drawn if bad else _good(drawn)
         yield _chunk(_order_records(seed, records, per_customer), records)
+
+
+def _good(records: Records) -> Records:
+    return records.only(~np.logical_or.reduce([records.having(kind) for kind in BAD_RECORDS]))
 
 
 def _chunk(column: pa.Array, records: Records) -> Chunk:

@@ -76,12 +76,13 @@ class Publisher:
         if halved:
             os.truncate(staged, staged.stat().st_size // 2)
         path = self._directory / key
-        if tailed and path.is_file() and _starts_with(staged, path):
-            _append(path, staged)
-        elif not (_starts_with(path, staged) if tailed else _same_bytes(staged, path)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.utime(staged, (modified.timestamp(), modified.timestamp()))
-            os.replace(staged, path)
+        if not (_starts_with(path, staged) if tailed else _same_bytes(staged, path)):
+            if tailed and path.is_file() and _starts_with(staged, path):
+                _append(path, staged)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.utime(staged, (modified.timestamp(), modified.timestamp()))
+                os.replace(staged, path)
         return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
 
 
@@ -123,7 +124,7 @@ def _opened(path: Path, *, compress: bool) -> Iterator[IO[bytes]]:
 
 
 def _append(path: Path, longer: Path) -> None:
-    """Append what `path` lacks of a file that starts with its bytes; nothing if it lacks nothing."""
+    """Append what `path` lacks of a file that starts with its bytes."""
     with longer.open("rb") as source, path.open("ab") as target:
         source.seek(target.tell())
         shutil.copyfileobj(source, target)
