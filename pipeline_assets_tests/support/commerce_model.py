@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -93,8 +93,8 @@ def expected(deliveries: Iterable[tuple[str, bytes]]) -> Expected:
     raw: dict[str, list[Row]] = {dataset: [] for dataset in COLUMNS}
     quarantined: Counter[tuple[str, str, str]] = Counter()
     read: Counter[str] = Counter()
-    for key in sorted(objects, key=lambda key: (_landed(key)[1], key)):
-        dataset, _ = _landed(key)
+    for key in sorted(objects, key=lambda key: (landed(key)[1], key)):
+        dataset, _ = landed(key)
         for fields, record in _records(dataset, objects[key].decode("utf-8-sig")):
             read[dataset] += 1
             values = _typed(dataset, fields)
@@ -113,6 +113,18 @@ def expected(deliveries: Iterable[tuple[str, bytes]]) -> Expected:
         quarantined,
         read,
     )
+
+
+def landed(key: str) -> tuple[str, datetime]:
+    """The dataset and the delivery time of a landed object.
+
+    Raises:
+        ValueError: its key is no landing key.
+    """
+    found = _LANDED.fullmatch(key)
+    if found is None:
+        raise ValueError(f"{key} is no key of a landed object")
+    return found[1], datetime.strptime(found[2], "%Y-%m-%d-%H-%M-%S").replace(tzinfo=UTC)
 
 
 def texts(rows: Iterable[Sequence[object]]) -> Counter[Row]:
@@ -161,14 +173,6 @@ def _newest(dataset: str, path: Path, key: str, amount: str, bad: bool) -> str:
         WHERE {key} IS NOT NULL AND TRY_CAST({amount} AS DECIMAL(12, 2)) IS NOT NULL
         QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY LINE DESC) = 1
     """
-
-
-def _landed(key: str) -> tuple[str, str]:
-    """The dataset and the delivery time of a landed object."""
-    found = _LANDED.fullmatch(key)
-    if found is None:
-        raise ValueError(f"{key} is no key of a landed object")
-    return found[1], found[2]
 
 
 def _records(dataset: str, text: str) -> Iterator[tuple[list[str], str]]:

@@ -15,10 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine import SourceFile
+from pipeline_assets.lake import LandedObject
 from pipeline_assets.samples import write_samples
 from pipeline_assets_tests.benchmarks.commerce import plain_duckdb, write_objects
 from pipeline_assets_tests.support.commerce_deliveries import FIRST_DELIVERY, Delivery, deliveries, landing_key
-from pipeline_assets_tests.support.commerce_model import expected, mart_by_duckdb, texts
+from pipeline_assets_tests.support.commerce_model import (
+    COLUMNS,
+    DATES,
+    KEPT_BLANKS,
+    MONEY,
+    expected,
+    landed,
+    mart_by_duckdb,
+    texts,
+)
+from pipeline_assets_tests.support.engine_session import opened, rows
 
 
 def customer(key: object = 1, name: str = "Ada", *, balance: str = "1.50", comment: str = "") -> str:
@@ -43,20 +57,20 @@ def record(*fields: object) -> str:
     return text.getvalue()
 
 
-def landed(dataset: str, *records: str, hour: int = 0) -> Delivery:
+def delivery(dataset: str, *records: str, hour: int = 0) -> Delivery:
     when = FIRST_DELIVERY + timedelta(hours=hour)
     return Delivery(landing_key(dataset, when, str(hour)), "".join(records).encode())
 
 
-CUSTOMERS = landed("customers", customer(1, "Ada"), customer(2, "Ben"))
+CUSTOMERS = delivery("customers", customer(1, "Ada"), customer(2, "Ben"))
 
 
 # --- the rules -----------------------------------------------------------------------------------------------
 
 
 def test_the_later_delivery_of_a_key_wins_in_whatever_order_objects_arrive():
-    older = landed("orders", order(1, status="O"), hour=1)
-    newer = landed("orders", order(1, status="F"), hour=30)
+    older = delivery("orders", order(1, status="O"), hour=1)
+    newer = delivery("orders", order(1, status="F"), hour=30)
     for arrival in ([CUSTOMERS, older, newer], [newer, CUSTOMERS, older], [newer, older, newer, CUSTOMERS]):
         found = expected(arrival)
         assert [row[2] for row in found.orders] == ["F"]
@@ -65,34 +79,34 @@ def test_the_later_delivery_of_a_key_wins_in_whatever_order_objects_arrive():
 
 
 def test_a_later_record_of_the_same_object_wins():
-    found = expected([CUSTOMERS, landed("orders", order(1, status="F"), order(2), order(1, status="P"))])
+    found = expected([CUSTOMERS, delivery("orders", order(1, status="F"), order(2), order(1, status="P"))])
     assert {(row[0], row[2]) for row in found.orders} == {("1", "P"), ("2", "F")}
     assert found.mart == Counter([("1", "Ada", "2024-01-02", "10", "1")])
 
 
 def test_a_record_that_is_sent_again_is_twice_in_raw_and_once_in_the_table():
-    found = expected([landed("customers", customer(1)), landed("customers", customer(1), hour=2)])
+    found = expected([delivery("customers", customer(1)), delivery("customers", customer(1), hour=2)])
     assert list(found.customer_raw.values()) == [2]
     assert list(found.customers.values()) == [1]
 
 
 def test_only_fulfilled_orders_of_present_customers_are_in_the_mart():
-    orders = landed("orders", order(1, status="O"), order(2, status="P"), order(3, customer=9), order(4, customer=2))
+    orders = delivery("orders", order(1, status="O"), order(2, status="P"), order(3, customer=9), order(4, customer=2))
     found = expected([CUSTOMERS, orders])
     assert len(found.orders) == 4
     assert found.mart == Counter([("2", "Ben", "2024-01-02", "10", "1")])
 
 
 def test_a_customer_who_arrives_later_joins_and_one_who_is_renamed_changes_the_mart():
-    first = [landed("orders", order(1)), landed("customers", customer(1, "Ada"), hour=24)]
+    first = [delivery("orders", order(1)), delivery("customers", customer(1, "Ada"), hour=24)]
     assert expected(first).mart == Counter([("1", "Ada", "2024-01-02", "10", "1")])
-    renamed = [*first, landed("customers", customer(1, "Eva"), hour=25)]
+    renamed = [*first, delivery("customers", customer(1, "Eva"), hour=25)]
     assert expected(renamed).mart == Counter([("1", "Eva", "2024-01-02", "10", "1")])
 
 
 def test_namesakes_stay_apart_and_days_of_a_customer_are_summed():
-    customers = landed("customers", customer(1, "Ada"), customer(2, "Ada"))
-    orders = landed("orders", order(1), order(2, price="0.05"), order(3, customer=2), order(4, day="2024-01-03"))
+    customers = delivery("customers", customer(1, "Ada"), customer(2, "Ada"))
+    orders = delivery("orders", order(1), order(2, price="0.05"), order(3, customer=2), order(4, day="2024-01-03"))
     assert expected([customers, orders]).mart == Counter(
         [
             ("1", "Ada", "2024-01-02", "10.05", "2"),
@@ -117,7 +131,7 @@ def test_namesakes_stay_apart_and_days_of_a_customer_are_summed():
     ],
 )
 def test_a_bad_record_is_quarantined_as_it_stands_and_the_others_load(text, code):
-    found = expected([landed("orders", order(5), text, order(6))])
+    found = expected([delivery("orders", order(5), text, order(6))])
     assert found.quarantined == Counter([("orders", code, text.rstrip("\n"))])
     assert found.quarantined_codes == Counter([("orders", code)])
     assert {row[0] for row in found.orders} == {"5", "6"}
@@ -125,15 +139,15 @@ def test_a_bad_record_is_quarantined_as_it_stands_and_the_others_load(text, code
 
 
 def test_blanks_stay_in_comments_only_and_an_empty_text_is_none():
-    ((raw, _),) = expected([landed("customers", customer(" 1 ", " Ada ", comment="  two \n"))]).customers.items()
+    ((raw, _),) = expected([delivery("customers", customer(" 1 ", " Ada ", comment="  two \n"))]).customers.items()
     assert (raw[0], raw[1], raw[-1]) == ("1", "Ada", "  two \n")
-    ((raw, _),) = expected([landed("customers", customer(1, ""))]).customers.items()
+    ((raw, _),) = expected([delivery("customers", customer(1, ""))]).customers.items()
     assert (raw[1], raw[-1]) == (None, None)
 
 
 def test_a_header_is_no_record_and_a_byte_order_mark_and_a_missing_newline_change_nothing():
     header = "c_custkey,C_NAME,C_ADDRESS,C_NATIONKEY,C_PHONE,C_ACCTBAL,C_MKTSEGMENT,C_COMMENT\r\n"
-    plain = landed("customers", customer(1), customer(2))
+    plain = delivery("customers", customer(1), customer(2))
     with_header = Delivery(plain.key, b"\xef\xbb\xbf" + header.encode() + plain.content.rstrip(b"\n"))
     assert expected([with_header]) == expected([plain])
 
@@ -218,7 +232,7 @@ _ORDERS = st.builds(
 _CUT = st.sampled_from(["1,2\n"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(_CUSTOMERS | _CUT, min_size=1, max_size=6),
     st.lists(_ORDERS | _CUT, min_size=1, max_size=10),
@@ -227,7 +241,7 @@ _CUT = st.sampled_from(["1,2\n"])
 )
 def test_any_records_cut_anywhere_give_the_mart_of_the_whole_files(customers, orders, size, random):
     objects = [
-        landed(dataset, *records[start : start + size], hour=start)
+        delivery(dataset, *records[start : start + size], hour=start)
         for dataset, records in (("customers", customers), ("orders", orders))
         for start in range(0, len(records), size)
     ]
@@ -237,3 +251,45 @@ def test_any_records_cut_anywhere_give_the_mart_of_the_whole_files(customers, or
         for path, records in zip(paths, (customers, orders), strict=True):
             path.write_text("".join(records), encoding="utf-8", newline="")
         assert expected([*objects, *objects]).mart == mart_by_duckdb(*paths)
+
+
+# --- against the engine --------------------------------------------------------------------------------------
+
+
+def contract(dataset: str) -> Contract:
+    """The shape of a dataset as the model reads it."""
+    columns = []
+    for place, name in enumerate(COLUMNS[dataset]):
+        if name in MONEY:
+            columns.append(Column(name, "number", "NUMBER(12,2)"))
+        elif name in DATES:
+            columns.append(Column(name, "date", "DATE", input_formats=("YYYY-MM-DD",)))
+        else:
+            is_key, kept = place == 0, name in KEPT_BLANKS
+            columns.append(Column(name, "string", "VARCHAR", key=is_key, required=is_key, keep_blanks=kept))
+    dialect = Dialect(header=False)
+    return Contract(dataset, dataset.upper(), "1", "shop", "", "", "", tuple(columns), dialect=dialect)
+
+
+@pytest.mark.parametrize("seed", [2024, 7])
+def test_the_engine_reads_the_deliveries_as_the_model_does(tmp_path, seed):
+    delivered = deliveries(seed, 0.2)
+    found = expected(delivered)
+    for dataset, raw, current in (
+        ("customers", found.customer_raw, found.customers),
+        ("orders", found.orders_raw, found.orders),
+    ):
+        files = []
+        for number, (key, content) in enumerate(delivered):
+            if landed(key)[0] == dataset:
+                path = tmp_path / str(number)
+                path.write_bytes(content)
+                files.append(SourceFile(path, LandedObject(key, "etag", len(content), landed(key)[1])))
+        columns = ", ".join(COLUMNS[dataset])
+        with opened() as session:
+            session.read(dataset, contract(dataset), files)
+            session.deduplicate(dataset)
+            assert texts(rows(session, f"SELECT {columns} FROM {session.every_version(dataset)}")) == raw
+            assert texts(rows(session, f"SELECT {columns} FROM {dataset}")) == current
+            bad = Counter((dataset, record.code, record.raw) for record in session.bad_records(dataset))
+        assert bad == Counter({item: count for item, count in found.quarantined.items() if item[0] == dataset})
