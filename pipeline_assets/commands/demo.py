@@ -42,7 +42,7 @@ def demo(
     started, summaries = time.monotonic(), []
     names = list(registered_pipelines())
     for number, pipeline in enumerate(names, 1):
-        step, folder = f"[{number}/{len(names)}] {pipeline}", settings.lake_root / _landing_bucket(pipeline)
+        step, folder = f"[{number}/{len(names)}] {pipeline}", _sample_folder(settings, pipeline)
         if pipeline in SOURCES:
             with console.status(f"{step}: writing sample sources"):
                 files = _write_samples(pipeline, folder, scale)
@@ -56,15 +56,15 @@ def demo(
 
 def samples(
     pipeline: Annotated[str, typer.Argument(help="The pipeline of the sources.")] = "bookings",
-    scale: Annotated[float, typer.Option(help="Size; 1 is 4,000 bookings or 2,000 orders.")] = 1.0,
+    scale: Annotated[
+        float, typer.Option(help="Size; 1 is 4,000 bookings, 2,000 orders or, for commerce, 15,000.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2024,
-    into: Annotated[Path | None, typer.Option(help="Folder instead of the lake's bucket.")] = None,
+    into: Annotated[Path | None, typer.Option(help="Folder instead of the pipeline's own.")] = None,
 ) -> None:
     """Write deterministic sample sources of any size, with bad records."""
     require_pipeline(pipeline)
-    for file in _write_samples(
-        pipeline, into or prepared_settings().lake_root / _landing_bucket(pipeline), scale, seed
-    ):
+    for file in _write_samples(pipeline, into or _sample_folder(prepared_settings(), pipeline), scale, seed):
         print(f"{file.rows:>10,} records  {file.path}")
 
 
@@ -80,9 +80,13 @@ def _write_samples(pipeline: str, directory: Path, scale: float, seed: int = 202
         raise ConfigurationError(f"{directory} cannot be written: {error.strerror}.") from None
 
 
-def _landing_bucket(pipeline: str) -> str:
-    """The bucket that a pipeline's files land in."""
-    return registered_pipelines()[pipeline].sources[0].zone.bucket
+def _sample_folder(settings: Settings, pipeline: str) -> Path:
+    """The folder of the samples: the bucket that a pipeline's files land in, or the source that it extracts from."""
+    from pipeline_assets.samples import SOURCES
+
+    if pipeline in SOURCES and SOURCES[pipeline].extracted:
+        return settings.home / "sources" / pipeline
+    return settings.lake_root / registered_pipelines()[pipeline].sources[0].zone.bucket
 
 
 def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds: float) -> None:
