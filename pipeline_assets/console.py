@@ -101,7 +101,7 @@ def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
     objects, rows = summary["objects"], summary["rows"]
     if not summary["success"]:
         say(f"{summary['pipeline']} failed after {summary['seconds']} s: {summary['error']}")
-        say(f"No batch is half published; run again to finish. Run {summary['run_id']} in the UI has the details.")
+        say(f"No batch is half published. Run {summary['run_id']} in the UI has the details.")
         return
     object_counts = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
     row_counts = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"

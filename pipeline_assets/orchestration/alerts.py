@@ -12,6 +12,7 @@ import dagster as dg
 
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.platform import Platform
+from pipeline_assets.orchestration.failures import failure_of
 
 INTERVAL = 10  # seconds between two evaluations; each queries only the events since the last
 
@@ -47,19 +48,10 @@ def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    errors = {str(entry.step_key): innermost_message(entry.dagster_event) for entry in failures if entry.dagster_event}
+    errors = {str(entry.step_key): failure_of(entry.dagster_event).message for entry in failures if entry.dagster_event}
     if not errors:
         ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
         errors = {"": next((entry.user_message or entry.message for entry in ends), "unknown")}
     pipeline = run.tags.get("pipeline") or run.job_name
     facts = {"run_id": run_id, "step": ", ".join(errors), "error": "\n".join(errors.values())}
     return Alert("error", pipeline, f"The run of {pipeline} failed.", facts)
-
-
-def innermost_message(event: dg.DagsterEvent) -> str:
-    """The message of the first cause of a failed step, without the name of its class."""
-    error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
-    message = error.message.strip() if error else "unknown"
-    return message.partition(": ")[2] or message

@@ -16,7 +16,8 @@ import dagster as dg
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import InterruptedRunError
-from pipeline_assets.orchestration.alerts import innermost_message, send_failure_alert
+from pipeline_assets.orchestration.alerts import send_failure_alert
+from pipeline_assets.orchestration.failures import failure_of
 from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
 from pipeline_assets.orchestration.keys import batch_step
 
@@ -159,9 +160,9 @@ def _was_interrupted(result: ExecutionResult) -> bool:
 
 
 def _error(result: ExecutionResult) -> str:
-    """The message of the innermost error of the first failed step."""
+    """The message of the first failed step, with its remedy."""
     failures = [event for event in result.all_events if event.is_step_failure]
-    return innermost_message(failures[0]) if failures else "The run was stopped."
+    return failure_of(failures[0]).message if failures else "The run was stopped."
 
 
 @contextmanager
