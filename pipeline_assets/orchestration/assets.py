@@ -20,7 +20,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.errors import PipelineError, WarehouseError
-from pipeline_assets.orchestration.checks import evaluations
+from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import batch_events
@@ -142,16 +142,19 @@ def _evaluations_after_failure(
 ) -> list[dg.AssetCheckEvaluation]:
     """Evaluate the checks of a failed run if Dagster planned them: it shows a planned check without result as failed.
 
-    The pipeline's job plans none; the UI's button plans those of every selected asset.
+    The pipeline's job plans none; the UI's button plans those of every selected asset. If the warehouse cannot be read,
+    the last results are repeated.
     """
     planned = context.job_def.has_node_named(checks_step(pipeline.name))
-    if not planned or isinstance(error, (dg.RetryRequested, WarehouseError)):
+    if not planned or isinstance(error, dg.RetryRequested):
         return []
-    try:
-        return list(evaluations(pipeline, platform, freshness_hours))
-    except PipelineError as check_error:
-        context.log.warning(f"The checks were not evaluated. {check_error}")
-        return []
+    if not isinstance(error, WarehouseError):
+        try:
+            return evaluations(pipeline, platform, freshness_hours)
+        except PipelineError as check_error:
+            context.log.warning(f"The checks were not evaluated. {check_error}")
+    repeat_last_results(context.instance, context.run.run_id, checks_of(pipeline, freshness_hours))
+    return []
 
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:

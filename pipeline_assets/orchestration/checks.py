@@ -101,6 +101,23 @@ def evaluations(
     ]
 
 
+def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Sequence[Check]) -> None:
+    """Store the last result of each check that a run planned and could not evaluate, outside of the run.
+
+    Else the UI shows these checks as failed, as soon as the run has failed. A check without a result has none to repeat.
+    """
+    records = instance.event_log_storage.get_asset_check_summary_records([check.spec.key for check in checks])
+    for record in records.values():
+        planned, last = record.last_check_execution_record, record.last_completed_check_execution_record
+        if planned and planned.run_id == run_id and last and last.evaluation:
+            notes = {
+                "evaluated_at": dg.MetadataValue.timestamp(last.create_timestamp),
+                **last.evaluation.metadata,  # a result that is repeated again keeps its time
+                "not_evaluated_by": dg.MetadataValue.dagster_run(run_id),
+            }
+            instance.report_runless_asset_event(last.evaluation.with_metadata(notes))
+
+
 def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.AssetCheckSpec, dg.AssetCheckResult]]:
     """Evaluate checks in one transaction."""
     with platform.warehouse.read_only() as transaction:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from pipeline_assets.batch import promote as promote_module
 from pipeline_assets.batch import run as run_module
@@ -62,6 +65,16 @@ class Installation:
             key.name: self.instance.event_log_storage.get_asset_check_execution_history(key, limit=1) for key in keys
         }
         return {name for name, records in newest.items() if records and records[0].status.value == "PLANNED"}
+
+    def results(self) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+        """The newest result of each check of the pipeline by (asset, check)."""
+        storage, found = self.instance.event_log_storage, {}
+        for key in self.definitions.resolve_asset_graph().asset_check_keys:
+            if key.asset_key.path[0] == self.lake.name:
+                (record,) = storage.get_asset_check_execution_history(key, limit=1)
+                assert record.evaluation
+                found[key.asset_key.path[-1], key.name] = record.evaluation
+        return found
 
     def latest(self, name: str) -> dict[str, object]:
         """The metadata that the page of an asset shows first."""
@@ -282,6 +295,52 @@ def test_a_failed_run_leaves_the_checks_as_they_were(loaded: Installation, monke
     for run in (loaded.run, loaded.press_materialize):
         assert not run().success
         assert loaded.shown_red() == set()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Another connection keeps the warehouse."""
+    with FileLock(home / "warehouse" / ".lock"):
+        yield
+
+
+@contextmanager
+def damaged(home: Path) -> Iterator[None]:
+    (database,) = (home / "warehouse").glob("*.db")
+    sound = database.read_bytes()
+    database.write_bytes(b"no database\n" * 1000)
+    yield
+    database.write_bytes(sound)
+
+
+@pytest.mark.parametrize("unreachable", [locked, damaged])
+def test_checks_keep_their_results_while_the_warehouse_cannot_be_read(
+    loaded: Installation, unreachable: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    home = loaded.lake.home
+    loaded.lake.bookings("_2", booking(3, 1, "x"))  # so that a check does not pass
+    assert loaded.press_materialize().success
+    before = loaded.results()
+    assert {result.passed for result in before.values()} == {True, False}
+    loaded.definitions = build_definitions(load_settings(home=home, retry_seconds=0.01, warehouse_patience=0.1))
+
+    started = time.time()
+    with unreachable(home):
+        failed = [loaded.press_materialize() for _ in range(2)]
+
+    assert [(run.success, run.get_asset_check_evaluations()) for run in failed] == [(False, [])] * 2
+    assert loaded.shown_red() == set()
+    after = loaded.results()
+    assert {(n, r.passed, r.severity, r.description) for n, r in after.items()} == {
+        (n, r.passed, r.severity, r.description) for n, r in before.items()
+    }
+    planned = {name for name in before if not name[0].endswith("_files")}
+    assert {name for name, result in after.items() if "not_evaluated_by" in result.metadata} == planned
+    for repeated in map(after.__getitem__, planned):
+        assert repeated.metadata["not_evaluated_by"].value == failed[1].run_id
+        assert repeated.metadata["evaluated_at"].value < started
+    assert loaded.press_materialize().success
+    assert not any("not_evaluated_by" in result.metadata for result in loaded.results().values())
 
 
 def test_the_button_does_what_the_job_does(home: Installation) -> None:
