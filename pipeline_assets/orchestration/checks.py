@@ -104,7 +104,7 @@ def evaluations(
 def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Sequence[Check]) -> None:
     """Store the last result of each check that a run planned and could not evaluate, outside of the run.
 
-    Else the UI shows these checks as failed, as soon as the run has failed. A check without a result has none to repeat.
+    Else the UI shows these checks as failed, as soon as the run has failed.
     """
     records = instance.event_log_storage.get_asset_check_summary_records([check.spec.key for check in checks])
     for record in records.values():
