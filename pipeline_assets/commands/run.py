@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +14,7 @@ from pipeline_assets.commands.shared import (
     require_pipeline,
     run_now,
 )
-from pipeline_assets.console import print_run
+from pipeline_assets.console import print_run, print_run_json
 
 if TYPE_CHECKING:
     from pipeline_assets.engine.choice import Wanted
@@ -50,7 +49,7 @@ def run(
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
     summary = run_now(settings, pipeline, Request(reprocess=reprocess, engine=engine_name, extract=extract), verbose)
     if as_json:
-        print(json.dumps(summary))
+        print_run_json(summary)
     else:
         print_run(summary)
     raise SystemExit(0 if summary["success"] else 1)

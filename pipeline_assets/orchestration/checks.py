@@ -31,7 +31,7 @@ from pipeline_assets.warehouse import Transaction, ledger
 from pipeline_assets.warehouse.quarantine import rejection_reasons, waiting_reasons
 
 LISTED = 50  # failing rows of a rule
-EXAMPLES = 5  # differing groups of a mart
+EXAMPLES = 5  # differing groups of a mart, and failing rows in the description of a rule
 _OPERATORS = {
     "mustBe": operator.eq,
     "mustNotBe": operator.ne,
@@ -184,7 +184,11 @@ def _unique_key(contract: Contract, transaction: Transaction, _: Platform) -> dg
     duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
-    return dg.AssetCheckResult(passed=duplicate_keys == 0, metadata={"keys_with_several_rows": duplicate_keys})
+    return dg.AssetCheckResult(
+        passed=duplicate_keys == 0,
+        description=f"{duplicate_keys} keys have several rows." if duplicate_keys else None,
+        metadata={"keys_with_several_rows": duplicate_keys},
+    )
 
 
 def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
@@ -203,7 +207,9 @@ def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) 
 def _row_accounting(pipeline: str, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     objects = ledger.unbalanced_objects(transaction, pipeline)
     return dg.AssetCheckResult(
-        passed=not objects, metadata={"objects_that_do_not_add_up": dg.MetadataValue.json(objects)}
+        passed=not objects,
+        description=_listed("Rows do not add up: ", objects),
+        metadata={"objects_that_do_not_add_up": dg.MetadataValue.json(objects)},
     )
 
 
@@ -294,14 +300,17 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
     if rule.failing_rows and not passed:
         columns, failing = transaction.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
         rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in failing]
-    examples = ", ".join(str(next(iter(row.values()))) for row in rows)
+    required = f"{rule.operator} {rule.expected}"
+    examples = [str(next(iter(row.values()))) for row in rows[:EXAMPLES]] + ["…"] * (len(rows) > EXAMPLES)
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if rule.severity == "warning" else dg.AssetCheckSeverity.ERROR,
-        description=f"{plain_value(value)} found: {examples}" if examples else None,
+        description=None
+        if passed
+        else f"{plain_value(value)} found ({required}){': ' if rows else ''}{', '.join(examples)}",
         metadata={
             "found": float(value) if isinstance(value, Decimal) else value,
-            "expected": f"{rule.operator} {rule.expected}",
+            "expected": required,
             "query": dg.MetadataValue.md(f"```sql\n{rule.query}\n```"),
             **({"rows": dg.MetadataValue.json(rows)} if rule.failing_rows else {}),
         },

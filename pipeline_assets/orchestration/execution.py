@@ -72,8 +72,8 @@ def run_pipeline(
     """Execute a pipeline's job and return a summary of it.
 
     Returns:
-        The object that `pipeline-assets run --json` prints: with `error` if it failed, with `released` for a replay
-        and for a run that loaded quarantined records.
+        The object that `pipeline-assets run --json` prints, and the descriptions of checks: with `error` if it failed,
+        with `released` for a replay and for a run that loaded quarantined records.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the state is intact.
@@ -134,6 +134,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
                 "name": check.check_name,
                 "passed": check.passed,
                 "severity": check.severity.value,
+                "description": check.description,
             }
             for check in result.get_asset_check_evaluations()
         ],
