@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
@@ -20,7 +21,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.errors import PipelineError, WarehouseError
-from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results
+from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import batch_events
@@ -31,11 +32,11 @@ from pipeline_assets.pipeline.selects import Select
 class RunRequestConfig(dg.Config):
     """What a run does besides processing new objects; see `batch.report.Request`."""
 
-    reprocess: bool = False
-    replay: bool = False
-    replay_ids: list[str] | None = None
-    engine: str | None = None
-    extract: bool = False
+    reprocess: bool = Field(False, description="Process objects again that are in the ledger: a backfill.")
+    replay: bool = Field(False, description="Validate quarantined records again, and load those that now pass.")
+    replay_ids: list[str] | None = Field(None, description="With `replay`, only these ids; by default all.")
+    engine: str | None = Field(None, description="duckdb, spark or glue, for this run; by default PIPELINE_ENGINE.")
+    extract: bool = Field(False, description="First extract new records from the source, if the pipeline has one.")
 
 
 def take_batch(
@@ -103,7 +104,7 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
     """The assets of a pipeline that one step writes: a batch from landed files to tables."""
 
     def batch(context, config, platform):
-        _tag_run(context, pipeline.name)
+        tag_run(context, pipeline.name)
         try:
             report = take_batch(context, config, platform, pipeline)
         except Exception as error:
@@ -124,13 +125,6 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
         name=batch_step(pipeline.name), specs=output_specs(pipeline, freshness_hours), pool=pipeline.name
     )
     return decorate(batch)
-
-
-def _tag_run(context: dg.AssetExecutionContext, pipeline: str) -> None:
-    """Tag a run with its pipelines, unless the pipeline's job did: the UI's button starts runs without this tag."""
-    if "pipeline" not in context.run.tags:
-        pipelines = {key.path[0] for key in context.run.asset_selection or ()} or {pipeline}
-        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
 
 
 def _evaluations_after_failure(
@@ -174,14 +168,19 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
 
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     """The landed files of a source; no run writes them, but the run that loads some observes them."""
-    zone, contract = source.zone, source.contract
+    contract = source.contract
+    form = "json" if contract.form == "json" else "csv"  # the contract of CSV may be that of a table, too
+    patterns = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in source.declared.pattern.split("|"))
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
     return dg.AssetSpec(
         source_key(source, pipeline),
         group_name=pipeline,
-        description=f"{contract.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
-        kinds={"s3", "json" if contract.form == "json" else "csv"},
+        description=(
+            f"{form.upper()} files as they land, plain or packed: {patterns}. "
+            f"The observations list the newest files with what each run took of them.\n\nRecords: {contract.grain}"
+        ),
+        kinds={"s3", form},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
         metadata={"dagster/column_schema": column_schema(contract, unique_key=False)},

@@ -81,7 +81,10 @@ def new_files_sensor(
         job=job,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}.",
+        description=(
+            f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}, and again after a "
+            "failed run, as long as something is new."
+        ),
         required_resource_keys={"platform"},
     )
     def request_run(context: dg.SensorEvaluationContext) -> dg.SensorResult:
@@ -190,5 +193,6 @@ def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
+        description=f"Runs {name} once a day: lists its zones and loads what no sensor noticed.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

@@ -57,6 +57,7 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
     def checks(context, platform):
         if context.job_def.has_node_named(batch_step(pipeline.name)):
             return  # the batch in this run evaluates all checks
+        tag_run(context, pipeline.name)
         platform.warehouse.prepare(required_tables(pipeline))  # the last batch may be of an older version
         selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
         for spec, result in _evaluated(selected, platform):
@@ -77,6 +78,15 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
     }
     specs = [check.spec for check in all_checks]
     return dg.multi_asset_check(name=checks_step(pipeline.name), specs=specs, can_subset=True)(checks)
+
+
+def tag_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: str) -> None:
+    """Tag a run with its pipelines, unless the pipeline's job did: the UI's button starts runs without this tag."""
+    if "pipeline" not in context.run.tags:
+        checked = {key.asset_key for key in context.run.asset_check_selection or ()}
+        keys = {*(context.run.asset_selection or ()), *checked}
+        pipelines = {key.path[0] for key in keys} or {pipeline}
+        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
 
 
 def evaluations(

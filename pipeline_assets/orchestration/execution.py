@@ -92,7 +92,8 @@ def run_pipeline(
         if stopped or _was_interrupted(result):
             raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
         if not result.success:
-            send_failure_alert((definitions.resources or {})["platform"], instance, result.run_id)
+            with dg.build_resources(definitions.resources or {}, instance) as resources:
+                send_failure_alert(resources.platform, instance, result.run_id)
     summary = _summary(pipeline, job, result, request)
     summary["seconds"] = round(time.monotonic() - started, 2)
     return summary
@@ -108,10 +109,10 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     }
     # Each output of the batch has an event with what the batch did.
     events = [*materialized.values(), *observed.values()]
-    reported: Mapping[str, Any] = next((metadata for metadata in events if "objects_known" in metadata), {})
+    reported: Mapping[str, Any] = next((metadata for metadata in events if "batch_objects_known" in metadata), {})
 
     def count(name: str) -> int:
-        value = reported.get(name)
+        value = reported.get(f"batch_{name}")
         return int(value.value) if value is not None else 0
 
     summary = {

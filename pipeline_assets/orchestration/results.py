@@ -19,7 +19,7 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.keys import source_key, table_key
-from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline
 from pipeline_assets.warehouse import Transaction, ledger
 
 PREVIEW_ROWS = 5
@@ -41,27 +41,33 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
             tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
             arrivals = list(_arrivals(transaction, pipeline, batches))
     results = [_table_event(report, pipeline, contract, tables.get(contract.name, {})) for contract in pipeline.targets]
-    results += [_lake_event(report, pipeline, table, platform) for table in pipeline.lake_tables]
+    results += [
+        _lake_event(report, pipeline, output, table, platform)
+        for output, table in zip(pipeline.lake_outputs, pipeline.lake_tables, strict=True)
+    ]
     results += [_export_event(report, pipeline, export.declared.name) for export in pipeline.exports]
     return [*arrivals, *results]
 
 
 def batch_metadata(report: BatchReport) -> dict[str, Any]:
-    """What a run did. If it found nothing new, it has no counts: zeros would hide those of the last batch in plots."""
+    """What a run did, never totals of a table; all names begin with `batch_`, but for notes and engine.
+
+    If it found nothing new, it has no counts: zeros would hide those of the last batch in plots.
+    """
     notes = {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))} if report.notes else {}
     if not report.batch_id:
-        return {"objects_known": report.known, **notes}
+        return {"batch_objects_known": report.known, **notes}
     return {
         "batch_id": report.batch_id,
         "engine": report.engine,
-        "objects_new": report.new,
-        "objects_known": report.known,
-        "objects_loaded": report.loaded,
-        "objects_rejected": report.rejected,
-        "objects_requeued": dg.MetadataValue.json(report.requeued),
-        "bytes_read": report.bytes_read,
-        **{f"rows_{name}": count for name, count in report.rows.items()},
-        "rows_released_from_quarantine": report.released,
+        "batch_objects_new": report.new,
+        "batch_objects_known": report.known,
+        "batch_objects_loaded": report.loaded,
+        "batch_objects_rejected": report.rejected,
+        "batch_objects_requeued": dg.MetadataValue.json(report.requeued),
+        "batch_bytes_read": report.bytes_read,
+        **{f"batch_rows_{name}": count for name, count in report.rows.items()},
+        "batch_rows_released_from_quarantine": report.released,
         **notes,
     }
 
@@ -92,9 +98,11 @@ def _table_event(
     )
 
 
-def _lake_event(report: BatchReport, pipeline: ResolvedPipeline, table: LakeTable, platform: Platform) -> Event:
+def _lake_event(
+    report: BatchReport, pipeline: ResolvedPipeline, output: FileTable, table: LakeTable, platform: Platform
+) -> Event:
     name, uri = table.contract.name, platform.lake.uri(table.bucket, table.prefix)
-    metadata = batch_metadata(report) | {"dagster/uri": uri}
+    metadata = batch_metadata(report) | {"dagster/uri": uri, **_lake_row_count(report, pipeline, output)}
     recovered = [file for files in report.recovered.values() for file in files if file.startswith(uri)]
     if not (recovered or report.lake_partitions.get(name)):
         return dg.AssetObservation(table_key(pipeline, table.contract), metadata=metadata)
@@ -107,6 +115,17 @@ def _lake_event(report: BatchReport, pipeline: ResolvedPipeline, table: LakeTabl
             "partitions_touched": report.lake_partitions.get(name, 0),
         },
     )
+
+
+def _lake_row_count(report: BatchReport, pipeline: ResolvedPipeline, output: FileTable) -> dict[str, int]:
+    """The rows of a lake table: as many as a table of the warehouse has of the same records, if there is one."""
+    same = [
+        table.qualified
+        for table in pipeline.tables
+        if (table.grain, table.of_items) == (output.grain, output.of_items)
+        and (table.write, table.filtered) == (output.write, output.filtered)
+    ]
+    return {"dagster/row_count": report.table_rows.get(same[0], 0)} if same else {}
 
 
 def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str) -> Event:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.console import print_run
@@ -19,6 +20,9 @@ from pipeline_assets.orchestration import assets
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
+
+
+GONE = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The code server does not execute this run.")
 
 
 class Alerted:
@@ -97,6 +101,25 @@ def test_a_run_that_ended_without_a_failed_step_says_why(alerted: Alerted) -> No
     alerted.tick()
     (alert,) = alerted.alerts
     assert (alert["pipeline"], alert["facts"]["error"]) == ("bookings", "The worker is gone.")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda instance, run: instance.report_run_failed(run),  # as the code server does
+        lambda instance, run: instance.report_run_failed(
+            run, f"Detected run worker status {GONE}. Marking it as failed."
+        ),
+    ],
+)
+def test_the_alert_of_a_killed_worker_is_a_sentence(
+    alerted: Alerted, report: Callable[[dg.DagsterInstance, dg.DagsterRun], object]
+) -> None:
+    alerted.tick()
+    report(alerted.instance, alerted.instance.create_run_for_job(alerted.definitions.resolve_job_def("bookings")))
+    alerted.tick()
+    (alert,) = alerted.alerts
+    assert alert["facts"]["error"].startswith("The process of the run ended before the run did: it was killed")
 
 
 def test_run_pipeline_alerts_for_its_own_runs(alerted: Alerted) -> None:

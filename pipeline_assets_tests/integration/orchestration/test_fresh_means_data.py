@@ -115,9 +115,9 @@ def test_a_run_that_finds_nothing_new_observes_everything_and_materializes_nothi
     assert materialized(result) == set()
     seen = observations(result)
     assert set(seen) == TABLES | {"customer_bookings_csv"}
-    assert seen["customers"] == {"objects_known": 2, "dagster/row_count": 2}
+    assert seen["customers"] == {"batch_objects_known": 2, "dagster/row_count": 2}
     assert {name: loaded.latest(name) for name in TABLES} == before
-    assert before["customers"]["rows_loaded"] == 4
+    assert before["customers"]["batch_rows_loaded"] == 4
 
 
 def test_the_summary_calls_tables_unchanged_whose_rows_a_run_left_alone(loaded: Installation) -> None:
@@ -158,6 +158,22 @@ def test_a_batch_that_only_removes_rows_changes_their_table(orders_lake: OrdersL
             "orders_parquet_datalake",
         }
         assert orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDER_LINES") == [(0,)]
+
+
+def test_numbers_of_a_batch_are_not_named_like_totals_of_a_table(orders_lake: OrdersLake) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Installation(orders_lake, instance)
+        orders_lake.orders("", order(1, product("P1"), product("P2")), order(2, product("P1")))
+        home.run()
+        orders_lake.orders("_2", order(3, product("P1")))
+        home.run()
+        latest = home.latest("orders_parquet_datalake")
+        assert (latest["dagster/row_count"], latest["batch_rows_read"]) == (4, 1)
+        rows = orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDERS_PARQUET_DATALAKE")
+        assert rows == [(latest["dagster/row_count"],)]
+        for name in ("orders_parquet_datalake", "order_headers", "daily_category_sales"):
+            counts = {key for key in home.latest(name) if key.startswith(("rows_", "objects_", "bytes_"))}
+            assert counts <= {"rows_written"}, name
 
 
 def test_a_batch_whose_run_failed_after_the_commit_is_reported_by_the_next_attempt(
@@ -283,6 +299,9 @@ def test_a_check_runs_alone_and_reads_the_warehouse(loaded: Installation) -> Non
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
     assert materialized(result) == set()
+    run = loaded.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["pipeline"] == "bookings"
 
 
 def test_a_failed_run_leaves_the_checks_as_they_were(loaded: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
