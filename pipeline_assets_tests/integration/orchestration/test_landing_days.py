@@ -18,7 +18,7 @@ OUTPUTS = {
     "customer_raw",
     "customers",
     "order_customer_date_price",
-    "order_customer_date_price_files",
+    "order_customer_date_price_parquet",
     "orders",
     "orders_raw",
 }
