@@ -21,7 +21,6 @@ from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 
-
 GONE = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The code server does not execute this run.")
 
 
