@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets.commerce.checkpoint import Checkpoint, ProducerRunningError
+from pipeline_assets.commerce.checkpoint import Checkpoint, KnownFile, ProducerRunningError
 from pipeline_assets.commerce.tail import Tail
 from pipeline_assets.commerce.tailed_file import Chunk
 from pipeline_assets.errors import ConfigurationError, LakeError
@@ -72,11 +72,10 @@ class _Feed:
     def flush(self) -> None:
         self._writer.flush()
 
-    def advance(self) -> bool:
-        """Move positions behind the records that the writer has accepted; whether any moved."""
+    def advance(self) -> None:
+        """Move positions behind the records that the writer has accepted."""
         accepted = self._writer.accepted - self._accepted
         self._accepted += accepted
-        moved = False
         while self._pending:
             chunk, done = self._pending[0]
             taken = min(accepted, len(chunk.records) - done)
@@ -85,12 +84,11 @@ class _Feed:
             if taken or is_whole:
                 position = chunk.position(done + taken)
                 self._bytes += position.offset - chunk.file.accepted.offset
-                chunk.file.accepted, moved = position, True
+                chunk.file.accepted = position
             if not is_whole:
                 self._pending[0] = chunk, done + taken
                 break
             self._pending.popleft()
-        return moved
 
     def progress(self) -> Progress:
         behind = sum(max(0, file.size - file.accepted.offset) for file in self.tail.files)
@@ -129,6 +127,7 @@ class Producer:
 
     def __init__(self, checkpoint: Checkpoint, feeds: Mapping[str, _Feed]) -> None:
         self._checkpoint, self._feeds = checkpoint, feeds
+        self._saved: dict[str, list[KnownFile]] = {}
 
     def progress(self) -> dict[str, Progress]:
         """By stream."""
@@ -168,9 +167,12 @@ class Producer:
         self._save()
 
     def _save(self) -> None:
-        moved = [feed.advance() for feed in self._feeds.values()]
-        if any(moved):
-            self._checkpoint.save({stream: feed.tail.known_files() for stream, feed in self._feeds.items()})
+        for feed in self._feeds.values():
+            feed.advance()
+        files = {stream: feed.tail.known_files() for stream, feed in self._feeds.items()}
+        if files != self._saved:
+            self._checkpoint.save(files)
+            self._saved = files
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
@@ -50,10 +51,10 @@ class Tail:
         Raises:
             ConfigurationError: one cannot be read.
         """
-        for entry in self._matching(self._listing()).values():
-            if not os.access(entry.path, os.R_OK):
+        for path, _ in self._watched(self._listing()).values():
+            if not os.access(path, os.R_OK):
                 raise ConfigurationError(
-                    f"The watched file {entry.path} cannot be read.", remedy="Give this user the right to read it."
+                    f"The watched file {path} cannot be read.", remedy="Give this user the right to read it."
                 )
 
     def known_files(self) -> list[KnownFile]:
@@ -100,23 +101,26 @@ class Tail:
                 remedy="Create it, give this user the right to read it, or correct PIPELINE_COMMERCE_WATCH.",
             ) from None
 
-    def _matching(self, listing: Listing) -> Listing:
-        return {
-            name: entry
-            for name, entry in listing.items()
-            if fnmatchcase(name, self._name) and not name.endswith(_PACKED) and entry.is_file()
-        }
-
-    def _find(self, listing: Listing) -> None:
-        matching = self._matching(listing)
-        found: dict[int, tuple[str, os.stat_result]] = {}
-        for entry in matching.values():
+    def _watched(self, listing: Listing) -> dict[int, tuple[str, os.stat_result]]:
+        """(path, status) of the watched files, by inode."""
+        found = {}
+        for name, entry in listing.items():
+            if not fnmatchcase(name, self._name) or name.endswith(_PACKED):
+                continue
             try:
                 status = entry.stat()
-            except OSError:  # renamed or deleted since the listing
+            except FileNotFoundError:  # renamed or deleted since the listing
                 continue
-            found[status.st_ino] = entry.path, status
-        renamed = {entry.inode(): entry.path for name, entry in listing.items() if name not in matching}
+            except OSError as error:
+                self._report(entry.path, error)
+                continue
+            if stat.S_ISREG(status.st_mode):
+                found[status.st_ino] = entry.path, status
+        return found
+
+    def _find(self, listing: Listing) -> None:
+        found = self._watched(listing)
+        renamed = {entry.inode(): entry.path for entry in listing.values()}
         for file in self.files:
             file.is_rotated = file.inode not in found
             path = renamed.get(file.inode) if file.is_rotated else found[file.inode][0]
