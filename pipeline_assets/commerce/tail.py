@@ -152,7 +152,7 @@ class Tail:
             os.close(handle)
         # The copy that `copytruncate` makes is recognized when the file is truncated, which is after the copy was made.
         is_young = 0 <= self._clock() - status.st_ctime < _COPYING
-        if is_young and not self._once and any(file.head and _alike(first, file.head) for file in self.files):
+        if is_young and not self._once and any(file.begins_like(first) for file in self.files):
             return
         self.files.append(TailedFile(path, status.st_ino))
 
@@ -195,9 +195,3 @@ class Tail:
         if path not in self._reported:
             self._reported.add(path)
             logger.warning("%s cannot be read: %s.", path, os.strerror(error.errno or 0))
-
-
-def _alike(one: bytes, other: bytes) -> bool:
-    """Whether the shorter text is the beginning of the longer one."""
-    length = min(len(one), len(other))
-    return one[:length] == other[:length]

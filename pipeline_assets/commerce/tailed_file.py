@@ -99,10 +99,16 @@ class TailedFile:
         status = os.fstat(handle)
         if (status.st_size, status.st_mtime_ns) == self._seen:
             return False
-        if not self.read.is_in(handle):
-            return True
-        self.head = self.head or os.pread(handle, min(self.read.offset, MARK_BYTES), 0)
-        return False
+        return not self.read.is_in(handle)
+
+    def begins_like(self, data: bytes) -> bool:
+        """Whether the file and the data have the same first bytes, as far as both go; False if it is empty."""
+        try:
+            head = self.head or os.pread(self.open(), MARK_BYTES, 0)
+        except OSError:
+            return False
+        length = min(len(head), len(data))
+        return bool(length) and head[:length] == data[:length]
 
     @property
     def changed_at(self) -> int:
@@ -136,7 +142,8 @@ class TailedFile:
         if len(self.head) < min(end, MARK_BYTES):
             self.head = os.pread(handle, min(end, MARK_BYTES), 0)
         if chunk is None:
-            self._seen, self.is_partial = state, available > 0
+            if is_at_end:  # else it has grown since the limit was set
+                self._seen, self.is_partial = state, available > 0
             return None
         chunk.head = self.head
         self.read = chunk.position(len(chunk.records))
