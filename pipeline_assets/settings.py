@@ -195,7 +195,8 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
-        # Importing dagster is slow, but this runs only for a schedule that is set.
+        if schedule == cls.model_fields["schedule"].default:
+            return schedule  # importing dagster takes half a second, which not every command needs
         import dagster as dg
 
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,7 +68,7 @@ class Checkpoint:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._path = folder / "checkpoint.json"
-        self._files: dict[str, list[dict[str, Any]]] = {}
+        self._files: dict[str, list[KnownFile]] = {}
 
     @contextmanager
     def locked(self) -> Iterator[Checkpoint]:
@@ -103,25 +103,15 @@ class Checkpoint:
 
     def files(self, stream: str) -> list[KnownFile]:
         """The known files of a stream, oldest first."""
-        return [
-            KnownFile(
-                file["path"],
-                file["inode"],
-                Position(
-                    file["position"]["offset"], Mark(**file["position"]["head"]), Mark(**file["position"]["tail"])
-                ),
-                file["missing_since"],
-            )
-            for file in self._files.get(stream, ())
-        ]
+        return self._files.get(stream, [])
 
-    def save(self, files: Mapping[str, Sequence[KnownFile]]) -> None:
+    def save(self, files: Mapping[str, list[KnownFile]]) -> None:
         """Replace the known files of some streams; those of others stay.
 
         Raises:
             LakeError: it cannot be written; the old one stays.
         """
-        self._files |= {stream: [asdict(file) for file in known] for stream, known in files.items()}
+        self._files |= files
         try:
             self._write()
         except OSError as error:
@@ -130,7 +120,7 @@ class Checkpoint:
                 remedy="Records since the last checkpoint are delivered again at the next start.",
             ) from None
 
-    def _read(self) -> dict[str, list[dict[str, Any]]]:
+    def _read(self) -> dict[str, list[KnownFile]]:
         try:
             text = self._path.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -138,20 +128,20 @@ class Checkpoint:
         except OSError as error:
             raise self._unusable(os.strerror(error.errno or 0)) from None
         try:
-            self._files = json.loads(text)["files"]
-            for stream in self._files:
-                self.files(stream)
+            return {
+                stream: [_known_file(file) for file in files] for stream, files in json.loads(text)["files"].items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ConfigurationError(
                 f"The producer's checkpoint {self._path} is damaged.",
                 remedy="Restore it; if it is deleted, every watched file is delivered again from its start.",
             ) from None
-        return self._files
 
     def _write(self) -> None:
         new = self._path.with_suffix(".new")
         with open(new, "w", encoding="utf-8") as file:
-            json.dump({"version": 1, "files": self._files}, file)
+            files = {stream: [asdict(file) for file in known] for stream, known in self._files.items()}
+            json.dump({"version": 1, "files": files}, file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(new, self._path)
@@ -166,3 +156,11 @@ class Checkpoint:
             f"The producer's checkpoint in {self.folder} cannot be used: {reason}.",
             remedy="Give this user the right to that folder, or choose another PIPELINE_HOME.",
         )
+
+
+def _known_file(file: dict[str, Any]) -> KnownFile:
+    position = file["position"]
+    head, tail = (Mark(int(mark["length"]), str(mark["digest"])) for mark in (position["head"], position["tail"]))
+    return KnownFile(
+        str(file["path"]), int(file["inode"]), Position(int(position["offset"]), head, tail), file["missing_since"]
+    )

@@ -1,6 +1,6 @@
-"""A producer under a test's control: its stream accepts what it is told to, and between two polls the test does things.
+"""A producer under a test's control: the test says what its stream accepts, and acts between two polls.
 
-`WatchedFiles` holds the folder; `session` runs one producer until its actions are used up, then it is killed or stopped.
+`WatchedFiles.session` runs one producer until its actions are used up, then stops or kills it.
 """
 
 from __future__ import annotations

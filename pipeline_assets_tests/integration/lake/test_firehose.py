@@ -1,4 +1,4 @@
-"""PutRecordBatch over HTTP: limits, refused records, throttling, and the order of a key's records; then the emulator."""
+"""PutRecordBatch over HTTP: limits, refused records, throttling, the order of a key's records; and the emulator."""
 
 from __future__ import annotations
 

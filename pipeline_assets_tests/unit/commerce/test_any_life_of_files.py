@@ -64,7 +64,7 @@ class Shop:
         self.complete()
         record = self.record(text) + b"\n"
         self.rest = record[len(record) // 2 :]
-        self.held = open(self.file, "ab", buffering=0)
+        self.held = open(self.file, "ab", buffering=0)  # noqa: SIM115 - held open over many actions
         self.held.write(record[: len(record) // 2])
 
     def complete(self, *, line_end: bool = True) -> None:

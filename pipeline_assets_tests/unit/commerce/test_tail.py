@@ -186,10 +186,8 @@ def test_copytruncate_loses_and_repeats_nothing(watched: WatchedFiles, is_runnin
 def test_a_copy_that_is_being_made_waits_for_the_truncation(watched: WatchedFiles) -> None:
     watched.append("1,a\n2,b\n")
     copy, file = watched.files / "customers-1.csv", watched.files / "customers.csv"
-    watched.session(
-        [None, None, lambda: copy.write_bytes(b"1,a\n"), None, lambda: shutil.copyfile(file, copy), None]
-        + [lambda: os.truncate(file, 0), None, None]
-    )
+    part, whole = lambda: copy.write_bytes(b"1,a\n"), lambda: shutil.copyfile(file, copy)
+    watched.session([None, None, part, None, whole, None, lambda: os.truncate(file, 0), None, None])
     assert watched.stored == [b"1,a", b"2,b"]
 
 
