@@ -32,9 +32,6 @@ def stream(
     from pipeline_assets.lake.delivery import build_delivery
 
     settings = prepared_settings()
-    if not settings.commerce_watch:
-        for path in settings.watched_files.values():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
     logging.getLogger("pipeline_assets").setLevel(logging.INFO)
     with open_producer(build_delivery(settings), COMMERCE, once=once) as producer, _signals() as (received, wait):
         try:
