@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status
+from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status, stream
 from pipeline_assets.console import say
 from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError, one_line
 
@@ -26,7 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run.run, query.query, status.status, demo.demo, dev.dev, demo.samples, new.new, status.doctor):
+for _command in (
+    *(run.run, query.query, status.status, demo.demo, dev.dev, demo.samples, stream.stream, new.new, status.doctor),
+):
     app.command()(_command)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deploy.app, name="deploy")
@@ -99,9 +101,9 @@ def _complete_streams() -> None:
     if sys.stdout is None:
         say("error: stdout is closed. Use >/dev/null to drop the result.")
         raise SystemExit(1)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

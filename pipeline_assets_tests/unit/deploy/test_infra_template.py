@@ -126,6 +126,14 @@ def test_no_role_may_do_everything_on_anything() -> None:
             assert len(json.dumps(policy["PolicyDocument"], separators=(",", ":"))) < 10_240
 
 
+def test_the_producer_may_deliver_to_the_declared_streams_and_nothing_else() -> None:
+    (policy,) = MADE["Resources"]["ProducerRole"]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["firehose:PutRecordBatch"]
+    arns = [resource["Fn::Sub"].rpartition("/")[2] for resource in statement["Resource"]]
+    assert arns == ["${AWS::StackName}-customers", "${AWS::StackName}-orders"]
+
+
 def test_the_job_gets_the_versions_that_we_test_with() -> None:
     pinned = (PROJECT_ROOT / "constraints.txt").read_text().splitlines()
     assert [module for module in JOB_MODULES if module not in pinned] == []
