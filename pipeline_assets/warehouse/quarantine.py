@@ -12,6 +12,7 @@ from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.transaction import Transaction
 
 _EVERY_ROW = 10**18
+_NAMES_AT_A_TIME = 10_000  # Snowflake takes 16,384 values in a list
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,11 @@ def close_gone_objects(
     transaction: Transaction, pipeline: str, objects: Collection[tuple[str, str]], at: datetime
 ) -> None:
     """Close waiting foreign objects, given as (uri, etag), that no zone lists any more; if one returns, it is new."""
-    params = {"pipeline": pipeline, "objects": [f"{etag} {uri}" for uri, etag in objects], "at": at}
-    transaction.execute(ops_sql("close_gone_objects"), params)
-    transaction.execute(ops_sql("forget_gone_objects"), params)
+    names = sorted(f"{etag} {uri}" for uri, etag in objects)
+    for start in range(0, len(names), _NAMES_AT_A_TIME):
+        params = {"pipeline": pipeline, "objects": names[start : start + _NAMES_AT_A_TIME], "at": at}
+        transaction.execute(ops_sql("close_gone_objects"), params)
+        transaction.execute(ops_sql("forget_gone_objects"), params)
 
 
 def purge_closed_records(transaction: Transaction, pipeline: str | None, before: datetime) -> int:
