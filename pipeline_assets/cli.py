@@ -17,7 +17,7 @@ import typer
 
 from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status, stream
 from pipeline_assets.console import say
-from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError
+from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError, one_line
 
 app = typer.Typer(
     help="S3 to Snowflake pipelines as Dagster assets.",
@@ -79,7 +79,8 @@ def _exit_code() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
             say(text)
         else:
-            say(f"error: {' '.join(text.split()).removesuffix('.')}. See `{error.ctx.command_path} --help`.")
+            text = one_line(text).replace("Value error, ", "").removesuffix(".")  # pydantic's, for a choice
+            say(f"error: {text}. See `{error.ctx.command_path} --help`.")
         return 2
     except PipelineError as error:
         say(f"error: {error}")

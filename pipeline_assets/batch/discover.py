@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -10,14 +10,34 @@ from tempfile import TemporaryDirectory
 
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.report import Days
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.lake import KnownObjects, LandedObject
-from pipeline_assets.lake.foreign import rejection
-from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.lake.delivery_time import delivery_time
+from pipeline_assets.lake.foreign import gone, rejection
+from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
-from pipeline_assets.warehouse.quarantine import WaitingRecord, rejected_objects, waiting_records
+from pipeline_assets.warehouse.quarantine import (
+    WaitingRecord,
+    close_gone_objects,
+    rejected_objects,
+    waiting_records,
+)
 
 _MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a zone is empty
+
+
+@dataclass(frozen=True)
+class StoredCopy:
+    """The bytes of an object that is not read in landing: the object `place`, and a local copy if there is one.
+
+    `status` is that in the ledger if the object was processed before, empty if it comes from landing.
+    """
+
+    place: LandedObject
+    sha256: str
+    status: str = ""
+    path: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -25,7 +45,8 @@ class Discovery:
     """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
 
     `foreign` are new objects that cannot be read; the listing gave the reasons. `withheld` are quarantined records of
-    an earlier version of a new object: that version decides about them, unless it is rejected.
+    an earlier version of a new object: that version decides about them, unless it is rejected. `copies` are the objects
+    of moved sources by identity; those that come from landing are added when they arrive.
     """
 
     new: dict[str, list[LandedObject]]
@@ -37,6 +58,7 @@ class Discovery:
     published_rows: dict[str, int]
     unmatched: tuple[str, ...] = field(default=())
     unmatched_count: int = 0
+    copies: dict[tuple[str, str, int], StoredCopy] = field(default_factory=dict)
 
     def without(self, changed: set[str]) -> Discovery:
         kept = {name: [o for o in objects if o.uri not in changed] for name, objects in self.new.items()}
@@ -64,7 +86,7 @@ def discover(context: BatchContext) -> Discovery:
     """List the zones; an object that is not in the ledger is new.
 
     The warehouse is not held open while the zones are listed. It is read again only for the times of replaced versions
-    and for quarantined records.
+    and for quarantined records. Quarantined foreign objects that are no longer listed are closed.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
@@ -74,13 +96,24 @@ def discover(context: BatchContext) -> Discovery:
             if not request.reprocess:
                 known.add(ledger.fingerprints(transaction, pipeline.name))
             rejected = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
+            open_rejections = rejected_objects(transaction, pipeline.name)
             row_counts = {
                 table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
         arrivals = known.arrivals(platform.lake, zones, rejected)
+    if missing := gone(open_rejections, arrivals.foreign):
+        with platform.warehouse.transaction() as transaction:
+            close_gone_objects(transaction, pipeline.name, missing, platform.clock())
     foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
-    new = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
+    readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
+    new = {s.name: _with_delivery_times(s, readable[s.name], request.days) for s in pipeline.sources}
+    copies: dict[tuple[str, str, int], StoredCopy] = {}
+    for name, stored in _stored_objects(context, rejected).items():
+        landing = {landed.uri for landed in new[name]}  # a newer version of a key that has one in landing
+        taken = {landed: copy for landed, copy in stored.items() if landed.uri not in landing}
+        new[name] = sorted([*new[name], *taken], key=lambda landed: landed.version)
+        copies |= {landed.identity: copy for landed, copy in taken.items()}
     if planned_on:
         new = _with_monotonic_times(context, new)
     quarantined, withheld = _quarantined_records(context, new)
@@ -94,7 +127,41 @@ def discover(context: BatchContext) -> Discovery:
         row_counts,
         arrivals.unmatched,
         arrivals.unmatched_count,
+        copies,
     )
+
+
+def _with_delivery_times(source: Source, objects: Iterable[LandedObject], days: Days | None) -> list[LandedObject]:
+    """Objects with the times that their keys tell, of some landing days only; as they are if keys tell nothing."""
+    if not source.declared.dated_keys:
+        return list(objects)
+    prefix = source.zone.prefix
+    dated = [replace(o, modified=delivery_time(o.key.removeprefix(prefix), o.modified)) for o in objects]
+    return [o for o in dated if days is None or days[0] <= o.modified.date().isoformat() <= days[1]]
+
+
+def _stored_objects(context: BatchContext, rejected: set[tuple[str, str]]) -> dict[str, dict[LandedObject, StoredCopy]]:
+    """The objects of moved sources to process again: all, those of some days, or rejected ones.
+
+    An object that somebody removed from its zone is left out.
+    """
+    request, stored = context.request, {}
+    for source in context.pipeline.sources:
+        if not source.declared.moved or not (request.reprocess or request.days or rejected):
+            continue
+        with context.platform.warehouse.read_only() as transaction:
+            objects = ledger.stored_objects(transaction, context.pipeline.name, source.name)
+        if not (request.reprocess or request.days):
+            objects = [each for each in objects if (each.landed.uri, each.landed.etag) in rejected]
+        prefix = source.zone_prefix("")
+        places = {o.uri: o for o in context.platform.lake.list_objects(source.zone.bucket, prefix)} if objects else {}
+        wanted = {o.identity for o in _with_delivery_times(source, (each.landed for each in objects), request.days)}
+        stored[source.name] = {
+            each.landed: StoredCopy(places[each.current_uri], each.sha256, each.status)
+            for each in objects
+            if each.current_uri in places and each.landed.identity in wanted
+        }
+    return stored
 
 
 def _with_monotonic_times(
@@ -162,7 +229,8 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
     if discovery.unmatched_count:
         examples = ", ".join(discovery.unmatched)
         notes.append(f"{discovery.unmatched_count} objects match no pattern of a source, for example {examples}.")
-    if not (discovery or discovery.known or discovery.unmatched_count):
+    moved = any(source.declared.moved for source in context.pipeline.sources)
+    if not (discovery or discovery.known or discovery.unmatched_count or (moved and discovery.planned_on)):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
             sources = [source for source in context.pipeline.sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))

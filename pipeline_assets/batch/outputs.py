@@ -7,12 +7,13 @@ is published here.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.batch.arrive import Move, write_moves
 from pipeline_assets.batch.context import BatchContext
-from pipeline_assets.batch.promote import CATALOG, PUBLISH, RELEASE, REMOVE
+from pipeline_assets.batch.promote import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import LakeFile, Session, Written
@@ -26,7 +27,15 @@ from pipeline_assets.pipeline.fetch import (
     touched_records_table,
 )
 from pipeline_assets.pipeline.marts import refreshes
-from pipeline_assets.pipeline.resolved import Export, FileTable, ResolvedPipeline, Source, key_table, partition_column
+from pipeline_assets.pipeline.resolved import (
+    BATCH_ID,
+    Export,
+    FileTable,
+    ResolvedPipeline,
+    Source,
+    key_table,
+    partition_column,
+)
 from pipeline_assets.pipeline.selects import PROVENANCE
 from pipeline_assets.pipeline.value_checks import value_check
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
@@ -184,7 +193,8 @@ class Outputs:
         """The relations that replace those that a SELECT names."""
         source = table.grain
         if table.write == "append":
-            return {source.relation: self._session.every_version(source.name)}
+            every_version = self._session.every_version(source.name)
+            return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {every_version}"}
         if not self._has_published_rows(source):
             return {}
         return {relation: _touched_relation(relation) for relation in source.relations}
@@ -273,8 +283,9 @@ class Outputs:
         for export, written in self._exports:
             if written.rows:
                 self._staged.append((written.path, f"{self._context.staging}{PUBLISH}{self.export_key(export)}"))
-        for table, lake_table in zip(self._pipeline.lake_outputs, self._pipeline.lake_tables, strict=True):
-            self._write_lake_table(table, lake_table)
+        lake_tables = {table.contract.name: table for table in self._pipeline.lake_tables}
+        for table in self._pipeline.lake_outputs:
+            self._write_lake_table(table, lake_tables[table.contract.name])
 
     def _load(self, table: FileTable, file: StagedFile) -> Load:
         contract, write = table.contract, table.write
@@ -380,6 +391,13 @@ class Outputs:
         path, key = self._folder / f"ops-{name}.parquet", f"{self._context.staging}ops/{name}.parquet"
         self._staged.append((path, key))
         return StagedFile(key, write_parquet(path, arrow_schema(table), rows))
+
+    def stage_moves(self, moves: Collection[Move]) -> None:
+        """Stage where the objects of moved sources go after the commit."""
+        if moves:
+            path = self._folder / "moves.json"
+            write_moves(moves, path)
+            self._staged.append((path, f"{self._context.staging}{MOVE}moves.json"))
 
     def send_staged(self) -> None:
         """Upload the staged files from the local disk to the lake."""

@@ -1,8 +1,8 @@
 """After the commit: move staged files to their final keys, then clear the batch's staging prefix.
 
-Staged files lie in four folders, which are promoted in this order: `remove/<key>` (a lake file to delete),
-`release/<key>` (a lake file without the rows that move to another file), `publish/<key>` (new files), and
-`catalog/<table>` (the partitions to register at the end). Each step is safe to repeat.
+Staged files lie in five folders, which are promoted in this order: `remove/<key>` (a lake file to delete),
+`release/<key>` (a lake file without the rows that move to another file), `publish/<key>` (new files), `catalog/<table>`
+(the partitions to register) and `move/` (the objects that leave landing). Each step is safe to repeat.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from pipeline_assets.batch.arrive import clear_processing, finish_moves, read_moves
 from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.lake_copies import copy_tables_to_lake
 
 REMOVE = "remove/"
 RELEASE = "release/"
 PUBLISH = "publish/"
 CATALOG = "catalog/"
+MOVE = "move/"
 
 
 def promote(context: BatchContext) -> list[str]:
@@ -30,12 +33,23 @@ def promote(context: BatchContext) -> list[str]:
                 lake.delete([lake.uri(bucket, target), staged.uri])
             else:
                 promoted.append(lake.move(bucket, staged.key, target))
+    promoted += copy_tables_to_lake(context)
     _register_partitions(context)
+    _empty_landing(context)
     for step in context.pipeline.value.steps:
         if step.phase == "promote":
             step.run(replace(context, is_published=True))
     lake.delete_prefix(bucket, context.staging)
     return promoted
+
+
+def _empty_landing(context: BatchContext) -> None:
+    """Move the objects of moved sources from `processing/` to their zones, and delete them in landing."""
+    lake = context.platform.lake
+    for staged in list(lake.list_objects(context.pipeline.bucket, context.staging + MOVE)):
+        with context.scratch(f"{context.batch_id}-moves") as folder:
+            finish_moves(context, read_moves(lake.fetch(staged, folder)), folder)
+    clear_processing(context)
 
 
 def _register_partitions(context: BatchContext) -> None:

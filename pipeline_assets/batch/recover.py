@@ -12,6 +12,7 @@ import shutil
 import uuid
 from dataclasses import replace
 
+from pipeline_assets.batch.arrive import batches_in_processing, clear_processing
 from pipeline_assets.batch.context import BatchContext, scratch_of, staging_of
 from pipeline_assets.batch.promote import promote
 from pipeline_assets.warehouse import ledger
@@ -35,7 +36,8 @@ def recover(context: BatchContext) -> dict[str, list[str]]:
     shutil.rmtree(scratch_of(platform, pipeline), ignore_errors=True)
     prefix = staging_of(pipeline)
     folders = (o.key.removeprefix(prefix).partition("/") for o in platform.lake.list_objects(pipeline.bucket, prefix))
-    interrupted = sorted({name for name, folder, _ in folders if folder and _BATCH_ID.fullmatch(name)})
+    names = {name for name, folder, _ in folders if folder} | batches_in_processing(context)
+    interrupted = sorted(filter(_BATCH_ID.fullmatch, names))
     platform.lake.remove_empty_folders(pipeline.bucket, prefix)
     if not interrupted:
         return {}
@@ -44,8 +46,10 @@ def recover(context: BatchContext) -> dict[str, list[str]]:
     finished = {}
     for batch_id, was_published in published.items():
         logger.warning("Batch %s was interrupted; %s.", batch_id, "finishing it" if was_published else "undoing it")
+        batch = replace(context, batch_id=batch_id, watermarks={})
         if was_published:
-            finished[batch_id] = promote(replace(context, batch_id=batch_id, watermarks={}))
+            finished[batch_id] = promote(batch)
         else:
+            clear_processing(batch)
             platform.lake.delete_prefix(pipeline.bucket, f"{prefix}{batch_id}/")
     return finished

@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 
 from pipeline_assets.engine.choice import Wanted
 
+Days = tuple[str, str]  # the first and the last as YYYY-MM-DD, both included
+
 
 @dataclass(frozen=True)
 class Request:
     """What a run is asked to do: `reprocess` processes known objects again, `replay` quarantined records.
 
     `extract` first runs the pipeline's extract steps. `replay_ids` limits a replay to some quarantined records; None
-    means all of the pipeline. `engine` overrides the setting.
+    means all of the pipeline. `engine` overrides the setting. `days` limits a run to objects that landed on these days,
+    and processes known ones again.
     """
 
     reprocess: bool = False
@@ -20,6 +23,7 @@ class Request:
     replay_ids: tuple[str, ...] | None = None
     engine: Wanted | None = None
     extract: bool = False
+    days: Days | None = None
 
 
 @dataclass
@@ -28,7 +32,8 @@ class BatchReport:
 
     `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an
     interrupted run published, with the uris that this run promoted. `rows_before` and `table_rows` are the rows of each
-    table before and after the batch.
+    table before and after the batch. `landing_days` (YYYY-MM-DD) and `latencies` (seconds from delivery to commit of
+    each new object, ascending) are of sources with dated keys.
     """
 
     batch_id: str | None = None
@@ -53,4 +58,7 @@ class BatchReport:
     statements: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)
     missing_columns: dict[str, list[str]] = field(default_factory=dict)
+    copied_partitions: dict[str, int] = field(default_factory=dict)
+    landing_days: list[str] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -18,6 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.arrive import Move, arrive, clear_processing, planned_moves
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes
 from pipeline_assets.batch.exclusive_run import exclusive_run
@@ -69,23 +70,36 @@ def run_batch(
         recovered = recover(context)
         _run_steps(context, "extract" if request.extract else "")
         _run_steps(context, "arrive")
-        discovery = discover(context)
-        new = len(discovery.objects) + sum(map(len, discovery.foreign.values()))
-        report = BatchReport(new=new, known=discovery.known, recovered=recovered)
-        report.rows_before = report.table_rows = discovery.published_rows
-        report.notes = discovery_notes(context, discovery)
-        requeued: set[str] = set()
-        while (remaining := discovery.without(requeued)) or context.watermarks:
-            try:
-                _process(context, remaining, report, confirm_lease)
-                break
-            except ObjectChangedError as error:
-                logger.warning("%s", error)
-                requeued.add(error.uri)
-            except _ReplacementRejectedError as error:
-                discovery = error.discovery
+        discovered = discover(context)
+        with context.scratch("arrived") as folder:
+            discovery, requeued = arrive(context, discovered, folder)
+            new = len(discovery.objects) + sum(map(len, discovery.foreign.values())) + len(requeued)
+            report = BatchReport(new=new, known=discovery.known, recovered=recovered)
+            report.rows_before = report.table_rows = discovery.published_rows
+            report.notes = discovery_notes(context, discovery)
+            _process_all(context, discovery, requeued, report, confirm_lease)
         report.requeued = sorted(requeued)
         return report
+
+
+def _process_all(
+    context: BatchContext,
+    discovery: Discovery,
+    requeued: set[str],
+    report: BatchReport,
+    confirm_lease: Callable[[], None],
+) -> None:
+    """Process what was discovered; an object that changes meanwhile is added to `requeued` and left out."""
+    while (remaining := discovery.without(requeued)) or context.watermarks:
+        try:
+            _process(context, remaining, report, confirm_lease)
+            return
+        except ObjectChangedError as error:
+            logger.warning("%s", error)
+            requeued.add(error.uri)
+        except _ReplacementRejectedError as error:
+            discovery = error.discovery
+    clear_processing(context)
 
 
 class _ReplacementRejectedError(Exception):
@@ -132,8 +146,9 @@ def _process(
                 if with_earlier_records := discovery.with_records_of(rejected):
                     raise _ReplacementRejectedError(with_earlier_records)
                 earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
-                staged = _stage_records(context, session, outputs, outcomes, foreign, earlier_codes)
-            for landed in platform.lake.changed(discovery.objects):
+                moves = planned_moves(context, discovery, outcomes)
+                staged = _stage_records(context, session, outputs, outcomes, foreign, earlier_codes, discovery, moves)
+            for landed in platform.lake.changed(o for o in discovery.objects if o.identity not in discovery.copies):
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
             confirm_lease()
@@ -148,7 +163,8 @@ def _process(
                 watermarks=context.watermarks,
                 **staged,
             )
-            published = publish(platform.warehouse, publication, platform.clock())
+            published_at = platform.clock()
+            published = publish(platform.warehouse, publication, published_at)
         except (ObjectChangedError, _ReplacementRejectedError):
             # After any other failure the staging prefix stays, and the next run checks whether the batch was published.
             platform.lake.delete_prefix(pipeline.bucket, context.staging)
@@ -156,7 +172,11 @@ def _process(
     promoted = set(promote(context))
     uris = {e.declared.name: platform.lake.uri(pipeline.bucket, outputs.export_key(e)) for e in pipeline.exports}
     report.exported = {name: uri for name, uri in uris.items() if uri in promoted}
+    for table in pipeline.lake_tables:
+        if copied := sum(uri.startswith(platform.lake.uri(table.bucket, table.prefix)) for uri in promoted):
+            report.copied_partitions[table.contract.name] = copied
     _fill_report(report, context, outputs, published, discovery, outcomes)
+    _report_deliveries(report, discovery, pipeline, outcomes, published_at)
     _alert(context, outcomes)
 
 
@@ -164,10 +184,14 @@ def _source_files(
     context: BatchContext, discovery: Discovery, source: Source, folder: Path, *, fetch: bool = True
 ) -> Iterator[SourceFile]:
     """The new objects of a source, and files made from the quarantined records that are read again."""
-    objects = discovery.new[source.name]
-    paths = context.platform.lake.fetch_all(objects, folder) if fetch else [None] * len(objects)
-    for landed, path in zip(objects, paths, strict=True):
+    lake, copies = context.platform.lake, discovery.copies
+    plain = [landed for landed in discovery.new[source.name] if landed.identity not in copies]
+    for landed, path in zip(plain, lake.fetch_all(plain, folder) if fetch else [None] * len(plain), strict=True):
         yield SourceFile(path, landed)
+    moved = [(o, copies[o.identity]) for o in discovery.new[source.name] if o.identity in copies]
+    fetched = iter(lake.fetch_all([copy.place for _, copy in moved if not copy.path], folder) if fetch else ())
+    for landed, copy in moved:
+        yield SourceFile((copy.path or next(fetched)) if fetch else None, landed, place=copy.place)
     by_object: dict[tuple, list[WaitingRecord]] = defaultdict(list)
     for record in discovery.quarantined[source.name]:
         by_object[(record.uri, record.etag, record.modified, record.columns)].append(record)
@@ -195,8 +219,10 @@ def _stage_records(
     outcomes: Mapping[str, Sequence[FileOutcome]],
     foreign: Mapping[str, Sequence[FileOutcome]],
     earlier_codes: Mapping[str, str],
+    discovery: Discovery,
+    moves: Mapping[tuple[str, str, int], Move],
 ) -> dict[str, StagedFile]:
-    """Stage ledger rows, quarantined records, and the ids of released ones.
+    """Stage ledger rows, quarantined records, the ids of released ones, and where moved objects go.
 
     `foreign` are those of `outcomes` that are not in the session.
 
@@ -226,6 +252,7 @@ def _stage_records(
             at,
             None,
             at,
+            *_current_place(context, discovery, moves, outcome.landed),
         )
         for name, outcome in landed
     )
@@ -237,12 +264,23 @@ def _stage_records(
         # A quarantined record that now fails for another reason replaces its entry.
         and (record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code)
     )
+    outputs.stage_moves(moves.values())
     released = ((key,) for files in outcomes.values() for outcome in files for key in outcome.released)
     return {
         "ledger": outputs.stage_rows("ledger", ops_table("STAGE_FILE_LEDGER"), ledger_rows),
         "quarantine": outputs.stage_rows("quarantine", ops_table("STAGE_QUARANTINE"), quarantine_rows),
         "released": outputs.stage_rows("released", ops_table("STAGE_RELEASED"), released),
     }
+
+
+def _current_place(
+    context: BatchContext, discovery: Discovery, moves: Mapping[tuple[str, str, int], Move], landed: LandedObject
+) -> tuple[str | None, str | None]:
+    """SHA-256 and uri of an object that leaves landing; None for any other."""
+    move = moves.get(landed.identity)
+    if move is None:
+        return None, None
+    return discovery.copies[landed.identity].sha256, context.platform.lake.uri(move.bucket, move.target)
 
 
 def _quarantine_row(pipeline: str, dataset: str, record: BadRecord, run_id: str, at: datetime) -> tuple:
@@ -296,6 +334,21 @@ def _fill_report(
             report.notes.append(f"{outcome.landed.uri}: the first record names the columns and was skipped.")
         if outcome.missing_columns and not outcome.rejection:
             report.missing_columns[outcome.landed.uri] = list(outcome.missing_columns)
+
+
+def _report_deliveries(
+    report: BatchReport,
+    discovery: Discovery,
+    pipeline: ResolvedPipeline,
+    outcomes: Mapping[str, Sequence[FileOutcome]],
+    published_at: datetime,
+) -> None:
+    """The landing days of loaded objects, and how long those that are new took from delivery to commit."""
+    dated = [source.name for source in pipeline.sources if source.declared.dated_keys]
+    loaded = [o.landed for name in dated for o in outcomes[name] if not (o.waiting or o.rejection)]
+    report.landing_days = sorted({landed.modified.date().isoformat() for landed in loaded})
+    new = [o for o in loaded if not ((copy := discovery.copies.get(o.identity)) and copy.status)]
+    report.latencies = sorted((published_at - as_utc_naive(landed.modified)).total_seconds() for landed in new)
 
 
 def _alert(context: BatchContext, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts.ddl import Table
-from pipeline_assets.contracts.model import Contract
+from pipeline_assets.contracts.model import LAKE_DECIMAL, Contract
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,7 +32,12 @@ def lake_schema(contract: Contract) -> pa.Schema:
         "DATE": pa.date32(),
         "BOOLEAN": pa.bool_(),
     }
-    return pa.schema([(c.name.lower(), kinds[c.physical_type]) for c in contract.columns if not c.partition])
+
+    def kind(physical_type: str) -> pa.DataType:
+        decimal = LAKE_DECIMAL.match(physical_type)
+        return pa.decimal128(int(decimal[1]), int(decimal[2])) if decimal else kinds[physical_type]
+
+    return pa.schema([(c.name.lower(), kind(c.physical_type)) for c in contract.columns if not c.partition])
 
 
 def _arrow_type(kind: str) -> pa.DataType:

@@ -38,7 +38,8 @@ DATE_PATTERNS = {
 }
 MOST_FLOAT_DECIMALS = 9  # of a column with `writes_floats`: far more than round-off reaches
 FORMS = ("table", "csv", "json", "parquet")
-# The types of lake table columns, as Glue and Hive name them.
+# The types of lake table columns, as Glue and Hive name them; numbers of tables may also be exact: DECIMAL(p,s).
+LAKE_DECIMAL = re.compile(r"^DECIMAL\((?P<precision>\d+),(?P<scale>\d+)\)$")
 LAKE_TYPES = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
 PHYSICAL_TYPES = {
     "string": re.compile(r"^VARCHAR(\((?P<precision>\d+)\))?$"),

@@ -19,6 +19,7 @@ from pipeline_assets.contracts.mistakes import Mistakes, join
 from pipeline_assets.contracts.model import (
     DATE_PATTERNS,
     FORMS,
+    LAKE_DECIMAL,
     LAKE_TYPES,
     LOGICAL_TYPES,
     MOST_FLOAT_DECIMALS,
@@ -26,7 +27,7 @@ from pipeline_assets.contracts.model import (
     Column,
     Contract,
 )
-from pipeline_assets.errors import ContractError
+from pipeline_assets.errors import ContractError, one_line
 
 Properties = Mapping[str, Any]
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -191,12 +192,13 @@ def _contract(document: Properties, mistakes: Mistakes) -> Contract:
         quality=quality_rules(dataset, mistakes),
     )
     if form == "parquet":
-        for name, count in (
-            ("partitioned", sum(column.partition for column in contract.columns)),
-            ("keepTogether", sum(column.keep_together for column in contract.columns)),
+        for name, count, fewest in (
+            ("partitioned", sum(column.partition for column in contract.columns), 1),
+            ("keepTogether", sum(column.keep_together for column in contract.columns), 0),
         ):
-            if count != 1:
-                mistakes.add("schema.properties", f"{count} columns are {name}.", "A lake table has one.")
+            if not fewest <= count <= 1:
+                most = "one" if fewest else "at most one"
+                mistakes.add("schema.properties", f"{count} columns are {name}.", f"A lake table has {most}.")
     column, hours = latency(document, contract, mistakes)
     columns = tuple(replace(c, latency_hours=hours) if c.name == column else c for c in contract.columns)
     items = _items(contract, properties, mistakes)
@@ -300,11 +302,13 @@ def _column(
         classification=given.get("classification"),
     )
     if form == "parquet":
-        if logical in LOGICAL_TYPES and physical != LAKE_TYPES.get(logical):
+        exact = logical == "number" and LAKE_DECIMAL.match(physical)
+        decimal = " or DECIMAL(p,s)" if logical == "number" else ""
+        if logical in LOGICAL_TYPES and physical != LAKE_TYPES.get(logical) and not exact:
             mistakes.add(
                 join(location, "physicalType"),
                 f"{given.get('physicalType')!r} does not fit logicalType {logical}.",
-                f"Use {LAKE_TYPES[logical]}." if logical in LAKE_TYPES else f"Known: {', '.join(LAKE_TYPES)}.",
+                f"Use {LAKE_TYPES[logical]}{decimal}." if logical in LAKE_TYPES else f"Known: {', '.join(LAKE_TYPES)}.",
             )
         together = custom.get("keepTogether", False)
         if type(together) is not bool:
@@ -384,4 +388,4 @@ def _input_formats(custom: Properties, logical: str, location: str, mistakes: Mi
 
 def _text(given: Properties) -> str:
     """A description on one line."""
-    return " ".join((given.get("description") or "").split())
+    return one_line(given.get("description") or "")

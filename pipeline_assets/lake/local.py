@@ -112,13 +112,15 @@ class LocalLake(Lake):
         self.remove_empty_folders(bucket, prefix)
         return deleted
 
-    def remove_empty_folders(self, bucket: str, prefix: str) -> None:
+    def remove_empty_folders(self, bucket: str, prefix: str, keep: str = "") -> None:
         root = self.root / bucket_name(bucket)
         top = root / prefix
         with self.errors(f"deleting {self.uri(bucket, prefix)}"):
             folders = [Path(folder) for folder, _, _ in os.walk(top, topdown=False)]
-            above = [folder for folder in top.parents if folder.is_relative_to(root) and folder != root]
+            above = [folder for folder in top.parents if folder.is_relative_to(root)]
             for folder in folders + above:
+                if folder in (root, root / keep):
+                    break
                 try:
                     folder.rmdir()
                 except OSError as error:

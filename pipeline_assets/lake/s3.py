@@ -310,6 +310,10 @@ class S3Lake(Lake):
         self.delete([old])
         return uri
 
+    def move_all(self, bucket: str, moves: Sequence[tuple[str, str]]) -> None:
+        with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+            list(pool.map(lambda move: self._move_once(bucket, *move), moves))
+
     def delete(self, uris: Iterable[str]) -> None:
         by_bucket: dict[str, list[str]] = {}
         for uri in uris:

@@ -124,6 +124,24 @@ class Lake(ABC):
             obstore.rename(self.store(bucket), source, target)
         return uri
 
+    def move_all(self, bucket: str, moves: Sequence[tuple[str, str]]) -> None:
+        """`move` each (source, target), over a network several at a time; one that was moved before is left alone.
+
+        Raises:
+            LakeError: an object is under neither key.
+        """
+        for source, target in moves:
+            self._move_once(bucket, source, target)
+
+    def _move_once(self, bucket: str, source: str, target: str) -> None:
+        if self.head(self.uri(bucket, source)):
+            self.move(bucket, source, target)
+        elif not self.head(self.uri(bucket, target)):
+            raise LakeError(
+                f"{self.uri(bucket, source)} is gone, and {self.uri(bucket, target)} does not exist.",
+                remedy="Put the object back under one of the two keys, and run again.",
+            )
+
     def delete(self, uris: Iterable[str]) -> None:
         """Delete objects; a missing one is not an error."""
         import obstore
@@ -142,8 +160,8 @@ class Lake(ABC):
         self.delete(uris)
         return len(uris)
 
-    def remove_empty_folders(self, bucket: str, prefix: str) -> None:
-        """Remove the empty folders below the folder `prefix`, at it and above it; S3 has no folders."""
+    def remove_empty_folders(self, bucket: str, prefix: str, keep: str = "") -> None:
+        """Remove the empty folders below the folder `prefix`, at it, and above it up to `keep`; S3 has no folders."""
         return
 
     def _is_changed(self, landed: LandedObject) -> bool:

@@ -15,16 +15,21 @@ from typing import get_args
 from pipeline_assets import lake
 from pipeline_assets.contracts import Contract, load_contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
+from pipeline_assets.contracts.model import LAKE_DECIMAL
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.resolved import (
+    BATCH_ID,
+    LANDING,
     RECORD_COLUMNS,
     Export,
     FileTable,
+    LakeCopy,
     MartTable,
     Published,
     ResolvedPipeline,
     Source,
+    partition_column,
 )
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
@@ -63,11 +68,15 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     _refuse_shared_names(subject, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
     file_schema = _file_schema(sources)
     tables = tuple(_file_table(value, t, sources, file_schema) for t in value.tables if isinstance(t, Table))
-    lake_outputs = tuple(_file_table(value, t, sources, file_schema) for t in value.lake_tables)
+    from_tables = {table.name for table in value.lake_tables if _reads_tables(value, table)}
+    lake_outputs = tuple(
+        _file_table(value, t, sources, file_schema) for t in value.lake_tables if t.name not in from_tables
+    )
     exports = tuple(_export(value, export, tables) for export in value.exports)
     marts = _marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
-    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published)
+    lake_copies = tuple(_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
+    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies)
     require_consistent(resolved)
     return resolved
 
@@ -130,6 +139,11 @@ def _source(
             f"{value.name}: {contract.name} has no column {declared.version} to order versions by."
         )
     prefix, pattern = split_pattern(declared.pattern)
+    if declared.moved and not prefix.endswith(f"/{LANDING}"):
+        raise ConfigurationError(
+            f"{value.name}: the objects of {declared.name} are moved, but lie in {prefix}.",
+            remedy=f"Let them land in a folder whose name is {LANDING.rstrip('/')}, below another folder.",
+        )
     return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern), parents)
 
 
@@ -158,7 +172,7 @@ def split_pattern(pattern: str) -> tuple[str, str]:
 def _file_schema(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
     schema: dict[str, tuple[str, ...]] = {}
     for source in sources:
-        schema[source.relation] = (*source.contract.column_names, *RECORD_COLUMNS)
+        schema[source.relation] = (*source.contract.column_names, *RECORD_COLUMNS, BATCH_ID)
         if source.items and source.items_relation:
             columns = (*source.items.column_names, *source.contract.column_names, *RECORD_COLUMNS, "_POSITION")
             schema[source.items_relation] = columns
@@ -200,6 +214,16 @@ def _file_table(
     record_key = _record_key(select, contract, grain, copies, declared)
     table = FileTable(declared, contract, select, grain, of_items, record_key)
     _require_write_mode(value, table)
+    if exact := [c.name for c in contract.columns if expected == "parquet" and LAKE_DECIMAL.match(c.physical_type)]:
+        raise ContractError(
+            f"{contract.name}: {', '.join(exact)} is DECIMAL, which only a lake table over tables may have.",
+            remedy="Use DOUBLE, or SELECT from a table.",
+        )
+    if table.write != "append" and any(column == BATCH_ID for _, column in select.columns_read):
+        raise ConfigurationError(
+            f"{select.name} reads {BATCH_ID}, which only a table with write mode append may do.",
+            remedy=f"Leave it out: every table has its own {BATCH_ID}.",
+        )
     return table
 
 
@@ -343,6 +367,38 @@ def _marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...
     for name in declared:
         add(name, ())
     return tuple(resolved.values())
+
+
+def _reads_tables(value: Pipeline, declared: LakeTable) -> bool:
+    """Whether a lake table is made from tables of the warehouse, not from landed files."""
+    file = sql_folder(value) / f"{declared.name}.sql"
+    return file.exists() and re.search(rf"(?i)\bFROM\s+{value.name}\.", file.read_text(encoding="utf-8")) is not None
+
+
+def _lake_copy(
+    value: Pipeline, declared: LakeTable, tables: Sequence[FileTable], marts: Sequence[MartTable]
+) -> LakeCopy:
+    """A lake table with the rows of one table of the warehouse."""
+    contract = _contract(value, declared.name)
+    made: list[FileTable | MartTable] = [*tables, *marts]
+    by_qualified = {table.qualified: table.contract for table in made}
+    schema = {name: (*copied.column_names, *PROVENANCE) for name, copied in by_qualified.items()}
+    select = _select(value, declared.name, contract, None, schema)
+    _refuse_missing_columns(select, contract)
+    partition = partition_column(contract)
+    copy = select.copy_of(partition)
+    if len(select.relations) != 1 or not select.keeps_every_row or copy is None:
+        raise ConfigurationError(
+            f"{select.name}: a lake table over tables must have every row of one table, and repeat a column of it as "
+            f"{partition}.",
+            remedy="Make a mart of the rest of the SELECT.",
+        )
+    if not by_qualified[copy[0]].column(copy[1]).required:
+        raise ConfigurationError(
+            f"{select.name}: {copy[1]} may be NULL and names the folder of a row.",
+            remedy=f"Make it required in {by_qualified[copy[0]].name}, or partition by another column.",
+        )
+    return LakeCopy(declared, contract, select)
 
 
 def _require_refresh(mart: Mart, select: Select) -> None:

@@ -18,6 +18,9 @@ from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
+# The zones of a source whose objects are moved.
+LANDING, PROCESSING, PROCESSED, REJECTED = "landing/", "processing/", "processed/", "rejected/"
+BATCH_ID = "_BATCH_ID"  # of the running batch; tables that append may select it
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,10 @@ class Source:
     def relation(self) -> str:
         """The name of its records in SELECTs."""
         return self.contract.name.upper()
+
+    def zone_prefix(self, zone: str, batch_id: str = "") -> str:
+        """The prefix of another zone of a moved source, or of a batch in it, such as `…/processed/<batch>/`."""
+        return self.zone.prefix.removesuffix(LANDING) + zone + (f"{batch_id}/" if batch_id else "")
 
     @property
     def has_keys(self) -> bool:
@@ -106,6 +113,15 @@ class MartTable:
 
 
 @dataclass(frozen=True, eq=False)
+class LakeCopy:
+    """A lake table with every row of one table of the warehouse."""
+
+    declared: LakeTable
+    contract: Contract
+    select: Select
+
+
+@dataclass(frozen=True, eq=False)
 class Published:
     """The table with the newest version of a source's records; `columns` maps the source's columns to the table's."""
 
@@ -123,7 +139,10 @@ class Export:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedPipeline:
-    """A pipeline with everything derived from its value; parents are first in `sources`, dependents last in `marts`."""
+    """A pipeline with everything derived from its value; parents are first in `sources`, dependents last in `marts`.
+
+    `lake_outputs` are made from landed files within a batch, `lake_copies` from tables after its commit.
+    """
 
     value: Pipeline
     sources: tuple[Source, ...]
@@ -132,6 +151,7 @@ class ResolvedPipeline:
     lake_outputs: tuple[FileTable, ...]
     exports: tuple[Export, ...]
     published: Mapping[str, Published]
+    lake_copies: tuple[LakeCopy, ...] = ()
 
     @property
     def name(self) -> str:
@@ -150,6 +170,7 @@ class ResolvedPipeline:
 
     @cached_property
     def lake_tables(self) -> tuple[lake.LakeTable, ...]:
+        outputs: list[FileTable | LakeCopy] = [*self.lake_outputs, *self.lake_copies]
         return tuple(
             lake.LakeTable(
                 table.contract,
@@ -157,7 +178,7 @@ class ResolvedPipeline:
                 lake_prefix(table.declared),
                 table.declared.file_prefix or self.name,
             )
-            for table in self.lake_outputs
+            for table in outputs
             if isinstance(table.declared, LakeTable)
         )
 
@@ -165,7 +186,7 @@ class ResolvedPipeline:
     def contracts(self) -> tuple[Contract, ...]:
         """Every contract of the pipeline, once."""
         contracts = [source.contract for source in self.sources]
-        contracts += [*self.targets, *(table.contract for table in self.lake_outputs)]
+        contracts += [*self.targets, *(table.contract for table in self.lake_tables)]
         return tuple({contract.name: contract for contract in contracts}.values())
 
     @cached_property

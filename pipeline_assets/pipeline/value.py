@@ -24,12 +24,19 @@ class LandedFiles:
     matches folders of any depth, `|` separates alternatives that share a prefix. Packed files (`.gz`) match
     as well. `version` names the column that tells which of two records is newer; by default it is the time of the
     object, as its store knows it.
+
+    With `dated_keys` the folders below the prefix are `YYYY/MM/DD/` or `YYYY/MM/DD/HH/`, as delivery streams write
+    them: that time orders versions, and a run may be limited to landing days. With `moved` the prefix ends with
+    `landing/`, and a run moves each object to `processing/<batch>/` beside it, and after the commit to
+    `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
     """
 
     name: str
     pattern: str
     bucket: str = ""
     version: str = ""
+    dated_keys: bool = False
+    moved: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,8 @@ class LakeTable:
     """Parquet files in the lake, a folder per value of the contract's partition column.
 
     Their rows come from `sql/<pipeline>/<name>.sql`; their keys start with `prefix` (by default the table's name) in
-    the pipeline's bucket. File names start with `file_prefix`, by default the pipeline's name.
+    the pipeline's bucket. File names start with `file_prefix`, by default the pipeline's name. A SELECT over landed
+    files keeps each record's rows in one file; one over a table copies its rows, one file for each partition.
     """
 
     name: str
@@ -108,8 +116,8 @@ class Step:
 class Bucket:
     """A bucket that the deployment creates; watched prefixes and lake tables are derived from the rest of the value.
 
-    `archive_after_days`: objects move to Glacier after that many days. `watched` are landing prefixes of sources that
-    the value does not have yet.
+    `archive_after_days`: objects move to Glacier after that many days; of moved sources only those in `processed/`.
+    `watched` are landing prefixes of sources that the value does not have yet.
     """
 
     name: str

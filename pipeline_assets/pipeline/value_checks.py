@@ -13,7 +13,7 @@ from dataclasses import replace
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import ValueCheck, checked
 from pipeline_assets.pipeline.fetch import touched_condition
-from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import BATCH_ID, FileTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import PROVENANCE
 
 _DIGITS = 18  # that every engine computes with exactly
@@ -36,8 +36,8 @@ def value_check(
     if not tables:
         return None
     record = (*PROVENANCE, "_IS_NEW", "_ROW")
-    touched = touched_condition(pipeline, source)
-    relations = {source.relation: _wide_rows(source.contract, checked(source.relation), touched, record)}
+    touched, batch = touched_condition(pipeline, source), f"'' AS {BATCH_ID}"
+    relations = {source.relation: _wide_rows(source.contract, checked(source.relation), touched, (*record, batch))}
     if source.items and source.items_relation:
         # Published records have no lists.
         element, columns = source.items.within(source.contract), (*record, "_POSITION")

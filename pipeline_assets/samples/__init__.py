@@ -1,8 +1,8 @@
 """Sample sources for each pipeline, at any scale, with dirty records.
 
-`bookings` and `orders` define each pipeline's files, `files` writes a file atomically, and `records` decides which
-records exist and which are dirty. Samples are written into a plain folder, as by a source system; nothing here imports
-the lake or the warehouse.
+`bookings`, `commerce` and `orders` define each pipeline's files, `files` writes a file atomically, and `records`
+decides which records exist and which are dirty. Samples are written into a plain folder, as by a source system;
+nothing here imports the lake or the warehouse.
 
 Nothing is random: each value is a hash of (seed, column, entity number). So a larger scale has the same records and
 more after them, and writing the same samples twice changes no file.
@@ -12,22 +12,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import bookings, orders
+from . import bookings, commerce, orders
 from .files import SampleFile
 
-__all__ = ["SOURCES", "SampleFile", "write_samples"]
+__all__ = ["SOURCES", "SampleFile", "SampleSource", "write_samples"]
 
-SOURCES: Mapping[str, Callable[..., list[SampleFile]]] = {"bookings": bookings.write, "orders": orders.write}
+
+@dataclass(frozen=True)
+class SampleSource:
+    """How a pipeline's samples are written, and where.
+
+    They land in the pipeline's bucket, or, if `extracted`, are what the pipeline extracts or tails:
+    $PIPELINE_HOME/sources/<pipeline>.
+    """
+
+    write: Callable[..., list[SampleFile]]
+    extracted: bool = False
+
+
+SOURCES: Mapping[str, SampleSource] = {
+    "bookings": SampleSource(bookings.write),
+    "commerce": SampleSource(commerce.write, extracted=True),
+    "orders": SampleSource(orders.write),
+}
 
 
 def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: int = 2024) -> list[SampleFile]:
-    """Write the sample sources of `pipeline` below `directory` (its bucket folder) and describe them.
+    """Write the sample sources of `pipeline` below `directory` (its bucket or source folder) and describe them.
 
-    `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 2,000 orders
-    for `orders`). The same (scale, seed) gives the same bytes, and a file that already has them is not
-    written, so its mtime stays.
+    `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 1,500 customers
+    and 15,000 orders for `commerce`, 2,000 orders for `orders`). The same (scale, seed) gives the same bytes, and a
+    file that already has them is not written, so its mtime stays.
 
     Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
     """
@@ -35,4 +53,4 @@ def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: i
         raise ValueError(f"no samples for pipeline {pipeline!r}; choose one of: {', '.join(sorted(SOURCES))}")
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"scale must be a finite number above 0, got {scale!r}; 1.0 is the usual small set")
-    return SOURCES[pipeline](Path(directory), scale=scale, seed=seed)
+    return SOURCES[pipeline].write(Path(directory), scale=scale, seed=seed)

@@ -2,7 +2,8 @@
 
 This module handles files as bytes; other modules define the records. A file whose bytes are already there is not
 replaced: a new mtime would make the landing zone report a new object. A replaced file gets the fixed mtime of its name,
-so two versions of one key can have the same mtime, and only their bytes differ.
+so two versions of one key can have the same mtime, and only their bytes differ. A file that a producer tails keeps its
+inode while it grows.
 """
 
 from __future__ import annotations
@@ -54,12 +55,20 @@ class Publisher:
         self._staging = staging
 
     def publish(
-        self, key: str, kind: str, chunks: Iterable[Chunk], *, modified: datetime, halved: bool = False
+        self,
+        key: str,
+        kind: str,
+        chunks: Iterable[Chunk],
+        *,
+        modified: datetime,
+        halved: bool = False,
+        tailed: bool = False,
     ) -> SampleFile:
         """Write `chunks` as UTF-8 (gzip when `key` ends in .gz), then move the file into place atomically.
 
         `modified` becomes the file's mtime, unless the same bytes are already there. A `halved` file lacks the
-        second half of its bytes, as after an interrupted upload. Raises OSError when the folder
+        second half of its bytes, as after an interrupted upload. A `tailed` file is only replaced if it has other
+        records: what it lacks is appended, what follows the sample's records stays. Raises OSError when the folder
         cannot be written.
         """
         staged = self._staging / "file"
@@ -67,10 +76,13 @@ class Publisher:
         if halved:
             os.truncate(staged, staged.stat().st_size // 2)
         path = self._directory / key
-        if not _same_bytes(staged, path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.utime(staged, (modified.timestamp(), modified.timestamp()))
-            os.replace(staged, path)
+        if not (_starts_with(path, staged) if tailed else _same_bytes(staged, path)):
+            if tailed and path.is_file() and _starts_with(staged, path):
+                _append(path, staged)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.utime(staged, (modified.timestamp(), modified.timestamp()))
+                os.replace(staged, path)
         return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
 
 
@@ -111,12 +123,27 @@ def _opened(path: Path, *, compress: bool) -> Iterator[IO[bytes]]:
             yield cast("IO[bytes]", stream)
 
 
+def _append(path: Path, longer: Path) -> None:
+    """Append what `path` lacks of a file that starts with its bytes."""
+    with longer.open("rb") as source, path.open("ab") as target:
+        source.seek(target.tell())
+        shutil.copyfileobj(source, target)
+
+
 def _same_bytes(left: Path, right: Path) -> bool:
-    if not right.is_file() or left.stat().st_size != right.stat().st_size:
-        return False
-    return _digest(left) == _digest(right)
+    return right.is_file() and left.stat().st_size == right.stat().st_size and _starts_with(left, right)
 
 
-def _digest(path: Path) -> bytes:
+def _starts_with(path: Path, start: Path) -> bool:
+    size = start.stat().st_size
+    return path.is_file() and path.stat().st_size >= size and _digest(path, size) == _digest(start, size)
+
+
+def _digest(path: Path, size: int) -> bytes:
+    """The digest of the first `size` bytes."""
+    found = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+        while block := stream.read(min(size, 1 << 20)):
+            found.update(block)
+            size -= len(block)
+    return found.digest()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from pipeline_assets.lake.objects import FINGERPRINT
+from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
 from pipeline_assets.warehouse.schema import ops_sql
 from pipeline_assets.warehouse.transaction import Transaction
 
@@ -16,25 +17,49 @@ if TYPE_CHECKING:
 _URIS_AT_A_TIME = 10_000  # a statement in Snowflake has at most 1 MiB, compressed
 
 
+@dataclass(frozen=True)
+class StoredObject:
+    """An object that left landing: its identity there, and where its bytes are now."""
+
+    landed: LandedObject
+    status: str
+    sha256: str
+    current_uri: str
+
+
 def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
     """The fingerprint of the current object version at each key, as tables of one column.
 
-    Replaced versions are left out, so the bytes of an earlier version are new again when they are put back. The
-    warehouse computes the fingerprints and returns them as Arrow: 32 MB for a million objects, not a million tuples.
+    Replaced versions are left out, so the bytes of an earlier version are new again when they are put back. So are
+    objects that left landing: whatever is at their key now was delivered later. The warehouse computes the
+    fingerprints and returns them as Arrow: 32 MB for a million objects, not a million tuples.
     """
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
         f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER "
-        "WHERE PIPELINE = %(pipeline)s AND REPLACED_AT IS NULL",
+        "WHERE PIPELINE = %(pipeline)s AND REPLACED_AT IS NULL AND CURRENT_URI IS NULL",
         {"pipeline": pipeline},
     )
+
+
+def stored_objects(
+    transaction: Transaction, pipeline: str, dataset: str, uris: Sequence[str] | None = None
+) -> list[StoredObject]:
+    """The current version of each object of a moved source; of some uris, or of all."""
+    rows: list[tuple] = []
+    for some in [None] if uris is None else _groups(uris):
+        params = {"pipeline": pipeline, "dataset": dataset, "every_uri": some is None, "uris": some or [""]}
+        rows += transaction.rows(ops_sql("stored_objects"), params)
+    return [
+        StoredObject(LandedObject(uri, etag, int(size), modified.replace(tzinfo=UTC)), status, sha256, current_uri)
+        for uri, etag, size, modified, status, sha256, current_uri in rows
+    ]
 
 
 def last_modified(transaction: Transaction, pipeline: str, uris: Sequence[str]) -> dict[tuple[str, str], datetime]:
     """The time of the newest version in the ledger by (dataset, uri), UTC; objects that it lacks are left out."""
     times: dict[tuple[str, str], datetime] = {}
-    for start in range(0, len(uris), _URIS_AT_A_TIME):
-        some = list(uris[start : start + _URIS_AT_A_TIME])
+    for some in _groups(uris):
         rows = transaction.rows(ops_sql("last_modified"), {"pipeline": pipeline, "uris": some})
         times.update({(dataset, uri): modified.replace(tzinfo=UTC) for dataset, uri, modified in rows})
     return times
@@ -86,6 +111,11 @@ def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
     return [uri for (uri,) in transaction.rows(ops_sql("unbalanced_objects"), {"pipeline": pipeline})]
 
 
+def current_uris(transaction: Transaction, pipeline: str) -> set[str]:
+    """The uris of all objects of a pipeline."""
+    return {uri for (uri,) in transaction.rows(ops_sql("current_uris"), {"pipeline": pipeline})}
+
+
 def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequence[str], limit: int) -> list[tuple]:
     """The newest objects of some batches, at most `limit` of each dataset, each with the totals of its dataset.
 
@@ -101,3 +131,7 @@ def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple
     """When an object version was last taken for the first time, and the newest time of one by its store's clock."""
     ((arrived, modified),) = transaction.rows(ops_sql("last_arrival"), {"pipeline": pipeline, "dataset": dataset})
     return arrived, modified
+
+
+def _groups(uris: Sequence[str]) -> list[list[str]]:
+    return [list(uris[start : start + _URIS_AT_A_TIME]) for start in range(0, len(uris), _URIS_AT_A_TIME)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -94,6 +94,12 @@ def waiting_reasons(transaction: Transaction, pipeline: str) -> dict[str, int]:
     return {code: int(count) for code, count in transaction.rows(ops_sql("waiting_reasons"), {"pipeline": pipeline})}
 
 
+def waiting_objects(transaction: Transaction, pipeline: str) -> list[tuple[str, str, int]]:
+    """(uri, reason code, waiting records) of a pipeline, by uri; no records for an object that was rejected whole."""
+    rows = transaction.rows(ops_sql("waiting_objects"), {"pipeline": pipeline})
+    return [(uri, code, int(records)) for uri, code, records in rows]
+
+
 def waiting_totals(transaction: Transaction) -> dict[str, int]:
     """The number of waiting records and objects by pipeline."""
     return {pipeline: int(count) for pipeline, count in transaction.rows(ops_sql("waiting_totals"))}
@@ -113,8 +119,17 @@ def discard_records(
     return transaction.execute(ops_sql("discard_records"), params)
 
 
+def close_gone_objects(
+    transaction: Transaction, pipeline: str, objects: Collection[tuple[str, str]], at: datetime
+) -> None:
+    """Close waiting foreign objects, given as (uri, etag), that no zone lists any more; if one returns, it is new."""
+    params = {"pipeline": pipeline, "objects": [f"{etag} {uri}" for uri, etag in objects], "at": at}
+    transaction.execute(ops_sql("close_gone_objects"), params)
+    transaction.execute(ops_sql("forget_gone_objects"), params)
+
+
 def purge_closed_records(transaction: Transaction, pipeline: str | None, before: datetime) -> int:
-    """Delete records and objects that were replayed, replaced or discarded before a moment, UTC without a zone.
+    """Delete records and objects that were replayed, or closed otherwise, before a moment, UTC without a zone.
 
     If an object is read again after that, its discarded records are quarantined again. Returns the number of deleted
     rows.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
@@ -78,6 +81,42 @@ def _whole_orders(seen: dict, before: dict, after: dict) -> bool:
     return all(rows in (before.get(key), after.get(key)) for key, rows in seen.items())
 
 
+def _commerce_first(lake: CommerceLake) -> None:
+    lake.deliver("customers", START, commerce_lake.customer(1), commerce_lake.customer(2, "Grace"))
+    lake.deliver("orders", START, commerce_lake.order(10), commerce_lake.order(11, 9), commerce_lake.order(12, 2, "O"))
+
+
+def _commerce_second(lake: CommerceLake) -> None:
+    """Renames a customer, brings a late one, finishes and reopens orders, rejects an object, delivers one again."""
+    lake.deliver("customers", LATER, commerce_lake.customer(9, "Alan"), commerce_lake.customer(1, "Augusta"))
+    lake.deliver("orders", LATER, commerce_lake.order(12, 2), commerce_lake.order(10, 1, "P"), name="b")
+    lake.deliver(
+        "orders", LATER, commerce_lake.order(13, 1, price="x"), commerce_lake.order(14, 1), name="c", newline=""
+    )
+    lake.write(lake.key("orders", LATER, "d"), b"\x1f\x8bno gzip", LATER)
+    lake.deliver("customers", START, commerce_lake.customer(1), commerce_lake.customer(2, "Grace"))
+
+
+def _many_commerce_orders(lake: CommerceLake) -> str:
+    lake.deliver("orders", LATER, *(commerce_lake.order(1000 + number) for number in range(400_000)), name="big")
+    return lake.key("orders", LATER, "big")
+
+
+def _commerce_files(lake: CommerceLake) -> dict[str, object]:
+    """What others read: processed and rejected objects, and the mart's copy by partition."""
+    files: dict[str, object] = {
+        key: data for key, data in lake.zones().items() if not re.search("/(landing|processing)/", key)
+    }
+    for folder, *row in lake.copied_rows():
+        files[folder] = (*files.get(folder, ()), tuple(row))  # type: ignore[misc]
+    return files
+
+
+def _whole_files(seen: dict, before: dict, after: dict) -> bool:
+    """Each object is whole or absent, and a partition has its old rows, its new ones, or none for a moment."""
+    return all(data in (before.get(key), after.get(key)) for key, data in seen.items())
+
+
 _EVERYWHERE = {"publish", "move", "delete_prefix", "changed", "read", "deduplicate", "write", "run_statement"}
 SCENARIOS = {
     "bookings": Scenario(
@@ -97,5 +136,14 @@ SCENARIOS = {
         lambda lake: lake.lake_orders(),
         _whole_orders,
         frozenset(_EVERYWHERE | {"write_lake_table", "delete"}),
+    ),
+    "commerce": Scenario(
+        CommerceLake,
+        _commerce_first,
+        _commerce_second,
+        _many_commerce_orders,
+        _commerce_files,
+        _whole_files,
+        frozenset(_EVERYWHERE | {"delete"}),
     ),
 }

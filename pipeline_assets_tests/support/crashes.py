@@ -45,16 +45,17 @@ class Prepared:
         return self.scenario.lake.at(_copy(self.home, target, self.scenario.lake.landing))
 
 
-def memory(lake: PipelineLake) -> dict[str, list[tuple]]:
-    """What the platform remembers, without ids and moments of runs."""
+def memory(lake: PipelineLake) -> dict[str, list]:
+    """What the platform remembers and where landed files are, without ids and moments of runs."""
     with lake.platform.warehouse.read_only() as transaction:
         stages = transaction.rows(
             "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA = 'OPS' AND STARTSWITH(TABLE_NAME, 'STAGE_')"
         )
         return {
+            "landed": sorted(lake.landed_keys()),
             "ledger": transaction.rows(
-                "SELECT URI, ETAG, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED "
+                "SELECT URI, ETAG, STATUS, ROWS_READ, ROWS_LOADED, ROWS_SUPERSEDED, ROWS_QUARANTINED, CONTENT_SHA256 "
                 "FROM OPS.FILE_LEDGER ORDER BY URI, ETAG"
             ),
             "quarantine": transaction.rows(

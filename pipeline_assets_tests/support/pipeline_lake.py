@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -91,6 +92,15 @@ class PipelineLake:
     def staged(self) -> list[Path]:
         bucket = self.home / "lake" / type(self).pipeline().bucket
         return [path for path in (bucket / "staging").rglob("*") if path.is_file()]
+
+    def landed_paths(self) -> list[Path]:
+        """The files below the landing folder; those of moved sources in each of their zones."""
+        return sorted(path for path in self.landing_folder.rglob("*") if path.is_file())
+
+    def landed_keys(self) -> list[str]:
+        """The same as keys below the landing folder, without the batch in them."""
+        keys = (path.relative_to(self.landing_folder).as_posix() for path in self.landed_paths())
+        return [re.sub("/(processing|processed|rejected)/[0-9a-f]{12}/", r"/\1/", key) for key in keys]
 
     def with_platform(self, **changes: object) -> Self:
         return replace(self, platform=replace(self.platform, **changes))

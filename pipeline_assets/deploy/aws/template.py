@@ -233,7 +233,9 @@ def _lifecycle(bucket: StackBucket) -> list[dict[str, Any]]:
     rules.append({"Id": "old-leases", "Status": "Enabled", "Prefix": "locks/", **old})
     if bucket.archive_after_days is not None:
         transition = {"StorageClass": "GLACIER", "TransitionInDays": bucket.archive_after_days}
-        rules.append({"Id": "archive", "Status": "Enabled", "Transitions": [transition]})
+        for number, prefix in enumerate(bucket.archived):
+            rule = {"Id": f"archive-{number}" if number else "archive", "Status": "Enabled"}
+            rules.append({**rule, **({"Prefix": prefix} if prefix else {}), "Transitions": [transition]})
     return rules
 
 
@@ -294,7 +296,7 @@ def _glue(prefixes: Sequence[tuple[str, str]]) -> dict[str, Any]:
             "Type": "AWS::Glue::Job",
             "Properties": {
                 "Name": {"Ref": "AWS::StackName"},
-                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --answer.",
+                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --response.",
                 "Role": {"Fn::GetAtt": ["GlueJobRole", "Arn"]},
                 # Glue 5.0 is Spark 3.5, Python 3.11, Java 17.
                 "GlueVersion": "5.0",

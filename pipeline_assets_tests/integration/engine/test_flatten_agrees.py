@@ -80,7 +80,7 @@ def money(shown: str, whole: int, places: int) -> Decimal:
     if not re.fullmatch(r"[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,2})?", shown, re.ASCII):
         raise Bad("not_a_number")
     value = Decimal(shown)
-    if value != round(value, places) or abs(value) >= 10**whole:
+    if abs(value) >= 10**whole or value != round(value, places):
         raise Bad("not_a_number")
     return value
 

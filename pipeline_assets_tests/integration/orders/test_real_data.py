@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.orchestration.checks import run_checks
+from pipeline_assets.orchestration.checks import evaluations
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support.orders_lake import OrdersLake
@@ -46,7 +46,8 @@ def test_the_tutorial_file_gives_twelve_headers_and_twenty_three_lines(
 
 def test_the_check_on_totals_warns_and_lists_the_eleven_orders_that_differ(landed: OrdersLake) -> None:
     landed.run()
-    (result,) = [c for c in run_checks(landed.pipeline(), landed.platform) if c.check_name == "totals_match_lines"]
+    checks = evaluations(landed.pipeline(), landed.platform, freshness_hours=24)
+    (result,) = [check for check in checks if check.check_name == "totals_match_lines"]
     assert not result.passed
     assert result.severity.value == "WARN"
     listed = result.metadata["rows"].value

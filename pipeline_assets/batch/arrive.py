@@ -1,0 +1,210 @@
+"""The zones of moved sources: `landing/` -> `processing/<batch>/` -> `processed/<batch>/` or `rejected/<batch>/`.
+
+A batch reads copies of what landed. Landing is emptied after the commit, so an object is always in landing or its rows
+are committed. An object whose bytes the ledger has under the same uri is a second delivery: it leaves landing at once,
+and nothing of it is loaded. Each step is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.discover import Discovery, StoredCopy
+from pipeline_assets.engine import FileOutcome
+from pipeline_assets.errors import LakeError, ObjectChangedError
+from pipeline_assets.lake import Lake, LandedObject
+from pipeline_assets.pipeline.resolved import PROCESSED, PROCESSING, REJECTED, ResolvedPipeline, Source
+from pipeline_assets.warehouse import ledger
+
+logger = logging.getLogger("pipeline_assets")
+_AT_ONCE = 8  # objects
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Move:
+    """An object of a published batch on its way to its zone; all are keys of `bucket`.
+
+    `landed` is the identity of the object in landing that is deleted at the end, None if it left landing before.
+    `reason` is written beside a rejected object.
+    """
+
+    bucket: str
+    source: str
+    target: str
+    landed: tuple[str, str, int] | None = None
+    reason: str | None = None
+
+
+def arrive(context: BatchContext, discovery: Discovery, folder: Path) -> tuple[Discovery, set[str]]:
+    """Copy the new objects of moved sources to `processing/<batch>/`; `folder` is for local copies of them.
+
+    Returns:
+        The discovery with the copies and without second deliveries, and the uris of objects that changed meanwhile.
+    """
+    changed: set[str] = set()
+    for source in moved_sources(context.pipeline):
+        landed = [o for o in discovery.new[source.name] if o.identity not in discovery.copies]
+        copies = _copied(context, source, landed, folder)
+        changed |= {o.uri for o in landed} - {o.uri for o in copies}
+        delivered_again = _delivered_again(context, source, copies)
+        finish_moves(context, delivered_again.values(), folder)
+        new = [o for o in discovery.new[source.name] if o not in delivered_again and o.uri not in changed]
+        discovery = replace(
+            discovery,
+            new={**discovery.new, source.name: new},
+            known=discovery.known + len(delivered_again),
+            copies=discovery.copies | {o.identity: copy for o, copy in copies.items()},
+        )
+    return discovery, changed
+
+
+def moved_sources(pipeline: ResolvedPipeline) -> list[Source]:
+    """The sources whose objects leave landing."""
+    return [source for source in pipeline.sources if source.declared.moved]
+
+
+def _copied(
+    context: BatchContext, source: Source, objects: Sequence[LandedObject], folder: Path
+) -> dict[LandedObject, StoredCopy]:
+    """Copy objects, several at a time; one that was overwritten since it was listed is left out."""
+    lake, prefix = context.platform.lake, source.zone_prefix(PROCESSING, context.batch_id)
+
+    def copy(numbered: tuple[int, LandedObject]) -> StoredCopy | None:
+        number, landed = numbered
+        own = folder / f"{source.name}-{number}"
+        own.mkdir()
+        try:
+            path = _exact_copy(lake, landed, own)
+        except ObjectChangedError as error:
+            logger.warning("%s", error)
+            return None
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        uri = lake.publish(path, source.zone.bucket, prefix + landed.key.removeprefix(source.zone.prefix))
+        place = lake.head(uri)
+        if place is None or place.size != landed.size:
+            raise LakeError(f"{uri} is not the copy of {landed.uri} that was written.", remedy="Run again.")
+        return StoredCopy(place, digest, path=path if path.exists() else None)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        copies = list(pool.map(copy, enumerate(objects)))
+    return {landed: copy for landed, copy in zip(objects, copies, strict=True) if copy}
+
+
+def _exact_copy(lake: Lake, landed: LandedObject, folder: Path) -> Path:
+    """A file in `folder` with exactly the listed version's bytes."""
+    path = lake.fetch(landed, folder)
+    if path.parent == folder:
+        return path
+    own = folder / "copy"
+    shutil.copyfile(path, own)
+    if lake.changed([landed]):  # while it was copied
+        raise ObjectChangedError(landed.uri)
+    return own
+
+
+def _delivered_again(
+    context: BatchContext, source: Source, copies: Mapping[LandedObject, StoredCopy]
+) -> dict[LandedObject, Move]:
+    """The objects whose bytes the ledger has under the same uri, with the move to where these bytes are."""
+    if not copies:
+        return {}
+    with context.platform.warehouse.read_only() as transaction:
+        uris = sorted(landed.uri for landed in copies)
+        taken = ledger.stored_objects(transaction, context.pipeline.name, source.name, uris)
+    known = {(stored.landed.uri, stored.sha256): stored.current_uri for stored in taken}
+    return {
+        landed: Move(source.zone.bucket, copy.place.key, current.split("/", 3)[3], landed.identity)
+        for landed, copy in copies.items()
+        if (current := known.get((landed.uri, copy.sha256)))
+    }
+
+
+def planned_moves(
+    context: BatchContext, discovery: Discovery, outcomes: Mapping[str, Sequence[FileOutcome]]
+) -> dict[tuple[str, str, int], Move]:
+    """Where each object of a moved source goes when this batch is published, by the identity of what landed."""
+    moves = {}
+    for source in moved_sources(context.pipeline):
+        for outcome in outcomes[source.name]:
+            landed = outcome.landed
+            copy = discovery.copies.get(landed.identity)
+            if outcome.waiting or copy is None:
+                continue
+            status = "rejected" if outcome.rejection else "loaded"
+            target = copy.place.key
+            if copy.status != status:
+                zone = REJECTED if outcome.rejection else PROCESSED
+                rest = landed.key.removeprefix(source.zone.prefix)
+                target = source.zone_prefix(zone, context.batch_id) + rest
+            reason = None
+            if outcome.rejection:
+                reason = json.dumps(
+                    {"object": landed.uri, "code": outcome.rejection.code, "reason": outcome.rejection.reason}
+                )
+            from_landing = None if copy.status else landed.identity
+            moves[landed.identity] = Move(source.zone.bucket, copy.place.key, target, from_landing, reason)
+    return moves
+
+
+def write_moves(moves: Iterable[Move], path: Path) -> None:
+    """Write moves as JSON, to be staged with the batch."""
+    path.write_text(json.dumps([asdict(move) for move in moves]), encoding="utf-8")
+
+
+def read_moves(path: Path) -> list[Move]:
+    """The moves in a file of `write_moves`."""
+    return [
+        Move(**{**move, "landed": tuple(move["landed"]) if move["landed"] else None})
+        for move in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def finish_moves(context: BatchContext, moves: Iterable[Move], folder: Path) -> None:
+    """Move objects to their zones, then delete them in landing, unless other bytes are there now.
+
+    An object in landing is deleted only when its copy is in place. Between the last look at landing and the deletion a
+    writer may still overwrite the key; delivery streams never write a key twice.
+
+    Raises:
+        LakeError: a copy is in neither zone.
+    """
+    lake, moves = context.platform.lake, list(moves)
+    for bucket in sorted({move.bucket for move in moves}):
+        lake.move_all(bucket, [(m.source, m.target) for m in moves if m.bucket == bucket and m.source != m.target])
+    for move in moves:
+        if move.reason and move.source != move.target:
+            path = folder / "reason.json"
+            path.write_text(move.reason + "\n", encoding="utf-8")
+            lake.publish(path, move.bucket, f"{move.target}.reason.json")
+    landed = [LandedObject(*move.landed, _EPOCH) for move in moves if move.landed]
+    changed = {each.identity for each in lake.changed(landed)}
+    lake.delete([each.uri for each in landed if each.identity not in changed])
+    for source in moved_sources(context.pipeline) if landed else ():
+        lake.remove_empty_folders(source.zone.bucket, source.zone.prefix, keep=source.zone.prefix)
+
+
+def clear_processing(context: BatchContext) -> None:
+    """Delete what a batch left in `processing/`: copies of objects that it did not publish, which are in landing."""
+    for source in moved_sources(context.pipeline):
+        context.platform.lake.delete_prefix(source.zone.bucket, source.zone_prefix(PROCESSING, context.batch_id))
+
+
+def batches_in_processing(context: BatchContext) -> set[str]:
+    """The names of the folders in `processing/` of all moved sources."""
+    names = set()
+    for source in moved_sources(context.pipeline):
+        prefix = source.zone_prefix(PROCESSING)
+        for landed in context.platform.lake.list_objects(source.zone.bucket, prefix):
+            names.add(landed.key.removeprefix(prefix).partition("/")[0])
+    return names

@@ -1,0 +1,56 @@
+"""The time at which a delivery stream delivered an object, as its key says.
+
+Firehose writes `<prefix>YYYY/MM/DD/HH/<stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, in UTC. The object's own time means
+less: a copy or a second delivery of the same bytes is younger than what it repeats.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+
+_FOLDERS = re.compile(r"(\d{4})/(\d\d)/(\d\d)/(?:(\d\d)/)?")
+_NAME = re.compile(r"(?:^|[-/])(\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)(?:[-.]|$)")
+
+
+def delivery_time(key: str, modified: datetime) -> datetime:
+    """When an object was delivered, UTC; `key` is the part below its zone's prefix, `modified` the object's own time.
+
+    A key may tell the second, the hour or the day. Within that second, hour or day the object's own time decides, so
+    that objects of one folder keep their order. A key without a date, or with an impossible one, tells nothing.
+    """
+    start, length = _period(key)
+    if start is None:
+        return modified
+    return min(max(modified, start), start + length - timedelta(microseconds=1))
+
+
+def delivery_day(key: str, modified: datetime) -> date:
+    """The landing day of an object, UTC."""
+    return delivery_time(key, modified).date()
+
+
+def _period(key: str) -> tuple[datetime | None, timedelta]:
+    """The start and the length of the period that a key tells."""
+    folders = _FOLDERS.match(key)
+    if folders is None:
+        return None, timedelta()
+    year, month, day, hour = folders.groups()
+    start = _moment(year, month, day, hour or 0)
+    if start is None:
+        return None, timedelta()
+    length = timedelta(hours=1) if hour else timedelta(days=1)
+    # A name is believed within its folder only: another number may look like a time.
+    name = _NAME.search(key, folders.end())
+    second = _moment(*name.groups()) if name else None
+    if second is not None and start <= second < start + length:
+        return second, timedelta(seconds=1)
+    return start, length
+
+
+def _moment(*parts: str | int) -> datetime | None:
+    try:
+        year, month, day, hour, minute, second = (*map(int, parts), 0, 0)[:6]
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None

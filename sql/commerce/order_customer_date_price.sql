@@ -1,0 +1,12 @@
+-- Grain: one row per customer and order date, of orders with status F. Customers are joined by key: two may have the
+-- same name, and a customer may arrive in a later batch than the order.
+SELECT
+    PLACED.O_CUSTKEY AS CUSTOMER_KEY,
+    PLACED_BY.C_NAME AS CUSTOMER_NAME,
+    PLACED.O_ORDERDATE AS ORDER_DATE,
+    SUM(PLACED.O_TOTALPRICE) AS ORDER_TOTAL_PRICE,
+    COUNT(*) AS ORDER_COUNT
+FROM COMMERCE.ORDERS AS PLACED
+INNER JOIN COMMERCE.CUSTOMERS AS PLACED_BY ON PLACED.O_CUSTKEY = PLACED_BY.C_CUSTKEY
+WHERE PLACED.O_ORDERSTATUS = 'F'
+GROUP BY PLACED.O_CUSTKEY, PLACED_BY.C_NAME, PLACED.O_ORDERDATE

@@ -1,0 +1,13 @@
+-- Grain: one row per delivered record of an order, earlier versions included.
+SELECT
+    ORDERS.O_ORDERKEY,
+    ORDERS.O_CUSTKEY,
+    ORDERS.O_ORDERSTATUS,
+    ORDERS.O_TOTALPRICE,
+    ORDERS.O_ORDERDATE,
+    ORDERS.O_ORDERPRIORITY,
+    ORDERS.O_CLERK,
+    ORDERS.O_SHIPPRIORITY,
+    ORDERS.O_COMMENT,
+    ORDERS._BATCH_ID AS BATCH_ID
+FROM ORDERS
