@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Prefix of every bucket name, as S3 names are global."
     )
     s3_patience: float = Field(
-        120, gt=0, lt=300, description="Seconds for which a throttled request (503 SlowDown) to S3 is repeated."
+        120, gt=0, lt=300, description="Seconds for which a throttled request to S3 or Firehose is repeated."
     )
     queues: Annotated[dict[str, str], NoDecode] = Field(
         {},

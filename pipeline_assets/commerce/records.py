@@ -5,6 +5,7 @@ Quotes are read by the parser of the load, so that both agree: a stray quote cos
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine.formats.csv.record_parser import RECORD_CHARACTERS, PushBack, parser
 
 _BOM = b"\xef\xbb\xbf"
+# A whole record: quotes are around whole fields or doubled in them. Recognizing it is five times as fast as parsing.
+_FIELD = rb'(?:"[^"]*+(?:""[^"]*+)*+"|[^",]*+)'
+_REGULAR = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*+\r?")
 
 
 class Split(NamedTuple):
@@ -41,7 +45,7 @@ def split_records(data: bytes, *, at_start: bool, finished: bool) -> Split:
     if ends and ends[-1] > len(data):
         ends[-1] = len(data)
     if b'"' in data:
-        spans = list(_spans(lines, at_start=at_start, size=len(data), finished=finished))
+        spans = list(_spans(lines, ends, at_start=at_start, size=len(data), finished=finished))
         lines = [lines[first] if stop == first + 1 else b"\n".join(lines[first:stop]) for first, stop in spans]
         ends = [ends[stop - 1] for _, stop in spans]
     consumed = ends[-1] if ends else 0
@@ -55,39 +59,40 @@ def split_records(data: bytes, *, at_start: bool, finished: bool) -> Split:
     return Split(lines, ends, consumed)
 
 
-def _spans(lines: Sequence[bytes], *, at_start: bool, size: int, finished: bool) -> Iterator[tuple[int, int]]:
+def _spans(
+    lines: Sequence[bytes], ends: Sequence[int], *, at_start: bool, size: int, finished: bool
+) -> Iterator[tuple[int, int]]:
     """(first line, line behind the last) of each record; ends before one that may continue behind the data."""
-    texts = _Texts(lines, at_start)
-    queue = PushBack(texts)
-    reader = parser(Dialect())
-    position = 0
-    while (text := queue.take()) is not None:
-        first = queue.number - 1
-        if '"' in text and not reader.parse(text)[2]:
-            texts.exhausted = False
-            _, fields, _ = reader.one_record(text, queue)
-            if fields is None and texts.exhausted and not finished and size - position < RECORD_CHARACTERS:
+    first = 0
+    while first < len(lines):
+        line = lines[first].removeprefix(_BOM) if at_start and first == 0 else lines[first]
+        stop = first + 1
+        if b'"' in line and not _REGULAR.fullmatch(line):
+            rest = _Texts(lines, stop)
+            queue = PushBack(rest)
+            text = line.decode("utf-8", "surrogateescape") + "\n"
+            _, fields, _ = parser(Dialect()).one_record(text, queue)
+            left = size - (ends[first - 1] if first else 0)
+            if fields is None and rest.is_exhausted and not finished and left < RECORD_CHARACTERS:
                 return
-        position += sum(len(line) + 1 for line in lines[first : queue.number])
-        yield first, queue.number
+            stop += queue.number
+        yield first, stop
+        first = stop
 
 
 class _Texts:
-    """Lines as text with line ends; `exhausted` is set when one more is asked for than there are."""
+    """Lines from number `start` on, as text; `is_exhausted` is set when one more is asked for than there are."""
 
-    def __init__(self, lines: Sequence[bytes], at_start: bool) -> None:
-        self._lines, self._next, self._at_start = lines, 0, at_start
-        self.exhausted = False
+    def __init__(self, lines: Sequence[bytes], start: int) -> None:
+        self._lines, self._next = lines, start
+        self.is_exhausted = False
 
     def __iter__(self) -> _Texts:
         return self
 
     def __next__(self) -> str:
         if self._next == len(self._lines):
-            self.exhausted = True
+            self.is_exhausted = True
             raise StopIteration
-        line = self._lines[self._next]
-        if self._at_start and self._next == 0:
-            line = line.removeprefix(_BOM)
         self._next += 1
-        return line.decode("utf-8", "surrogateescape") + "\n"
+        return self._lines[self._next - 1].decode("utf-8", "surrogateescape") + "\n"

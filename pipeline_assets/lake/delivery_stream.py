@@ -106,7 +106,8 @@ class LocalStreamWriter:
 
     def _add(self, records: Sequence[bytes]) -> None:
         if not self._buffer:
-            self._since = self._clock()
+            # Never back: the time in the key decides which version of a record is newer.
+            self._since = max(self._since, self._clock())
         self._buffer += records
         self._bytes += sum(map(len, records)) + len(records)
 

@@ -24,12 +24,16 @@ COMMANDS = {
     "status": ("status",),
     "samples": ("samples", "orders"),
     "doctor": ("doctor",),
+    "stream": ("stream", "--once"),
     "deploy snowflake": ("deploy", "snowflake", "--dry-run"),
     "quarantine list": ("quarantine", "list"),
     "quarantine show": ("quarantine", "show", "ID"),
     "quarantine replay": ("quarantine", "replay", "bookings", "--json"),
 }
-GROUPS = {"": ("run", "query", "status", "demo", "dev", "samples", "new", "doctor"), "deploy": ("aws", "snowflake")}
+GROUPS = {
+    "": ("run", "query", "status", "demo", "dev", "samples", "stream", "new", "doctor"),
+    "deploy": ("aws", "snowflake"),
+}
 GROUPS["quarantine"] = ("list", "show", "export", "replay", "discard", "purge")
 NAMES = [tuple(filter(None, (group, name))) for group, names in GROUPS.items() for name in names]
 

@@ -237,6 +237,8 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
 
     watched.session([None, loop, None, None, None])
     assert watched.stored == [b"1,a"]
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert message == f"{watched.files}/customers-1.csv cannot be read: Too many levels of symbolic links."
 
 
 def test_a_missing_file_is_forgotten_after_a_week(watched: WatchedFiles) -> None:

@@ -94,6 +94,17 @@ def test_a_clock_that_is_set_back_delays_nothing(tmp_path: Path, clock: Clock) -
     assert stream.accepted == 1
 
 
+def test_the_times_in_keys_never_go_back(tmp_path: Path, clock: Clock) -> None:
+    """They decide which version of a record is newer."""
+    stream = writer(tmp_path, clock, seconds=0)
+    for seconds in (0, -3600, 1800):
+        clock.now += seconds
+        stream.put([b"1"])
+        stream.deliver_due()
+    assert {key.rpartition("-1-")[2][:19] for key in objects(tmp_path)} == {"2024-02-29-23-59-59"}
+    assert stream.accepted == 3
+
+
 @pytest.mark.parametrize("batches", [[20], [1] * 20, [7, 7, 6]])
 def test_a_buffer_is_delivered_at_its_size_and_never_larger(tmp_path: Path, clock: Clock, batches: list[int]) -> None:
     stream = writer(tmp_path, clock, mib=1000 / (1 << 20))
