@@ -135,7 +135,7 @@ def test_a_contract_that_quarantines_more_and_back_gives_the_same(home: Commerce
     assert len(home.tables()["ORDERS_RAW"]) == MODEL.orders_raw.total() - partly
 
     assert home.run(replay=True).released == partly
-    assert_the_models_rows(home)
+    assert texts(home.tables()["ORDERS_RAW"]) == MODEL.orders_raw
     assert home.run(replay=True).released == 0
     home.run(reprocess=True)
     assert_the_models(home)
@@ -143,13 +143,6 @@ def test_a_contract_that_quarantines_more_and_back_gives_the_same(home: Commerce
 
 def reprocessed(home: CommerceLake, pipeline: object) -> BatchReport:
     return run_batch(home.platform, pipeline, "test", Request(reprocess=True))  # type: ignore[arg-type]
-
-
-def assert_the_models_rows(lake: CommerceLake) -> None:
-    tables = lake.tables()
-    assert texts(tables["ORDERS_RAW"]) == MODEL.orders_raw
-    assert texts(tables["ORDERS"]) == MODEL.orders
-    assert texts(tables["ORDER_CUSTOMER_DATE_PRICE"]) == MODEL.mart
 
 
 def test_days_one_after_the_other_in_any_order_give_the_same(tmp_path: Path) -> None:
