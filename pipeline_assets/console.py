@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import one_line
 
 if TYPE_CHECKING:
     from pipeline_assets.doctor.installation import CheckResult
@@ -101,7 +104,7 @@ def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
     objects, rows = summary["objects"], summary["rows"]
     if not summary["success"]:
         say(f"{summary['pipeline']} failed after {summary['seconds']} s: {summary['error']}")
-        say(f"No batch is half published; run again to finish. Run {summary['run_id']} in the UI has the details.")
+        say(f"No batch is half published. Run {summary['run_id']} in the UI has the details.")
         return
     object_counts = f"{objects['new']} new objects ({objects['loaded']} loaded, {objects['rejected']} rejected)"
     row_counts = f"{rows['loaded']:,} loaded + {rows['superseded']:,} superseded + {rows['quarantined']:,} quarantined"
@@ -115,7 +118,19 @@ def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
         print(f"  {summary['released']} records were released from quarantine and loaded")
     for check in summary["checks"] if with_checks else ():
         if not check["passed"]:
-            print(f"  {check['severity']}: {check['name']} on {check['asset']}")
+            print(f"  {_finding(check)}")
+
+
+def print_run_json(summary: dict[str, Any]) -> None:
+    """Print the summary of a run as one JSON object, whose checks have no descriptions."""
+    checks = [{name: value for name, value in c.items() if name != "description"} for c in summary["checks"]]
+    print(json.dumps(summary | {"checks": checks}))
+
+
+def _finding(check: dict[str, Any]) -> str:
+    """One line about a check that did not pass."""
+    description = f": {one_line(check['description'])}" if check.get("description") else ""
+    return f"{check['severity']}: {check['name']} on {check['asset']}{description}"
 
 
 # What a check finds in the samples, which are dirty on purpose.
@@ -127,10 +142,18 @@ _EXPECTED_IN_SAMPLES = {
 }
 
 
-def print_sample_findings(checks: Sequence[dict[str, Any]]) -> None:
-    """Print the checks of a demo: first findings that the dirty samples cause, then all others."""
+def print_sample_findings(checks: Sequence[dict[str, Any]], own: Mapping[tuple[str, str], str | None]) -> None:
+    """Print the checks of a demo: first findings that the dirty samples cause, then all others.
+
+    `own` are the findings, by asset and check, about data beside the samples, each with its description.
+    """
     failed = [check for check in checks if not check["passed"]]
-    expected = [c for c in failed if c["name"] in _EXPECTED_IN_SAMPLES or c["severity"] == "WARN"]
+    expected = [
+        check
+        for check in failed
+        if (check["asset"], check["name"]) not in own
+        and (check["name"] in _EXPECTED_IN_SAMPLES or check["severity"] == "WARN")
+    ]
     print(
         f"{len(checks)} checks: {len(checks) - len(failed)} passed, "
         f"{len(expected)} found what the samples contain on purpose, "
@@ -143,7 +166,9 @@ def print_sample_findings(checks: Sequence[dict[str, Any]]) -> None:
         )
     for check in failed:
         if check not in expected:
-            print(f"  {check['severity']}: {check['name']} on {check['asset']}")
+            print(
+                f"  {_finding(check | {'description': own.get((check['asset'], check['name']), check['description'])})}"
+            )
 
 
 def print_check_results(check_results: Iterable[CheckResult]) -> int:

@@ -31,17 +31,21 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     require_known_queues(settings, registered)
     platform = build_platform(settings)
     resources = {
-        "platform": platform,
-        "s3": platform.lake,
-        "glue": platform.catalog,
-        "snowflake": platform.warehouse,
-        "engine": platform.engine,
-        "alerts": platform.alerts,
+        "platform": (platform, "All of the following, with the policies and the clock of this installation."),
+        "s3": (platform.lake, "The objects: buckets in S3, or plain files below PIPELINE_HOME/lake."),
+        "glue": (platform.catalog, "The catalog of the lake tables: Glue's, or views of the embedded warehouse."),
+        "snowflake": (platform.warehouse, "The warehouse: Snowflake, or its SQL on an embedded DuckDB."),
+        "engine": (platform.engine, "What reads and joins landed files: DuckDB, Spark or Glue."),
+        "alerts": (platform.alerts, "Where alerts go: alerts.jsonl and the log, and an SNS topic if there is one."),
+    }
+    described = {
+        name: dg.ResourceDefinition.hardcoded_resource(value, description)
+        for name, (value, description) in resources.items()
     }
     return dg.Definitions.merge(
         *(pipeline_definitions(pipeline, settings) for pipeline in registered.values()),
         # In process, as an executor with a process per step takes twice as long for the one step of a batch.
-        dg.Definitions(resources=resources, sensors=[failed_run_sensor()], executor=dg.in_process_executor),
+        dg.Definitions(resources=described, sensors=[failed_run_sensor()], executor=dg.in_process_executor),
     )
 
 

@@ -117,6 +117,11 @@ class DeploymentError(PipelineError):
     """A deployment failed; it was rolled back or continues without us, as the message says."""
 
 
+def one_line(text: object) -> str:
+    """A text, or the message of an error, with single blanks in place of line ends and other white space."""
+    return " ".join(str(text).split())
+
+
 def masked(text: str) -> str:
     """A text without what may be secret in its URLs: user and password, and all after a question mark or number sign.
 

@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -77,6 +78,9 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run, for changes that the sensors missed.")
+    first_landing_day: date = Field(
+        date(2024, 1, 1), description="First landing day that backfills offer, of pipelines whose keys tell the day."
+    )
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours until a table is stale, a source late.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 

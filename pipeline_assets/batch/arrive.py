@@ -22,7 +22,7 @@ from pipeline_assets.batch.discover import Discovery, StoredCopy
 from pipeline_assets.engine import FileOutcome
 from pipeline_assets.errors import LakeError, ObjectChangedError
 from pipeline_assets.lake import Lake, LandedObject
-from pipeline_assets.pipeline.resolved import PROCESSING, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import PROCESSED, PROCESSING, REJECTED, ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
 
 logger = logging.getLogger("pipeline_assets")
@@ -154,7 +154,7 @@ def planned_moves(
             status = "rejected" if outcome.rejection else "loaded"
             target = copy.place.key
             if copy.status != status:
-                zone = "rejected/" if outcome.rejection else "processed/"
+                zone = REJECTED if outcome.rejection else PROCESSED
                 rest = landed.key.removeprefix(source.zone.prefix)
                 target = source.zone_prefix(zone, context.batch_id) + rest
             reason = None

@@ -32,7 +32,8 @@ class BatchReport:
 
     `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an
     interrupted run published, with the uris that this run promoted. `rows_before` and `table_rows` are the rows of each
-    table before and after the batch.
+    table before and after the batch. `landing_days` (YYYY-MM-DD) and `latencies` (seconds from delivery to commit of
+    each new object, ascending) are of sources with dated keys.
     """
 
     batch_id: str | None = None
@@ -57,4 +58,7 @@ class BatchReport:
     statements: list[str] = field(default_factory=list)
     unknown_columns: dict[str, list[str]] = field(default_factory=dict)
     missing_columns: dict[str, list[str]] = field(default_factory=dict)
+    copied_partitions: dict[str, int] = field(default_factory=dict)
+    landing_days: list[str] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -164,7 +164,8 @@ def _process(
                 watermarks=context.watermarks,
                 **staged,
             )
-            published = publish(platform.warehouse, publication, platform.clock())
+            published_at = platform.clock()
+            published = publish(platform.warehouse, publication, published_at)
         except (ObjectChangedError, _ReplacementRejectedError):
             # After any other failure the staging prefix stays, and the next run checks whether the batch was published.
             platform.lake.delete_prefix(pipeline.bucket, context.staging)
@@ -172,7 +173,11 @@ def _process(
     promoted = set(promote(context))
     uris = {e.declared.name: platform.lake.uri(pipeline.bucket, outputs.export_key(e)) for e in pipeline.exports}
     report.exported = {name: uri for name, uri in uris.items() if uri in promoted}
+    for table in pipeline.lake_tables:
+        if copied := sum(uri.startswith(platform.lake.uri(table.bucket, table.prefix)) for uri in promoted):
+            report.copied_partitions[table.contract.name] = copied
     _fill_report(report, context, outputs, published, discovery, outcomes)
+    _report_deliveries(report, discovery, pipeline, outcomes, published_at)
     _alert(context, outcomes)
 
 
@@ -330,6 +335,21 @@ def _fill_report(
             report.notes.append(f"{outcome.landed.uri}: the first record names the columns and was skipped.")
         if outcome.missing_columns and not outcome.rejection:
             report.missing_columns[outcome.landed.uri] = list(outcome.missing_columns)
+
+
+def _report_deliveries(
+    report: BatchReport,
+    discovery: Discovery,
+    pipeline: ResolvedPipeline,
+    outcomes: Mapping[str, Sequence[FileOutcome]],
+    published_at: datetime,
+) -> None:
+    """The landing days of loaded objects, and how long those that are new took from delivery to commit."""
+    dated = [source.name for source in pipeline.sources if source.declared.dated_keys]
+    loaded = [o.landed for name in dated for o in outcomes[name] if not (o.waiting or o.rejection)]
+    report.landing_days = sorted({landed.modified.date().isoformat() for landed in loaded})
+    new = [o for o in loaded if not ((copy := discovery.copies.get(o.identity)) and copy.status)]
+    report.latencies = sorted((published_at - as_utc_naive(landed.modified)).total_seconds() for landed in new)
 
 
 def _alert(context: BatchContext, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:

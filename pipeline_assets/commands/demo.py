@@ -19,9 +19,11 @@ from pipeline_assets.console import print_run, print_sample_findings, print_tabl
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pipeline_assets.settings import Settings
+    from pipeline_assets.warehouse import Transaction
 
 
 def demo(
@@ -40,17 +42,21 @@ def demo(
     logging.getLogger("pipeline_assets.alerts").setLevel(logging.CRITICAL)
     settings = prepared_settings()
     started, summaries = time.monotonic(), []
+    samples: dict[str, set[str]] = {}  # the landed ones; extracted samples get their keys in the run
     names = list(registered_pipelines())
     for number, pipeline in enumerate(names, 1):
         step, folder = f"[{number}/{len(names)}] {pipeline}", _sample_folder(settings, pipeline)
         if pipeline in SOURCES:
             with console.status(f"{step}: writing sample sources"):
                 files = _write_samples(pipeline, folder, scale)
+            if not SOURCES[pipeline].extracted:
+                bucket = registered_pipelines()[pipeline].sources[0].zone.bucket
+                samples[pipeline] = {open_platform(settings).lake.uri(bucket, file.key) for file in files}
             console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
             summaries.append(run_now(settings, pipeline, Request(), verbose=False))
         print_run(summaries[-1], with_checks=False)
-    _print_demo(settings, summaries, time.monotonic() - started)
+    _print_demo(settings, summaries, samples, time.monotonic() - started)
     raise SystemExit(0 if all(summary["success"] for summary in summaries) else 1)
 
 
@@ -89,11 +95,18 @@ def _sample_folder(settings: Settings, pipeline: str) -> Path:
     return settings.lake_root / registered_pipelines()[pipeline].sources[0].zone.bucket
 
 
-def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds: float) -> None:
+def _print_demo(
+    settings: Settings,
+    summaries: Sequence[dict[str, Any]],
+    samples: Mapping[str, AbstractSet[str]],
+    seconds: float,
+) -> None:
     from pipeline_assets.warehouse.catalog import lake_tables
     from pipeline_assets.warehouse.quarantine import waiting_totals
 
-    with open_platform(settings).warehouse.read_only() as transaction:
+    platform = open_platform(settings)
+    own: dict[tuple[str, str], str | None] = {}
+    with platform.warehouse.read_only() as transaction:
         tables = transaction.rows(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
@@ -102,6 +115,10 @@ def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds
         names += lake_tables(transaction)
         counts = [(name, transaction.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
         waiting = sum(waiting_totals(transaction).values())
+        for summary in summaries:
+            if summary["pipeline"] in samples:
+                landed = samples[summary["pipeline"]]
+                own |= _own_findings(transaction, summary["pipeline"], summary["checks"], landed)
     checks = [check for summary in summaries for check in summary["checks"]]
     marts = [pipeline.marts[-1] for pipeline in registered_pipelines().values() if pipeline.marts]
     examples = "\n".join(
@@ -115,13 +132,59 @@ def _print_demo(settings: Settings, summaries: Sequence[dict[str, Any]], seconds
         f"\n{sum(summary['success'] for summary in summaries)} of {len(summaries)} pipelines succeeded "
         f"in {seconds:.0f} s. {waiting} records wait in quarantine."
     )
-    print_sample_findings(checks)
+    print_sample_findings(checks, own)
     print(
         f"""
-Every bad record is in quarantine with its reason, every good one in a table.
+{_conclusion(summaries)}
 Where to look next:
   make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
   .venv/bin/pipeline-assets quarantine list             quarantined records, with reasons
 {examples}
   {settings.lake_root}        the files that landed and the files that came out"""
     )
+
+
+def _conclusion(summaries: Sequence[dict[str, Any]]) -> str:
+    """What holds for all records, as far as it does."""
+    if failed := [summary["pipeline"] for summary in summaries if not summary["success"]]:
+        return (
+            f"{' and '.join(failed)} failed: nothing of that run was published, and its files wait where they landed."
+        )
+    if any(check["name"] == "row_accounting" and not check["passed"] for s in summaries for check in s["checks"]):
+        return "Not every record is accounted for; the check row_accounting names the files."
+    return (
+        "Of each file that was not rejected whole, every bad record is in quarantine with its reason, "
+        "every good one in a table."
+    )
+
+
+def _own_findings(
+    transaction: Transaction, pipeline: str, checks: Sequence[dict[str, Any]], samples: AbstractSet[str]
+) -> dict[tuple[str, str], str | None]:
+    """The findings of failed checks about objects that are not samples: the descriptions, by asset and check.
+
+    A rule of a contract does not say from which object a row is, so it counts as soon as there is such an object.
+    """
+    from pipeline_assets.contracts.ddl import target_table
+    from pipeline_assets.warehouse.ledger import current_uris
+    from pipeline_assets.warehouse.quarantine import waiting_objects
+
+    if not current_uris(transaction, pipeline) - samples:
+        return {}
+    waiting = [row for row in waiting_objects(transaction, pipeline) if row[0] not in samples]
+    tables = {f"{pipeline}/{c.name}": target_table(c).qualified for c in registered_pipelines()[pipeline].targets}
+    found: dict[tuple[str, str], str | None] = {}
+    for check in checks:
+        asset, name, description = check["asset"], check["name"], check["description"]
+        if check["passed"] or name == "lateness":
+            continue
+        if name == "rejected_objects":
+            description = ", ".join(f"{uri}: {code}" for uri, code, records in waiting if not records)
+        elif name == "quarantine":
+            description = ", ".join(f"{uri}: {records} {code}" for uri, code, records in waiting if records)
+        elif name == "unknown_columns":
+            rows = transaction.rows(f"SELECT DISTINCT _SOURCE_URI FROM {tables[asset]} WHERE _RESCUED IS NOT NULL")
+            description = ", ".join(sorted({uri for (uri,) in rows} - samples))
+        if description or name not in ("rejected_objects", "quarantine", "unknown_columns"):
+            found[asset, name] = description
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline_assets.commands.shared import open_platform, prepared_settings, require_pipeline, run_now
-from pipeline_assets.console import csv_line, plain, print_run, print_table, say
+from pipeline_assets.console import csv_line, plain, print_run, print_run_json, print_table, say
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def quarantine_replay(
         prepared_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False
     )
     if as_json:
-        print(json.dumps(summary))
+        print_run_json(summary)
     else:
         print_run(summary)
     raise SystemExit(0 if summary["success"] else 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +15,8 @@ from pipeline_assets.commands.shared import (
     require_pipeline,
     run_now,
 )
-from pipeline_assets.console import print_run
+from pipeline_assets.console import print_run, print_run_json
+from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from pipeline_assets.engine.choice import Wanted
@@ -35,6 +36,9 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     extract: Annotated[bool, typer.Option("--extract", help="First extract new records from the source.")] = False,
     reprocess: Annotated[bool, typer.Option("--reprocess", help="Also process objects in the ledger.")] = False,
+    day: Annotated[
+        str | None, typer.Option(metavar="DAY[..DAY]", help="Only objects of these landing days, again if known.")
+    ] = None,
     engine: Annotated[Engine | None, typer.Option(help="Overrides PIPELINE_ENGINE.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:
@@ -45,12 +49,36 @@ def run(
 
     if extract:
         refuse_without_extraction(registered_pipelines()[pipeline])
+    days = _days(pipeline, day) if day else None
     settings = prepared_settings()
     engine_name: Wanted | None = engine.value if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
-    summary = run_now(settings, pipeline, Request(reprocess=reprocess, engine=engine_name, extract=extract), verbose)
+    request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days)
+    summary = run_now(settings, pipeline, request, verbose)
     if as_json:
-        print(json.dumps(summary))
+        print_run_json(summary)
     else:
         print_run(summary)
     raise SystemExit(0 if summary["success"] else 1)
+
+
+def _days(pipeline: str, text: str) -> tuple[str, str]:
+    """The first and the last landing day of `2024-03-01` or `2024-03-01..2024-03-07`.
+
+    Raises:
+        ConfigurationError: these are no days, or the objects of the pipeline have none in their keys.
+    """
+    if not any(source.declared.dated_keys for source in registered_pipelines()[pipeline].sources):
+        raise ConfigurationError(
+            f"The keys of {pipeline} do not tell the landing day.", remedy="Use --reprocess, which takes all objects."
+        )
+    first, _, last = text.partition("..")
+    try:
+        days = date.fromisoformat(first), date.fromisoformat(last or first)
+    except ValueError:
+        raise ConfigurationError(
+            f"--day {text}: not a day.", remedy="Write --day 2024-03-01, or --day 2024-03-01..2024-03-07 for a range."
+        ) from None
+    if days[1] < days[0]:
+        raise ConfigurationError(f"--day {text}: the range ends before it begins.", remedy="Swap the two days.")
+    return days[0].isoformat(), days[1].isoformat()

@@ -4,7 +4,7 @@ A delivery stream writes objects of records without header. A run moves them fro
 `processed/`; the time in an object's key orders the versions of its records.
 """
 
-from pipeline_assets.pipeline import DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import Bucket, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
 
 COMMERCE = Pipeline(
     "commerce",
@@ -20,7 +20,8 @@ COMMERCE = Pipeline(
         Table("orders"),
         Mart("order_customer_date_price", refresh_by=["CUSTOMER_KEY", "ORDER_DATE"]),
     ],
-    lake_tables=[LakeTable("order_customer_date_price_files")],
+    lake_tables=[LakeTable("order_customer_date_price_parquet")],
+    buckets=[Bucket("commerce-stream", archive_after_days=90)],
     streams=[
         DeliveryStream("customers", "firehose/customers/landing/"),
         DeliveryStream("orders", "firehose/orders/landing/"),

@@ -9,18 +9,22 @@ from pipeline_assets.deploy.aws.roles import camel
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import split_pattern
-from pipeline_assets.pipeline.resolved import lake_prefix
+from pipeline_assets.pipeline.resolved import LANDING, PROCESSED, lake_prefix
 from pipeline_assets.pipelines import PIPELINES
 
 
 @dataclass(frozen=True)
 class StackBucket:
-    """A bucket without PIPELINE_BUCKET_PREFIX; new objects below a `watched` prefix notify the pipeline's queue."""
+    """A bucket without PIPELINE_BUCKET_PREFIX; new objects below a `watched` prefix notify the pipeline's queue.
+
+    Objects below the `archived` prefixes move to Glacier, if `archive_after_days` is set.
+    """
 
     name: str
     pipeline: str | None = None
     watched: tuple[str, ...] = ()
     archive_after_days: int | None = None
+    archived: tuple[str, ...] = ("",)
 
     @property
     def logical_id(self) -> str:
@@ -65,11 +69,14 @@ def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
     buckets = []
     for name in dict.fromkeys(names):
         watched = list(declared[name].watched) if name in declared else []
-        watched += [split_pattern(s.pattern)[0] for s in pipeline.sources if (s.bucket or pipeline.bucket) == name]
+        sources = [source for source in pipeline.sources if (source.bucket or pipeline.bucket) == name]
+        watched += [split_pattern(source.pattern)[0] for source in sources]
         # S3 refuses two notifications whose prefixes overlap.
         outer = sorted({p for p in watched if not any(p != other and p.startswith(other) for other in watched)})
         days = declared[name].archive_after_days if name in declared else None
-        buckets.append(StackBucket(name, pipeline.name, tuple(outer), days))
+        moved = [split_pattern(source.pattern)[0].removesuffix(LANDING) for source in sources if source.moved]
+        archived = tuple(f"{prefix}{PROCESSED}" for prefix in moved) or ("",)
+        buckets.append(StackBucket(name, pipeline.name, tuple(outer), days, archived))
     return buckets
 
 

@@ -12,8 +12,16 @@ import dagster as dg
 
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.platform import Platform
+from pipeline_assets.orchestration.failures import failure_of
 
 INTERVAL = 10  # seconds between two evaluations; each queries only the events since the last
+
+_PROCESS_GONE = (
+    "The process of the run ended before the run did: it was killed, ran out of memory, or its machine was lost. "
+    "Nothing is half published, and the next run finishes the work."
+)
+# From run monitoring, and from the code server (1.13.27).
+_OF_A_GONE_PROCESS = ("Detected run worker status", "This run has been marked as failed from outside")
 
 
 def failed_run_sensor() -> dg.SensorDefinition:
@@ -47,19 +55,15 @@ def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     failures = instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-    errors = {str(entry.step_key): innermost_message(entry.dagster_event) for entry in failures if entry.dagster_event}
+    errors = {str(entry.step_key): failure_of(entry.dagster_event).message for entry in failures if entry.dagster_event}
     if not errors:
         ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
-        errors = {"": next((entry.user_message or entry.message for entry in ends), "unknown")}
+        errors = {"": next((_reason(entry.user_message or entry.message) for entry in ends), "unknown")}
     pipeline = run.tags.get("pipeline") or run.job_name
     facts = {"run_id": run_id, "step": ", ".join(errors), "error": "\n".join(errors.values())}
     return Alert("error", pipeline, f"The run of {pipeline} failed.", facts)
 
 
-def innermost_message(event: dg.DagsterEvent) -> str:
-    """The message of the first cause of a failed step, without the name of its class."""
-    error = event.step_failure_data.error
-    while error and error.cause:
-        error = error.cause
-    message = error.message.strip() if error else "unknown"
-    return message.partition(": ")[2] or message
+def _reason(message: str) -> str:
+    """Why a run without a failed step ended; what Dagster writes if its process is gone says nothing to people."""
+    return _PROCESS_GONE if message.startswith(_OF_A_GONE_PROCESS) else message

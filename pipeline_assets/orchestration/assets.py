@@ -7,11 +7,12 @@ run. Every output is skippable: a table that a batch does not change is observed
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
+from pydantic import Field
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
@@ -20,10 +21,10 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.errors import PipelineError, WarehouseError
-from pipeline_assets.orchestration.checks import evaluations
+from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
-from pipeline_assets.orchestration.results import batch_events
+from pipeline_assets.orchestration.results import Event, batch_events, day_events
 from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
@@ -31,12 +32,14 @@ from pipeline_assets.pipeline.selects import Select
 class RunRequestConfig(dg.Config):
     """What a run does besides processing new objects; see `batch.report.Request`."""
 
-    reprocess: bool = False
-    replay: bool = False
-    replay_ids: list[str] | None = None
-    engine: str | None = None
-    extract: bool = False
-    days: list[str] | None = None
+    reprocess: bool = Field(False, description="Process objects again that are in the ledger: a backfill.")
+    replay: bool = Field(False, description="Validate quarantined records again, and load those that now pass.")
+    replay_ids: list[str] | None = Field(None, description="With `replay`, only these ids; by default all.")
+    engine: str | None = Field(None, description="duckdb, spark or glue, for this run; by default PIPELINE_ENGINE.")
+    extract: bool = Field(False, description="First extract new records from the source, if the pipeline has one.")
+    days: list[str] | None = Field(
+        None, description="Only objects of these landing days, again if known: one day, or the first and the last."
+    )
 
 
 def take_batch(
@@ -44,7 +47,7 @@ def take_batch(
 ) -> BatchReport:
     """Run one batch as this Dagster run is configured. Only transient errors are retried."""
     ids = tuple(config.replay_ids) if config.replay_ids else None
-    days = (config.days[0], config.days[-1]) if config.days else None
+    days = _days_of_partitions(context) or ((config.days[0], config.days[-1]) if config.days else None)
     request = Request(config.reprocess, config.replay, ids, config.engine, config.extract, days)  # type: ignore[arg-type]
     try:
         with reports_to(context, platform):
@@ -55,6 +58,21 @@ def take_batch(
         # Doubles with each retry; the random factor keeps two machines from retrying at the same time.
         wait = platform.retry_seconds * 2**context.retry_number * random.uniform(0.7, 1.3)
         raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
+
+
+def _days_of_partitions(context: dg.AssetExecutionContext) -> tuple[str, str] | None:
+    """The first and the last landing day of a run that Dagster started for partitions."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return None
+    days = context.partition_key_range
+    return days.start, days.end
+
+
+def landing_days(pipeline: ResolvedPipeline, first: date) -> dg.DailyPartitionsDefinition | None:
+    """The partitions of a pipeline whose keys tell the day of delivery, UTC, today included; else None."""
+    if not any(source.declared.dated_keys for source in pipeline.sources):
+        return None
+    return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)
 
 
 def column_schema(contract: Contract, *, unique_key: bool = True) -> dg.TableSchema:
@@ -93,25 +111,46 @@ def column_lineage(select: Select, contract: Contract, assets: Mapping[str, dg.A
     )
 
 
-def pipeline_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec | dg.AssetsDefinition]:
+def pipeline_assets(
+    pipeline: ResolvedPipeline, freshness_hours: float, first_day: date
+) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """The assets of a pipeline: its landed files, and the outputs of its batch."""
     return [
         *(source_spec(source, pipeline.name) for source in pipeline.sources),
-        _batch_assets(pipeline, freshness_hours),
+        _batch_assets(pipeline, freshness_hours, landing_days(pipeline, first_day)),
     ]
 
 
-def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetsDefinition:
-    """The assets of a pipeline that one step writes: a batch from landed files to tables."""
+def _batch_assets(
+    pipeline: ResolvedPipeline, freshness_hours: float, days: dg.DailyPartitionsDefinition | None
+) -> dg.AssetsDefinition:
+    """The assets of a pipeline that one step writes: a batch from landed files to tables.
+
+    With `days` they are partitioned by landing day, and a backfill of several days is one run. A run of everything that
+    has landed belongs to no partition; it reports the days of what it loaded.
+
+    Dagster refuses a backfill of a step that cannot be subset if one of its assets depends on two others: it compares
+    the days of each by `!=`, which also compares cached counts (1.13.27). So such a step may be subset; it does all of
+    its work all the same.
+    """
+    specs = output_specs(pipeline, freshness_hours)
+    keys = [spec.key for spec in specs]
 
     def batch(context, config, platform):
-        _tag_run(context, pipeline.name)
+        tag_run(context, pipeline.name)
         try:
             report = take_batch(context, config, platform, pipeline)
         except Exception as error:
             yield from _evaluations_after_failure(error, context, pipeline, platform, freshness_hours)
             raise
-        yield from batch_events(report, pipeline, platform)
+        events = batch_events(report, pipeline, platform)
+        if days and _days_of_partitions(context):
+            yield from _of_partitions(context, [_materialized(e) if e.asset_key in keys else e for e in events])
+        else:
+            yield from events
+            known = set(days.get_partition_keys()) if days and report.landing_days else set()
+            for event in day_events(report, keys, sorted(known.intersection(report.landing_days))):
+                context.log_event(event)
         yield from evaluations(pipeline, platform, freshness_hours)
 
     # Dagster evaluates annotations when it decorates, so they must not be strings.
@@ -123,16 +162,32 @@ def _batch_assets(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.Asse
     }
     batch.__doc__ = f"Validate, transform and publish every landed file of {pipeline.name} that is not in the ledger."
     decorate = dg.multi_asset(
-        name=batch_step(pipeline.name), specs=output_specs(pipeline, freshness_hours), pool=pipeline.name
+        name=batch_step(pipeline.name),
+        specs=specs,
+        pool=pipeline.name,
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run() if days else None,
+        can_subset=days is not None,
     )
     return decorate(batch)
 
 
-def _tag_run(context: dg.AssetExecutionContext, pipeline: str) -> None:
-    """Tag a run with its pipelines, unless the pipeline's job did: the UI's button starts runs without this tag."""
-    if "pipeline" not in context.run.tags:
-        pipelines = {key.path[0] for key in context.run.asset_selection or ()} or {pipeline}
-        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
+def _of_partitions(context: dg.AssetExecutionContext, events: Sequence[Event]) -> Iterator[Event]:
+    """Events of a run for partitions; materializations of assets that were not selected are logged for each day."""
+    for event in events:
+        key = event.asset_key
+        if isinstance(event, dg.AssetObservation) or key is None or key in context.selected_asset_keys:
+            yield event
+        else:
+            for day in context.partition_keys:
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=event.metadata))
+
+
+def _materialized(event: Event) -> Event:
+    """The materialization of an output, also if a run for partitions did not change it: its days are loaded."""
+    if isinstance(event, dg.AssetObservation):
+        return dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
+    return event
 
 
 def _evaluations_after_failure(
@@ -144,16 +199,19 @@ def _evaluations_after_failure(
 ) -> list[dg.AssetCheckEvaluation]:
     """Evaluate the checks of a failed run if Dagster planned them: it shows a planned check without result as failed.
 
-    The pipeline's job plans none; the UI's button plans those of every selected asset.
+    The pipeline's job plans none; the UI's button plans those of every selected asset. If the warehouse cannot be read,
+    the last results are repeated.
     """
     planned = context.job_def.has_node_named(checks_step(pipeline.name))
-    if not planned or isinstance(error, (dg.RetryRequested, WarehouseError)):
+    if not planned or isinstance(error, dg.RetryRequested):
         return []
-    try:
-        return list(evaluations(pipeline, platform, freshness_hours))
-    except PipelineError as check_error:
-        context.log.warning(f"The checks were not evaluated. {check_error}")
-        return []
+    if not isinstance(error, WarehouseError):
+        try:
+            return evaluations(pipeline, platform, freshness_hours)
+        except PipelineError as check_error:
+            context.log.warning(f"The checks were not evaluated. {check_error}")
+    repeat_last_results(context.instance, context.run.run_id, checks_of(pipeline, freshness_hours))
+    return []
 
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
@@ -174,14 +232,19 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
 
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     """The landed files of a source; no run writes them, but the run that loads some observes them."""
-    zone, contract = source.zone, source.contract
+    contract = source.contract
+    form = "json" if contract.form == "json" else "csv"  # the contract of CSV may be that of a table, too
+    patterns = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in source.declared.pattern.split("|"))
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
     return dg.AssetSpec(
         source_key(source, pipeline),
         group_name=pipeline,
-        description=f"{contract.description} Landed as `{zone.bucket}/{source.declared.pattern}`, plain or packed.",
-        kinds={"s3", "json" if contract.form == "json" else "csv"},
+        description=(
+            f"{form.upper()} files as they land, plain or packed: {patterns}. "
+            f"The observations list the newest files with what each run took of them.\n\nRecords: {contract.grain}"
+        ),
+        kinds={"s3", form},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
         metadata={"dagster/column_schema": column_schema(contract, unique_key=False)},

@@ -9,10 +9,14 @@ sensor noticed. If a pipeline has a queue of S3 events, the sensor lists the zon
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.batch.context import staging_of
 from pipeline_assets.batch.discover import has_new_objects
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.errors import PipelineError
@@ -20,6 +24,7 @@ from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, Qu
 from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
+from pipeline_assets.orchestration.retries import failed_batch, needs_a_person
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
 if TYPE_CHECKING:
@@ -33,7 +38,7 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
     checks = pipeline_checks(pipeline, settings.freshness_hours)
     job = pipeline_job(pipeline.name, describe(pipeline))
     return dg.Definitions(
-        assets=pipeline_assets(pipeline, settings.freshness_hours),
+        assets=pipeline_assets(pipeline, settings.freshness_hours, settings.first_landing_day),
         asset_checks=[checks],
         jobs=[job],
         sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
@@ -66,7 +71,7 @@ def new_files_sensor(
 
     The run key has the number of changes and a digest of the new state. So a tick that is evaluated again requests the
     same run, and a state that returns requests another. The first poll, which has nothing to compare with, asks the
-    ledger.
+    ledger. After a failed run, another one is requested as `retries` says, if there is still something to do.
     """
     name = pipeline.name
     zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
@@ -76,42 +81,91 @@ def new_files_sensor(
         job=job,
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}.",
+        description=(
+            f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}, and again after a "
+            "failed run, as long as something is new."
+        ),
         required_resource_keys={"platform"},
     )
     def request_run(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         platform: Platform = context.resources.platform
-        lines = [*(context.cursor or "").split("\n"), *[""] * len(zones)]
-        before = [Cursor.load(text) for text in lines[: len(zones)]]
-        queue = platform.queues.get(name)
-        events: list[Event] = []
-        list_all, queue_line = False, []
-        if queue:
-            queue_cursor = QueueCursor.load(lines[len(zones)])
-            poll = _poll_queue(queue, queue_cursor)
-            list_all, queue_line = queue_cursor.is_listing_due, [queue_cursor.after(poll.name if poll else "").dump()]
-            events = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], poll)] if poll else []
-            if poll and not events and not list_all:
-                cursor = "\n".join([*(entry.dump() for entry in before), *queue_line])
-                return dg.SensorResult(skip_reason=f"No new object in {poll.messages} messages.", cursor=cursor)
-        after = [
-            poll_zone(platform.lake, bucket, prefix, entry, whole=list_all)
-            for (bucket, prefix), entry in zip(zones, before, strict=True)
-        ]
-        cursor = "\n".join([*(entry.dump() for entry in after), *queue_line])
-        if [entry.digest for entry in after] != [entry.digest for entry in before]:
-            run_key = "-".join(f"{entry.changes}.{entry.digest:x}" for entry in after)
-        elif events and any(entry.polls for entry in after):
-            # Only a part of the zone was listed, so an event may name a key that was not.
-            run_key = f"events-{digest(events)}"
-        else:
-            count = sum(entry.count for entry in after)
-            return dg.SensorResult(skip_reason=f"Nothing new among {count} objects.", cursor=cursor)
-        if not context.cursor and not _may_have_new_objects(platform, pipeline):
-            return dg.SensorResult(skip_reason="Everything that landed before the first poll is loaded.", cursor=cursor)
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=run_key)], cursor=cursor)
+        before = _Cursor.load(context.cursor, len(zones))
+        polled = _poll(platform, name, zones, before)
+        # A run of moved sources empties landing, which is a change, too.
+        is_news = bool(context.cursor) and not any(source.declared.moved for source in pipeline.sources)
+        if polled.run_key and (is_news or _may_have_new_objects(platform, pipeline)):
+            return dg.SensorResult(run_requests=[dg.RunRequest(run_key=polled.run_key)], cursor=polled.cursor.dump())
+        reason = "Everything that landed is loaded." if polled.run_key else polled.reason
+        failed = failed_batch(context.instance, name)
+        if failed is None or failed.run_id == before.retried:
+            return dg.SensorResult(skip_reason=reason, cursor=polled.cursor.dump())
+        if platform.clock().replace(tzinfo=UTC).timestamp() < failed.due:
+            due = datetime.fromtimestamp(failed.due, UTC).strftime("%H:%M:%S")
+            waiting = f"{reason} The last run failed; another one is requested at {due} UTC."
+            return dg.SensorResult(skip_reason=waiting, cursor=polled.cursor.dump())
+        cursor = replace(polled.cursor, retried=failed.run_id).dump()
+        if error := needs_a_person(context.instance, failed.run_id):
+            return dg.SensorResult(skip_reason=f"{reason} The last run failed, and would again: {error}", cursor=cursor)
+        if not (_may_have_new_objects(platform, pipeline) or _has_staged_files(platform, pipeline)):
+            return dg.SensorResult(skip_reason=reason, cursor=cursor)
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=f"after-{failed.run_id}")], cursor=cursor)
 
     return request_run
+
+
+@dataclass(frozen=True)
+class _Cursor:
+    """The state of a sensor: its zones, its queue, and the failed run after which it decided about another one."""
+
+    zones: list[Cursor]
+    queue: QueueCursor
+    retried: str = ""
+
+    @classmethod
+    def load(cls, text: str | None, zones: int) -> _Cursor:
+        lines = [*(text or "").split("\n"), *[""] * (zones + 2)]
+        return cls([Cursor.load(line) for line in lines[:zones]], QueueCursor.load(lines[zones]), lines[zones + 1])
+
+    def dump(self) -> str:
+        return "\n".join([*(zone.dump() for zone in self.zones), self.queue.dump(), self.retried])
+
+
+@dataclass(frozen=True)
+class _Poll:
+    """What one tick found: the key of the run to request or, without one, the reason."""
+
+    cursor: _Cursor
+    run_key: str = ""
+    reason: str = ""
+
+
+def _poll(platform: Platform, pipeline: str, zones: Sequence[tuple[str, str]], before: _Cursor) -> _Poll:
+    """Read the queue of a pipeline, if it has one, and list its zones if the events or the tick ask for it."""
+    queue, queue_cursor = platform.queues.get(pipeline), before.queue
+    events: list[Event] = []
+    list_all = False
+    if queue:
+        poll = _poll_queue(queue, queue_cursor)
+        list_all, queue_cursor = queue_cursor.is_listing_due, queue_cursor.after(poll.name if poll else "")
+        events = [e for zone in zones for e in queue.landed_in(zone[0], zone[1:], poll)] if poll else []
+        if poll and not events and not list_all:
+            return _Poll(replace(before, queue=queue_cursor), reason=f"No new object in {poll.messages} messages.")
+    after = [
+        poll_zone(platform.lake, bucket, prefix, entry, whole=list_all)
+        for (bucket, prefix), entry in zip(zones, before.zones, strict=True)
+    ]
+    cursor = replace(before, zones=after, queue=queue_cursor)
+    if [entry.digest for entry in after] != [entry.digest for entry in before.zones]:
+        return _Poll(cursor, "-".join(f"{entry.changes}.{entry.digest:x}" for entry in after))
+    if events and any(entry.polls for entry in after):
+        # Only a part of the zone was listed, so an event may name a key that was not.
+        return _Poll(cursor, f"events-{digest(events)}")
+    return _Poll(cursor, reason=f"Nothing new among {sum(entry.count for entry in after)} objects.")
+
+
+def _has_staged_files(platform: Platform, pipeline: ResolvedPipeline) -> bool:
+    """Whether an interrupted run left files that the next run promotes or deletes."""
+    return any(True for _ in platform.lake.list_objects(pipeline.bucket, staging_of(pipeline)))
 
 
 def _may_have_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
@@ -141,5 +195,6 @@ def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
+        description=f"Runs {name} once a day: lists its zones and loads what no sensor noticed.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

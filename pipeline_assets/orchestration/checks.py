@@ -31,7 +31,7 @@ from pipeline_assets.warehouse import Transaction, ledger
 from pipeline_assets.warehouse.quarantine import rejection_reasons, waiting_reasons
 
 LISTED = 50  # failing rows of a rule
-EXAMPLES = 5  # differing groups of a mart
+EXAMPLES = 5  # differing groups of a mart, and failing rows in the description of a rule
 _OPERATORS = {
     "mustBe": operator.eq,
     "mustNotBe": operator.ne,
@@ -57,6 +57,7 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
     def checks(context, platform):
         if context.job_def.has_node_named(batch_step(pipeline.name)):
             return  # the batch in this run evaluates all checks
+        tag_run(context, pipeline.name)
         platform.warehouse.prepare(required_tables(pipeline))  # the last batch may be of an older version
         selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
         for spec, result in _evaluated(selected, platform):
@@ -79,6 +80,15 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
     return dg.multi_asset_check(name=checks_step(pipeline.name), specs=specs, can_subset=True)(checks)
 
 
+def tag_run(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, pipeline: str) -> None:
+    """Tag a run with its pipelines, unless the pipeline's job did: the UI's button starts runs without this tag."""
+    if "pipeline" not in context.run.tags:
+        checked = {key.asset_key for key in context.run.asset_check_selection or ()}
+        keys = {*(context.run.asset_selection or ()), *checked}
+        pipelines = {key.path[0] for key in keys} or {pipeline}
+        context.instance.add_run_tags(context.run.run_id, {"pipeline": ", ".join(sorted(pipelines))})
+
+
 def evaluations(
     pipeline: ResolvedPipeline, platform: Platform, freshness_hours: float
 ) -> list[dg.AssetCheckEvaluation]:
@@ -99,6 +109,23 @@ def evaluations(
         )
         for spec, result in _evaluated(checks_of(pipeline, freshness_hours), platform)
     ]
+
+
+def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Sequence[Check]) -> None:
+    """Store the last result of each check that a run planned and could not evaluate, outside of the run.
+
+    Else the UI shows these checks as failed, as soon as the run has failed.
+    """
+    records = instance.event_log_storage.get_asset_check_summary_records([check.spec.key for check in checks])
+    for record in records.values():
+        planned, last = record.last_check_execution_record, record.last_completed_check_execution_record
+        if planned and planned.run_id == run_id and last and last.evaluation:
+            notes = {
+                "evaluated_at": dg.MetadataValue.timestamp(last.create_timestamp),
+                **last.evaluation.metadata,  # a result that is repeated again keeps its time
+                "not_evaluated_by": dg.MetadataValue.dagster_run(run_id),
+            }
+            instance.report_runless_asset_event(last.evaluation.with_metadata(notes))
 
 
 def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.AssetCheckSpec, dg.AssetCheckResult]]:
@@ -167,7 +194,11 @@ def _unique_key(contract: Contract, transaction: Transaction, _: Platform) -> dg
     duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
-    return dg.AssetCheckResult(passed=duplicate_keys == 0, metadata={"keys_with_several_rows": duplicate_keys})
+    return dg.AssetCheckResult(
+        passed=duplicate_keys == 0,
+        description=f"{duplicate_keys} keys have several rows." if duplicate_keys else None,
+        metadata={"keys_with_several_rows": duplicate_keys},
+    )
 
 
 def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
@@ -186,7 +217,9 @@ def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) 
 def _row_accounting(pipeline: str, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     objects = ledger.unbalanced_objects(transaction, pipeline)
     return dg.AssetCheckResult(
-        passed=not objects, metadata={"objects_that_do_not_add_up": dg.MetadataValue.json(objects)}
+        passed=not objects,
+        description=_listed("Rows do not add up: ", objects),
+        metadata={"objects_that_do_not_add_up": dg.MetadataValue.json(objects)},
     )
 
 
@@ -277,14 +310,17 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
     if rule.failing_rows and not passed:
         columns, failing = transaction.described(f"SELECT * FROM ({rule.failing_rows}) AS FAILING LIMIT {LISTED}")
         rows = [{name.lower(): plain_value(cell) for name, cell in zip(columns, row, strict=True)} for row in failing]
-    examples = ", ".join(str(next(iter(row.values()))) for row in rows)
+    required = f"{rule.operator} {rule.expected}"
+    examples = [str(next(iter(row.values()))) for row in rows[:EXAMPLES]] + ["…"] * (len(rows) > EXAMPLES)
     return dg.AssetCheckResult(
         passed=passed,
         severity=dg.AssetCheckSeverity.WARN if rule.severity == "warning" else dg.AssetCheckSeverity.ERROR,
-        description=f"{plain_value(value)} found: {examples}" if examples else None,
+        description=None
+        if passed
+        else f"{plain_value(value)} found ({required}){': ' if rows else ''}{', '.join(examples)}",
         metadata={
             "found": float(value) if isinstance(value, Decimal) else value,
-            "expected": f"{rule.operator} {rule.expected}",
+            "expected": required,
             "query": dg.MetadataValue.md(f"```sql\n{rule.query}\n```"),
             **({"rows": dg.MetadataValue.json(rows)} if rule.failing_rows else {}),
         },

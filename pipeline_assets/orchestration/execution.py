@@ -16,7 +16,8 @@ import dagster as dg
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import InterruptedRunError
-from pipeline_assets.orchestration.alerts import innermost_message, send_failure_alert
+from pipeline_assets.orchestration.alerts import send_failure_alert
+from pipeline_assets.orchestration.failures import failure_of
 from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
 from pipeline_assets.orchestration.keys import batch_step
 
@@ -71,8 +72,8 @@ def run_pipeline(
     """Execute a pipeline's job and return a summary of it.
 
     Returns:
-        The object that `pipeline-assets run --json` prints: with `error` if it failed, with `released` for a replay
-        and for a run that loaded quarantined records.
+        The object that `pipeline-assets run --json` prints, and the descriptions of checks: with `error` if it failed,
+        with `released` for a replay and for a run that loaded quarantined records.
 
     Raises:
         InterruptedRunError: Ctrl-C or SIGTERM; the state is intact.
@@ -91,7 +92,8 @@ def run_pipeline(
         if stopped or _was_interrupted(result):
             raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
         if not result.success:
-            send_failure_alert((definitions.resources or {})["platform"], instance, result.run_id)
+            with dg.build_resources(definitions.resources or {}, instance) as resources:
+                send_failure_alert(resources.platform, instance, result.run_id)
     summary = _summary(pipeline, job, result, request)
     summary["seconds"] = round(time.monotonic() - started, 2)
     return summary
@@ -107,10 +109,10 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     }
     # Each output of the batch has an event with what the batch did.
     events = [*materialized.values(), *observed.values()]
-    reported: Mapping[str, Any] = next((metadata for metadata in events if "objects_known" in metadata), {})
+    reported: Mapping[str, Any] = next((metadata for metadata in events if "batch_objects_known" in metadata), {})
 
     def count(name: str) -> int:
-        value = reported.get(name)
+        value = reported.get(f"batch_{name}")
         return int(value.value) if value is not None else 0
 
     summary = {
@@ -133,6 +135,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
                 "name": check.check_name,
                 "passed": check.passed,
                 "severity": check.severity.value,
+                "description": check.description,
             }
             for check in result.get_asset_check_evaluations()
         ],
@@ -159,9 +162,9 @@ def _was_interrupted(result: ExecutionResult) -> bool:
 
 
 def _error(result: ExecutionResult) -> str:
-    """The message of the innermost error of the first failed step."""
+    """The message of the first failed step, with its remedy."""
     failures = [event for event in result.all_events if event.is_step_failure]
-    return innermost_message(failures[0]) if failures else "The run was stopped."
+    return failure_of(failures[0]).message if failures else "The run was stopped."
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from statistics import median
 from typing import Any
 
 import dagster as dg
@@ -19,7 +20,7 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.keys import source_key, table_key
-from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline
 from pipeline_assets.warehouse import Transaction, ledger
 
 PREVIEW_ROWS = 5
@@ -41,29 +42,57 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
             tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
             arrivals = list(_arrivals(transaction, pipeline, batches))
     results = [_table_event(report, pipeline, contract, tables.get(contract.name, {})) for contract in pipeline.targets]
-    results += [_lake_event(report, pipeline, table, platform) for table in pipeline.lake_tables]
+    counts = {output.contract.name: _lake_row_count(report, pipeline, output) for output in pipeline.lake_outputs}
+    counts |= {
+        copy.contract.name: {"dagster/row_count": report.table_rows.get(copy.select.relations[0], 0)}
+        for copy in pipeline.lake_copies
+    }
+    results += [
+        _lake_event(report, pipeline, table, counts[table.contract.name], platform) for table in pipeline.lake_tables
+    ]
     results += [_export_event(report, pipeline, export.declared.name) for export in pipeline.exports]
     return [*arrivals, *results]
 
 
 def batch_metadata(report: BatchReport) -> dict[str, Any]:
-    """What a run did. If it found nothing new, it has no counts: zeros would hide those of the last batch in plots."""
+    """What a run did, never totals of a table; all names begin with `batch_`, but for notes and engine.
+
+    If it found nothing new, it has no counts: zeros would hide those of the last batch in plots.
+    """
     notes = {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))} if report.notes else {}
     if not report.batch_id:
-        return {"objects_known": report.known, **notes}
+        return {"batch_objects_known": report.known, **notes}
     return {
         "batch_id": report.batch_id,
         "engine": report.engine,
-        "objects_new": report.new,
-        "objects_known": report.known,
-        "objects_loaded": report.loaded,
-        "objects_rejected": report.rejected,
-        "objects_requeued": dg.MetadataValue.json(report.requeued),
-        "bytes_read": report.bytes_read,
-        **{f"rows_{name}": count for name, count in report.rows.items()},
-        "rows_released_from_quarantine": report.released,
+        "batch_objects_new": report.new,
+        "batch_objects_known": report.known,
+        "batch_objects_loaded": report.loaded,
+        "batch_objects_rejected": report.rejected,
+        "batch_objects_requeued": dg.MetadataValue.json(report.requeued),
+        "batch_bytes_read": report.bytes_read,
+        **{f"batch_rows_{name}": count for name, count in report.rows.items()},
+        "batch_rows_released_from_quarantine": report.released,
+        **_latency(report.latencies),
         **notes,
     }
+
+
+def _latency(seconds: Sequence[float]) -> dict[str, float]:
+    """How long new objects took from their delivery to the commit, in seconds; nothing if the keys tell no time."""
+    if not seconds:
+        return {}
+    return {"batch_latency_seconds_median": median(seconds), "batch_latency_seconds_max": seconds[-1]}
+
+
+def day_events(
+    report: BatchReport, keys: Iterable[dg.AssetKey], days: Iterable[str]
+) -> Iterator[dg.AssetMaterialization]:
+    """A materialization of the partition of each landing day, of every output: the view of partitions is by day."""
+    metadata = batch_metadata(report)
+    for day in days:
+        for key in keys:
+            yield dg.AssetMaterialization(key, partition=day, metadata=metadata)
 
 
 def _written(transaction: Transaction, contract: Contract, batches: Sequence[str]) -> dict[str, Any]:
@@ -92,21 +121,35 @@ def _table_event(
     )
 
 
-def _lake_event(report: BatchReport, pipeline: ResolvedPipeline, table: LakeTable, platform: Platform) -> Event:
+def _lake_event(
+    report: BatchReport, pipeline: ResolvedPipeline, table: LakeTable, row_count: dict[str, int], platform: Platform
+) -> Event:
     name, uri = table.contract.name, platform.lake.uri(table.bucket, table.prefix)
-    metadata = batch_metadata(report) | {"dagster/uri": uri}
+    metadata = batch_metadata(report) | {"dagster/uri": uri, **row_count}
     recovered = [file for files in report.recovered.values() for file in files if file.startswith(uri)]
-    if not (recovered or report.lake_partitions.get(name)):
+    partitions = report.lake_partitions.get(name, 0) + report.copied_partitions.get(name, 0)
+    if not (recovered or partitions):
         return dg.AssetObservation(table_key(pipeline, table.contract), metadata=metadata)
-    files = report.lake_files.get(name, 0) + len(recovered)
+    files = report.lake_files.get(name, 0) + report.copied_partitions.get(name, 0) + len(recovered)
     return dg.MaterializeResult(
         asset_key=table_key(pipeline, table.contract),
         metadata={
             **metadata,
             "files_written": files,
-            "partitions_touched": report.lake_partitions.get(name, 0),
+            "partitions_touched": partitions,
         },
     )
+
+
+def _lake_row_count(report: BatchReport, pipeline: ResolvedPipeline, output: FileTable) -> dict[str, int]:
+    """The rows of a lake table: as many as a table of the warehouse has of the same records, if there is one."""
+    same = [
+        table.qualified
+        for table in pipeline.tables
+        if (table.grain, table.of_items) == (output.grain, output.of_items)
+        and (table.write, table.filtered) == (output.write, output.filtered)
+    ]
+    return {"dagster/row_count": report.table_rows.get(same[0], 0)} if same else {}
 
 
 def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str) -> Event:

@@ -18,7 +18,8 @@ from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
-LANDING, PROCESSING = "landing/", "processing/"  # zones of a source whose objects are moved
+# The zones of a source whose objects are moved.
+LANDING, PROCESSING, PROCESSED, REJECTED = "landing/", "processing/", "processed/", "rejected/"
 BATCH_ID = "_BATCH_ID"  # of the running batch; tables that append may select it
 
 

@@ -116,8 +116,8 @@ class Step:
 class Bucket:
     """A bucket that the deployment creates; watched prefixes and lake tables are derived from the rest of the value.
 
-    `archive_after_days`: objects move to Glacier after that many days. `watched` are landing prefixes of sources that
-    the value does not have yet.
+    `archive_after_days`: objects move to Glacier after that many days; of moved sources only those in `processed/`.
+    `watched` are landing prefixes of sources that the value does not have yet.
     """
 
     name: str

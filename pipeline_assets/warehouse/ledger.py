@@ -111,6 +111,11 @@ def unbalanced_objects(transaction: Transaction, pipeline: str) -> list[str]:
     return [uri for (uri,) in transaction.rows(ops_sql("unbalanced_objects"), {"pipeline": pipeline})]
 
 
+def current_uris(transaction: Transaction, pipeline: str) -> set[str]:
+    """The uris of all objects of a pipeline."""
+    return {uri for (uri,) in transaction.rows(ops_sql("current_uris"), {"pipeline": pipeline})}
+
+
 def newest_of_batches(transaction: Transaction, pipeline: str, batch_ids: Sequence[str], limit: int) -> list[tuple]:
     """The newest objects of some batches, at most `limit` of each dataset, each with the totals of its dataset.
 

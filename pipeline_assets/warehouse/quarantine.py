@@ -94,6 +94,12 @@ def waiting_reasons(transaction: Transaction, pipeline: str) -> dict[str, int]:
     return {code: int(count) for code, count in transaction.rows(ops_sql("waiting_reasons"), {"pipeline": pipeline})}
 
 
+def waiting_objects(transaction: Transaction, pipeline: str) -> list[tuple[str, str, int]]:
+    """(uri, reason code, waiting records) of a pipeline, by uri; no records for an object that was rejected whole."""
+    rows = transaction.rows(ops_sql("waiting_objects"), {"pipeline": pipeline})
+    return [(uri, code, int(records)) for uri, code, records in rows]
+
+
 def waiting_totals(transaction: Transaction) -> dict[str, int]:
     """The number of waiting records and objects by pipeline."""
     return {pipeline: int(count) for pipeline, count in transaction.rows(ops_sql("waiting_totals"))}

@@ -78,8 +78,8 @@ def test_the_run_is_recorded_in_the_instance_with_its_metadata(loaded: BookingsL
     assert run.status is dg.DagsterRunStatus.SUCCESS
     metadata = event.asset_materialization.metadata
     assert metadata["dagster/row_count"].value == 1
-    assert metadata["objects_loaded"].value == 2
-    assert metadata["bytes_read"].value > 0
+    assert metadata["batch_objects_loaded"].value == 2
+    assert metadata["batch_bytes_read"].value > 0
     assert "INNER JOIN CUSTOMERS" in metadata["sql"].value
     assert "example.org" not in metadata["preview"].value
     assert "•••" in metadata["preview"].value

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.graphql import ask
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,3 +192,54 @@ def test_dev_after_loading_starts_no_run_and_each_failure_alerts_once(
     (node,) = dev.ask(_CHECKS)["assetNodes"]
     statuses = {c["executionForLatestMaterialization"]["status"] for c in node["assetChecksOrError"]["checks"]}
     assert statuses == {"SUCCEEDED"}, "a failed run turns no check red"
+
+
+_BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+  __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+_BACKFILL_STATE = """query($id: String!) { partitionBackfillOrError(backfillId: $id) {
+  ... on PartitionBackfill { status runs(limit: 10) { status } } } }"""
+_DAYS = """{ assetNodes(group: {groupName: "commerce", repositoryLocationName: "pipeline_assets",
+  repositoryName: "__repository__"}) { isExecutable assetKey { path } assetPartitionStatuses {
+  ... on TimePartitionStatuses { ranges { startKey endKey status } } } } }"""
+
+
+@pytest.fixture
+def dev_with_deliveries(tmp_path: Path) -> Iterator[tuple[DagsterDev, CommerceLake]]:
+    lake = CommerceLake.with_tables(tmp_path)
+    for number in range(3):
+        delivered = datetime(2024, 3, 1 + number, 10, tzinfo=UTC)
+        lake.deliver("orders", delivered, commerce_lake.order(number))
+        lake.deliver("customers", delivered + timedelta(minutes=1), commerce_lake.customer(number))
+    dev = DagsterDev(lake.home)
+    yield dev, lake
+    dev.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_range_of_landing_days_is_backfilled_as_one_run(dev_with_deliveries: tuple[DagsterDev, CommerceLake]) -> None:
+    dev, lake = dev_with_deliveries
+    runs = lambda: dev.ask(_RUNS)["runsOrError"]["results"]  # noqa: E731
+    dev.until(lambda: [run for run in runs() if run["status"] == "SUCCESS"], 240)
+    assert len(lake.rows("SELECT 1 FROM COMMERCE.ORDERS_RAW")) == 3
+
+    outputs = [node for node in dev.ask(_DAYS)["assetNodes"] if node["isExecutable"]]
+    loaded = [{"startKey": "2024-03-01", "endKey": "2024-03-03", "status": "MATERIALIZED"}]
+    assert [node["assetPartitionStatuses"]["ranges"] for node in outputs] == [loaded] * 6
+
+    before = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
+    selection = [node["assetKey"] for node in outputs]
+    launched = dev.ask(_BACKFILL, params={"assetSelection": selection, "partitionNames": ["2024-03-02", "2024-03-03"]})[
+        "launchPartitionBackfill"
+    ]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    state = lambda: dev.ask(_BACKFILL_STATE, id=launched["backfillId"])["partitionBackfillOrError"]  # noqa: E731
+    dev.until(lambda: state()["status"] == "COMPLETED_SUCCESS", 120)
+    assert state()["runs"] == [{"status": "SUCCESS"}]
+    after = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
+    assert {key for key in after if after[key] != before[key]} == {"1", "2"}
+
+    ticks = lambda: dev.ask(_TICKS.replace("SENSOR", "commerce_new_files"))["sensorOrError"]  # noqa: E731
+    seen = len(ticks()["sensorState"]["ticks"])
+    dev.until(lambda: len(ticks()["sensorState"]["ticks"]) >= seen + 2, 60)
+    assert len(runs()) == 2, "an emptied landing zone is no reason for a run"

@@ -67,7 +67,7 @@ class CommerceLake(PipelineLake):
         import pyarrow.parquet as pq
 
         rows = []
-        for path in sorted((self.home / "lake" / BUCKET / "order_customer_date_price_files").glob("*/*.parquet")):
+        for path in sorted((self.home / "lake" / BUCKET / "order_customer_date_price_parquet").glob("*/*.parquet")):
             table = pq.read_table(path, use_threads=False, partitioning=None)
             rows += [(path.parent.name, *row.values()) for row in table.to_pylist()]
         return sorted(rows)

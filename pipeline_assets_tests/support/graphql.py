@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from typing import Any
 
 
 def ask(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-    """The `data` of the answer of the server on a port of 127.0.0.1; no proxy is used."""
+    """The `data` of the response of the server on a port of 127.0.0.1; no proxy is used."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",
         data=json.dumps({"query": query, "variables": variables}).encode(),
         headers={"Content-Type": "application/json"},
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as answer:
-        return json.load(answer)["data"]
+    try:
+        with opener.open(request, timeout=30) as response:
+            return json.load(response)["data"]
+    except urllib.error.HTTPError as error:  # with the error as data, unless the server is starting
+        raise OSError(f"{error}: {error.read().decode(errors='replace')}") from None

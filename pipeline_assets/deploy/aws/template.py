@@ -232,7 +232,9 @@ def _lifecycle(bucket: StackBucket) -> list[dict[str, Any]]:
     rules.append({"Id": "old-leases", "Status": "Enabled", "Prefix": "locks/", **old})
     if bucket.archive_after_days is not None:
         transition = {"StorageClass": "GLACIER", "TransitionInDays": bucket.archive_after_days}
-        rules.append({"Id": "archive", "Status": "Enabled", "Transitions": [transition]})
+        for number, prefix in enumerate(bucket.archived):
+            rule = {"Id": f"archive-{number}" if number else "archive", "Status": "Enabled"}
+            rules.append({**rule, **({"Prefix": prefix} if prefix else {}), "Transitions": [transition]})
     return rules
 
 

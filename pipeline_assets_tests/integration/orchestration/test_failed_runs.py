@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
 from pipeline_assets.batch.report import Request
+from pipeline_assets.console import print_run
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.errors import ContractError, InterruptedRunError
+from pipeline_assets.errors import ContractError, InterruptedRunError, LakeError, WarehouseError
 from pipeline_assets.orchestration import assets
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
+
+GONE = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The code server does not execute this run.")
 
 
 class Alerted:
@@ -97,6 +102,25 @@ def test_a_run_that_ended_without_a_failed_step_says_why(alerted: Alerted) -> No
     assert (alert["pipeline"], alert["facts"]["error"]) == ("bookings", "The worker is gone.")
 
 
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda instance, run: instance.report_run_failed(run),  # as the code server does
+        lambda instance, run: instance.report_run_failed(
+            run, f"Detected run worker status {GONE}. Marking it as failed."
+        ),
+    ],
+)
+def test_the_alert_of_a_killed_worker_is_a_sentence(
+    alerted: Alerted, report: Callable[[dg.DagsterInstance, dg.DagsterRun], object]
+) -> None:
+    alerted.tick()
+    report(alerted.instance, alerted.instance.create_run_for_job(alerted.definitions.resolve_job_def("bookings")))
+    alerted.tick()
+    (alert,) = alerted.alerts
+    assert alert["facts"]["error"].startswith("The process of the run ended before the run did: it was killed")
+
+
 def test_run_pipeline_alerts_for_its_own_runs(alerted: Alerted) -> None:
     home = alerted.lake.home
     answer = run_pipeline(alerted.definitions, home / "dagster", "bookings", Request())
@@ -120,3 +144,77 @@ def test_every_pipeline_and_every_job_is_watched(tmp_path: Path) -> None:
     repository = build_definitions(load_settings(home=tmp_path)).get_repository_def()
     (sensor,) = [sensor for sensor in repository.sensor_defs if sensor.name == "failed_runs"]
     assert sensor.default_status is dg.DefaultSensorStatus.RUNNING
+
+
+def test_a_damaged_warehouse_says_what_helps_and_not_to_run_again(
+    lake: BookingsLake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (database,) = (lake.home / "warehouse").glob("*.db")
+    database.write_bytes(b"no database\n" * 1000)
+    settings = load_settings(home=lake.home)
+    summary = run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())
+    print_run(summary)
+    shown = capsys.readouterr().err
+    assert "restore it from a backup" in shown
+    assert "run again" not in shown
+    (alert,) = [json.loads(line) for line in (lake.home / "alerts.jsonl").read_text().splitlines()]
+    assert alert["facts"]["error"] == summary["error"]
+    assert "\n" not in summary["error"]
+
+
+class _DriverError(Exception):
+    pass
+
+
+def ours_about_ours() -> None:
+    try:
+        raise LakeError("The object cannot be read.", remedy="Wait.")
+    except LakeError as cause:
+        raise WarehouseError("The table cannot be read.", remedy="Grant it.") from cause
+
+
+def ours_about_a_driver() -> None:
+    try:
+        raise _DriverError("secret")
+    except _DriverError as cause:
+        raise WarehouseError("The table: cannot be read.", remedy="Grant it.") from cause
+
+
+def ours_below_another() -> None:
+    try:
+        ours_about_a_driver()
+    except WarehouseError as cause:
+        raise RuntimeError("a library") from cause
+
+
+def ours_without_message() -> None:
+    try:
+        raise _DriverError("the driver's words")
+    except _DriverError as cause:
+        raise WarehouseError("") from cause
+
+
+def only_others() -> None:
+    try:
+        raise _DriverError("the first cause")
+    except _DriverError as cause:
+        raise RuntimeError("a library") from cause
+
+
+@pytest.mark.parametrize(
+    ("raising", "shown"),
+    [
+        (ours_about_ours, "The table cannot be read. Grant it."),
+        (ours_about_a_driver, "The table: cannot be read. Grant it."),
+        (ours_below_another, "The table: cannot be read. Grant it."),
+        (ours_without_message, "the driver's words"),
+        (only_others, "the first cause"),
+    ],
+)
+def test_of_a_chain_of_errors_ours_is_shown_with_its_remedy(
+    alerted: Alerted, monkeypatch: pytest.MonkeyPatch, raising: Callable[[], None], shown: str
+) -> None:
+    monkeypatch.setattr(assets, "run_batch", lambda *_: raising())
+    summary = run_pipeline(alerted.definitions, alerted.lake.home / "dagster", "bookings", Request())
+    (alert,) = alerted.alerts
+    assert (summary["error"], alert["facts"]["error"]) == (shown, shown)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
 from pipeline_assets.batch import promote as promote_module
 from pipeline_assets.batch import run as run_module
@@ -63,6 +66,16 @@ class Installation:
         }
         return {name for name, records in newest.items() if records and records[0].status.value == "PLANNED"}
 
+    def results(self) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+        """The newest result of each check of the pipeline by (asset, check)."""
+        storage, found = self.instance.event_log_storage, {}
+        for key in self.definitions.resolve_asset_graph().asset_check_keys:
+            if key.asset_key.path[0] == self.lake.name:
+                (record,) = storage.get_asset_check_execution_history(key, limit=1)
+                assert record.evaluation
+                found[key.asset_key.path[-1], key.name] = record.evaluation
+        return found
+
     def latest(self, name: str) -> dict[str, object]:
         """The metadata that the page of an asset shows first."""
         event = self.instance.get_latest_materialization_event(self.key(name))
@@ -102,9 +115,9 @@ def test_a_run_that_finds_nothing_new_observes_everything_and_materializes_nothi
     assert materialized(result) == set()
     seen = observations(result)
     assert set(seen) == TABLES | {"customer_bookings_csv"}
-    assert seen["customers"] == {"objects_known": 2, "dagster/row_count": 2}
+    assert seen["customers"] == {"batch_objects_known": 2, "dagster/row_count": 2}
     assert {name: loaded.latest(name) for name in TABLES} == before
-    assert before["customers"]["rows_loaded"] == 4
+    assert before["customers"]["batch_rows_loaded"] == 4
 
 
 def test_the_summary_calls_tables_unchanged_whose_rows_a_run_left_alone(loaded: Installation) -> None:
@@ -145,6 +158,22 @@ def test_a_batch_that_only_removes_rows_changes_their_table(orders_lake: OrdersL
             "orders_parquet_datalake",
         }
         assert orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDER_LINES") == [(0,)]
+
+
+def test_numbers_of_a_batch_are_not_named_like_totals_of_a_table(orders_lake: OrdersLake) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        home = Installation(orders_lake, instance)
+        orders_lake.orders("", order(1, product("P1"), product("P2")), order(2, product("P1")))
+        home.run()
+        orders_lake.orders("_2", order(3, product("P1")))
+        home.run()
+        latest = home.latest("orders_parquet_datalake")
+        assert (latest["dagster/row_count"], latest["batch_rows_read"]) == (4, 1)
+        rows = orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDERS_PARQUET_DATALAKE")
+        assert rows == [(latest["dagster/row_count"],)]
+        for name in ("orders_parquet_datalake", "order_headers", "daily_category_sales"):
+            counts = {key for key in home.latest(name) if key.startswith(("rows_", "objects_", "bytes_"))}
+            assert counts <= {"rows_written"}, name
 
 
 def test_a_batch_whose_run_failed_after_the_commit_is_reported_by_the_next_attempt(
@@ -270,6 +299,9 @@ def test_a_check_runs_alone_and_reads_the_warehouse(loaded: Installation) -> Non
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
     assert materialized(result) == set()
+    run = loaded.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags["pipeline"] == "bookings"
 
 
 def test_a_failed_run_leaves_the_checks_as_they_were(loaded: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +314,52 @@ def test_a_failed_run_leaves_the_checks_as_they_were(loaded: Installation, monke
     for run in (loaded.run, loaded.press_materialize):
         assert not run().success
         assert loaded.shown_red() == set()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Another connection keeps the warehouse."""
+    with FileLock(home / "warehouse" / ".lock"):
+        yield
+
+
+@contextmanager
+def damaged(home: Path) -> Iterator[None]:
+    (database,) = (home / "warehouse").glob("*.db")
+    sound = database.read_bytes()
+    database.write_bytes(b"no database\n" * 1000)
+    yield
+    database.write_bytes(sound)
+
+
+@pytest.mark.parametrize("unreachable", [locked, damaged])
+def test_checks_keep_their_results_while_the_warehouse_cannot_be_read(
+    loaded: Installation, unreachable: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    home = loaded.lake.home
+    loaded.lake.bookings("_2", booking(3, 1, "x"))  # so that a check does not pass
+    assert loaded.press_materialize().success
+    before = loaded.results()
+    assert {result.passed for result in before.values()} == {True, False}
+    loaded.definitions = build_definitions(load_settings(home=home, retry_seconds=0.01, warehouse_patience=0.1))
+
+    started = time.time()
+    with unreachable(home):
+        failed = [loaded.press_materialize() for _ in range(2)]
+
+    assert [(run.success, run.get_asset_check_evaluations()) for run in failed] == [(False, [])] * 2
+    assert loaded.shown_red() == set()
+    after = loaded.results()
+    assert {(n, r.passed, r.severity, r.description) for n, r in after.items()} == {
+        (n, r.passed, r.severity, r.description) for n, r in before.items()
+    }
+    planned = {name for name in before if not name[0].endswith("_files")}
+    assert {name for name, result in after.items() if "not_evaluated_by" in result.metadata} == planned
+    for repeated in map(after.__getitem__, planned):
+        assert repeated.metadata["not_evaluated_by"].value == failed[1].run_id
+        assert repeated.metadata["evaluated_at"].value < started
+    assert loaded.press_materialize().success
+    assert not any("not_evaluated_by" in result.metadata for result in loaded.results().values())
 
 
 def test_the_button_does_what_the_job_does(home: Installation) -> None:

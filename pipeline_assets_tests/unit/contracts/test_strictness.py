@@ -267,10 +267,10 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
         lambda d: column(d, "DT").pop("partitioned"),
         "schema.properties: 0 columns are partitioned. A lake table has one.",
     ),
-    "rows of lake files that nothing keeps together": (
+    "rows of lake files that two columns keep together": (
         DOCUMENTS["parquet"],
-        lambda d: column(d, "SALE_ID").pop("customProperties"),
-        "schema.properties: 0 columns are keepTogether. A lake table has one.",
+        lambda d: column(d, "DT").update(customProperties=[{"property": "keepTogether", "value": True}]),
+        "schema.properties: 2 columns are keepTogether. A lake table has at most one.",
     ),
 }
 

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.definitions import build_definitions
+from pipeline_assets.orchestration.assets import RunRequestConfig
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import PROJECT_ROOT, load_settings
 from pipeline_assets_tests.support import bookings_lake as bookings
@@ -121,6 +122,26 @@ def test_every_asset_check_is_described(definitions: dg.Definitions) -> None:
     assert checks
     for key in checks:
         assert definitions.resolve_asset_graph().get_check_spec(key).description, key
+
+
+def test_everything_that_people_start_or_configure_is_described(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    described = {sensor.name: sensor.description for sensor in repository.sensor_defs}
+    described |= {schedule.name: schedule.description for schedule in repository.schedule_defs}
+    described |= {name: resource.description for name, resource in repository.get_top_level_resources().items()}
+    described |= {job.name: job.description for job in repository.get_all_jobs() if not job.name.startswith("__")}
+    fields = RunRequestConfig.to_fields_dict()
+    described |= {f"config {name}": field.description for name, field in fields.items()}
+    assert {"platform", "bookings_daily", "failed_runs", "config replay_ids"} <= set(described)
+    assert [name for name, text in described.items() if len(text or "") < 20] == []
+
+
+def test_landed_files_are_described_as_files(specs: list[dg.AssetSpec]) -> None:
+    texts = {spec.key.path[-1]: spec.description or "" for spec in specs if spec.key.path[-1].endswith("_files")}
+    assert "`orders-source/incoming/**/*.json` or `orders-source/incoming/**/*.ndjson`" in texts["orders_files"]
+    for name, text in texts.items():
+        assert text.startswith(("CSV files as they land", "JSON files as they land")), name
+        assert "|" not in text, name
 
 
 @pytest.mark.slow

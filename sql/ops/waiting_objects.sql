@@ -1,0 +1,12 @@
+-- Grain: one row per object and reason for which it, or records of it, wait in quarantine.
+SELECT
+    SOURCE_URI,
+    REASON_CODE,
+    COUNT_IF(LINE_NUMBER IS NOT NULL) AS RECORDS
+FROM OPS.QUARANTINE
+WHERE
+    PIPELINE = %(pipeline)s
+    AND REPLAYED_AT IS NULL
+    AND CLOSED_AT IS NULL
+GROUP BY SOURCE_URI, REASON_CODE, LINE_NUMBER IS NULL
+ORDER BY SOURCE_URI, REASON_CODE
