@@ -27,6 +27,8 @@ from pipeline_assets.warehouse import ledger
 
 logger = logging.getLogger("pipeline_assets")
 _AT_ONCE = 8  # objects
+_REASON = ".reason.json"
+_LONGEST_NAME = 255  # bytes, in a file system
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -58,12 +60,16 @@ def arrive(context: BatchContext, discovery: Discovery, folder: Path) -> tuple[D
         changed |= {o.uri for o in landed} - {o.uri for o in copies}
         delivered_again = _delivered_again(context, source, copies)
         finish_moves(context, delivered_again.values(), folder)
-        new = [o for o in discovery.new[source.name] if o not in delivered_again and o.uri not in changed]
+        taken = {o: copy for o, copy in copies.items() if o not in delivered_again}
+        stored = [o for o in discovery.new[source.name] if o.identity in discovery.copies]
+        for stored_object, copy in (discovery.covered[o.uri] for o in delivered_again if o.uri in discovery.covered):
+            place = context.platform.lake.head(copy.place.uri)  # the second delivery has replaced it
+            taken[stored_object] = replace(copy, place=place or copy.place)
         discovery = replace(
             discovery,
-            new={**discovery.new, source.name: new},
+            new={**discovery.new, source.name: sorted([*stored, *taken], key=lambda landed: landed.version)},
             known=discovery.known + len(delivered_again),
-            copies=discovery.copies | {o.identity: copy for o, copy in copies.items()},
+            copies=discovery.copies | {o.identity: copy for o, copy in taken.items()},
         )
     return discovery, changed
 
@@ -107,7 +113,11 @@ def _exact_copy(lake: Lake, landed: LandedObject, folder: Path) -> Path:
     if path.parent == folder:
         return path
     own = folder / "copy"
-    shutil.copyfile(path, own)
+    with lake.errors(f"reading {landed.uri}", landed.bucket, "s3:GetObject"):
+        try:
+            shutil.copyfile(path, own)
+        except FileNotFoundError:
+            raise ObjectChangedError(landed.uri) from None
     if lake.changed([landed]):  # while it was copied
         raise ObjectChangedError(landed.uri)
     return own
@@ -183,15 +193,27 @@ def finish_moves(context: BatchContext, moves: Iterable[Move], folder: Path) -> 
     for bucket in sorted({move.bucket for move in moves}):
         lake.move_all(bucket, [(m.source, m.target) for m in moves if m.bucket == bucket and m.source != m.target])
     for move in moves:
-        if move.reason and move.source != move.target:
+        if move.reason:
             path = folder / "reason.json"
             path.write_text(move.reason + "\n", encoding="utf-8")
-            lake.publish(path, move.bucket, f"{move.target}.reason.json")
+            lake.publish(path, move.bucket, _reason_key(move.target))
+    accepted = [m for m in moves if not (m.landed or m.reason) and m.source != m.target]  # rejected before
+    lake.delete([lake.uri(move.bucket, _reason_key(move.source)) for move in accepted])
+    for bucket, prefix in sorted({(m.bucket, m.source.rpartition("/")[0] + "/") for m in moves if not m.landed}):
+        lake.remove_empty_folders(bucket, prefix)
     landed = [LandedObject(*move.landed, _EPOCH) for move in moves if move.landed]
     changed = {each.identity for each in lake.changed(landed)}
     lake.delete([each.uri for each in landed if each.identity not in changed])
     for source in moved_sources(context.pipeline) if landed else ():
         lake.remove_empty_folders(source.zone.bucket, source.zone.prefix, keep=source.zone.prefix)
+
+
+def _reason_key(key: str) -> str:
+    """The key of the reason for a rejected object: its own with an ending, or a shorter one if a name gets too long."""
+    folder, _, name = key.rpartition("/")
+    if len(name.encode()) + len(_REASON) > _LONGEST_NAME:
+        name = f"{name[:40]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return f"{folder}/{name}{_REASON}"
 
 
 def clear_processing(context: BatchContext) -> None:

@@ -16,6 +16,8 @@ from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import ledger
 
 STAGING = "staging/"
+# The folders of a batch's staged files that are promoted, see `promote`.
+REMOVE, RELEASE, PUBLISH, CATALOG, MOVE = "remove/", "release/", "publish/", "catalog/", "move/"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -45,23 +45,31 @@ class Discovery:
     """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
 
     `foreign` are new objects that cannot be read; the listing gave the reasons. `withheld` are quarantined records of
-    an earlier version of a new object: that version decides about them, unless it is rejected. `copies` are the objects
-    of moved sources by identity; those that come from landing are added when they arrive.
+    an earlier version of a new object: that version decides about them, unless it is rejected; both are added after
+    the objects arrived. `copies` are the objects of moved sources by identity; those that come from landing are added
+    when they arrive. `covered` are objects to process again by uri whose key has an object in landing, too: it is new
+    if its bytes are.
     """
 
     new: dict[str, list[LandedObject]]
     known: int
     foreign: dict[str, list[LandedObject]]
-    quarantined: dict[str, list[WaitingRecord]]
-    withheld: dict[str, list[WaitingRecord]]
     planned_on: int
     published_rows: dict[str, int]
     unmatched: tuple[str, ...] = field(default=())
     unmatched_count: int = 0
     copies: dict[tuple[str, str, int], StoredCopy] = field(default_factory=dict)
+    covered: dict[str, tuple[LandedObject, StoredCopy]] = field(default_factory=dict)
+    quarantined: dict[str, list[WaitingRecord]] = field(default_factory=dict)
+    withheld: dict[str, list[WaitingRecord]] = field(default_factory=dict)
 
     def without(self, changed: set[str]) -> Discovery:
-        kept = {name: [o for o in objects if o.uri not in changed] for name, objects in self.new.items()}
+        """The same without the objects at some uris, in landing or where their copies are."""
+        gone = {identity for identity, copy in self.copies.items() if copy.place.uri in changed}
+        kept = {
+            name: [o for o in objects if o.uri not in changed and o.identity not in gone]
+            for name, objects in self.new.items()
+        }
         return replace(self, new=kept)
 
     def with_records_of(self, rejected: set[str]) -> Discovery | None:
@@ -83,10 +91,10 @@ class Discovery:
 
 
 def discover(context: BatchContext) -> Discovery:
-    """List the zones; an object that is not in the ledger is new.
+    """List the zones; an object that is not in the ledger is new. See `with_quarantined_records` for the rest.
 
-    The warehouse is not held open while the zones are listed. It is read again only for the times of replaced versions
-    and for quarantined records. Quarantined foreign objects that are no longer listed are closed.
+    The warehouse is not held open while the zones are listed. It is read again only for objects that left landing, and
+    for the times of replaced versions. Quarantined foreign objects that are no longer listed are closed.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
@@ -109,25 +117,25 @@ def discover(context: BatchContext) -> Discovery:
     readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
     new = {s.name: _with_delivery_times(s, readable[s.name], request.days) for s in pipeline.sources}
     copies: dict[tuple[str, str, int], StoredCopy] = {}
+    covered: dict[str, tuple[LandedObject, StoredCopy]] = {}
     for name, stored in _stored_objects(context, rejected).items():
-        landing = {landed.uri for landed in new[name]}  # a newer version of a key that has one in landing
+        landing = {landed.uri for landed in new[name]}
+        covered |= {landed.uri: (landed, copy) for landed, copy in stored.items() if landed.uri in landing}
         taken = {landed: copy for landed, copy in stored.items() if landed.uri not in landing}
         new[name] = sorted([*new[name], *taken], key=lambda landed: landed.version)
         copies |= {landed.identity: copy for landed, copy in taken.items()}
     if planned_on:
         new = _with_monotonic_times(context, new)
-    quarantined, withheld = _quarantined_records(context, new)
     return Discovery(
         new,
         arrivals.known,
         foreign,
-        quarantined,
-        withheld,
         planned_on,
         row_counts,
         arrivals.unmatched,
         arrivals.unmatched_count,
         copies,
+        covered,
     )
 
 
@@ -195,15 +203,13 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
         return any(known.arrivals(platform.lake, zones).new.values())
 
 
-def _quarantined_records(
-    context: BatchContext, new: Mapping[str, Sequence[LandedObject]]
-) -> tuple[dict[str, list[WaitingRecord]], dict[str, list[WaitingRecord]]]:
-    """Quarantined records to read again: on a replay all, else those without their reference if any object is new.
+def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Discovery:
+    """The same with the quarantined records to read again, and those that another version of their object withholds.
 
-    Returns:
-        The records by source, and those that are withheld because another version of their object is new.
+    On a replay these are all records, else those without their reference if any object is new. To be called after
+    `arrive`: an object that was only delivered again decides about no record.
     """
-    pipeline, request = context.pipeline, context.request
+    pipeline, request, new = context.pipeline, context.request, discovery.new
     quarantined: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     withheld: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     codes_by_source: dict[str, list[str] | None] = {}
@@ -220,7 +226,7 @@ def _quarantined_records(
                         quarantined[name].append(record)
                     elif record.etag != etags[record.uri]:
                         withheld[name].append(record)
-    return quarantined, withheld
+    return replace(discovery, quarantined=quarantined, withheld=withheld)
 
 
 def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:

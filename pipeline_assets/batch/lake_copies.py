@@ -1,18 +1,19 @@
 """Copies of tables in the lake, for readers without the warehouse: one Parquet file for each partition.
 
 After the commit the files are compared with the table: the name of a file contains a digest of its partition's rows
-(their number and the time of the newest), so that only changed partitions are written, and an interrupted run is
+(their number and the batches that wrote them), so that only changed partitions are written, and an interrupted run is
 completed by the next. A reader sees the rows of a partition once or, for a moment, not at all.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.context import CATALOG, BatchContext
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.lake import LakeTable
@@ -42,14 +43,23 @@ def _copy_table(context: BatchContext, copy: LakeCopy, table: LakeTable) -> list
     if not changed:
         return []
     with context.scratch(f"{context.batch_id}-{copy.contract.name}") as folder:
+        _stage_partitions(context, copy.contract.name, changed, folder)
         missing = [p for p in changed if p in wanted and wanted[p] not in keys[p]]
         files = _write_partitions(context, copy, missing, folder)
         for partition in changed:
             outdated = keys[partition] - {wanted.get(partition, "")}
             lake.delete([lake.uri(bucket, key) for key in sorted(outdated)])
-        written = [lake.publish(path, bucket, wanted[partition]) for partition, path in sorted(files.items())]
-    context.platform.catalog.register(table, changed)
-    return written
+        return [lake.publish(path, bucket, wanted[partition]) for partition, path in sorted(files.items())]
+
+
+def _stage_partitions(context: BatchContext, name: str, changed: Sequence[str], folder: Path) -> None:
+    """Stage partitions to register, with those that an interrupted run staged: their files may be right by now."""
+    lake, bucket, key = context.platform.lake, context.pipeline.bucket, f"{context.staging}{CATALOG}{name}"
+    staged = lake.head(lake.uri(bucket, key))
+    earlier = json.loads(lake.fetch(staged, folder).read_text(encoding="utf-8")) if staged else []
+    path = folder / "partitions.json"
+    path.write_text(json.dumps(sorted({*changed, *earlier})), encoding="utf-8")
+    lake.publish(path, bucket, key)
 
 
 def _wanted_keys(context: BatchContext, copy: LakeCopy, table: LakeTable) -> dict[str, str]:
@@ -57,12 +67,13 @@ def _wanted_keys(context: BatchContext, copy: LakeCopy, table: LakeTable) -> dic
     relation, partition = _source_of(copy)
     with context.platform.warehouse.read_only() as transaction:
         states = transaction.rows(
-            f"SELECT CAST({partition} AS VARCHAR), COUNT(*), MAX(_LOADED_AT) FROM {relation} GROUP BY 1"
+            f"SELECT CAST({partition} AS VARCHAR), COUNT(*), "
+            f"MD5(LISTAGG(DISTINCT _BATCH_ID, ',') WITHIN GROUP (ORDER BY _BATCH_ID)) FROM {relation} GROUP BY 1"
         )
     columns = [f"{column.name} {column.physical_type}" for column in copy.contract.columns]
     keys = {}
-    for value, rows, newest in states:
-        text = "\n".join((copy.select.text, *columns, str(rows), newest.isoformat()))
+    for value, rows, batches in states:
+        text = "\n".join((copy.select.text, *columns, str(rows), batches))
         digest = blake2b(text.encode(), digest_size=8).hexdigest()
         keys[value] = f"{table.folder(value)}{table.file_prefix}_{digest}.parquet"
     return keys

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.batch.arrive import Move, write_moves
-from pipeline_assets.batch.context import BatchContext
-from pipeline_assets.batch.promote import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE
+from pipeline_assets.batch.context import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE, BatchContext
 from pipeline_assets.contracts.arrow import arrow_schema
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import LakeFile, Session, Written

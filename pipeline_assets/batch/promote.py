@@ -11,14 +11,8 @@ import json
 from dataclasses import replace
 
 from pipeline_assets.batch.arrive import clear_processing, finish_moves, read_moves
-from pipeline_assets.batch.context import BatchContext
+from pipeline_assets.batch.context import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE, BatchContext
 from pipeline_assets.batch.lake_copies import copy_tables_to_lake
-
-REMOVE = "remove/"
-RELEASE = "release/"
-PUBLISH = "publish/"
-CATALOG = "catalog/"
-MOVE = "move/"
 
 
 def promote(context: BatchContext) -> list[str]:

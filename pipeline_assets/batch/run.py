@@ -20,7 +20,7 @@ from pathlib import Path
 from pipeline_assets.batch.alerts import Alert
 from pipeline_assets.batch.arrive import Move, arrive, clear_processing, planned_moves
 from pipeline_assets.batch.context import BatchContext
-from pipeline_assets.batch.discover import Discovery, discover, discovery_notes
+from pipeline_assets.batch.discover import Discovery, discover, discovery_notes, with_quarantined_records
 from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.batch.platform import Platform
@@ -72,7 +72,8 @@ def run_batch(
         _run_steps(context, "arrive")
         discovered = discover(context)
         with context.scratch("arrived") as folder:
-            discovery, requeued = arrive(context, discovered, folder)
+            arrived, requeued = arrive(context, discovered, folder)
+            discovery = with_quarantined_records(context, arrived)
             new = len(discovery.objects) + sum(map(len, discovery.foreign.values())) + len(requeued)
             report = BatchReport(new=new, known=discovery.known, recovered=recovered)
             report.rows_before = report.table_rows = discovery.published_rows

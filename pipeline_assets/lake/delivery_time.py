@@ -10,7 +10,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 
 _FOLDERS = re.compile(r"(\d{4})/(\d\d)/(\d\d)/(?:(\d\d)/)?")
-_NAME = re.compile(r"(?:^|[-/])(\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)(?:[-.]|$)")
+_NAME = re.compile(r"[-/](\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)(?=[-.]|$)")
 
 
 def delivery_time(key: str, modified: datetime) -> datetime:
@@ -22,7 +22,7 @@ def delivery_time(key: str, modified: datetime) -> datetime:
     start, length = _period(key)
     if start is None:
         return modified
-    return min(max(modified, start), start + length - timedelta(microseconds=1))
+    return start + min(max(modified - start, timedelta()), length - timedelta(microseconds=1))
 
 
 def delivery_day(key: str, modified: datetime) -> date:
@@ -41,10 +41,10 @@ def _period(key: str) -> tuple[datetime | None, timedelta]:
         return None, timedelta()
     length = timedelta(hours=1) if hour else timedelta(days=1)
     # A name is believed within its folder only: another number may look like a time.
-    name = _NAME.search(key, folders.end())
-    second = _moment(*name.groups()) if name else None
-    if second is not None and start <= second < start + length:
-        return second, timedelta(seconds=1)
+    for name in _NAME.finditer(key, folders.end() - 1):
+        second = _moment(*name.groups())
+        if second is not None and timedelta() <= second - start < length:
+            return second, timedelta(seconds=1)
     return start, length
 
 

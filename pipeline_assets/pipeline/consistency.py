@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.resolved import (
+    PROCESSED,
+    PROCESSING,
     RECORD_COLUMNS,
+    REJECTED,
     FileTable,
     ResolvedPipeline,
     Source,
@@ -110,6 +113,12 @@ def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
     written = [(pipeline.bucket, "staging/", "staging"), (pipeline.bucket, "locks/", "locks")]
     written += [(pipeline.bucket, export.declared.key, export.declared.name) for export in pipeline.exports]
     written += [(table.bucket, table.prefix, table.contract.name) for table in pipeline.lake_tables]
+    written += [
+        (source.zone.bucket, source.zone_prefix(zone), source.name)
+        for source in pipeline.sources
+        if source.declared.moved
+        for zone in (PROCESSING, PROCESSED, REJECTED)
+    ]
     for source in pipeline.sources:
         zone = source.zone.prefix
         for bucket, key, name in written:

@@ -371,8 +371,9 @@ def _marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...
 
 def _reads_tables(value: Pipeline, declared: LakeTable) -> bool:
     """Whether a lake table is made from tables of the warehouse, not from landed files."""
-    file = sql_folder(value) / f"{declared.name}.sql"
-    return file.exists() and re.search(rf"(?i)\bFROM\s+{value.name}\.", file.read_text(encoding="utf-8")) is not None
+    if not (sql_folder(value) / f"{declared.name}.sql").exists():
+        return False
+    return _select(value, declared.name, _contract(value, declared.name), None, {}).reads_tables
 
 
 def _lake_copy(
@@ -387,7 +388,12 @@ def _lake_copy(
     _refuse_missing_columns(select, contract)
     partition = partition_column(contract)
     copy = select.copy_of(partition)
-    if len(select.relations) != 1 or not select.keeps_every_row or copy is None:
+    if (
+        len(select.relations) != 1
+        or not select.keeps_every_row
+        or copy is None
+        or copy[1] not in by_qualified[copy[0]].column_names
+    ):
         raise ConfigurationError(
             f"{select.name}: a lake table over tables must have every row of one table, and repeat a column of it as "
             f"{partition}.",

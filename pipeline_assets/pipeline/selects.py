@@ -56,6 +56,11 @@ class Select:
         return tuple(names)
 
     @cached_property
+    def reads_tables(self) -> bool:
+        """Whether it reads a table of the warehouse, which is named with its schema."""
+        return any("." in _name_of(table) for table in _tables(self._tree))
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns that it yields."""
         return tuple(name.upper() for name in self._tree.named_selects)

@@ -99,11 +99,15 @@ class PipelineLake:
 
     def landed_keys(self) -> list[str]:
         """The same as keys below the landing folder, without the batch in them."""
-        keys = (path.relative_to(self.landing_folder).as_posix() for path in self.landed_paths())
-        return [re.sub("/(processing|processed|rejected)/[0-9a-f]{12}/", r"/\1/", key) for key in keys]
+        return [without_batch(path.relative_to(self.landing_folder).as_posix()) for path in self.landed_paths()]
 
     def with_platform(self, **changes: object) -> Self:
         return replace(self, platform=replace(self.platform, **changes))
+
+
+def without_batch(key: str) -> str:
+    """The key of an object of a moved source without the batch in it."""
+    return re.sub("/(processing|processed|rejected)/[0-9a-f]{12}/", r"/\1/", key)
 
 
 def contract_of(pipeline: Pipeline, name: str) -> Contract:

@@ -75,6 +75,18 @@ def bills(*columns: str) -> dict[str, Any]:
     return {"contracts": {"bills": ("csv", list(columns))}}
 
 
+def copied(select: str, day: str = "DAY date required") -> dict[str, Any]:
+    """The lake table `files` as a copy of the table `headers`."""
+    return {
+        "contracts": {
+            "headers": ("table", ["ORDER_ID text key", day, "NOTE text"]),
+            "files": ("parquet", ["ORDER_ID text", "DAY date partition"]),
+        },
+        "sql": {"headers": SQL["headers"].replace(" FROM", ", ORDERS.NOTE FROM"), "files": select},
+    }
+
+
+COPY = "SELECT H.ORDER_ID, H.DAY FROM SHOP.HEADERS AS H"
 LOG = LandedFiles("log", "in/log*.csv")
 
 
@@ -87,6 +99,25 @@ def test_the_pipeline_without_a_mistake_resolves(tmp_path: Path) -> None:
         "bills": "billed",
         "orders": "headers",
     }
+
+
+def test_a_lake_table_may_copy_a_table(tmp_path: Path) -> None:
+    pipeline = resolve(value(tmp_path, **copied(COPY)))
+    assert [copy.contract.name for copy in pipeline.lake_copies] == ["files"]
+    assert pipeline.lake_outputs == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "copies"),
+    [
+        ({"sql": {"files": SQL["files"] + " -- the lines come from shop. Nothing else"}}, 0),
+        (copied(COPY.replace("SHOP", "shop")), 1),
+        (copied(COPY.replace("FROM", "FROM -- finished ones, too\n")), 1),
+    ],
+)
+def test_a_lake_table_copies_a_table_if_its_select_reads_one(more: dict[str, Any], copies: int, tmp_path: Path) -> None:
+    """Whatever its comments say."""
+    assert len(resolve(value(tmp_path, **more)).lake_copies) == copies
 
 
 # What is wrong, and what the message has to say, in this order.
@@ -321,6 +352,51 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a lake table of another form": (
         {"lake_tables": [LakeTable("noted")]},
         ["noted: physicalType is table", "parquet"],
+    ),
+    # objects that are moved
+    "moved objects that land in no landing folder": (
+        swap("sources", "buyers", LandedFiles("buyers", "in/buyers*.csv", moved=True)),
+        ["shop: the objects of buyers are moved, but lie in in/", "a folder whose name is landing, below another"],
+    ),
+    "moved objects that land in the landing folder of a bucket": (
+        swap("sources", "buyers", LandedFiles("buyers", "landing/*.csv", moved=True)),
+        ["shop: the objects of buyers are moved, but lie in landing/", "below another folder"],
+    ),
+    "landing where the objects of another source are moved to": (
+        swap("sources", "buyers", LandedFiles("buyers", "in/landing/*.csv", moved=True)),
+        ["shop writes buyers to shop-bucket/in/processing/", "bills lands in shop-bucket/in/", "folder of its own"],
+    ),
+    "the batch in a table that upserts": (
+        {"sql": {"headers": SQL["headers"].replace("ORDERS.DAY", "ORDERS.DAY, ORDERS._BATCH_ID AS BATCH")}}
+        | {"contracts": {"headers": ("table", ["ORDER_ID text key", "DAY date", "BATCH text"])}},
+        ["sql/shop/headers.sql reads _BATCH_ID, which only a table with write mode append may do", "Leave it out"],
+    ),
+    # lake tables over tables
+    "an exact number in a lake table of landed files": (
+        {"contracts": {"files": ("parquet", ["ORDER_ID text together", "PRICE decimal", "DAY date partition"])}}
+        | {"sql": {"files": SQL["files"].replace("SKU", "PRICE")}},
+        ["files: PRICE is DECIMAL, which only a lake table over tables may have", "Use DOUBLE, or SELECT from a table"],
+    ),
+    "a copy of some rows": (copied(COPY + " WHERE H.NOTE = 'x'"), ["sql/shop/files.sql: a lake table over tables"]),
+    "a copy of two tables": (
+        copied(COPY + " INNER JOIN SHOP.LINES AS L ON L.ORDER_ID = H.ORDER_ID"),
+        ["sql/shop/files.sql: a lake table over tables must have every row of one table", "Make a mart of the rest"],
+    ),
+    "a copy with an expression as its partition": (
+        copied(COPY.replace("H.DAY", "CAST(H.DAY AS VARCHAR) AS DAY")),
+        ["sql/shop/files.sql: a lake table over tables", "repeat a column of it as DAY"],
+    ),
+    "a copy with a partition that may be NULL": (
+        copied(COPY, day="DAY date"),
+        ["sql/shop/files.sql: DAY may be NULL and names the folder of a row", "Make it required in headers"],
+    ),
+    "a copy with the platform's own column as its partition": (
+        copied(COPY.replace("H.DAY", "H._SOURCE_MODIFIED_AT AS DAY")),
+        ["sql/shop/files.sql: a lake table over tables", "repeat a column of it as DAY"],
+    ),
+    "a copy of a table that the pipeline does not have": (
+        copied(COPY.replace("SHOP.HEADERS", "SHOP.OTHERS")),
+        ["sql/shop/files.sql reads SHOP.OTHERS, which this pipeline does not have", "SHOP.DAILY"],
     ),
     # patterns
     "a pattern without a folder": (
