@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,7 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+gc.set_threshold(50_000, 20, 100)  # as the command line has it
 # No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 os.environ["COLUMNS"] = "200"  # tables are as wide as without a terminal, whoever runs the tests
