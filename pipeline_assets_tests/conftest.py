@@ -21,7 +21,7 @@ settings.load_profile("any machine")
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = (
     *("faults/test_crashes_of_", "end_to_end/test_", "integration/engine/test_glue", "integration/engine/test_spark"),
-    "integration/engine/test_files",
+    "integration/engine/test_",
 )
 
 
