@@ -54,9 +54,18 @@ def test_every_bucket_is_encrypted_private_versioned_and_outlives_the_stack(logi
     assert "aws:SecureTransport" in json.dumps(MADE["Resources"][f"{logical_id}Policy"])
 
 
-def test_only_the_archive_goes_to_glacier() -> None:
-    archived = [name for name, bucket in BUCKETS.items() if "GLACIER" in json.dumps(bucket)]
-    assert archived == ["MovieArchiveBucket"]
+def test_only_the_archive_and_processed_objects_go_to_glacier() -> None:
+    archived = {
+        (name, rule.get("Prefix"))
+        for name, bucket in BUCKETS.items()
+        for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        if "GLACIER" in json.dumps(rule)
+    }
+    assert archived == {
+        ("MovieArchiveBucket", None),
+        ("CommerceStreamBucket", "firehose/customers/processed/"),
+        ("CommerceStreamBucket", "firehose/orders/processed/"),
+    }
 
 
 def test_every_bucket_that_a_pipeline_lists_or_writes_is_in_the_list() -> None:
