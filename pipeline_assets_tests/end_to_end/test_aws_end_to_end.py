@@ -24,6 +24,7 @@ import pytest
 
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.report import Request
+from pipeline_assets.commerce.producer import deliver_once
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.deploy.aws import stack
 from pipeline_assets.deploy.snowflake import apply
@@ -32,6 +33,7 @@ from pipeline_assets.pipelines import pipelines
 from pipeline_assets.samples import write_samples
 from pipeline_assets.settings import Settings, load_settings, prepare_home
 from pipeline_assets_tests.end_to_end.test_engines_agree import without_the_run
+from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
 from pipeline_assets_tests.support.snowflake_account import Key
 from pipeline_assets_tests.support.snowflake_server import serving
@@ -110,11 +112,10 @@ def tick(account: Account, pipeline: str, cursor: str | None) -> Any:
     return found
 
 
-def run(settings: Settings, pipeline: str, engine: str) -> dict[str, Any]:
-    answer = run_pipeline(
-        build_definitions(settings), settings.dagster_home, pipeline, Request(engine=engine), verbose=True
-    )
-    assert answer["success"], answer
+def run(settings: Settings, pipeline: str, engine: str, *, extract: bool = False) -> dict[str, Any]:
+    request = Request(engine=engine, extract=extract)  # type: ignore[arg-type]
+    answer = run_pipeline(build_definitions(settings), settings.dagster_home, pipeline, request, verbose=True)
+    assert answer["success"], answer.get("error")
     return answer
 
 
@@ -188,7 +189,8 @@ def _lake_agrees(account: Account, local: Settings, pipeline: str) -> None:
         catalog = account.aws.client("glue").get_partitions(
             DatabaseName=account.settings.glue_database, TableName=table.contract.name
         )["Partitions"]
-        assert sorted(f"dt={entry['Values'][0]}" for entry in catalog) == sorted({row[0] for row in there})
+        column = table.partition_column.lower()
+        assert sorted(f"{column}={entry['Values'][0]}" for entry in catalog) == sorted({row[0] for row in there})
 
 
 def test_events_ring_and_listing_does_not(account: Account) -> None:
@@ -203,3 +205,48 @@ def test_events_ring_and_listing_does_not(account: Account) -> None:
     assert not quiet.run_requests
     account.client.put_object(Bucket=bucket, Key="incoming/heard.json", Body=body)
     assert len(tick(account, "orders", quiet.cursor).run_requests or ()) == 1
+
+
+def test_what_firehose_delivers_comes_to_the_same_tables(account: Account, tmp_path: Path) -> None:
+    """The emulator's Firehose makes an object of each record, at once; a local stream makes few of the same records."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    watched = {stream: str(sources / f"{stream}.csv") for stream in ("customers", "orders")}
+    there = account.settings.model_copy(update={"commerce_watch": watched, "home": tmp_path / "aws"})
+    here = load_settings(profile="local", home=tmp_path / "local", snowflake_private_key=None, commerce_watch=watched)
+    for settings in (there, here):
+        prepare_home(settings)
+    cursor = tick(account, "commerce", None).cursor
+
+    _append(sources / "customers.csv", *(customer(number) for number in range(5)))
+    _append(sources / "orders.csv", *(order(number, number % 6, "FOP"[number % 3]) for number in range(30)))
+    _append(sources / "orders.csv", order("bad", 1, price="x"))
+    deliver_once(build_platform(there).delivery, pipelines()["commerce"].value)
+    assert len(tick(account, "commerce", cursor).run_requests or ()) == 1, "the events of the delivered objects"
+    first = run(there, "commerce", "glue")
+    assert first["rows"] == {"read": 36, "loaded": 35, "superseded": 0, "quarantined": 1}
+    assert run(here, "commerce", "duckdb", extract=True)["rows"] == first["rows"]
+
+    _append(sources / "customers.csv", customer(1, "Renamed"), customer(5, "Late"))
+    _append(sources / "orders.csv", order(1, 1, "F", "7.00"))
+    second = run(there, "commerce", "auto", extract=True)
+    assert second["rows"] == run(here, "commerce", "duckdb", extract=True)["rows"]
+
+    expected, found = _business_rows(here), _business_rows(there)
+    assert expected["ORDER_CUSTOMER_DATE_PRICE"]
+    assert found == expected
+    _lake_agrees(account, here, "commerce")
+    keys = account.keys("commerce-stream", "firehose/")
+    assert len(keys) == 39
+    assert all("/processed/" in key for key in keys)
+    assert account.keys("commerce-stream", "staging/") == []
+
+
+def _append(path: Path, *records: str) -> None:
+    with open(path, "a", encoding="utf-8") as file:
+        file.writelines(f"{record}\n" for record in records)
+
+
+def _business_rows(settings: Settings) -> dict[str, list[tuple]]:
+    with build_platform(settings).warehouse.autocommit() as session:
+        return {name: session.rows(sql) for name, sql in CommerceLake.tables_sql.items()}
