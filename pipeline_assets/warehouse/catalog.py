@@ -5,12 +5,13 @@ With Glue as the catalog, `pipeline_assets.lake.glue_catalog` replaces it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from pipeline_assets.lake import Lake, LakeTable
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
-from pipeline_assets.warehouse.schema import ops_sql, ops_table
+from pipeline_assets.warehouse.schema import ops_sql
 from pipeline_assets.warehouse.transaction import Transaction
 
 
@@ -30,18 +31,15 @@ class WarehouseCatalog:
             if files:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)
-                registered.append((name, partition, location, len(files), size, self._clock()))
+                registered.append((name, partition, location, len(files), size))
         with self._warehouse.transaction() as transaction:
             transaction.execute(
                 ops_sql("delete_lake_partitions"), {"table_name": name, "partitions": sorted(set(partitions))}
             )
             if registered:
-                rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(registered))
-                columns = ", ".join(column for column, *_ in ops_table("LAKE_PARTITIONS").columns)
-                transaction.execute(
-                    f"INSERT INTO OPS.LAKE_PARTITIONS ({columns}) VALUES {rows}",
-                    [value for row in registered for value in row],
-                )
+                # One value, as a statement with thousands of values takes seconds to parse.
+                rows = {"registered": json.dumps(registered), "at": self._clock()}
+                transaction.execute(ops_sql("insert_lake_partitions"), rows)
             remaining = int(transaction.scalar(ops_sql("count_lake_partitions"), {"table_name": name}))
         self._warehouse.show_lake_table(table, has_files=remaining > 0)
 

@@ -1,0 +1,10 @@
+-- Makes: a row per partition of a JSON list: table, partition, location, number of files, bytes.
+INSERT INTO OPS.LAKE_PARTITIONS (TABLE_NAME, PARTITION_VALUE, LOCATION, FILES, SIZE_BYTES, REGISTERED_AT)
+SELECT
+    LISTED.VALUE[0]::VARCHAR,
+    LISTED.VALUE[1]::VARCHAR,
+    LISTED.VALUE[2]::VARCHAR,
+    LISTED.VALUE[3]::NUMBER(38, 0),
+    LISTED.VALUE[4]::NUMBER(38, 0),
+    %(at)s
+FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%(registered)s))) AS LISTED
