@@ -16,6 +16,7 @@ from pipeline_assets.batch.report import Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.engine import RejectPolicy
+from pipeline_assets.errors import LakeError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.foreign_objects import FOREIGN, make_foreign
@@ -126,6 +127,23 @@ def test_a_copy_that_vanishes_before_it_is_read_is_requeued(lake: CommerceLake) 
 
     assert (report.loaded, len(report.requeued)) == (1, 1)
     assert zones(lake) == {"landing": ["a"]}
+    assert lake.run().loaded == 1
+
+
+def test_a_copy_that_is_not_what_was_written_ends_the_run_and_the_object_stays_in_landing(lake: CommerceLake) -> None:
+    path = lake.deliver("orders", AT, order(1))
+
+    class Truncating(LocalLake):
+        """A store that loses the end of an object."""
+
+        def publish(self, source: Path, bucket: str, key: str) -> str:
+            if "/processing/" in key:
+                os.truncate(source, 1)
+            return super().publish(source, bucket, key)
+
+    with pytest.raises(LakeError, match="is not the copy of .*landing.* that was written"):
+        lake.with_platform(lake=Truncating(lake.home / "lake")).run()
+    assert path.exists()
     assert lake.run().loaded == 1
 
 

@@ -28,8 +28,8 @@ from pipeline_assets.warehouse.transaction import Transaction
 from pipeline_assets_tests.support.shop_warehouse import NOON
 
 NAMES = [name.removeprefix("ops/") for name in sql_files() if name.startswith("ops/")]
-NOT_TEXT = {"at": NOON, "before": NOON, "planned_on": 0, "limit": 1, "batch_ids": ["x"]} | dict.fromkeys(
-    ("every_code", "every_id", "every_pipeline", "every_state"), True
+NOT_TEXT = {"at": NOON, "before": NOON, "planned_on": 0, "limit": 1, "batch_ids": ["x"], "uris": "[]"} | dict.fromkeys(
+    ("every_code", "every_id", "every_pipeline", "every_state", "every_uri"), True
 )
 
 
