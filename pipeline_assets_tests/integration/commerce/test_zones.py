@@ -141,7 +141,7 @@ def test_a_copy_that_is_not_what_was_written_ends_the_run_and_the_object_stays_i
                 os.truncate(source, 1)
             return super().publish(source, bucket, key)
 
-    with pytest.raises(LakeError, match="is not the copy of .*landing.* that was written"):
+    with pytest.raises(LakeError, match=r"is not the copy of .*landing.* that was written"):
         lake.with_platform(lake=Truncating(lake.home / "lake")).run()
     assert path.exists()
     assert lake.run().loaded == 1
