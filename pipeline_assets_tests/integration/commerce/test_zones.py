@@ -191,10 +191,12 @@ def test_other_bytes_under_a_known_key_are_a_new_version_and_so_are_the_old_ones
 
 
 def test_the_same_bytes_under_another_key_are_another_object(lake: CommerceLake) -> None:
-    for name in "ab":
-        lake.deliver("orders", AT, order(1), name=name)
+    for names in ("a", "ab"):  # the second time one of them is known
+        for name in names:
+            lake.deliver("orders", AT, order(1), name=name)
         assert lake.run().loaded == 1
     assert len(lake.tables()["ORDERS_RAW"]) == 2
+    assert zones(lake) == {"processed": ["a", "b"]}
 
 
 def test_a_second_delivery_restores_the_copy_that_somebody_removed(lake: CommerceLake) -> None:
