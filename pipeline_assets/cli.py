@@ -6,6 +6,7 @@ wrong. Commands import heavy modules in their functions, so that `--help` is qui
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import os
@@ -15,9 +16,9 @@ from typing import Any
 
 import typer
 
-from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status
+from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status, stream
 from pipeline_assets.console import say
-from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError
+from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError, one_line
 
 app = typer.Typer(
     help="S3 to Snowflake pipelines as Dagster assets.",
@@ -26,7 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (run.run, query.query, status.status, demo.demo, dev.dev, demo.samples, new.new, status.doctor):
+for _command in (
+    *(run.run, query.query, status.status, demo.demo, dev.dev, demo.samples, stream.stream, new.new, status.doctor),
+):
     app.command()(_command)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(deploy.app, name="deploy")
@@ -38,6 +41,8 @@ _UsageError: Any = typer.BadParameter.__mro__[1]
 
 def main() -> None:
     """Run the command line and exit. Only a defect of the platform gives a traceback."""
+    # Imports make objects that stay: with Python's own thresholds, a tenth of a small run would be garbage collection.
+    gc.set_threshold(50_000, 20, 100)
     _complete_streams()
     warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(?!pipeline_assets)")
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
@@ -77,7 +82,8 @@ def _exit_code() -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # its text is the help
             say(text)
         else:
-            say(f"error: {' '.join(text.split()).removesuffix('.')}. See `{error.ctx.command_path} --help`.")
+            text = one_line(text).replace("Value error, ", "").removesuffix(".")  # pydantic's, for a choice
+            say(f"error: {text}. See `{error.ctx.command_path} --help`.")
         return 2
     except PipelineError as error:
         say(f"error: {error}")
@@ -98,9 +104,9 @@ def _complete_streams() -> None:
     if sys.stdout is None:
         say("error: stdout is closed. Use >/dev/null to drop the result.")
         raise SystemExit(1)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 if __name__ == "__main__":

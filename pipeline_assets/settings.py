@@ -119,11 +119,23 @@ class Settings(BaseSettings):
         "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Prefix of every bucket name, as S3 names are global."
     )
     s3_patience: float = Field(
-        120, gt=0, lt=300, description="Seconds for which a throttled request (503 SlowDown) to S3 is repeated."
+        120, gt=0, lt=300, description="Seconds for which a throttled request to S3 or Firehose is repeated."
     )
     queues: Annotated[dict[str, str], NoDecode] = Field(
         {},
         description='SQS queues of S3 events by pipeline, as JSON: {"bookings": "https://sqs…"}; others list zones.',
+    )
+
+    commerce_watch: Annotated[dict[str, str], NoDecode] = Field(
+        {},
+        description='Files that `stream` delivers, as JSON by stream: {"customers": "/var/log/shop/customers*.csv"}; '
+        "by default customers*.csv and orders*.csv in $PIPELINE_HOME/sources/commerce, in the profile local only.",
+    )
+    stream_buffer_seconds: float = Field(
+        10, ge=0, le=900, description="Age in seconds at which a local stream delivers its buffer; Firehose's is 300."
+    )
+    stream_buffer_mib: float = Field(
+        5, gt=0, le=128, description="MiB at which a local stream delivers its buffer, as Firehose's hint."
     )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
@@ -187,7 +199,8 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
-        # Importing dagster is slow, but this runs only for a schedule that is set.
+        if schedule == cls.model_fields["schedule"].default:
+            return schedule  # importing dagster takes half a second, which not every command needs
         import dagster as dg
 
         try:
@@ -212,6 +225,21 @@ class Settings(BaseSettings):
             raise ValueError('a JSON object of pipelines and queue urls is expected: {"bookings": "https://sqs…"}')
         return urls
 
+    @field_validator("commerce_watch", mode="before")
+    @classmethod
+    def _path_of_each_stream(cls, watched: object) -> object:
+        try:
+            given: Any = json.loads(watched) if isinstance(watched, str) else watched
+            paths = {stream: Path(path).expanduser() for stream, path in given.items()}
+            is_valid = all(path.is_absolute() and path.name for path in paths.values())
+        except (ValueError, AttributeError, TypeError, RuntimeError):
+            is_valid = False
+        if not is_valid:
+            raise ValueError('a JSON object of streams and absolute paths is expected: {"orders": "/shop/orders*.csv"}')
+        if any(set("*?[") & set(str(path.parent)) for path in paths.values()):
+            raise ValueError("wildcards may be in the name of the file, not in its folder")
+        return {stream: str(path) for stream, path in paths.items()}
+
     @field_validator("s3_endpoint_url", "aws_endpoint_url")
     @classmethod
     def _endpoint(cls, url: str | None) -> str | None:
@@ -234,6 +262,14 @@ class Settings(BaseSettings):
     @property
     def lake_root(self) -> Path:
         return self.home / "lake"
+
+    @property
+    def watched_files(self) -> dict[str, str]:
+        """The path that is watched for each stream, with wildcards in its last part."""
+        if self.commerce_watch or self.profile == "aws":
+            return self.commerce_watch
+        folder = self.home / "sources" / "commerce"
+        return {stream: str(folder / f"{stream}*.csv") for stream in ("customers", "orders")}
 
     @property
     def warehouse_root(self) -> Path:

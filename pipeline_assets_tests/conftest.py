@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ settings.load_profile("any machine")
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
 LONG = (
     *("faults/test_crashes_of_", "end_to_end/test_", "integration/engine/test_glue", "integration/engine/test_spark"),
-    "integration/engine/test_files",
+    "integration/engine/test_",
 )
 
 
@@ -67,6 +68,7 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+gc.set_threshold(50_000, 20, 100)  # as the command line has it
 # No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 os.environ["COLUMNS"] = "200"  # tables are as wide as without a terminal, whoever runs the tests

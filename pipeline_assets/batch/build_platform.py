@@ -14,6 +14,7 @@ from pipeline_assets.engine.glue.engine import GlueEngine
 from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
+from pipeline_assets.lake.delivery import build_delivery
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.warehouse import EmbeddedWarehouse, SnowflakeWarehouse, Warehouse, WarehouseCatalog
@@ -63,6 +64,7 @@ def build_platform(settings: Settings) -> Platform:
         retries=settings.retries,
         retry_seconds=settings.retry_seconds,
         queues=queues,
+        delivery=build_delivery(settings),
     )
 
 

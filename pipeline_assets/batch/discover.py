@@ -14,10 +14,15 @@ from pipeline_assets.batch.report import Days
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.lake.delivery_time import delivery_time
-from pipeline_assets.lake.foreign import rejection
+from pipeline_assets.lake.foreign import gone, rejection
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
-from pipeline_assets.warehouse.quarantine import WaitingRecord, rejected_objects, waiting_records
+from pipeline_assets.warehouse.quarantine import (
+    WaitingRecord,
+    close_gone_objects,
+    rejected_objects,
+    waiting_records,
+)
 
 _MAX_LISTED = 1000  # objects of a bucket, to report what else it holds when a zone is empty
 
@@ -89,7 +94,7 @@ def discover(context: BatchContext) -> Discovery:
     """List the zones; an object that is not in the ledger is new. See `with_quarantined_records` for the rest.
 
     The warehouse is not held open while the zones are listed. It is read again only for objects that left landing, and
-    for the times of replaced versions.
+    for the times of replaced versions. Quarantined foreign objects that are no longer listed are closed.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
     zones = {source.name: source.zone for source in pipeline.sources}
@@ -99,11 +104,15 @@ def discover(context: BatchContext) -> Discovery:
             if not request.reprocess:
                 known.add(ledger.fingerprints(transaction, pipeline.name))
             rejected = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
+            open_rejections = rejected_objects(transaction, pipeline.name)
             row_counts = {
                 table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
         arrivals = known.arrivals(platform.lake, zones, rejected)
+    if missing := gone(open_rejections, arrivals.foreign):
+        with platform.warehouse.transaction() as transaction:
+            close_gone_objects(transaction, pipeline.name, missing, platform.clock())
     foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
     readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
     new = {s.name: _with_delivery_times(s, readable[s.name], request.days) for s in pipeline.sources}

@@ -11,6 +11,7 @@ from pipeline_assets.batch.alerts import Alerts
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.lake import Catalog, Lake
+from pipeline_assets.lake.delivery import Delivery
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.warehouse import Warehouse
 
@@ -24,7 +25,7 @@ def utc_now() -> datetime:
 class Platform:
     """What a batch works with. `scratch` and `locks` are local folders; `clock` returns UTC without a time zone.
 
-    `queues` maps a pipeline to its queue of S3 events, if it has one.
+    `queues` maps a pipeline to its queue of S3 events, if it has one. `delivery` is what a producer works with.
     """
 
     lake: Lake
@@ -42,3 +43,4 @@ class Platform:
     retries: int = 0
     retry_seconds: float = 0
     clock: Callable[[], datetime] = utc_now
+    delivery: Delivery | None = None

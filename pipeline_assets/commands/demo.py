@@ -54,7 +54,8 @@ def demo(
                 samples[pipeline] = {open_platform(settings).lake.uri(bucket, file.key) for file in files}
             console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
-            summaries.append(run_now(settings, pipeline, Request(), verbose=False))
+            request = Request(extract=pipeline in SOURCES and SOURCES[pipeline].extracted)
+            summaries.append(run_now(settings, pipeline, request, verbose=False))
         print_run(summaries[-1], with_checks=False)
     _print_demo(settings, summaries, samples, time.monotonic() - started)
     raise SystemExit(0 if all(summary["success"] for summary in summaries) else 1)

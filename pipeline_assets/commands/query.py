@@ -31,7 +31,11 @@ def query(
     sql: Annotated[str, typer.Argument(help="One statement of Snowflake SQL.")],
     form: Annotated[Format, typer.Option("--format", help="How to print the rows.")] = Format.table,
 ) -> None:
-    """Run one statement on the active warehouse."""
+    """Run one statement on the active warehouse, with the rights of the pipelines.
+
+    Any statement: DELETE, UPDATE and DROP are committed without asking. `run --reprocess` fills a table again from the
+    files in the landing zones.
+    """
     try:
         sql = os.fsencode(sql).decode()  # the bytes as typed; Python decoded them by the locale
     except UnicodeDecodeError:

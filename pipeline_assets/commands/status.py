@@ -20,6 +20,12 @@ def status() -> None:
     with platform.warehouse.read_only() as transaction:
         totals = {row[0]: row for row in ledger.totals(transaction, list(registered_pipelines()))}
         waiting = waiting_totals(transaction)
+        dated = [
+            name
+            for name, pipeline in registered_pipelines().items()
+            if any(source.declared.dated_keys for source in pipeline.sources)
+        ]
+        latencies = ledger.last_latencies(transaction, dated)
     columns = [
         "PIPELINE",
         "LOADED",
@@ -32,6 +38,11 @@ def status() -> None:
     ]
     rows = [totals.get(name, (name, 0, 0, 0, 0, 0, 0, "never")) for name in registered_pipelines()]
     print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
+    for name, (median, longest) in latencies.items():
+        print(
+            f"{name}: the new objects of its last batch took {median:,.0f} s (median) and at most {longest:,.0f} s "
+            "from delivery to commit."
+        )
 
 
 def doctor() -> None:

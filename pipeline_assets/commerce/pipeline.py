@@ -4,7 +4,8 @@ A delivery stream writes objects of records without header. A run moves them fro
 `processed/`; the time in an object's key orders the versions of its records.
 """
 
-from pipeline_assets.pipeline import Bucket, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.commerce.producer import deliver_in_batch
+from pipeline_assets.pipeline import Bucket, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Step, Table
 
 COMMERCE = Pipeline(
     "commerce",
@@ -21,6 +22,7 @@ COMMERCE = Pipeline(
         Mart("order_customer_date_price", refresh_by=["CUSTOMER_KEY", "ORDER_DATE"]),
     ],
     lake_tables=[LakeTable("order_customer_date_price_parquet")],
+    steps=[Step("extract", deliver_in_batch)],
     buckets=[Bucket("commerce-stream", archive_after_days=90)],
     streams=[
         DeliveryStream("customers", "firehose/customers/landing/"),

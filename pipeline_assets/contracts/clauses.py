@@ -12,6 +12,7 @@ from pipeline_assets.contracts import properties as known
 from pipeline_assets.contracts.mistakes import Mistakes, join
 from pipeline_assets.contracts.model import Contract, Dialect, QualityRule, Reference
 from pipeline_assets.contracts.validation import REASON_CODES
+from pipeline_assets.errors import one_line
 
 Properties = Mapping[str, Any]
 _TO = re.compile(r"(?P<dataset>[A-Za-z][A-Za-z0-9_]*)\.(?P<column>[A-Za-z][A-Za-z0-9_]*)")
@@ -116,7 +117,7 @@ def _reason(custom: Properties, location: str, mistakes: Mistakes) -> tuple[str,
     if not isinstance(meaning, str):
         mistakes.add(f"{location}.meaning", f"{meaning!r} is not a text.")
         meaning = ""
-    meaning = " ".join(meaning.split())
+    meaning = one_line(meaning)
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         mistakes.add(f"{location}.reasonCode", f"{code!r} is not a valid code.", "Use at most 64 of a-z, 0-9 and _.")
     elif code in REASON_CODES and (code != MISSING_REFERENCE or meaning not in ("", REASON_CODES[code])):
@@ -172,6 +173,8 @@ def quality_rules(dataset: Properties, mistakes: Mistakes) -> tuple[QualityRule,
             mistakes.add(f"{location}.name", f"{name!r} is not an identifier.", "Use letters, digits and _.")
         elif name.lower() in names:
             mistakes.add(f"{location}.name", "is used twice.")
+        elif name.lower() in known.BUILT_IN_CHECKS:
+            mistakes.add(f"{location}.name", "is the name of a check that the platform makes.", "Choose another name.")
         names.add(name.lower())
         mistakes.one_of(f"{location}.severity", rule.get("severity", "error"), known.SEVERITIES)
         failing_rows = mistakes.custom(location, rule, known.RULE).get("failingRows", "")
@@ -182,7 +185,7 @@ def quality_rules(dataset: Properties, mistakes: Mistakes) -> tuple[QualityRule,
         rules.append(
             QualityRule(
                 name=name,
-                description=" ".join((rule.get("description") or "").split()),
+                description=one_line(rule.get("description") or ""),
                 query=str(rule.get("query") or "").strip(),
                 operator=operator,
                 expected=expected,

@@ -27,7 +27,7 @@ from pipeline_assets.contracts.model import (
     Column,
     Contract,
 )
-from pipeline_assets.errors import ContractError
+from pipeline_assets.errors import ContractError, one_line
 
 Properties = Mapping[str, Any]
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
@@ -388,4 +388,4 @@ def _input_formats(custom: Properties, logical: str, location: str, mistakes: Mi
 
 def _text(given: Properties) -> str:
     """A description on one line."""
-    return " ".join((given.get("description") or "").split())
+    return one_line(given.get("description") or "")

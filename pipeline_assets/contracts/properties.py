@@ -23,6 +23,11 @@ SEVERITIES = ("warning", "error")
 ON_MISSING = ("quarantine", "load")
 CLASSIFICATIONS = ("personal",)
 METRICS = ("invalidValues",)
+# Names of the checks in orchestration/checks.py, which a rule may not have.
+BUILT_IN_CHECKS = (
+    *("unique_key", "unknown_columns", "row_accounting", "quarantine", "rejected_objects"),
+    *("reconciles", "latency", "lateness"),
+)
 AGREEMENTS = ("latency",)
 HOURS_OF_UNIT = {"h": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 

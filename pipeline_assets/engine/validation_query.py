@@ -126,7 +126,7 @@ def _fault(contract_rules: Sequence[Rule]) -> str:
 
 
 def explain(rule: Rule, contract: Contract, value: str | None, kind: str | None = None) -> str:
-    """The sentence that is stored in quarantine; a personal value is not repeated in it.
+    """The sentence that is stored in quarantine; no value is repeated that is personal or that no column declares.
 
     `kind` describes the JSON value if it is not a text.
     """
@@ -139,6 +139,8 @@ def explain(rule: Rule, contract: Contract, value: str | None, kind: str | None 
     empty_texts = ("", contract.dialect.null_text)
     if value is None or not value.strip() or (value if keep_blanks else value.strip(BLANKS)) in empty_texts:
         return f"{rule.column}: {rule.expectation} was expected, nothing found."
+    if rule.column not in contract.column_names:  # the list in records of JSON
+        return f"{rule.column}: {rule.expectation} was expected; found a text or a number."
     displayed = "a value that is personal data" if personal else f'"{value[:100]}"'
     return f"{rule.column}: {rule.expectation} was expected, {displayed} found."
 

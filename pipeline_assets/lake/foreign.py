@@ -8,6 +8,7 @@ uri has escapes for bytes that are not printable text.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.errors import RejectedObjectError
@@ -51,14 +52,36 @@ def escaped(key: str) -> str:
     return _NOT_IN_NAMES.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", key)
 
 
+def is_foreign(etag: str) -> bool:
+    """Whether an etag is of a foreign object."""
+    return etag.startswith(_MARK)
+
+
 def rejection(landed: LandedObject) -> RejectedObjectError | None:
     """Why a listed object cannot be read; None for every other object."""
-    if not landed.etag.startswith(_MARK):
+    if not is_foreign(landed.etag):
         return None
     reason, remedy = _EXPLANATIONS[landed.etag.split(":")[1]]
     return RejectedObjectError(
         f"{landed.uri} cannot be read: {reason}.", code="unreadable_object", remedy=f"{remedy} Then it is loaded."
     )
+
+
+def foreign_objects(etags: pa.Array) -> pa.BooleanArray:
+    """For each etag of a listing, whether it is of a foreign object."""
+    import pyarrow.compute as pc
+
+    return pc.starts_with(etags, _MARK)
+
+
+def gone(rejected: Collection[tuple[str, str]], listed: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Those of rejected objects, as (uri, etag), that are foreign and not listed any more.
+
+    What is below a folder that cannot be listed may still be there.
+    """
+    hidden = tuple(f"{uri}/" for uri, etag in listed if etag.startswith(_FOLDER))
+    candidates = {(uri, etag) for uri, etag in rejected if is_foreign(etag) and not uri.startswith(hidden)}
+    return candidates.difference(listed)
 
 
 def foreign_folders(etags: pa.Array) -> pa.BooleanArray:

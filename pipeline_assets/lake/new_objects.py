@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from pipeline_assets.errors import LakeError
-from pipeline_assets.lake.foreign import foreign_folders
+from pipeline_assets.lake.foreign import foreign_folders, foreign_objects
 from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
 from pipeline_assets.lake.store import Lake
 from pipeline_assets.lake.zones import Zone, hidden
@@ -44,13 +44,15 @@ _AGAIN = " OR (uri, etag) IN (SELECT (uri, etag) FROM again)"
 class Arrivals:
     """The new objects in the zones, by dataset and oldest first, and the number of known ones.
 
-    `unmatched` names a few of the objects below the prefixes of the zones that match no zone.
+    `unmatched` names a few of the objects below the prefixes of the zones that match no zone. `foreign` are all foreign
+    objects in the zones, new or known, as (uri, etag).
     """
 
     new: dict[str, list[LandedObject]]
     known: int
     unmatched: tuple[str, ...] = ()
     unmatched_count: int = 0
+    foreign: frozenset[tuple[str, str]] = frozenset()
 
 
 class KnownObjects:
@@ -98,7 +100,8 @@ class KnownObjects:
         known += listing.matched
         real = {name: lake.without_markers(list(objects.values())) for name, objects in new.items()}
         ordered = {name: sorted(objects, key=lambda o: o.version) for name, objects in real.items()}
-        return Arrivals(ordered, known, tuple(sorted(listing.unmatched)), listing.unmatched_count)
+        foreign = frozenset(listing.foreign)
+        return Arrivals(ordered, known, tuple(sorted(listing.unmatched)), listing.unmatched_count, foreign)
 
     def _unknown(self, listing: _Listing, again: Collection[tuple[str, str]]) -> Iterator[tuple[str, LandedObject]]:
         import duckdb
@@ -142,6 +145,7 @@ class _Listing:
         self.matched = 0
         self.unmatched: list[str] = []
         self.unmatched_count = 0
+        self.foreign: set[tuple[str, str]] = set()
         self.failure: BaseException | None = None
         self._lake = lake
         self._zones: dict[tuple[str, str], dict[str, Zone]] = defaultdict(dict)
@@ -163,7 +167,10 @@ class _Listing:
                         accounted = pc.or_(accounted, mask)
                         matching = batch.filter(mask)
                         self.matched += matching.num_rows
-                        yield self._with_dataset(name, bucket, matching)
+                        listed = self._with_dataset(name, bucket, matching)
+                        foreign = listed.filter(foreign_objects(listed["etag"]))
+                        self.foreign.update(zip(foreign["uri"].to_pylist(), foreign["etag"].to_pylist(), strict=True))
+                        yield listed
                     self._count_unmatched(batch.filter(pc.invert(accounted)))
         except GeneratorExit:
             raise

@@ -24,7 +24,7 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.new import render
 from pipeline_assets.new.names import pipeline_name_problem
 from pipeline_assets.new.propose import Shape, propose
-from pipeline_assets.new.sample import Sample, read_sample
+from pipeline_assets.new.sample import DELIMITERS, Sample, read_sample
 from pipeline_assets.pipeline import Pipeline
 
 _IMPORT = re.compile(r"from (pipeline_assets\.\S+) import .*")
@@ -113,6 +113,8 @@ def _proposal_lines(sample: Sample, shape: Shape) -> Iterator[str]:
     """A line for each proposed column, and for what has no column."""
     scope = "" if sample.whole else f" (the first {len(sample.records):,} of its records)"
     yield f"Proposed from {sample.path.name}{scope}; change what is wrong in the contract:"
+    if sample.delimiter != ",":
+        yield f"  fields are separated by {DELIMITERS[sample.delimiter]}, so files and table have a contract each"
     proposals = [(p, "") for p in shape.columns]
     proposals += [(p, f"{shape.items.key}[].") for p in shape.items.columns] if shape.items else []
     for proposal, parent in proposals:
@@ -137,7 +139,7 @@ def _write_drafts(folder: Path, name: str, sample: Sample, shape: Shape) -> dict
         f"pipeline_assets/{name}/__init__.py": render.package_module(name, sample),
         f"pipeline_assets/{name}/pipeline.py": render.value_module(name, sample, shape),
     }
-    contracts, selects = render.contracts(name, sample, shape), render.selects(name, shape)
+    contracts, selects = render.contracts(name, sample, shape), render.selects(name, sample, shape)
     drafts |= {f"pipeline_assets/{name}/contracts/{table}.yaml": text for table, text in contracts.items()}
     drafts |= {f"sql/{name}/{table}.sql": text for table, text in selects.items()}
     for path, text in drafts.items():

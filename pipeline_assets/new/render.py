@@ -26,6 +26,11 @@ def list_table(pipeline: str, items: ListProposal) -> str:
     return f"{pipeline}_{items.name.lower()}"
 
 
+def landed_name(pipeline: str, sample: Sample) -> str:
+    """The name of the contract of the files; only that of CSV with commas is the contract of the table, too."""
+    return pipeline if sample.delimiter == "," else f"{pipeline}_landed"
+
+
 def value_module(pipeline: str, sample: Sample, shape: Shape) -> str:
     """`pipeline.py` with the pipeline's value."""
     pattern = "|".join(f"incoming/**/*{suffix}" for suffix in sample.suffixes)
@@ -41,7 +46,7 @@ from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
     "{name}",
     bucket="{bucket_of(name)}",
     sources=[
-        LandedFiles("{name}", "{pattern}"),
+        LandedFiles("{landed_name(name, sample)}", "{pattern}"),
     ],
     tables=[
         {listed}
@@ -57,7 +62,7 @@ def package_module(pipeline: str, sample: Sample) -> str:
 
 def contracts(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
     """The contracts by name, as YAML."""
-    form = "table" if sample.form == "csv" else "json"
+    form, landed = "table" if sample.form == "csv" else "json", landed_name(pipeline, sample)
     grain = f"One row per {', '.join(shape.key)}, the newest version delivered." if shape.key else "One row per record."
     properties = _properties(shape.columns, form)
     if shape.items:
@@ -72,6 +77,9 @@ def contracts(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
         )
     purpose = f"Records as they are delivered; proposed from {sample.path.name}."
     documents = {pipeline: _document(pipeline, pipeline, form, purpose, grain, properties)}
+    if landed != pipeline:
+        dialect = [_Line(property="dialect", value=_Line(delimiter=sample.delimiter))]
+        documents[landed] = _document(pipeline, landed, "csv", purpose, grain, properties, dialect)
     if shape.items:
         name = list_table(pipeline, shape.items)
         key = [_property(p, "table", ()) for p in shape.columns if p.column.key]
@@ -82,10 +90,10 @@ def contracts(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
     return documents
 
 
-def selects(pipeline: str, shape: Shape) -> dict[str, str]:
+def selects(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
     """The SELECTs by name."""
     grain = f"{', '.join(shape.key)}, the newest version of each" if shape.key else "landed record"
-    relation = pipeline.upper()
+    relation = landed_name(pipeline, sample).upper()
     statements = {pipeline: _select(f"one row per {grain}.", relation, [p.name for p in shape.columns])}
     if shape.items:
         name = list_table(pipeline, shape.items)
@@ -106,7 +114,15 @@ def _select(grain: str, relation: str, columns: Sequence[str]) -> str:
     return f"-- Grain: {grain}\nSELECT\n    {listed}\nFROM {relation}\n"
 
 
-def _document(pipeline: str, name: str, form: str, purpose: str, grain: str, properties: list[dict[str, Any]]) -> str:
+def _document(
+    pipeline: str,
+    name: str,
+    form: str,
+    purpose: str,
+    grain: str,
+    properties: list[dict[str, Any]],
+    custom: Sequence[dict[str, Any]] = (),
+) -> str:
     import yaml
 
     document = {
@@ -126,6 +142,7 @@ def _document(pipeline: str, name: str, form: str, purpose: str, grain: str, pro
                 "physicalType": form,
                 "dataGranularityDescription": grain,
                 "properties": properties,
+                **({"customProperties": list(custom)} if custom else {}),
             }
         ],
     }

@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pipeline_assets.errors import ConfigurationError, RejectedObjectError
 from pipeline_assets.new.names import is_column_name
 
+if TYPE_CHECKING:
+    from pipeline_assets.engine.formats.csv.dialect import FileDialect
+
 MOST_RECORDS = 100_000
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 Form = Literal["csv", "json"]
 
 
@@ -34,11 +38,14 @@ class Sample:
     form: Form
     records: list[dict[str, Any]] = field(repr=False)
     whole: bool
+    delimiter: str = ","
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """The suffixes of the files that the pipeline will read."""
-        return (".csv",) if self.form == "csv" else (".json", ".ndjson", ".jsonl")
+        if self.form == "json":
+            return (".json", ".ndjson", ".jsonl")
+        return (".csv",) if self.delimiter == "," else (".csv", ".tsv", ".txt")
 
 
 def read_sample(path: Path, form: str | None) -> Sample:
@@ -69,10 +76,14 @@ def _read(path: Path, folder: Path, form: str | None) -> Sample:
     if form and form != detected:
         looks = "JSON: it starts with [ or {" if detected == "json" else "CSV: it starts with neither [ nor {"
         raise ConfigurationError(f"{path.name} looks like {looks}.", remedy=f"Leave --form {form} out.")
-    records = _csv_records(path, plain) if detected == "csv" else _json_records(plain, folder)
+    delimiter = ","
+    if detected == "csv":
+        delimiter, records = _csv_records(path, plain)
+    else:
+        records = _json_records(plain, folder)
     if not records:
         raise ConfigurationError(f"{path.name} has no rows.", remedy="Take a sample with rows, the more the better.")
-    return Sample(path, detected, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS)
+    return Sample(path, detected, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS, delimiter=delimiter)
 
 
 def _require_text(path: Path, plain: Path) -> None:
@@ -94,19 +105,36 @@ def _starts_as_json(plain: Path) -> bool:
     return False
 
 
-def _csv_records(path: Path, plain: Path) -> list[dict[str, Any]]:
+def _detected_dialect(plain: Path) -> FileDialect:
+    """The dialect with the delimiter that splits the header into several column names; at most one does."""
+    from pipeline_assets.contracts.model import Dialect
     from pipeline_assets.engine.formats.csv.dialect import detect_dialect
+
+    for delimiter in DELIMITERS:
+        try:
+            dialect = detect_dialect(plain, Dialect(delimiter=delimiter))
+        except RejectedObjectError as error:
+            if error.code == "malformed_header":  # it splits the header, into names of which two are the same
+                raise
+            continue  # with this delimiter the quotes are wrong
+        if len(dialect.header) > 1 and all(map(is_column_name, dialect.header)):
+            return dialect
+    return detect_dialect(plain)
+
+
+def _csv_records(path: Path, plain: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The delimiter and the records."""
     from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 
-    dialect = detect_dialect(plain)
+    dialect = _detected_dialect(plain)
     if invalid := [name for name in dialect.header if not is_column_name(name)]:
         raise ConfigurationError(
             f"{path.name}: the header names {', '.join(map(repr, invalid[:5]))}, which cannot be a column name.",
             remedy="Let its producer write names of letters, digits and _, a letter first, no reserved word of SQL, "
-            "separated by commas.",
+            f"separated by {', '.join(DELIMITERS.values())}.",
         )
     records = (record for record in read_leniently(plain, dialect) if record.fields is not None)
-    return [
+    return dialect.delimiter, [
         {name: text if text.strip(" ") else None for name, text in zip(dialect.header, record.fields, strict=True)}
         for record in islice(records, MOST_RECORDS + 1)
         if record.fields is not None

@@ -144,13 +144,10 @@ def _batch_assets(
             yield from _evaluations_after_failure(error, context, pipeline, platform, freshness_hours)
             raise
         events = batch_events(report, pipeline, platform)
-        if days and _days_of_partitions(context):
-            yield from _of_partitions(context, [_materialized(e) if e.asset_key in keys else e for e in events])
+        if days:
+            yield from _reported_by_day(context, events, report, keys, days)
         else:
             yield from events
-            known = set(days.get_partition_keys()) if days and report.landing_days else set()
-            for event in day_events(report, keys, sorted(known.intersection(report.landing_days))):
-                context.log_event(event)
         yield from evaluations(pipeline, platform, freshness_hours)
 
     # Dagster evaluates annotations when it decorates, so they must not be strings.
@@ -172,15 +169,37 @@ def _batch_assets(
     return decorate(batch)
 
 
-def _of_partitions(context: dg.AssetExecutionContext, events: Sequence[Event]) -> Iterator[Event]:
-    """Events of a run for partitions; materializations of assets that were not selected are logged for each day."""
+def _reported_by_day(
+    context: dg.AssetExecutionContext,
+    events: Sequence[Event],
+    report: BatchReport,
+    outputs: Sequence[dg.AssetKey],
+    days: dg.DailyPartitionsDefinition,
+) -> Iterator[Event]:
+    """Report a batch of a partitioned pipeline.
+
+    A run for partitions materializes each of its days, also those without objects. Any other run reports the days of
+    what it loaded. What Dagster does not expect from the run is logged: assets that were not selected, and all assets
+    of a run without partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
+    """
+    of_partitions = bool(_days_of_partitions(context))
     for event in events:
         key = event.asset_key
-        if isinstance(event, dg.AssetObservation) or key is None or key in context.selected_asset_keys:
+        if key is None or key not in outputs:
             yield event
-        else:
+        elif of_partitions and key in context.selected_asset_keys:
+            yield _materialized(event)
+        elif of_partitions:
             for day in context.partition_keys:
                 context.log_event(dg.AssetMaterialization(key, partition=day, metadata=event.metadata))
+        elif isinstance(event, dg.AssetObservation):
+            yield event
+        else:
+            context.log_event(dg.AssetMaterialization(key, metadata=event.metadata))
+    if not of_partitions and report.landing_days:
+        known = set(days.get_partition_keys())
+        for day_event in day_events(report, outputs, sorted(known.intersection(report.landing_days))):
+            context.log_event(day_event)
 
 
 def _materialized(event: Event) -> Event:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, one_line
 
 _REMEDY = "Correct it, or move it away: the next command writes a new one."
 _DATABASES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
@@ -59,11 +59,11 @@ def instance_errors(home: Path) -> Iterator[None]:
     except DatabaseError as error:
         _require_databases(home, "PRAGMA quick_check(1)")
         raise ConfigurationError(
-            f"Dagster's database failed: {_one_line(str(error.orig))}.",
+            f"Dagster's database failed: {one_line(error.orig).rstrip('.')}.",
             remedy=f"Check the storage in {config}, and the rights and free space of {home}.",
         ) from None
     except (ArgumentError, CheckError, ImportError) as error:
-        raise _unusable(config, _one_line(str(error))) from None
+        raise _unusable(config, str(error)) from None
 
 
 def _require_class(config: Path, section: str, module: str, name: str) -> None:
@@ -93,14 +93,10 @@ def _require_databases(home: Path, query: str) -> None:
             reason = str(error)
         if reason:
             raise ConfigurationError(
-                f"Dagster's database {path} cannot be used: {_one_line(reason)}.",
+                f"Dagster's database {path} cannot be used: {one_line(reason).rstrip('.')}.",
                 remedy="Move it away: Dagster creates a new one without the old runs; the warehouse keeps all tables.",
             )
 
 
 def _unusable(config: Path, reason: str) -> ConfigurationError:
-    return ConfigurationError(f"{config} cannot be used: {_one_line(reason)}.", remedy=_REMEDY)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    return ConfigurationError(f"{config} cannot be used: {one_line(reason).rstrip('.')}.", remedy=_REMEDY)

@@ -17,7 +17,13 @@ from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse.error_messages import remedy_for
 from pipeline_assets.warehouse.migration import migrate
-from pipeline_assets.warehouse.transaction import Transaction, is_database_error, one_line, roll_back, run_statement
+from pipeline_assets.warehouse.transaction import (
+    Transaction,
+    driver_message,
+    is_database_error,
+    roll_back,
+    run_statement,
+)
 
 # What Snowflake's query history shows beside each statement of a connection; see `tagged`.
 query_tag: ContextVar[str] = ContextVar("query_tag", default='{"platform":"pipeline_assets"}')
@@ -129,4 +135,6 @@ def open_through_resource(
             raise
         if explain:
             raise explain(error) from None  # the driver's own message may repeat what was sent
-        raise WarehouseError(f"No connection to the warehouse: {one_line(error)}", remedy=remedy_for(error)) from error
+        raise WarehouseError(
+            f"No connection to the warehouse: {driver_message(error)}", remedy=remedy_for(error)
+        ) from error

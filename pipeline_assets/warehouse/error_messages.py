@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
+from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError, one_line
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ _STATEMENT_REMEDIES = (
 
 def sign_in_error(error: Exception, who: SignIn) -> PipelineError:
     """The error for a failed sign-in, with its remedy; nothing has been started."""
-    message = " ".join(str(error).split())
+    message = one_line(error)
     for pattern, meaning, remedy in _SIGN_IN_ERRORS:
         if re.search(pattern, message, re.IGNORECASE):
             # A retry may clear a network error.
@@ -128,7 +128,7 @@ def sign_in_error(error: Exception, who: SignIn) -> PipelineError:
 
 def remedy_for(error: Exception) -> str:
     """The remedy for a failed statement or connection; an empty text if none is known."""
-    message = " ".join(str(error).split())
+    message = one_line(error)
     for pattern, remedy in _STATEMENT_REMEDIES:
         if match := re.search(pattern, message, re.IGNORECASE):
             names = match.groupdict()

@@ -102,6 +102,12 @@ def totals(transaction: Transaction, pipelines: Sequence[str]) -> list[tuple]:
     return transaction.rows(ops_sql("ledger_totals"), {"pipelines": pipelines})
 
 
+def last_latencies(transaction: Transaction, pipelines: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """(Median, most) seconds from delivery to commit, of the new objects of the newest batch that had some."""
+    rows = transaction.rows(ops_sql("last_latencies"), {"pipelines": pipelines})
+    return {name: (float(median), float(longest)) for name, median, longest in rows}
+
+
 def rows_read(transaction: Transaction, pipeline: str) -> int:
     """The number of rows that were read of the current objects of a pipeline, without replaced versions."""
     return int(transaction.scalar(ops_sql("rows_read"), {"pipeline": pipeline}) or 0)

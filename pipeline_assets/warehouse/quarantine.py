@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.transaction import Transaction
 
 _EVERY_ROW = 10**18
+_NAMES_AT_A_TIME = 10_000  # Snowflake takes 16,384 values in a list
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,19 @@ def discard_records(
     return transaction.execute(ops_sql("discard_records"), params)
 
 
+def close_gone_objects(
+    transaction: Transaction, pipeline: str, objects: Collection[tuple[str, str]], at: datetime
+) -> None:
+    """Close waiting foreign objects, given as (uri, etag), that no zone lists any more; if one returns, it is new."""
+    names = sorted(f"{etag} {uri}" for uri, etag in objects)
+    for start in range(0, len(names), _NAMES_AT_A_TIME):
+        params = {"pipeline": pipeline, "objects": names[start : start + _NAMES_AT_A_TIME], "at": at}
+        transaction.execute(ops_sql("close_gone_objects"), params)
+        transaction.execute(ops_sql("forget_gone_objects"), params)
+
+
 def purge_closed_records(transaction: Transaction, pipeline: str | None, before: datetime) -> int:
-    """Delete records and objects that were replayed, replaced or discarded before a moment, UTC without a zone.
+    """Delete records and objects that were replayed, or closed otherwise, before a moment, UTC without a zone.
 
     If an object is read again after that, its discarded records are quarantined again. Returns the number of deleted
     rows.

@@ -23,7 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 
 from pipeline_assets.contracts.ddl import Table
-from pipeline_assets.errors import ConfigurationError, PipeTimeoutError, RowAccountingError, WarehouseError
+from pipeline_assets.errors import ConfigurationError, PipeTimeoutError, RowAccountingError, WarehouseError, one_line
 from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.keys import host, load_private_key
 from pipeline_assets.warehouse.transaction import Transaction
@@ -194,7 +194,7 @@ class Snowpipe(Loading):
 def _is_loaded(pipe: str, key: str, rows: int, entry: Mapping[str, Any]) -> bool:
     status = entry.get("status")
     if status in ("LOAD_FAILED", "PARTIALLY_LOADED"):
-        reason = " ".join(str(entry.get("firstError") or entry.get("systemError") or "no reason given").split())
+        reason = one_line(entry.get("firstError") or entry.get("systemError") or "no reason given")
         raise WarehouseError(
             f"{pipe}: {key} is {status} with {entry.get('errorsSeen', 0)} bad rows: {reason}; nothing was published.",
             remedy="Compare the staging table with the data contract; `pipeline-assets deploy snowflake` adds columns.",

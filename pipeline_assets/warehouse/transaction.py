@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import literal
-from pipeline_assets.errors import PipelineError, WarehouseError
+from pipeline_assets.errors import PipelineError, WarehouseError, one_line
 from pipeline_assets.sqlfiles import statement_kind
 from pipeline_assets.warehouse.error_messages import remedy_for
 
@@ -141,7 +141,7 @@ def _warehouse_errors(sql: str) -> Iterator[None]:
         if not is_database_error(error):
             raise
         raise WarehouseError(
-            f"The warehouse refused `{_first_words(sql)}`: {one_line(error)}", remedy=remedy_for(error)
+            f"The warehouse refused `{_first_words(sql)}`: {driver_message(error)}", remedy=remedy_for(error)
         ) from error
 
 
@@ -159,8 +159,9 @@ def is_database_error(error: Exception) -> bool:
     return any(base.__module__.partition(".")[0] in ("snowflake", "duckdb", "_duckdb") for base in type(error).__mro__)
 
 
-def one_line(error: Exception) -> str:
-    return " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
+def driver_message(error: Exception) -> str:
+    """The first two lines of a driver's message, on one line; further ones are advice and positions."""
+    return one_line("\n".join([line for line in str(error).splitlines() if line.strip()][:2]))
 
 
 def _first_words(sql: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import bookings, discovery, engines, orders, startup
+from . import bookings, discovery, engines, orders, startup, stream
 from .harness import PROJECT_ROOT, Benchmark, measure
 from .report import machine, merged, section
 
 BENCHMARKS: dict[str, Benchmark] = {
-    module.BENCHMARK.name: module.BENCHMARK for module in (startup, discovery, bookings, orders, engines)
+    module.BENCHMARK.name: module.BENCHMARK for module in (startup, discovery, stream, bookings, orders, engines)
 }
 
 

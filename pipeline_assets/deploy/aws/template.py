@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline_assets.deploy.aws.permissions import ROLES
 from pipeline_assets.deploy.aws.queues import queues
-from pipeline_assets.deploy.aws.roles import INSTANCE_PROFILE, bucket_arn, camel, role_resource, sub
+from pipeline_assets.deploy.aws.roles import INSTANCE_PROFILES, bucket_arn, camel, role_resource, sub
 from pipeline_assets.deploy.inventory import (
     StackBucket,
     StackStream,
@@ -62,12 +62,13 @@ def template(pipelines: Sequence[Pipeline] = PIPELINES) -> dict[str, Any]:
         "bucket": [bucket.name for bucket in buckets],
         "lake_bucket": list(dict.fromkeys(bucket for bucket, _ in lake_prefixes(pipelines))),
         "lake_prefix": [f"{bucket}/{prefix}" for bucket, prefix in lake_prefixes(pipelines)],
+        "stream": [stream.name for stream in streams],
         "stream_bucket": list(dict.fromkeys(stream.bucket for stream in streams)),
         "stream_prefix": list(dict.fromkeys(f"{s.bucket}/{s.prefix.partition('/')[0]}/" for s in streams)),
     }
     for role in ROLES:
         resources |= role_resource(role, values)
-    resources |= INSTANCE_PROFILE
+    resources |= INSTANCE_PROFILES
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "Buckets, queues, streams, Spark job, catalog, alerts and roles of pipeline_assets.",
@@ -295,7 +296,7 @@ def _glue(prefixes: Sequence[tuple[str, str]]) -> dict[str, Any]:
             "Type": "AWS::Glue::Job",
             "Properties": {
                 "Name": {"Ref": "AWS::StackName"},
-                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --answer.",
+                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --response.",
                 "Role": {"Fn::GetAtt": ["GlueJobRole", "Arn"]},
                 # Glue 5.0 is Spark 3.5, Python 3.11, Java 17.
                 "GlueVersion": "5.0",
@@ -394,6 +395,8 @@ def _outputs(pipelines: Sequence[str], streams: Sequence[StackStream]) -> dict[s
         "AlertsTopicArn": {"Value": {"Ref": "AlertsTopic"}},
         "SecretId": {"Value": {"Ref": "PipelineSecret"}},
         "PipelineRoleArn": {"Value": {"Fn::GetAtt": ["PipelineRole", "Arn"]}},
+        "ProducerRoleArn": {"Value": {"Fn::GetAtt": ["ProducerRole", "Arn"]}},
+        "ProducerInstanceProfile": {"Value": {"Ref": "ProducerInstanceProfile"}},
         "InstanceProfile": {"Condition": "IsTakenByMachines", "Value": {"Ref": "PipelineInstanceProfile"}},
         "SnowflakeRoleArn": {"Value": {"Fn::GetAtt": ["SnowflakeRole", "Arn"]}},
     }

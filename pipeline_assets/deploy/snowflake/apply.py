@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps, tables
-from pipeline_assets.errors import ConfigurationError, WarehouseError
+from pipeline_assets.errors import ConfigurationError, WarehouseError, one_line
 from pipeline_assets.sqlfiles.parameters import Name
 from pipeline_assets.warehouse.columns import (
     Present,
@@ -105,7 +105,7 @@ def _run(connection: Any, plan: Sequence[Step], settings: Settings, say: Callabl
 
 def _explained(error: WarehouseError, step: Step, settings: Settings, *, signed_in: bool) -> str:
     """One line: Snowflake's message, the privilege that the statement requires, and the grant."""
-    message = " ".join(error.message.split())
+    message = one_line(error.message)
     if not signed_in:
         user = settings.snowflake_admin_user
         return f"{message} Role {step.role} is missing: GRANT ROLE {step.role} TO USER {user}."

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pipeline_assets.aws import ATTEMPTS, Aws, aws_errors
-from pipeline_assets.errors import ConfigurationError, EngineError, LakeError, PipelineError
+from pipeline_assets.errors import ConfigurationError, EngineError, LakeError, PipelineError, one_line
 
 logger = logging.getLogger("pipeline_assets")
 
@@ -189,10 +189,10 @@ class GlueJob:
             logger.warning("The Glue run %s was stopped.", run_id)
 
     def _failure(self, run_id: str, state: str, message: str) -> EngineError:
-        one_line = " ".join(message.split())
+        cause = one_line(message)
         tail = self._tail(run_id)
         return EngineError(
-            f"The Glue run {run_id} of {self.name} ended as {state}{f': {one_line}' if one_line else ''}. "
+            f"The Glue run {run_id} of {self.name} ended as {state}{f': {cause}' if cause else ''}. "
             f"Log: {self.link(run_id)}" + (f"\n{tail}" if tail else ""),
             remedy=_REMEDIES.get(state, "The state is intact; run again."),
         )

@@ -51,6 +51,7 @@ def spark_session(master: str, memory_limit: str = "4GB") -> SparkSession:
             "spark.driver.bindAddress": "127.0.0.1" if master.startswith("local") else "0.0.0.0",
             "spark.sql.adaptive.enabled": "true",
             "spark.sql.execution.arrow.pyspark.enabled": "true",
+            "spark.python.daemon.module": "pipeline_assets.engine.spark.worker_daemon",
             "spark.log.level": "ERROR",
             "spark.ui.showConsoleProgress": "false",
         }

@@ -131,3 +131,69 @@ def test_a_file_that_vanishes_between_listing_and_reading_leaves_the_rest_alone(
     assert (report.loaded, report.rejected) == (2, 0)
     assert [Path(uri).name for uri in report.requeued] == [gone.name]
     assert lake.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS") == [("1",)]
+
+
+STATES = "SELECT SOURCE_URI, CLOSED_AS, CLOSED_BECAUSE FROM OPS.QUARANTINE ORDER BY 1"
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_a_foreign_object_that_is_gone_is_closed_by_the_next_run(lake: BookingsLake, kind: str) -> None:
+    made = make_foreign(lake.landing_folder, kind, "booking_details_")
+    lake.write("booking_details_broken.csv", "NAME\nAda\n")  # rejected too, but not as foreign
+    lake.run()
+    os.unlink(made)
+    os.unlink(lake.path("booking_details_broken.csv"))
+
+    assert counts(lake.run()) == (0, 0, 0)
+
+    states = {uri.endswith("broken.csv"): state for uri, *state in lake.rows(STATES)}
+    assert states == {True: [None, None], False: ["gone", "It is no longer in the landing zone."]}
+
+
+def test_a_foreign_object_that_returns_is_reported_again(lake: BookingsLake) -> None:
+    link, kept = lake.landing_folder / "booking_details_link.csv", lake.home / "kept"
+    link.symlink_to("elsewhere.csv")
+    assert counts(lake.run()) == (3, 2, 1)
+    for returned in range(2):
+        link.rename(kept)
+        assert counts(lake.run()) == (0, 0, 0)
+        assert [state for _, *state in lake.rows(STATES)] == [["gone", "It is no longer in the landing zone."]]
+        kept.rename(link)  # with its inode, so with the same identity
+        assert counts(lake.run()) == (1, 0, 1)
+        assert [state for _, *state in lake.rows(STATES)] == [[None, None]]
+        assert len(alerts(lake)) == 2 + returned
+    assert lake.rows(LEDGER) == [("loaded", 2), ("rejected", 1)]
+
+
+def test_another_fault_at_the_same_name_closes_the_first(lake: BookingsLake) -> None:
+    link = lake.landing_folder / "booking_details_link.csv"
+    link.symlink_to("elsewhere.csv")
+    lake.run()
+    link.unlink()
+    os.mkfifo(link)
+    assert counts(lake.run()) == (1, 0, 1)
+    assert sorted(str(state) for _, state, _ in lake.rows(STATES)) == ["None", "gone"]
+
+
+def test_what_is_below_a_folder_that_cannot_be_listed_is_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for root, who may list every folder."""
+    lake = OrdersLake.with_tables(tmp_path / "home")
+    lake.write("2024/a.json", json.dumps(order(1, product(1))))
+    (lake.landing_folder / "2024" / "link.json").symlink_to("nowhere")
+    lake.run()
+    scandir = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).rstrip("/").endswith("2024"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", refused)
+            assert counts(lake.run()) == (1, 0, 1), "the folder is reported each time that the right to it is lost"
+        assert counts(lake.run()) == (0, 0, 0)
+    closed = {uri.rpartition("/")[2]: state for uri, state, _ in lake.rows(STATES)}
+    assert closed == {"2024": "gone", "link.json": None}

@@ -24,12 +24,16 @@ COMMANDS = {
     "status": ("status",),
     "samples": ("samples", "orders"),
     "doctor": ("doctor",),
+    "stream": ("stream", "--once"),
     "deploy snowflake": ("deploy", "snowflake", "--dry-run"),
     "quarantine list": ("quarantine", "list"),
     "quarantine show": ("quarantine", "show", "ID"),
     "quarantine replay": ("quarantine", "replay", "bookings", "--json"),
 }
-GROUPS = {"": ("run", "query", "status", "demo", "dev", "samples", "new", "doctor"), "deploy": ("aws", "snowflake")}
+GROUPS = {
+    "": ("run", "query", "status", "demo", "dev", "samples", "stream", "new", "doctor"),
+    "deploy": ("aws", "snowflake"),
+}
 GROUPS["quarantine"] = ("list", "show", "export", "replay", "discard", "purge")
 NAMES = [tuple(filter(None, (group, name))) for group, names in GROUPS.items() for name in names]
 
@@ -173,6 +177,12 @@ def test_an_unknown_option_is_one_line(command, words: tuple[str, ...]) -> None:
         (("run",), "Missing argument 'pipeline'."),
         (("quarantine", "show"), "Missing argument 'ID'."),
         (("run", "bookings", "orders"), "unexpected extra argument"),
+        (
+            ("run", "bookings", "--engine", "nope"),
+            "Invalid value for '--engine': 'nope' is not one of 'auto'",
+        ),
+        (("query", "SELECT 1", "--format", "nope"), "Invalid value for '--format': 'nope' is not one of 'table'"),
+        (("new", "x", "--from", "x", "--form", "nope"), "Invalid value for '--form': 'nope' is not one of 'csv'"),
         (("run", "nope"), "The pipelines are bookings"),
         (("run", ""), "The pipelines are bookings"),
         (("samples", "nope"), "The pipelines are bookings"),

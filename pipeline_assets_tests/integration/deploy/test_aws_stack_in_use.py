@@ -16,13 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import Alert, AlertFile, AlertTopic
+from pipeline_assets.commerce.pipeline import COMMERCE
+from pipeline_assets.commerce.producer import deliver_once
 from pipeline_assets.deploy.aws.permissions import PERMISSIONS
 from pipeline_assets.deploy.aws.stack import deploy
 from pipeline_assets.errors import ConfigurationError, PipelineError
 from pipeline_assets.lake import S3Lake
+from pipeline_assets.lake.delivery import build_delivery
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
@@ -138,6 +142,27 @@ def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: D
     assert any(landed.key.startswith(hour) for hour in hours)
     queue = as_pipelines.queue("commerce")
     assert landed.key in [event.key for event in queue.poll().events]
+
+
+def test_a_producer_delivers_with_its_own_role_and_may_do_nothing_else(
+    stack: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = stack.aws.outputs()["ProducerRoleArn"]
+    found = stack.aws.client("sts").assume_role(RoleArn=role, RoleSessionName="shop")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", found["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", found["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", found["SessionToken"])
+    (tmp_path / "customers.csv").write_text("1,a\n2,b\n")
+    watched = {"customers": f"{tmp_path}/customers*.csv"}
+    settings = load_settings(
+        profile="aws", home=tmp_path, aws_region=REGION, aws_endpoint_url=stack.aws.url, commerce_watch=watched
+    )
+    delivered = deliver_once(build_delivery(settings), COMMERCE)
+    assert delivered["customers"].records == 2
+    others = {"s3": "list_buckets", "firehose": "list_delivery_streams", "sqs": "list_queues", "sns": "list_topics"}
+    for service, call in others.items():
+        with pytest.raises(ClientError, match=r"AccessDenied|Authorization"):
+            getattr(Aws(REGION, stack.aws.url).client(service), call)()
 
 
 def test_a_dead_letter_rings_the_alarm_and_the_alarm_tells_the_topic(stack: Deployed) -> None:

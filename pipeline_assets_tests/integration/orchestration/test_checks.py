@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
@@ -15,9 +16,13 @@ import pytest
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+
+MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 
 class Home:
@@ -81,7 +86,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
     )
     assert bookings.run().rows == {"read": 7, "loaded": 7, "superseded": 0, "quarantined": 0}
     assert orders.run().rows == {"read": 4, "loaded": 4, "superseded": 0, "quarantined": 0}
-    return {lake.name: Home(lake) for lake in (bookings, orders)}
+    commerce = CommerceLake.with_tables(tmp_path_factory.mktemp("commerce") / "home")
+    commerce.deliver("customers", MARCH, commerce_lake.customer(1), commerce_lake.customer(2))
+    commerce.deliver("orders", MARCH, commerce_lake.order(10, 1), commerce_lake.order(11, 2, "O"))
+    assert commerce.run().rows == {"read": 4, "loaded": 4, "superseded": 0, "quarantined": 0}
+    return {lake.name: Home(lake) for lake in (bookings, orders, commerce)}
 
 
 @pytest.fixture
@@ -101,6 +110,7 @@ def test_every_check_passes_on_clean_tables(home: Home) -> None:
 LEDGER = "UPDATE OPS.FILE_LEDGER SET {} WHERE PIPELINE = '{}'"
 RECONCILES = {
     "bookings": "daily_spend.reconciles",
+    "commerce": "order_customer_date_price.reconciles",
     "orders": "daily_category_sales.reconciles",
 }
 
@@ -213,7 +223,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             [LEDGER.format(f"{column} = {column} + 1", pipeline)],
             {f"{main}.row_accounting"},
         )
-        for pipeline, main in (("bookings", "customers"), ("orders", "order_headers"))
+        for pipeline, main in (("bookings", "customers"), ("commerce", "customer_raw"), ("orders", "order_headers"))
         for column in ("ROWS_READ", "ROWS_LOADED", "ROWS_SUPERSEDED", "ROWS_QUARANTINED")
     ),
     (
@@ -229,9 +239,38 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             [LEDGER.format("ARRIVED_AT = DATEADD('day', -2, ARRIVED_AT)", pipeline) + f" AND DATASET = '{dataset}'"],
             {f"{dataset}_files.lateness"},
         )
-        for pipeline, dataset in (("bookings", "customers"), ("bookings", "bookings"), ("orders", "orders"))
+        for pipeline, dataset in (
+            ("bookings", "customers"),
+            ("bookings", "bookings"),
+            ("commerce", "customers"),
+            ("commerce", "orders"),
+            ("orders", "orders"),
+        )
     ),
     ("bookings", "a record in quarantine", [waiting("bookings")], {"customers.quarantine"}),
+    ("commerce", "a record in quarantine", [waiting("commerce")], {"customer_raw.quarantine"}),
+    ("commerce", "an object in quarantine", [waiting("commerce", "NULL")], {"customer_raw.rejected_objects"}),
+    *(
+        (
+            "commerce",
+            f"an unknown column of {table}",
+            [f"UPDATE COMMERCE.{table} SET _RESCUED = PARSE_JSON('{{\"TIER\": 1}}')"],
+            {f"{table.lower()}.unknown_columns"},
+        )
+        for table in ("CUSTOMERS", "ORDERS", "ORDER_CUSTOMER_DATE_PRICE")
+    ),
+    (
+        "commerce",
+        "a customer's old name in the mart",
+        ["UPDATE COMMERCE.ORDER_CUSTOMER_DATE_PRICE SET CUSTOMER_NAME = 'Eve'"],
+        {RECONCILES["commerce"]},
+    ),
+    (
+        "commerce",
+        "an order that is finished and not in the mart",
+        ["UPDATE COMMERCE.ORDERS SET O_ORDERSTATUS = 'F' WHERE O_ORDERKEY = '11'"],
+        {RECONCILES["commerce"]},
+    ),
     ("orders", "a record in quarantine", [waiting("orders")], {"order_headers.quarantine"}),
     ("bookings", "an object in quarantine", [waiting("bookings", "NULL")], {"customers.rejected_objects"}),
     ("orders", "an object in quarantine", [waiting("orders", "NULL")], {"order_headers.rejected_objects"}),
@@ -356,6 +395,19 @@ REPEATED: list[tuple[str, str, str, set[str]]] = [
         {"customer_bookings.unique_key", RECONCILES["bookings"]},
     ),
     ("bookings", "BOOKINGS.DAILY_SPEND", "CURRENCY_CODE IS NULL", {RECONCILES["bookings"]}),
+    (
+        "commerce",
+        "COMMERCE.CUSTOMERS",
+        "C_CUSTKEY = '1'",
+        {"customers.unique_key", RECONCILES["commerce"]},
+    ),
+    ("commerce", "COMMERCE.ORDERS", "O_ORDERKEY = '11'", {"orders.unique_key"}),
+    (
+        "commerce",
+        "COMMERCE.ORDER_CUSTOMER_DATE_PRICE",
+        "CUSTOMER_KEY = '1'",
+        {"order_customer_date_price.unique_key", RECONCILES["commerce"]},
+    ),
     ("orders", "ORDERS.ORDER_HEADERS", "ORDER_ID = '4'", {"order_headers.unique_key"}),
     (
         "orders",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.contracts import Dialect, QualityRule, Reference
-from pipeline_assets.contracts.properties import OPERATORS, RANGES
+from pipeline_assets.contracts.properties import BUILT_IN_CHECKS, OPERATORS, RANGES
 from pipeline_assets.contracts.validation import REASON_CODES, reason_codes
 from pipeline_assets.errors import ContractError
 from pipeline_assets_tests.support.contract_documents import CSV, DOCUMENTS, Change, column, contract, custom, schema
@@ -243,6 +243,13 @@ def test_names_of_rules_are_unique_in_a_file_whatever_their_case() -> None:
         schema(document)["quality"].append(rule(document) | {"name": "OPEN_SALES_ARE_FEW"})
 
     assert refused(change) == "schema.quality.OPEN_SALES_ARE_FEW.name: is used twice."
+
+
+@pytest.mark.parametrize("name", BUILT_IN_CHECKS)
+def test_a_rule_is_not_named_like_a_check_of_the_platform(name: str) -> None:
+    for spelling in (name, name.upper()):
+        problem = refused(lambda d, spelling=spelling: rule(d).update(name=spelling))
+        assert problem.startswith(f"schema.quality.{spelling}.name: is the name of a check that the platform makes.")
 
 
 # --- dialect -----------------------------------------------------------------------------------------------

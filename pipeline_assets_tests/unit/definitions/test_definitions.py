@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.properties import BUILT_IN_CHECKS
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.assets import RunRequestConfig
 from pipeline_assets.pipelines import pipelines
@@ -142,6 +143,13 @@ def test_landed_files_are_described_as_files(specs: list[dg.AssetSpec]) -> None:
     for name, text in texts.items():
         assert text.startswith(("CSV files as they land", "JSON files as they land")), name
         assert "|" not in text, name
+
+
+def test_contracts_know_the_names_of_all_checks_that_are_not_theirs(definitions: dg.Definitions) -> None:
+    names = {key.name for key in definitions.resolve_asset_graph().asset_check_keys}
+    rules = {rule.name for pipeline in pipelines().values() for table in pipeline.targets for rule in table.quality}
+    assert rules
+    assert names - rules == {*BUILT_IN_CHECKS} - {"latency"}, "the contracts of the pipelines declare no latency"
 
 
 @pytest.mark.slow

@@ -54,9 +54,18 @@ def test_every_bucket_is_encrypted_private_versioned_and_outlives_the_stack(logi
     assert "aws:SecureTransport" in json.dumps(MADE["Resources"][f"{logical_id}Policy"])
 
 
-def test_only_the_archive_goes_to_glacier() -> None:
-    archived = [name for name, bucket in BUCKETS.items() if "GLACIER" in json.dumps(bucket)]
-    assert archived == ["MovieArchiveBucket"]
+def test_only_the_archive_and_processed_objects_go_to_glacier() -> None:
+    archived = {
+        (name, rule.get("Prefix"))
+        for name, bucket in BUCKETS.items()
+        for rule in bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        if "GLACIER" in json.dumps(rule)
+    }
+    assert archived == {
+        ("MovieArchiveBucket", None),
+        ("CommerceStreamBucket", "firehose/customers/processed/"),
+        ("CommerceStreamBucket", "firehose/orders/processed/"),
+    }
 
 
 def test_every_bucket_that_a_pipeline_lists_or_writes_is_in_the_list() -> None:
@@ -124,6 +133,14 @@ def test_no_role_may_do_everything_on_anything() -> None:
                 assert "*" not in statement["Resource"], name
             # IAM counts the characters of all inline policies of a role together, without blanks.
             assert len(json.dumps(policy["PolicyDocument"], separators=(",", ":"))) < 10_240
+
+
+def test_the_producer_may_deliver_to_the_declared_streams_and_nothing_else() -> None:
+    (policy,) = MADE["Resources"]["ProducerRole"]["Properties"]["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["firehose:PutRecordBatch"]
+    arns = [resource["Fn::Sub"].rpartition("/")[2] for resource in statement["Resource"]]
+    assert arns == ["${AWS::StackName}-customers", "${AWS::StackName}-orders"]
 
 
 def test_the_job_gets_the_versions_that_we_test_with() -> None:
