@@ -183,18 +183,26 @@ def test_a_replayed_record_does_not_beat_a_newer_one(lake: CommerceLake, laxer: 
 # --- the copy of the mart in the lake ------------------------------------------------------------------------
 
 
-def test_only_changed_partitions_are_written_again(lake: CommerceLake) -> None:
+def test_only_changed_partitions_are_written_and_registered_again(
+    lake: CommerceLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    catalog = type(lake.platform.catalog)
+    register = catalog.register
+    monkeypatch.setattr(catalog, "register", lambda *a: (asked.extend(a[2]), register(*a))[1])
     lake.deliver("customers", AT, customer(1), customer(2, "Grace"))
     lake.deliver("orders", AT, order(10), order(11, 2, day="2024-02-02"))
     lake.run()
     before = {path.parent.name: path.stat().st_ino for path in copies(lake)}
 
+    asked.clear()
     lake.deliver("orders", AT + HOUR, order(12, day="2024-02-03"), order(11, 2, price="9.00", day="2024-02-02"))
     lake.run()
     after = {path.parent.name: path.stat().st_ino for path in copies(lake)}
     assert after["order_date=2024-02-01"] == before["order_date=2024-02-01"]
     assert after["order_date=2024-02-02"] != before["order_date=2024-02-02"]
     assert sorted(after) == [f"order_date=2024-02-0{day}" for day in (1, 2, 3)]
+    assert asked == ["2024-02-02", "2024-02-03"]
 
 
 def test_a_partition_that_lost_a_row_and_got_none_is_written_again(lake: CommerceLake) -> None:
