@@ -87,10 +87,8 @@ def _copied(
 
     def copy(numbered: tuple[int, LandedObject]) -> StoredCopy | None:
         number, landed = numbered
-        own = folder / f"{source.name}-{number}"
-        own.mkdir()
         try:
-            path = _exact_copy(lake, landed, own)
+            path = _exact_copy(lake, landed, folder, f"{source.name}-{number}")
         except ObjectChangedError as error:
             logger.warning("%s", error)
             return None
@@ -107,12 +105,12 @@ def _copied(
     return {landed: copy for landed, copy in zip(objects, copies, strict=True) if copy}
 
 
-def _exact_copy(lake: Lake, landed: LandedObject, folder: Path) -> Path:
+def _exact_copy(lake: Lake, landed: LandedObject, folder: Path, name: str) -> Path:
     """A file in `folder` with exactly the listed version's bytes."""
     path = lake.fetch(landed, folder)
     if path.parent == folder:
         return path
-    own = folder / "copy"
+    own = folder / name
     with lake.errors(f"reading {landed.uri}", landed.bucket, "s3:GetObject"):
         try:
             shutil.copyfile(path, own)

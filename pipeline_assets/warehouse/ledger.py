@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def stored_objects(
     """The current version of each object of a moved source; of some uris, or of all."""
     rows: list[tuple] = []
     for some in [None] if uris is None else _groups(uris):
-        params = {"pipeline": pipeline, "dataset": dataset, "every_uri": some is None, "uris": some or [""]}
+        params = {"pipeline": pipeline, "dataset": dataset, "every_uri": some is None, "uris": some or "[]"}
         rows += transaction.rows(ops_sql("stored_objects"), params)
     return [
         StoredObject(LandedObject(uri, etag, int(size), modified.replace(tzinfo=UTC)), status, sha256, current_uri)
@@ -139,5 +140,7 @@ def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple
     return arrived, modified
 
 
-def _groups(uris: Sequence[str]) -> list[list[str]]:
-    return [list(uris[start : start + _URIS_AT_A_TIME]) for start in range(0, len(uris), _URIS_AT_A_TIME)]
+def _groups(uris: Sequence[str]) -> list[str]:
+    """Uris as JSON lists: to parse one text takes the embedded warehouse a tenth of the time for thousands."""
+    starts = range(0, len(uris), _URIS_AT_A_TIME)
+    return [json.dumps(uris[start : start + _URIS_AT_A_TIME]) for start in starts]

@@ -13,4 +13,9 @@ WHERE
     AND DATASET = %(dataset)s
     AND REPLACED_AT IS NULL
     AND CURRENT_URI IS NOT NULL
-    AND (%(every_uri)s OR URI IN (%(uris)s))
+    AND (
+        %(every_uri)s
+        OR URI IN (
+            SELECT CAST(F.VALUE AS VARCHAR) FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%(uris)s))) AS F -- noqa: RF02
+        )
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,7 +15,9 @@ from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.lake import LocalLake
+from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.commerce_model import COLUMNS
 from pipeline_assets_tests.support.pipeline_lake import changed_pipeline
@@ -179,18 +183,61 @@ def test_a_replayed_record_does_not_beat_a_newer_one(lake: CommerceLake, laxer: 
 # --- the copy of the mart in the lake ------------------------------------------------------------------------
 
 
-def test_only_changed_partitions_are_written_again(lake: CommerceLake) -> None:
+def test_only_changed_partitions_are_written_and_registered_again(
+    lake: CommerceLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    catalog = type(lake.platform.catalog)
+    register = catalog.register
+    monkeypatch.setattr(catalog, "register", lambda *a: (asked.extend(a[2]), register(*a))[1])
     lake.deliver("customers", AT, customer(1), customer(2, "Grace"))
     lake.deliver("orders", AT, order(10), order(11, 2, day="2024-02-02"))
     lake.run()
     before = {path.parent.name: path.stat().st_ino for path in copies(lake)}
 
+    asked.clear()
     lake.deliver("orders", AT + HOUR, order(12, day="2024-02-03"), order(11, 2, price="9.00", day="2024-02-02"))
     lake.run()
     after = {path.parent.name: path.stat().st_ino for path in copies(lake)}
     assert after["order_date=2024-02-01"] == before["order_date=2024-02-01"]
     assert after["order_date=2024-02-02"] != before["order_date=2024-02-02"]
     assert sorted(after) == [f"order_date=2024-02-0{day}" for day in (1, 2, 3)]
+    assert asked == ["2024-02-02", "2024-02-03"]
+
+
+def test_a_partition_that_lost_a_row_and_got_none_is_written_again(lake: CommerceLake) -> None:
+    lake.deliver("customers", AT, customer(1), customer(2, "Grace"))
+    lake.deliver("orders", AT, order(10), order(11, 2))
+    lake.run()
+    lake.deliver("orders", AT + HOUR, order(11, 2, status="P"))
+    lake.run()
+    assert [row[:2] for row in lake.copied_rows()] == [("order_date=2024-02-01", "1")]
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "price"),
+    [
+        ("sql", "PRICED.ORDER_TOTAL_PRICE,", "PRICED.ORDER_COUNT AS ORDER_TOTAL_PRICE,", "1.00"),
+        ("contracts", "DECIMAL(38,2)", "DECIMAL(38,4)", "100.2500"),
+    ],
+)
+def test_every_partition_is_written_again_after_the_select_or_the_contract_of_the_copy_changed(
+    lake: CommerceLake, tmp_path: Path, file: str, before: str, after: str, price: str
+) -> None:
+    lake.deliver("customers", AT, customer(1))
+    lake.deliver("orders", AT, order(10))
+    lake.run()
+    (table,) = lake.pipeline().lake_tables
+    folders = {"sql": PROJECT_ROOT / "sql/commerce", "contracts": PROJECT_ROOT / "pipeline_assets/commerce/contracts"}
+    for name, folder in folders.items():
+        shutil.copytree(folder, tmp_path / "changed" / name)
+    (path,) = (tmp_path / "changed" / file).glob(f"{table.contract.name}.*")
+    path.write_text(path.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
+
+    lake.deliver("orders", AT + HOUR, order(11, day="2024-02-02"))
+    run(lake, resolve(replace(COMMERCE, folder=tmp_path / "changed")))
+    assert [str(row[3]) for row in lake.copied_rows()] == [price, price]
+    assert len(partitions(lake)) == 2
 
 
 def test_the_copy_follows_the_mart_though_the_clock_went_back(lake: CommerceLake) -> None:

@@ -16,6 +16,7 @@ from pipeline_assets.batch.report import Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.engine import RejectPolicy
+from pipeline_assets.errors import LakeError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.foreign_objects import FOREIGN, make_foreign
@@ -129,6 +130,23 @@ def test_a_copy_that_vanishes_before_it_is_read_is_requeued(lake: CommerceLake) 
     assert lake.run().loaded == 1
 
 
+def test_a_copy_that_is_not_what_was_written_ends_the_run_and_the_object_stays_in_landing(lake: CommerceLake) -> None:
+    path = lake.deliver("orders", AT, order(1))
+
+    class Truncating(LocalLake):
+        """A store that loses the end of an object."""
+
+        def publish(self, source: Path, bucket: str, key: str) -> str:
+            if "/processing/" in key:
+                os.truncate(source, 1)
+            return super().publish(source, bucket, key)
+
+    with pytest.raises(LakeError, match=r"is not the copy of .*landing.* that was written"):
+        lake.with_platform(lake=Truncating(lake.home / "lake")).run()
+    assert path.exists()
+    assert lake.run().loaded == 1
+
+
 def test_an_object_of_a_failed_batch_stays_in_landing(lake: CommerceLake) -> None:
     path = lake.deliver("orders", AT, order(1))
 
@@ -173,10 +191,12 @@ def test_other_bytes_under_a_known_key_are_a_new_version_and_so_are_the_old_ones
 
 
 def test_the_same_bytes_under_another_key_are_another_object(lake: CommerceLake) -> None:
-    for name in "ab":
-        lake.deliver("orders", AT, order(1), name=name)
+    for names in ("a", "ab"):  # the second time one of them is known
+        for name in names:
+            lake.deliver("orders", AT, order(1), name=name)
         assert lake.run().loaded == 1
     assert len(lake.tables()["ORDERS_RAW"]) == 2
+    assert zones(lake) == {"processed": ["a", "b"]}
 
 
 def test_a_second_delivery_restores_the_copy_that_somebody_removed(lake: CommerceLake) -> None:

@@ -35,7 +35,8 @@ NOT_TEXT = {
     "planned_on": 0,
     "limit": 1,
     "batch_ids": ["x"],
-} | dict.fromkeys(("every_code", "every_id", "every_pipeline", "every_state"), True)
+    "uris": "[]",
+} | dict.fromkeys(("every_code", "every_id", "every_pipeline", "every_state", "every_uri"), True)
 
 
 @pytest.mark.parametrize("name", NAMES)
