@@ -1,7 +1,7 @@
 """Derive what a batch and its surroundings need from a pipeline's value, its contracts and its SELECTs.
 
 docs/design.md has the rules: touched keys, published sources, parents and children. Every mistake that would give wrong
-tables is an error here or in `rules`, before anything runs.
+tables is an error here, in `resolve_over_tables` or in `consistency`, before anything runs.
 """
 
 from __future__ import annotations
@@ -9,27 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import get_args
 
 from pipeline_assets import lake
-from pipeline_assets.contracts import Contract, load_contract
-from pipeline_assets.contracts.ddl import PROVENANCE, target_table
+from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import LAKE_DECIMAL
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
+from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of
+from pipeline_assets.pipeline.resolve_over_tables import reads_tables, resolve_lake_copy, resolve_marts
 from pipeline_assets.pipeline.resolved import (
     BATCH_ID,
     LANDING,
     RECORD_COLUMNS,
     Export,
     FileTable,
-    LakeCopy,
-    MartTable,
     Published,
     ResolvedPipeline,
     Source,
-    partition_column,
 )
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
@@ -43,9 +40,7 @@ from pipeline_assets.pipeline.value import (
     Table,
     WriteMode,
 )
-from pipeline_assets.sqlfiles import load_sql_in, sql_root
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 _SAFE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -65,17 +60,19 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     _require_known_words(value)
     sources = _sources(value)
     _refuse_shared_names(subject, "relation", [(name, source.name) for source in sources for name in source.relations])
-    _refuse_shared_names(subject, "table", [(_contract(value, table.name).table, table.name) for table in value.tables])
+    _refuse_shared_names(
+        subject, "table", [(contract_of(value, table.name).table, table.name) for table in value.tables]
+    )
     file_schema = _file_schema(sources)
     tables = tuple(_file_table(value, t, sources, file_schema) for t in value.tables if isinstance(t, Table))
-    from_tables = {table.name for table in value.lake_tables if _reads_tables(value, table)}
+    from_tables = {table.name for table in value.lake_tables if reads_tables(value, table)}
     lake_outputs = tuple(
         _file_table(value, t, sources, file_schema) for t in value.lake_tables if t.name not in from_tables
     )
     exports = tuple(_export(value, export, tables) for export in value.exports)
-    marts = _marts(value, tables)
+    marts = resolve_marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
-    lake_copies = tuple(_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
+    lake_copies = tuple(resolve_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
     resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies)
     require_consistent(resolved)
     return resolved
@@ -97,7 +94,7 @@ def _require_known_words(value: Pipeline) -> None:
 
 def _sources(value: Pipeline) -> tuple[Source, ...]:
     declared = {source.name: source for source in value.sources}
-    contracts = {name: _contract(value, name) for name in declared}
+    contracts = {name: contract_of(value, name) for name in declared}
     resolved: dict[str, Source] = {}
 
     def add(name: str, path: tuple[str, ...]) -> Source:
@@ -185,20 +182,20 @@ def _file_schema(sources: Sequence[Source]) -> dict[str, tuple[str, ...]]:
 def _file_table(
     value: Pipeline, declared: Table | LakeTable, sources: Sequence[Source], schema: Mapping[str, Sequence[str]]
 ) -> FileTable:
-    contract = _contract(value, declared.name)
+    contract = contract_of(value, declared.name)
     expected = "parquet" if isinstance(declared, LakeTable) else "table"
     same_source = next((source for source in sources if source.name == declared.name), None)
     if contract.form != expected and not same_source:
         raise ContractError(
             f"{contract.name}: physicalType is {contract.form}, but the pipeline writes it as {expected}."
         )
-    select = _select(value, declared.name, contract, same_source, schema)
+    select = select_of(value, declared.name, contract, same_source, schema)
     by_relation = {relation: source for source in sources for relation in source.relations}
     if foreign := [relation for relation in select.relations if relation not in by_relation]:
         raise ConfigurationError(
             f"{select.name} reads {', '.join(foreign)}.", remedy="A Table reads landed files only; make it a Mart."
         )
-    _refuse_missing_columns(select, contract)
+    refuse_missing_columns(select, contract)
     key = _key_of(declared, contract)
     copies = {name: select.copy_of(name) for name in contract.column_names}
     relations = {copy[0] for name in key if (copy := copies[name])} or set(select.relations[:1])
@@ -290,34 +287,6 @@ def _require_write_mode(value: Pipeline, table: FileTable) -> None:
         raise ConfigurationError(f"{value.name}: {grain.name} cannot be upserted and refreshed as a whole at once.")
 
 
-def _select(
-    value: Pipeline,
-    name: str,
-    contract: Contract,
-    source: Source | None,
-    schema: Mapping[str, Sequence[str]],
-) -> Select:
-    folder = sql_folder(value)
-    file = folder / f"{name}.sql"
-    if file.exists() or source is None:
-        return Select(f"sql/{value.name}/{name}.sql", load_sql_in(folder, name, f"sql/{value.name}").statement, schema)
-    columns = ",\n    ".join(f"{source.relation}.{column}" for column in contract.column_names)
-    return Select(f"the dataset {name}", f"SELECT\n    {columns}\nFROM {source.relation}", schema)
-
-
-def _refuse_missing_columns(select: Select, contract: Contract) -> None:
-    missing = [name for name in contract.column_names if name not in select.columns]
-    unknown = [name for name in select.columns if name not in contract.column_names]
-    if missing or unknown:
-        missing_text = f"does not select {', '.join(missing)}" if missing else ""
-        unknown_text = f"selects {', '.join(unknown)}" if unknown else ""
-        raise ConfigurationError(
-            f"{select.name} {' and '.join(filter(None, (missing_text, unknown_text)))}; "
-            f"its contract {contract.name} says otherwise.",
-            remedy="Change the SELECT or the contract.",
-        )
-
-
 def _export(value: Pipeline, declared: CsvExport, tables: Sequence[FileTable]) -> Export:
     table = next((table for table in tables if table.contract.name == declared.of), None)
     if table is None or table.write != "upsert" or table.of_items:
@@ -336,97 +305,6 @@ def _export(value: Pipeline, declared: CsvExport, tables: Sequence[FileTable]) -
             remedy="Write {batch_id} into it; {started_at} is known as well.",
         )
     return Export(declared, table)
-
-
-# --- marts ---------------------------------------------------------------------------------------------------
-
-
-def _marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
-    declared = {mart.name: mart for mart in value.tables if isinstance(mart, Mart)}
-    contracts = {name: _contract(value, name) for name in declared}
-    schema = {t.qualified: (*t.contract.column_names, *PROVENANCE) for t in tables}
-    schema |= {target_table(c).qualified: (*c.column_names, *PROVENANCE) for c in contracts.values()}
-    by_qualified = {target_table(contract).qualified: name for name, contract in contracts.items()}
-    resolved: dict[str, MartTable] = {}
-
-    def add(name: str, path: tuple[str, ...]) -> None:
-        if name in path:
-            raise ConfigurationError(f"{' -> '.join((*path, name))}: marts are made from each other in a circle.")
-        if name in resolved:
-            return
-        select = _select(value, name, contracts[name], None, schema)
-        if any("." not in relation for relation in select.relations):
-            raise ConfigurationError(f"{select.name} reads landed files.", remedy="Make it a Table, or name tables.")
-        for relation in select.relations:
-            if relation in by_qualified:
-                add(by_qualified[relation], (*path, name))
-        _refuse_missing_columns(select, contracts[name])
-        _require_refresh(declared[name], select)
-        resolved[name] = MartTable(declared[name], contracts[name], select)
-
-    for name in declared:
-        add(name, ())
-    return tuple(resolved.values())
-
-
-def _reads_tables(value: Pipeline, declared: LakeTable) -> bool:
-    """Whether a lake table is made from tables of the warehouse, not from landed files."""
-    if not (sql_folder(value) / f"{declared.name}.sql").exists():
-        return False
-    return _select(value, declared.name, _contract(value, declared.name), None, {}).reads_tables
-
-
-def _lake_copy(
-    value: Pipeline, declared: LakeTable, tables: Sequence[FileTable], marts: Sequence[MartTable]
-) -> LakeCopy:
-    """A lake table with the rows of one table of the warehouse."""
-    contract = _contract(value, declared.name)
-    made: list[FileTable | MartTable] = [*tables, *marts]
-    by_qualified = {table.qualified: table.contract for table in made}
-    schema = {name: (*copied.column_names, *PROVENANCE) for name, copied in by_qualified.items()}
-    select = _select(value, declared.name, contract, None, schema)
-    _refuse_missing_columns(select, contract)
-    partition = partition_column(contract)
-    copy = select.copy_of(partition)
-    if (
-        len(select.relations) != 1
-        or not select.keeps_every_row
-        or copy is None
-        or copy[1] not in by_qualified[copy[0]].column_names
-    ):
-        raise ConfigurationError(
-            f"{select.name}: a lake table over tables must have every row of one table, and repeat a column of it as "
-            f"{partition}.",
-            remedy="Make a mart of the rest of the SELECT.",
-        )
-    if not by_qualified[copy[0]].column(copy[1]).required:
-        raise ConfigurationError(
-            f"{select.name}: {copy[1]} may be NULL and names the folder of a row.",
-            remedy=f"Make it required in {by_qualified[copy[0]].name}, or partition by another column.",
-        )
-    return LakeCopy(declared, contract, select)
-
-
-def _require_refresh(mart: Mart, select: Select) -> None:
-    columns = mart.refresh_columns
-    if mart.refresh == "full":
-        if columns:
-            raise ConfigurationError(f"{select.name}: the mart {mart.name} has refresh_by and refresh='full'.")
-        return
-    grouping = select.grouping
-    choices = select.columns if grouping is None else sorted(grouping)
-    if not columns:
-        raise ConfigurationError(
-            f"{select.name}: the mart {mart.name} does not say which of its rows a batch rebuilds.",
-            remedy=f"Set refresh_by to some of {', '.join(choices)}; or refresh='full'."
-            if choices
-            else "refresh='full'.",
-        )
-    if invalid := [name for name in columns if name not in choices]:
-        raise ConfigurationError(
-            f"{select.name}: refresh_by of {mart.name} names {', '.join(invalid)}, which its rows are not grouped by.",
-            remedy=f"Use {' or '.join(choices)}, or refresh='full'." if choices else "Use refresh='full'.",
-        )
 
 
 # --- published versions --------------------------------------------------------------------------------------
@@ -468,25 +346,6 @@ def _published(
             remedy="Select it as it is.",
         )
     return best
-
-
-# --- files ---------------------------------------------------------------------------------------------------
-
-
-def _contract(value: Pipeline, name: str) -> Contract:
-    folder = (value.folder or _PACKAGE / value.name) / "contracts"
-    contract = load_contract(folder / f"{name}.yaml")
-    if contract.name != name or contract.domain != value.name:
-        raise ContractError(
-            f"{name}.yaml: name and domain are {contract.name} and {contract.domain}.",
-            remedy=f"Set them to {name} and {value.name}: the file and the pipeline.",
-        )
-    return contract
-
-
-def sql_folder(value: Pipeline) -> Path:
-    """The folder with the SELECTs of a pipeline."""
-    return value.folder / "sql" if value.folder else sql_root() / value.name
 
 
 def _refuse_duplicate_names(subject: str, declared: Sequence[object], kind: str) -> None:

@@ -1,0 +1,109 @@
+"""Resolve what is made from tables of the warehouse, not from landed files: marts, and copies of tables in the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline_assets.contracts.ddl import PROVENANCE, target_table
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of, sql_folder
+from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, partition_column
+from pipeline_assets.pipeline.selects import Select
+from pipeline_assets.pipeline.value import LakeTable, Mart, Pipeline
+
+
+def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
+    """The marts of a pipeline; one that reads another is behind it.
+
+    Raises:
+        ConfigurationError: a SELECT reads landed files or lacks columns, or its rows cannot be refreshed.
+    """
+    declared = {mart.name: mart for mart in value.tables if isinstance(mart, Mart)}
+    contracts = {name: contract_of(value, name) for name in declared}
+    schema = {t.qualified: (*t.contract.column_names, *PROVENANCE) for t in tables}
+    schema |= {target_table(c).qualified: (*c.column_names, *PROVENANCE) for c in contracts.values()}
+    by_qualified = {target_table(contract).qualified: name for name, contract in contracts.items()}
+    resolved: dict[str, MartTable] = {}
+
+    def add(name: str, path: tuple[str, ...]) -> None:
+        if name in path:
+            raise ConfigurationError(f"{' -> '.join((*path, name))}: marts are made from each other in a circle.")
+        if name in resolved:
+            return
+        select = select_of(value, name, contracts[name], None, schema)
+        if any("." not in relation for relation in select.relations):
+            raise ConfigurationError(f"{select.name} reads landed files.", remedy="Make it a Table, or name tables.")
+        for relation in select.relations:
+            if relation in by_qualified:
+                add(by_qualified[relation], (*path, name))
+        refuse_missing_columns(select, contracts[name])
+        _require_refresh(declared[name], select)
+        resolved[name] = MartTable(declared[name], contracts[name], select)
+
+    for name in declared:
+        add(name, ())
+    return tuple(resolved.values())
+
+
+def reads_tables(value: Pipeline, declared: LakeTable) -> bool:
+    """Whether a lake table is made from tables of the warehouse, not from landed files."""
+    if not (sql_folder(value) / f"{declared.name}.sql").exists():
+        return False
+    return select_of(value, declared.name, contract_of(value, declared.name), None, {}).reads_tables
+
+
+def resolve_lake_copy(
+    value: Pipeline, declared: LakeTable, tables: Sequence[FileTable], marts: Sequence[MartTable]
+) -> LakeCopy:
+    """A lake table with the rows of one table of the warehouse.
+
+    Raises:
+        ConfigurationError: the SELECT leaves rows out, or the partition column is not a required one of the table.
+    """
+    contract = contract_of(value, declared.name)
+    made: list[FileTable | MartTable] = [*tables, *marts]
+    by_qualified = {table.qualified: table.contract for table in made}
+    schema = {name: (*copied.column_names, *PROVENANCE) for name, copied in by_qualified.items()}
+    select = select_of(value, declared.name, contract, None, schema)
+    refuse_missing_columns(select, contract)
+    partition = partition_column(contract)
+    copy = select.copy_of(partition)
+    if (
+        len(select.relations) != 1
+        or not select.keeps_every_row
+        or copy is None
+        or copy[1] not in by_qualified[copy[0]].column_names
+    ):
+        raise ConfigurationError(
+            f"{select.name}: a lake table over tables must have every row of one table, and repeat a column of it as "
+            f"{partition}.",
+            remedy="Make a mart of the rest of the SELECT.",
+        )
+    if not by_qualified[copy[0]].column(copy[1]).required:
+        raise ConfigurationError(
+            f"{select.name}: {copy[1]} may be NULL and names the folder of a row.",
+            remedy=f"Make it required in {by_qualified[copy[0]].name}, or partition by another column.",
+        )
+    return LakeCopy(declared, contract, select)
+
+
+def _require_refresh(mart: Mart, select: Select) -> None:
+    columns = mart.refresh_columns
+    if mart.refresh == "full":
+        if columns:
+            raise ConfigurationError(f"{select.name}: the mart {mart.name} has refresh_by and refresh='full'.")
+        return
+    grouping = select.grouping
+    choices = select.columns if grouping is None else sorted(grouping)
+    if not columns:
+        raise ConfigurationError(
+            f"{select.name}: the mart {mart.name} does not say which of its rows a batch rebuilds.",
+            remedy=f"Set refresh_by to some of {', '.join(choices)}; or refresh='full'."
+            if choices
+            else "refresh='full'.",
+        )
+    if invalid := [name for name in columns if name not in choices]:
+        raise ConfigurationError(
+            f"{select.name}: refresh_by of {mart.name} names {', '.join(invalid)}, which its rows are not grouped by.",
+            remedy=f"Use {' or '.join(choices)}, or refresh='full'." if choices else "Use refresh='full'.",
+        )
