@@ -142,16 +142,16 @@ _EXPECTED_IN_SAMPLES = {
 }
 
 
-def print_sample_findings(checks: Sequence[dict[str, Any]], own: Mapping[tuple[str, str], str | None]) -> None:
+def print_sample_findings(checks: Sequence[dict[str, Any]], others: Mapping[tuple[str, str], str | None]) -> None:
     """Print the checks of a demo: first findings that the dirty samples cause, then all others.
 
-    `own` are the findings, by asset and check, about data beside the samples, each with its description.
+    `others` are the descriptions, by asset and check, of findings about objects that are not samples.
     """
     failed = [check for check in checks if not check["passed"]]
     expected = [
         check
         for check in failed
-        if (check["asset"], check["name"]) not in own
+        if (check["asset"], check["name"]) not in others
         and (check["name"] in _EXPECTED_IN_SAMPLES or check["severity"] == "WARN")
     ]
     print(
@@ -166,9 +166,8 @@ def print_sample_findings(checks: Sequence[dict[str, Any]], own: Mapping[tuple[s
         )
     for check in failed:
         if check not in expected:
-            print(
-                f"  {_finding(check | {'description': own.get((check['asset'], check['name']), check['description'])})}"
-            )
+            description = others.get((check["asset"], check["name"]), check["description"])
+            print(f"  {_finding(check | {'description': description})}")
 
 
 def print_check_results(check_results: Iterable[CheckResult]) -> int:

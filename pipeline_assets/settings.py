@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run, for changes that the sensors missed.")
     first_landing_day: date = Field(
-        date(2024, 1, 1), description="First landing day that backfills offer, of pipelines whose keys tell the day."
+        date(2024, 1, 1), description="First landing day that backfills offer, of pipelines whose keys contain the day."
     )
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours until a table is stale, a source late.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
@@ -264,11 +264,16 @@ class Settings(BaseSettings):
         return self.home / "lake"
 
     @property
+    def producer_folder(self) -> Path:
+        """The checkpoint of the producer, and what it keeps beside it."""
+        return self.home / "sources" / "commerce" / "producer"
+
+    @property
     def watched_files(self) -> dict[str, str]:
         """The path that is watched for each stream, with wildcards in its last part."""
         if self.commerce_watch or self.profile == "aws":
             return self.commerce_watch
-        folder = self.home / "sources" / "commerce"
+        folder = self.producer_folder.parent
         return {stream: str(folder / f"{stream}*.csv") for stream in ("customers", "orders")}
 
     @property

@@ -181,7 +181,7 @@ def read_moves(path: Path) -> list[Move]:
 def finish_moves(context: BatchContext, moves: Iterable[Move], folder: Path) -> None:
     """Move objects to their zones, then delete them in landing, unless other bytes are there now.
 
-    An object in landing is deleted only when its copy is in place. Between the last look at landing and the deletion a
+    An object in landing is deleted only when its copy is in place. Between the last comparison and the deletion a
     writer may still overwrite the key; delivery streams never write a key twice.
 
     Raises:

@@ -45,10 +45,10 @@ class Discovery:
     """The new objects and quarantined records of one run by source, and the warehouse's state when it was planned.
 
     `foreign` are new objects that cannot be read; the listing gave the reasons. `withheld` are quarantined records of
-    an earlier version of a new object: that version decides about them, unless it is rejected; both are added after
-    the objects arrived. `copies` are the objects of moved sources by identity; those that come from landing are added
-    when they arrive. `covered` are objects to process again by uri whose key has an object in landing, too: it is new
-    if its bytes are.
+    objects of which a newer version is new: it replaces them, unless it is rejected. `with_quarantined_records` adds
+    `quarantined` and `withheld`. `copies` are the objects of moved sources by identity; `arrive` adds those that come
+    from landing. `covered` are objects to process again, by uri, for which landing has an object with the same key:
+    `arrive` compares the bytes.
     """
 
     new: dict[str, list[LandedObject]]
@@ -140,7 +140,7 @@ def discover(context: BatchContext) -> Discovery:
 
 
 def _with_delivery_times(source: Source, objects: Iterable[LandedObject], days: Days | None) -> list[LandedObject]:
-    """Objects with the times that their keys tell, of some landing days only; as they are if keys tell nothing."""
+    """Objects with the times in their keys, of some landing days only; unchanged if the source has no dated keys."""
     if not source.declared.dated_keys:
         return list(objects)
     prefix = source.zone.prefix

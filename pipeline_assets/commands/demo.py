@@ -106,7 +106,7 @@ def _print_demo(
     from pipeline_assets.warehouse.quarantine import waiting_totals
 
     platform = open_platform(settings)
-    own: dict[tuple[str, str], str | None] = {}
+    others: dict[tuple[str, str], str | None] = {}
     with platform.warehouse.read_only() as transaction:
         tables = transaction.rows(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
@@ -119,7 +119,7 @@ def _print_demo(
         for summary in summaries:
             if summary["pipeline"] in samples:
                 landed = samples[summary["pipeline"]]
-                own |= _own_findings(transaction, summary["pipeline"], summary["checks"], landed)
+                others |= _findings_outside_samples(transaction, summary["pipeline"], summary["checks"], landed)
     checks = [check for summary in summaries for check in summary["checks"]]
     marts = [pipeline.marts[-1] for pipeline in registered_pipelines().values() if pipeline.marts]
     examples = "\n".join(
@@ -133,7 +133,7 @@ def _print_demo(
         f"\n{sum(summary['success'] for summary in summaries)} of {len(summaries)} pipelines succeeded "
         f"in {seconds:.0f} s. {waiting} records wait in quarantine."
     )
-    print_sample_findings(checks, own)
+    print_sample_findings(checks, others)
     print(
         f"""
 {_conclusion(summaries)}
@@ -159,7 +159,7 @@ def _conclusion(summaries: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _own_findings(
+def _findings_outside_samples(
     transaction: Transaction, pipeline: str, checks: Sequence[dict[str, Any]], samples: AbstractSet[str]
 ) -> dict[tuple[str, str], str | None]:
     """The findings of failed checks about objects that are not samples: the descriptions, by asset and check.

@@ -68,9 +68,10 @@ def _days(pipeline: str, text: str) -> tuple[str, str]:
     Raises:
         ConfigurationError: these are no days, or the objects of the pipeline have none in their keys.
     """
-    if not any(source.declared.dated_keys for source in registered_pipelines()[pipeline].sources):
+    if not registered_pipelines()[pipeline].has_dated_keys:
         raise ConfigurationError(
-            f"The keys of {pipeline} do not tell the landing day.", remedy="Use --reprocess, which takes all objects."
+            f"The keys of {pipeline} do not contain the landing day.",
+            remedy="Use --reprocess, which takes all objects.",
         )
     first, _, last = text.partition("..")
     try:

@@ -20,11 +20,7 @@ def status() -> None:
     with platform.warehouse.read_only() as transaction:
         totals = {row[0]: row for row in ledger.totals(transaction, list(registered_pipelines()))}
         waiting = waiting_totals(transaction)
-        dated = [
-            name
-            for name, pipeline in registered_pipelines().items()
-            if any(source.declared.dated_keys for source in pipeline.sources)
-        ]
+        dated = [name for name, pipeline in registered_pipelines().items() if pipeline.has_dated_keys]
         latencies = ledger.last_latencies(transaction, dated)
     columns = [
         "PIPELINE",

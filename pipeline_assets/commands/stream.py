@@ -36,7 +36,7 @@ def stream(
     with open_producer(build_delivery(settings), COMMERCE, once=once) as producer, _signals() as (received, wait):
         try:
             if once:
-                producer.deliver_what_is_there(lambda: bool(received))
+                producer.deliver_available(lambda: bool(received))
             else:
                 producer.follow(wait, _reporter(sys.stderr.isatty()))
         finally:

@@ -133,8 +133,8 @@ class Producer:
         """By stream."""
         return {stream: feed.progress() for stream, feed in self._feeds.items()}
 
-    def deliver_what_is_there(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Deliver what the files have now, to the end or until somebody stops it.
+    def deliver_available(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Deliver what the files have now, until the end or until `is_stopped()`.
 
         Raises:
             ConfigurationError, LakeError: of the streams, files and checkpoint; the state is intact.
@@ -217,15 +217,15 @@ def deliver_once(delivery: Delivery, pipeline: Pipeline) -> dict[str, Progress]:
 
     Raises:
         ProducerRunningError: a producer is running, which delivers it.
-        ConfigurationError, LakeError: as `open_producer` and `Producer.deliver_what_is_there`.
+        ConfigurationError, LakeError: as `open_producer` and `Producer.deliver_available`.
     """
     with open_producer(delivery, pipeline, once=True) as producer:
-        producer.deliver_what_is_there()
+        producer.deliver_available()
         return producer.progress()
 
 
 def deliver_in_batch(context: BatchContext) -> None:
-    """The extract step: deliver what is not delivered yet, unless a producer is running, which does so itself.
+    """The extract step: deliver what is not delivered yet, or leave that to a producer that is running.
 
     Raises:
         ConfigurationError, LakeError: as `deliver_once`.

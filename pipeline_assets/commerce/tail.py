@@ -2,7 +2,7 @@
 
 A file is followed by its inode, whatever its name: a renamed file is read to its end before its successor. If a file
 was truncated, a copy of it in the same folder (logrotate's `copytruncate`) is read to its end, then the file from its
-start. Nothing is written here; `producer` decides when a position counts as delivered.
+start. Nothing is written here; `producer` moves the accepted positions.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pipeline_assets.commerce.tailed_file import Chunk, TailedFile
 from pipeline_assets.errors import ConfigurationError
 
 logger = logging.getLogger("pipeline_assets")
-_OPEN_FILES = 256
-_COPYING = 5.0  # seconds without a change after which a file that begins like a followed one is no copy being made
-_FORGOTTEN = 7 * 24 * 3600.0  # seconds after which a missing file is forgotten
-_PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
+_MAX_OPEN_FILES = 256
+# Until it has not changed for this time, a file that begins like a followed one may be an unfinished copy of it.
+_COPY_SECONDS = 5.0
+_FORGET_SECONDS = 7 * 24 * 3600.0  # after which a missing file is forgotten
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 Listing = dict[str, os.DirEntry[str]]
 
@@ -105,7 +106,7 @@ class Tail:
         """(path, status) of the watched files, by inode."""
         found = {}
         for name, entry in listing.items():
-            if not fnmatchcase(name, self._name) or name.endswith(_PACKED):
+            if not fnmatchcase(name, self._name) or name.endswith(_PACKED_SUFFIXES):
                 continue
             try:
                 status = entry.stat()
@@ -151,7 +152,7 @@ class Tail:
         finally:
             os.close(handle)
         # The copy that `copytruncate` makes is recognized when the file is truncated, which is after the copy was made.
-        is_young = 0 <= self._clock() - status.st_ctime < _COPYING
+        is_young = 0 <= self._clock() - status.st_ctime < _COPY_SECONDS
         if is_young and not self._once and any(file.begins_like(first) for file in self.files):
             return
         self.files.append(TailedFile(path, status.st_ino))
@@ -185,9 +186,9 @@ class Tail:
             if file.missing_since and file.accepted == file.read and not file.is_partial:
                 file.close()
         opened = [file for file in self.files if file.handle is not None and not file.missing_since]
-        for file in sorted(opened, key=lambda file: file.changed_at)[:-_OPEN_FILES]:
+        for file in sorted(opened, key=lambda file: file.changed_at)[:-_MAX_OPEN_FILES]:
             file.close()
-        oldest = self._clock() - _FORGOTTEN
+        oldest = self._clock() - _FORGET_SECONDS
         self.files = [f for f in self.files if not f.missing_since or f.handle is not None or f.missing_since > oldest]
 
     def _report(self, path: str, error: OSError) -> None:

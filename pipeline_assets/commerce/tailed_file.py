@@ -19,7 +19,7 @@ from pipeline_assets.lake.delivery_stream import MAX_RECORD_BYTES
 
 _READ_BYTES = 1 << 20
 _LONGEST_READ = RECORD_CHARACTERS + _READ_BYTES
-_QUIET = 60.0  # seconds without a change after which a file counts as complete
+_QUIET_SECONDS = 60.0  # without a change, after which a file counts as complete
 
 
 @dataclass
@@ -192,7 +192,7 @@ class TailedFile:
     def _is_finished(self, status: os.stat_result, now: float, *, once: bool) -> bool:
         """Whether a last line without a line end is complete: nobody writes to the file, and nobody will."""
         is_written = is_open_for_writing(self.open())
-        is_quiet = now - status.st_mtime >= _QUIET
+        is_quiet = now - status.st_mtime >= _QUIET_SECONDS
         may_end = once or self.is_rotated
         if is_written is None:
             return may_end and is_quiet

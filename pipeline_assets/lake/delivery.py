@@ -29,8 +29,8 @@ class Delivery:
 
 
 def build_delivery(settings: Settings) -> Delivery:
-    """The delivery of one installation; opens no connection and touches no file."""
-    folder = settings.home / "sources" / "commerce" / "producer"
+    """The delivery of an installation; opens no connection and no file."""
+    folder = settings.producer_folder
 
     def open_local(bucket: str, prefix: str, stream: str) -> StreamWriter:
         return LocalStreamWriter(

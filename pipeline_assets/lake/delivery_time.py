@@ -1,4 +1,4 @@
-"""The time at which a delivery stream delivered an object, as its key says.
+"""The time at which a delivery stream delivered an object, read from its key.
 
 Firehose writes `<prefix>YYYY/MM/DD/HH/<stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, in UTC. The object's own time means
 less: a copy or a second delivery of the same bytes is younger than what it repeats.
@@ -16,8 +16,8 @@ _NAME = re.compile(r"[-/](\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)(?=[-.]|$)")
 def delivery_time(key: str, modified: datetime) -> datetime:
     """When an object was delivered, UTC; `key` is the part below its zone's prefix, `modified` the object's own time.
 
-    A key may tell the second, the hour or the day. Within that second, hour or day the object's own time decides, so
-    that objects of one folder keep their order. A key without a date, or with an impossible one, tells nothing.
+    A key contains the second, the hour or the day. Within that second, hour or day the object's own time decides, so
+    that objects of one folder keep their order. If a key has no date, or an impossible one, its own time is returned.
     """
     start, length = _period(key)
     if start is None:
@@ -31,7 +31,7 @@ def delivery_day(key: str, modified: datetime) -> date:
 
 
 def _period(key: str) -> tuple[datetime | None, timedelta]:
-    """The start and the length of the period that a key tells."""
+    """The start and the length of the period in a key; no start if there is none."""
     folders = _FOLDERS.match(key)
     if folders is None:
         return None, timedelta()
@@ -40,7 +40,7 @@ def _period(key: str) -> tuple[datetime | None, timedelta]:
     if start is None:
         return None, timedelta()
     length = timedelta(hours=1) if hour else timedelta(days=1)
-    # A name is believed within its folder only: another number may look like a time.
+    # A time in the name counts only if it is within the period of the folder: another number may look like a time.
     for name in _NAME.finditer(key, folders.end() - 1):
         second = _moment(*name.groups())
         if second is not None and timedelta() <= second - start < length:

@@ -16,12 +16,12 @@ from pipeline_assets.orchestration.failures import failure_of
 
 INTERVAL = 10  # seconds between two evaluations; each queries only the events since the last
 
-_PROCESS_GONE = (
+_PROCESS_ENDED = (
     "The process of the run ended before the run did: it was killed, ran out of memory, or its machine was lost. "
     "Nothing is half published, and the next run finishes the work."
 )
 # From run monitoring, and from the code server (1.13.27).
-_OF_A_GONE_PROCESS = ("Detected run worker status", "This run has been marked as failed from outside")
+_PROCESS_ENDED_PREFIXES = ("Detected run worker status", "This run has been marked as failed from outside")
 
 
 def failed_run_sensor() -> dg.SensorDefinition:
@@ -66,4 +66,4 @@ def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
 
 def _reason(message: str) -> str:
     """Why a run without a failed step ended; what Dagster writes if its process is gone says nothing to people."""
-    return _PROCESS_GONE if message.startswith(_OF_A_GONE_PROCESS) else message
+    return _PROCESS_ENDED if message.startswith(_PROCESS_ENDED_PREFIXES) else message

@@ -69,8 +69,8 @@ def _days_of_partitions(context: dg.AssetExecutionContext) -> tuple[str, str] | 
 
 
 def landing_days(pipeline: ResolvedPipeline, first: date) -> dg.DailyPartitionsDefinition | None:
-    """The partitions of a pipeline whose keys tell the day of delivery, UTC, today included; else None."""
-    if not any(source.declared.dated_keys for source in pipeline.sources):
+    """The partitions of a pipeline whose keys contain the day of delivery, UTC, today included; else None."""
+    if not pipeline.has_dated_keys:
         return None
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)
 
@@ -180,7 +180,7 @@ def _reported_by_day(
 
     A run for partitions materializes each of its days, also those without objects. Any other run reports the days of
     what it loaded. What Dagster does not expect from the run is logged: assets that were not selected, and all assets
-    of a run without partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
+    of a run without partitions, for which it would search the partition of their inputs, and fail (1.13.27).
     """
     of_partitions = bool(_days_of_partitions(context))
     for event in events:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.batch.arrive import moved_sources
 from pipeline_assets.batch.context import staging_of
 from pipeline_assets.batch.discover import has_new_objects
 from pipeline_assets.batch.platform import Platform
@@ -24,7 +25,7 @@ from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, Qu
 from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
-from pipeline_assets.orchestration.retries import failed_batch, needs_a_person
+from pipeline_assets.orchestration.retries import failed_batch, permanent_error
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def new_files_sensor(
         platform: Platform = context.resources.platform
         before = _Cursor.load(context.cursor, len(zones))
         polled = _poll(platform, name, zones, before)
-        # A run of moved sources empties landing, which is a change, too.
-        is_news = bool(context.cursor) and not any(source.declared.moved for source in pipeline.sources)
-        if polled.run_key and (is_news or _may_have_new_objects(platform, pipeline)):
+        # The first poll has nothing to compare with; and a run of moved sources empties landing, a change as well.
+        is_arrival = bool(context.cursor) and not moved_sources(pipeline)
+        if polled.run_key and (is_arrival or _may_have_new_objects(platform, pipeline)):
             return dg.SensorResult(run_requests=[dg.RunRequest(run_key=polled.run_key)], cursor=polled.cursor.dump())
         reason = "Everything that landed is loaded." if polled.run_key else polled.reason
         failed = failed_batch(context.instance, name)
@@ -104,7 +105,7 @@ def new_files_sensor(
             waiting = f"{reason} The last run failed; another one is requested at {due} UTC."
             return dg.SensorResult(skip_reason=waiting, cursor=polled.cursor.dump())
         cursor = replace(polled.cursor, retried=failed.run_id).dump()
-        if error := needs_a_person(context.instance, failed.run_id):
+        if error := permanent_error(context.instance, failed.run_id):
             return dg.SensorResult(skip_reason=f"{reason} The last run failed, and would again: {error}", cursor=cursor)
         if not (_may_have_new_objects(platform, pipeline) or _has_staged_files(platform, pipeline)):
             return dg.SensorResult(skip_reason=reason, cursor=cursor)
@@ -115,7 +116,7 @@ def new_files_sensor(
 
 @dataclass(frozen=True)
 class _Cursor:
-    """The state of a sensor: its zones, its queue, and the failed run after which it decided about another one."""
+    """The state of a sensor: its zones, its queue, and the last failed run that it has handled."""
 
     zones: list[Cursor]
     queue: QueueCursor
@@ -189,12 +190,12 @@ def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | No
 
 
 def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
-    """A daily run (UTC) that loads what no sensor noticed."""
+    """A daily run (UTC) that loads what the sensor missed."""
     return dg.ScheduleDefinition(
         name=f"{name}_daily",
         job=job,
         cron_schedule=cron,
         execution_timezone="UTC",
-        description=f"Runs {name} once a day: lists its zones and loads what no sensor noticed.",
+        description=f"Runs {name} once a day: lists its zones and loads what the sensor missed.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

@@ -79,7 +79,7 @@ def batch_metadata(report: BatchReport) -> dict[str, Any]:
 
 
 def _latency(seconds: Sequence[float]) -> dict[str, float]:
-    """How long new objects took from their delivery to the commit, in seconds; nothing if the keys tell no time."""
+    """How long new objects took from their delivery to the commit, in seconds; empty if their keys contain no time."""
     if not seconds:
         return {}
     return {"batch_latency_seconds_median": median(seconds), "batch_latency_seconds_max": seconds[-1]}
@@ -88,7 +88,7 @@ def _latency(seconds: Sequence[float]) -> dict[str, float]:
 def day_events(
     report: BatchReport, keys: Iterable[dg.AssetKey], days: Iterable[str]
 ) -> Iterator[dg.AssetMaterialization]:
-    """A materialization of the partition of each landing day, of every output: the view of partitions is by day."""
+    """A materialization of the partition of each landing day, of every output."""
     metadata = batch_metadata(report)
     for day in days:
         for key in keys:

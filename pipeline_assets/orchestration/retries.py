@@ -13,8 +13,8 @@ import dagster as dg
 from pipeline_assets.errors import ConfigurationError, PermanentLakeError
 from pipeline_assets.orchestration.failures import failure_of
 
-LONGEST = 60  # minutes between two requests
-_COUNTED = 20  # newest runs; more failures than these do not change the wait
+LONGEST_WAIT = 60  # minutes after a failure
+_MAX_RUNS = 20  # newest runs; more failures than these do not change the wait
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class FailedBatch:
     @property
     def due(self) -> float:
         """When another run may be requested, in seconds since 1970."""
-        return self.ended + 60 * min(2 ** (self.failures - 1), LONGEST)
+        return self.ended + 60 * min(2 ** (self.failures - 1), LONGEST_WAIT)
 
 
 def failed_batch(instance: dg.DagsterInstance, pipeline: str) -> FailedBatch | None:
     """The newest run of a pipeline's batch if it failed; None if it succeeded, was canceled or has not ended."""
-    records = instance.get_run_records(dg.RunsFilter(tags={"pipeline": pipeline}), limit=_COUNTED)
+    records = instance.get_run_records(dg.RunsFilter(tags={"pipeline": pipeline}), limit=_MAX_RUNS)
     failed = []
     for record in records:
         run = record.dagster_run
@@ -49,8 +49,8 @@ def failed_batch(instance: dg.DagsterInstance, pipeline: str) -> FailedBatch | N
     return FailedBatch(newest.dagster_run.run_id, ended, len(failed))
 
 
-def needs_a_person(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The message of a failed run that fails again until somebody corrects it; else an empty text."""
+def permanent_error(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The message of a failed run that would fail again until somebody corrects something; else an empty text."""
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
         failure = failure_of(entry.dagster_event) if entry.dagster_event else None
         if failure and failure.kind and issubclass(failure.kind, (ConfigurationError, PermanentLakeError)):

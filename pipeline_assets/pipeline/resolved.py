@@ -168,6 +168,11 @@ class ResolvedPipeline:
         by_name = {table.contract.name: table.contract for table in made}
         return tuple(by_name[declared.name] for declared in self.value.tables)
 
+    @property
+    def has_dated_keys(self) -> bool:
+        """Whether a source has the time of delivery in its keys."""
+        return any(source.declared.dated_keys for source in self.sources)
+
     @cached_property
     def lake_tables(self) -> tuple[lake.LakeTable, ...]:
         outputs: list[FileTable | LakeCopy] = [*self.lake_outputs, *self.lake_copies]

@@ -109,6 +109,6 @@ class WatchedFiles:
 
     def deliver_once(self) -> list[bytes]:
         with open_producer(self.delivery, SHOP, once=True, clock=self.clock) as producer:
-            producer.deliver_what_is_there()
+            producer.deliver_available()
             self.progress = producer.progress()
         return self.stored

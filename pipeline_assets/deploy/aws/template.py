@@ -296,7 +296,7 @@ def _glue(prefixes: Sequence[tuple[str, str]]) -> dict[str, Any]:
             "Type": "AWS::Glue::Job",
             "Properties": {
                 "Name": {"Ref": "AWS::StackName"},
-                "Description": "Does the steps of a plan on Spark; each run is told which with --plan and --response.",
+                "Description": "Runs the steps of a plan on Spark; --plan and --response of each run name the files.",
                 "Role": {"Fn::GetAtt": ["GlueJobRole", "Arn"]},
                 # Glue 5.0 is Spark 3.5, Python 3.11, Java 17.
                 "GlueVersion": "5.0",

@@ -12,6 +12,7 @@ import pytest
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.sensor_ticks import evaluate_tick
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -25,18 +26,11 @@ class QueueSensor:
     """The new_files_sensor with its cursor, as the daemon keeps it."""
 
     def __init__(self, definitions: dg.Definitions, lake: BookingsLake) -> None:
-        self.sensor = definitions.resolve_sensor_def("bookings_new_files")
         self.definitions, self.lake, self.cursor = definitions, lake, None
-        self.instance = dg.DagsterInstance.ephemeral()  # else each poll_zone makes one, which takes longer than looking
+        self.instance = dg.DagsterInstance.ephemeral()  # else each tick makes one, which takes longer than the tick
 
-    def read_only(self) -> list[str]:
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"platform": self.lake.platform},
-            definitions=self.definitions,
-        ) as context:
-            data = self.sensor.evaluate_tick(context)
+    def tick(self) -> list[str]:
+        data = evaluate_tick(self.definitions, "bookings_new_files", self.instance, self.lake.platform, self.cursor)
         self.cursor = data.cursor
         return [request.run_key for request in data.run_requests or []]
 
@@ -47,70 +41,70 @@ def queue(definitions: dg.Definitions, lake: BookingsLake) -> QueueSensor:
 
 
 def test_an_empty_zone_does_not_ring(queue: QueueSensor) -> None:
-    assert queue.read_only() == []
+    assert queue.tick() == []
 
 
 def test_a_new_object_rings_once_however_often_it_is_looked_at(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
-    assert len(queue.read_only()) == 1
-    assert [queue.read_only() for _ in range(100)] == [[]] * 100
+    assert len(queue.tick()) == 1
+    assert [queue.tick() for _ in range(100)] == [[]] * 100
 
 
 def test_an_overwritten_object_rings_again(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1), modified=START)
-    (first,) = queue.read_only()
+    (first,) = queue.tick()
     lake.customers("", customer(2), modified=START)
-    (second,) = queue.read_only()
+    (second,) = queue.tick()
     assert first != second
 
 
 def test_an_object_that_shares_the_second_of_the_last_one_rings(queue: QueueSensor, lake: BookingsLake) -> None:
     """dagster_aws' get_objects drops it."""
     lake.customers("_b", customer(1), modified=START)
-    queue.read_only()
+    queue.tick()
     lake.customers("_a", customer(2), modified=START)
-    assert len(queue.read_only()) == 1
+    assert len(queue.tick()) == 1
 
 
 def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(
     queue: QueueSensor, lake: BookingsLake
 ) -> None:
     lake.customers("", customer(1))
-    first = queue.read_only()
+    first = queue.tick()
     queue.cursor = None
-    assert queue.read_only() == first
+    assert queue.tick() == first
 
 
 def test_the_first_poll_requests_no_run_for_what_the_ledger_has(queue: QueueSensor, lake: BookingsLake) -> None:
     """As after `demo`: the daemon has no cursor, and everything is loaded."""
     lake.customers("", customer(1))
     lake.run()
-    assert [queue.read_only() for _ in range(3)] == [[]] * 3
+    assert [queue.tick() for _ in range(3)] == [[]] * 3
     lake.customers("_next", customer(2))
-    assert len(queue.read_only()) == 1
+    assert len(queue.tick()) == 1
 
 
 def test_the_first_poll_requests_a_run_for_what_the_ledger_lacks(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1), modified=START)
     lake.run()
     lake.customers("", customer(2), modified=START)
-    assert len(queue.read_only()) == 1
+    assert len(queue.tick()) == 1
 
 
 def test_the_first_poll_requests_a_run_if_the_ledger_cannot_be_read(tmp_path: Path) -> None:
     lake = BookingsLake.at(tmp_path / "home")  # without tables
     lake.customers("", customer(1))
     queue = QueueSensor(build_definitions(load_settings(home=lake.home)), lake)
-    assert len(queue.read_only()) == 1
+    assert len(queue.tick()) == 1
 
 
 def test_an_output_of_the_pipeline_does_not_ring(queue: QueueSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
-    queue.read_only()
+    queue.tick()
     lake.run()
     assert lake.processed()
-    assert queue.read_only() == []
+    assert queue.tick() == []
 
 
 def run(definitions: dg.Definitions, **config: object) -> dg.ExecuteInProcessResult:

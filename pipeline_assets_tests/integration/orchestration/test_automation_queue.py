@@ -22,6 +22,7 @@ from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, booking
 from pipeline_assets_tests.support.fault_proxy import SLOW_DOWN, FaultProxy, since
 from pipeline_assets_tests.support.moto_aws import buckets_in
 from pipeline_assets_tests.support.s3_lake import REGION, S3BookingsLake
+from pipeline_assets_tests.support.sensor_ticks import evaluate_tick
 
 LIST_EVERY = 4
 
@@ -69,7 +70,6 @@ class QueueSensor:
 
     def __init__(self, lake: S3BookingsLake, queue: EventQueue) -> None:
         self.definitions = build_definitions(load_settings(home=lake.home))
-        self.sensor = self.definitions.resolve_sensor_def("bookings_new_files")
         self.lake = lake.with_platform(queues={"bookings": queue})
         self.cursor: str | None = None
         self.instance = dg.DagsterInstance.ephemeral()  # else each tick makes one, which takes longer than the tick
@@ -77,13 +77,7 @@ class QueueSensor:
 
     def tick(self, *, recorded: bool = True) -> list[str | None]:
         """The run keys of one tick; the daemon starts one run for each key. It may die before it `recorded` them."""
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"platform": self.lake.platform},
-            definitions=self.definitions,
-        ) as context:
-            data = self.sensor.evaluate_tick(context)
+        data = evaluate_tick(self.definitions, "bookings_new_files", self.instance, self.lake.platform, self.cursor)
         if not recorded:
             return []
         self.cursor = data.cursor

@@ -20,6 +20,7 @@ from pipeline_assets.orchestration import assets
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.sensor_ticks import evaluate_tick
 
 GONE = CheckRunHealthResult(WorkerStatus.NOT_FOUND, "The code server does not execute this run.")
 
@@ -41,13 +42,8 @@ class Alerted:
 
     def tick(self) -> None:
         """One evaluation, by a daemon that keeps nothing but the cursor."""
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"platform": self.lake.platform},
-            definitions=self.definitions,
-        ) as context:
-            self.cursor = self.definitions.resolve_sensor_def("failed_runs").evaluate_tick(context).cursor
+        data = evaluate_tick(self.definitions, "failed_runs", self.instance, self.lake.platform, self.cursor)
+        self.cursor = data.cursor
 
     @property
     def alerts(self) -> list[dict]:

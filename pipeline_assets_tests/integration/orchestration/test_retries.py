@@ -23,6 +23,7 @@ from pipeline_assets.errors import (
 from pipeline_assets.orchestration import assets
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.sensor_ticks import evaluate_tick
 
 
 class Daemon:
@@ -31,7 +32,6 @@ class Daemon:
     def __init__(self, lake: BookingsLake, instance: dg.DagsterInstance) -> None:
         self.lake, self.instance = lake.with_platform(clock=self.clock), instance
         self.definitions = build_definitions(load_settings(home=lake.home, retry_seconds=0.01))
-        self.sensor = self.definitions.resolve_sensor_def("bookings_new_files")
         self.cursor: str | None = None
         self.passed = timedelta()
         self.skipped = ""
@@ -41,13 +41,7 @@ class Daemon:
 
     def tick(self) -> list[bool]:
         """One tick; whether each run that it requested succeeded."""
-        with dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"platform": self.lake.platform},
-            definitions=self.definitions,
-        ) as context:
-            data = self.sensor.evaluate_tick(context)
+        data = evaluate_tick(self.definitions, "bookings_new_files", self.instance, self.lake.platform, self.cursor)
         self.cursor, self.skipped = data.cursor, data.skip_message or ""
         return [self.run(request.run_key) for request in data.run_requests or []]
 
@@ -108,13 +102,7 @@ def test_each_of_these_runs_alerts_once(daemon: Daemon, monkeypatch: pytest.Monk
 
     def alert() -> None:
         nonlocal cursor
-        with dg.build_sensor_context(
-            instance=daemon.instance,
-            cursor=cursor,
-            resources={"platform": daemon.lake.platform},
-            definitions=daemon.definitions,
-        ) as context:
-            cursor = daemon.definitions.resolve_sensor_def("failed_runs").evaluate_tick(context).cursor
+        cursor = evaluate_tick(daemon.definitions, "failed_runs", daemon.instance, daemon.lake.platform, cursor).cursor
 
     alert()
     fail_with(monkeypatch, WarehouseError("It cannot be reached."))

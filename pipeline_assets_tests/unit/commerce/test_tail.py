@@ -257,7 +257,7 @@ def test_a_missing_file_is_forgotten_after_a_week(watched: WatchedFiles) -> None
 
 
 def test_more_files_than_may_be_open_are_all_delivered(watched: WatchedFiles, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail, "_OPEN_FILES", 2)
+    monkeypatch.setattr(tail, "_MAX_OPEN_FILES", 2)
     for number in range(9):
         watched.append(f"{number},a\n", f"customers-{number}.csv")
 
