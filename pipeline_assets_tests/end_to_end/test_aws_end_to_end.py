@@ -193,7 +193,7 @@ def _lake_agrees(account: Account, local: Settings, pipeline: str) -> None:
         assert sorted(f"{column}={entry['Values'][0]}" for entry in catalog) == sorted({row[0] for row in there})
 
 
-def test_events_ring_and_listing_does_not(account: Account) -> None:
+def test_events_request_a_run_and_listing_does_not(account: Account) -> None:
     """An object whose event nobody heard rings no bell until a listing is due; the next event does."""
     queues = json.loads(account.settings.model_dump_json())["queues"]
     bucket = PREFIX + "orders-source"

@@ -296,7 +296,7 @@ def test_row_16_a_queue_that_is_gone_is_replaced_by_the_listing_and_the_log_says
     assert queue.tick() == [], "heard late, and requested for already"
 
 
-def test_row_16_a_third_of_the_queues_calls_refused_loses_no_ring(
+def test_row_16_a_third_of_the_queues_calls_refused_loses_no_event(
     lake: BookingsLake, proxy: FaultProxy, sqs: Any, url: str
 ) -> None:
     queue = queue_sensor_of(lake, Aws(REGION, proxy.url), url)

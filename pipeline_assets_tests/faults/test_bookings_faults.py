@@ -32,7 +32,7 @@ from pipeline_assets_tests.support.bookings_lake import (
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_row_2_the_same_bell_again_and_again_is_one_load(lake: BookingsLake) -> None:
+def test_row_2_the_same_event_again_and_again_is_one_load(lake: BookingsLake) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1), booking(2, 1))
     reports = [lake.run() for _ in range(5)]

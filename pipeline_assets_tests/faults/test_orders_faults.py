@@ -34,7 +34,7 @@ def orders(lake: OrdersLake) -> list[str]:
     return [row[0] for row in lake.tables()["ORDER_HEADERS"]]
 
 
-def test_row_2_the_same_bell_again_and_again_is_one_load(orders_lake: OrdersLake) -> None:
+def test_row_2_the_same_event_again_and_again_is_one_load(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", order(1, product("P1")))
     assert [orders_lake.run().loaded for _ in range(4)] == [1, 0, 0, 0]
     assert len(orders_lake.lake_files()) == 1

@@ -72,7 +72,7 @@ def test_a_foreign_object_that_matches_no_pattern_is_nobodys_business(lake: Book
 
 
 @pytest.mark.parametrize("kind", ["line feed", "latin-1", "dangling link", "pipe"])
-def test_a_mended_object_loads(lake: BookingsLake, kind: str) -> None:
+def test_a_corrected_object_loads(lake: BookingsLake, kind: str) -> None:
     made = make_foreign(lake.landing_folder, kind, "booking_details_")
     lake.run()
 

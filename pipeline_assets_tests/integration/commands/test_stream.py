@@ -143,7 +143,7 @@ def watch(**paths: object) -> dict[str, str]:
         ({"PIPELINE_STREAM_BUFFER_MIB": "0"}, "PIPELINE_STREAM_BUFFER_MIB: "),
     ],
 )
-def test_a_mistake_is_one_line_and_2(home: Path, variables: dict[str, str], named: str) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(home: Path, variables: dict[str, str], named: str) -> None:
     done = run(home, **variables)
     assert (done.returncode, done.stdout) == (2, "")
     assert named in done.stderr
@@ -151,7 +151,7 @@ def test_a_mistake_is_one_line_and_2(home: Path, variables: dict[str, str], name
     assert done.stderr.count("\n") == 1
 
 
-def test_a_file_without_rights_is_one_line_and_2() -> None:
+def test_a_file_without_rights_is_one_line_and_exit_code_2() -> None:
     """In a folder that any user can reach, as a user who is not root."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

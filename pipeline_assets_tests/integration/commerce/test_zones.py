@@ -163,7 +163,7 @@ def test_an_object_of_a_failed_batch_stays_in_landing(lake: CommerceLake) -> Non
 # --- delivered again -----------------------------------------------------------------------------------------
 
 
-def test_known_bytes_that_are_delivered_again_leave_landing_and_lie_in_one_zone(lake: CommerceLake) -> None:
+def test_known_bytes_that_are_delivered_again_leave_landing_and_are_in_one_zone(lake: CommerceLake) -> None:
     lake.deliver("orders", AT, order(1), order(2, price="x"))
     lake.write(lake.key("orders", AT, "bad"), NO_GZIP, AT)
     lake.run()
@@ -311,7 +311,7 @@ def test_a_record_is_replayed_though_its_object_was_delivered_again_as_well(lake
 # --- rejected ------------------------------------------------------------------------------------------------
 
 
-def test_a_rejected_object_lies_apart_with_its_reason(lake: CommerceLake) -> None:
+def test_a_rejected_object_goes_to_rejected_with_its_reason(lake: CommerceLake) -> None:
     path = lake.write(lake.key("orders", AT, "bad"), NO_GZIP, AT)
     lake.deliver("orders", AT, order(1))
     report = lake.run()
@@ -336,7 +336,7 @@ def test_an_object_with_the_longest_name_is_rejected_like_any_other(lake: Commer
     assert lake.run().new == 0
 
 
-def test_a_mended_delivery_of_a_rejected_object_closes_the_rejection(lake: CommerceLake) -> None:
+def test_a_corrected_delivery_of_a_rejected_object_closes_the_rejection(lake: CommerceLake) -> None:
     lake.write(lake.key("orders", AT), NO_GZIP, AT)
     lake.run()
     lake.deliver("orders", AT, order(1))

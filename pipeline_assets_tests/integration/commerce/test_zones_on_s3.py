@@ -136,7 +136,7 @@ def test_known_bytes_that_are_delivered_again_leave_landing(lake: S3CommerceLake
     assert_loaded(lake)
 
 
-def test_a_state_that_returns_is_news(lake: S3CommerceLake) -> None:
+def test_bytes_that_return_after_others_are_a_new_version(lake: S3CommerceLake) -> None:
     for price in ("1.00", "2.00", "1.00"):
         lake.deliver("orders", AT, order(1, price=price))
         assert lake.run().loaded == 1

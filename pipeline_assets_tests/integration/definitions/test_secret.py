@@ -108,7 +108,7 @@ def test_a_secret_that_nobody_has_filled_yet_counts_as_empty(manager: Any) -> No
         ('{"PIPELINE_SNOWFLAKE_PORT": "hidden"}', "PIPELINE_SNOWFLAKE_PORT: .*integer"),
     ],
 )
-def test_what_is_wrong_in_it_is_told_in_one_line_without_a_value(manager: Any, text: str, wrong: str) -> None:
+def test_what_is_wrong_in_it_is_reported_in_one_line_without_a_value(manager: Any, text: str, wrong: str) -> None:
     manager.put_secret_value(SecretId=SECRET, SecretString=text)
 
     with pytest.raises(ConfigurationError, match=wrong) as refused:
@@ -133,7 +133,7 @@ def test_a_secret_that_is_not_there_is_named_with_the_region(manager: Any, monke
         load_settings()
 
 
-def test_an_unreachable_manager_is_told_as_something_that_may_clear(manager: Any) -> None:
+def test_an_unreachable_manager_is_reported_as_something_that_may_clear(manager: Any) -> None:
     with pytest.raises(LakeError, match="reading the secret team/pipeline") as refused:
         load_settings(aws_endpoint_url="http://127.0.0.1:1")
     assert refused.value.transient

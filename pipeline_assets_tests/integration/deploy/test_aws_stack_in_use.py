@@ -115,7 +115,7 @@ def eventually(look: Callable[[], object]) -> object:
     return found
 
 
-def test_an_object_in_a_watched_prefix_rings_the_bell_of_its_pipeline_only(as_pipelines: Deployed) -> None:
+def test_an_object_in_a_watched_prefix_notifies_the_queue_of_its_pipeline_only(as_pipelines: Deployed) -> None:
     queues = {name: as_pipelines.queue(name) for name in ("orders", "reviews")}
     for queue in queues.values():
         queue.confirm(queue.poll().name)  # S3 rings once itself when it is told of a queue
@@ -130,7 +130,9 @@ def test_an_object_in_a_watched_prefix_rings_the_bell_of_its_pipeline_only(as_pi
 
 
 @pytest.mark.parametrize("stream", ["customers", "orders"])
-def test_a_delivered_record_lies_in_the_landing_layout_and_rings(as_pipelines: Deployed, stream: str) -> None:
+def test_a_delivered_record_is_in_the_landing_layout_and_notifies_the_queue(
+    as_pipelines: Deployed, stream: str
+) -> None:
     name = as_pipelines.aws.outputs()[f"{stream.capitalize()}Stream"]
     firehose = Aws(REGION, as_pipelines.aws.url).client("firehose")
     before = datetime.now(UTC)
@@ -165,7 +167,7 @@ def test_a_producer_delivers_with_its_own_role_and_may_do_nothing_else(
             getattr(Aws(REGION, stack.aws.url).client(service), call)()
 
 
-def test_a_dead_letter_rings_the_alarm_and_the_alarm_tells_the_topic(stack: Deployed) -> None:
+def test_a_dead_letter_raises_the_alarm_and_the_alarm_notifies_the_topic(stack: Deployed) -> None:
     """The emulator measures no queue and takes a measurement for that of every queue: each alarm rings here."""
     sqs, topic = stack.aws.client("sqs"), stack.environment["PIPELINE_ALERTS_TOPIC_ARN"]
     dead = {url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"] if url.endswith("-dead-letters")}
@@ -345,7 +347,7 @@ class TestThePipelinesRole:
     ("may", "misses"),
     [([], "DescribeStacks"), (["DescribeStacks"], "CreateChangeSet")],
 )
-def test_whoever_may_not_deploy_is_told_which_permission_is_missing_and_where(
+def test_a_refused_deployment_names_the_missing_permission_and_where(
     stack: Deployed, as_pipelines: Deployed, may: list[str], misses: str
 ) -> None:
     iam, role = stack.aws.client("iam"), stack.role_arn.rpartition("/")[2]

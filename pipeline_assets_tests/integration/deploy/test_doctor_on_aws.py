@@ -186,7 +186,7 @@ def test_doctor_leaves_nothing_behind(stack: Deployed) -> None:
         ("queues", {"orders": "{url}/000000000000/gone"}, "sqs:ReceiveMessage on queues", "There is no queue"),
     ],
 )
-def test_what_is_not_there_is_told_apart_from_what_is_forbidden(
+def test_what_is_not_there_is_reported_apart_from_what_is_forbidden(
     stack: Deployed, setting: str, value: Any, what: str, told: str
 ) -> None:
     anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
@@ -245,7 +245,7 @@ def test_no_crawler_is_started(stack: Deployed) -> None:
         glue.delete_crawler(Name=name)
 
 
-def test_what_is_not_set_up_is_told_as_that(stack: Deployed) -> None:
+def test_what_is_not_set_up_is_reported_as_that(stack: Deployed) -> None:
     unset = ("artifacts_bucket", "glue_job", "glue_crawler", "alerts_topic_arn", "secret_id")
     found = stack.check_results(**dict.fromkeys(unset), queues={})
     assert failed(found) == []

@@ -68,7 +68,7 @@ def test_a_bucket_that_is_taken_over_gets_the_settings_of_the_template(aws: Mini
     assert deployed(settings)[0] == "# pipeline-assets: no change"
 
 
-def test_what_a_setting_was_is_told(aws: MiniStack, settings: Settings) -> None:
+def test_what_a_setting_was_is_reported(aws: MiniStack, settings: Settings) -> None:
     """It stands nowhere else afterwards."""
     (line,) = [line for line in deployed(settings) if line.startswith(f"# setting {OLD}: lifecycle")]
     was = json.loads(line.partition(", was ")[2])
@@ -97,7 +97,7 @@ def test_a_deployment_that_ended_before_the_settings_is_made_good_by_the_next(
     assert settings_of(aws, OLD)["versioning"] == "Enabled"
 
 
-def test_a_setting_that_somebody_changed_is_put_back_and_told(aws: MiniStack, settings: Settings) -> None:
+def test_a_setting_that_somebody_changed_is_put_back_and_reported(aws: MiniStack, settings: Settings) -> None:
     deployed(settings)
     aws.client("s3").put_bucket_versioning(Bucket=OLD, VersioningConfiguration={"Status": "Suspended"})
     assert deployed(settings)[0] == f'# setting {OLD}: versioning, was {{"Status": "Suspended"}}'
@@ -223,7 +223,7 @@ def validating_early(monkeypatch: pytest.MonkeyPatch, *taken: tuple[str, str]) -
     monkeypatch.setattr(Aws, "client", client)
 
 
-def test_names_that_are_taken_are_told_though_the_planning_names_the_check_only(
+def test_names_that_are_taken_are_reported_though_the_planning_names_the_check_only(
     aws: MiniStack, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket, job = ("OrdersSourceBucket", "AWS::S3::Bucket"), ("GlueJob", "AWS::Glue::Job")

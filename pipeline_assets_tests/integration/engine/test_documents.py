@@ -341,7 +341,7 @@ def test_any_bytes_have_a_layout_or_none_or_are_refused(content: bytes) -> None:
         (("nothing", "x"), (None, None)),
     ],
 )
-def test_a_value_is_told_as_it_stood(path: tuple[str | int, ...], expected: tuple) -> None:
+def test_a_value_is_reported_as_it_stood(path: tuple[str | int, ...], expected: tuple) -> None:
     record = order(
         "@id", total_amount=True, customer=customer(), products=[product(price="@price"), None], nothing=None
     )

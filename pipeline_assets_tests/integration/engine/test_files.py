@@ -87,7 +87,7 @@ def test_what_is_no_csv_is_refused_and_no_row_of_it_seen(tmp_path: Path, content
     assert (refused.read, refused.loaded, refused.quarantined) == (0, 0, 0)
 
 
-def test_a_missing_required_column_is_told_as_a_difference(tmp_path: Path) -> None:
+def test_a_missing_required_column_is_reported_as_a_difference(tmp_path: Path) -> None:
     with opened() as session:
         session.read("visits", VISITS, [landed(tmp_path / "x", "id,Customer,DAY\n1,2,2026-01-01\n")])
         (bad,) = session.bad_records("visits")

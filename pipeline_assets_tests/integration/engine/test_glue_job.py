@@ -52,7 +52,7 @@ def test_there_are_ten_states() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(ENDED - {"SUCCEEDED"}))
-def test_every_end_but_success_is_told_with_message_log_and_link(server: GlueServer, state: str) -> None:
+def test_every_end_but_success_is_reported_with_message_log_and_link(server: GlueServer, state: str) -> None:
     """Dagster's client waits for ever on EXPIRED, and shows logs of runs that succeeded only."""
     server.dictated.append(["STARTING", "WAITING", "RUNNING", "STOPPING", state])
     server.logs["output", "jr_0"] = [f"line {number}" for number in range(30)] + ["MemoryError: no more"]
@@ -118,7 +118,7 @@ def test_an_interrupt_stops_the_run(server: GlueServer) -> None:
     assert server.runs["jr_0"].stopped
 
 
-def test_a_run_that_takes_too_long_is_stopped_and_told(server: GlueServer) -> None:
+def test_a_run_that_takes_too_long_is_stopped_and_reported(server: GlueServer) -> None:
     clock = Clock()
     server.dictated.append(["RUNNING"])
     with pytest.raises(EngineError, match=r"ended as TIMEOUT: not ended after 10 minutes.*PIPELINE_GLUE_TIMEOUT"):
@@ -128,7 +128,7 @@ def test_a_run_that_takes_too_long_is_stopped_and_told(server: GlueServer) -> No
     assert len(set(clock.pauses)) == len(clock.pauses)  # jitter: many waiters do not ask at once
 
 
-def test_a_state_that_nobody_knows_is_no_reason_to_wait_for_ever(server: GlueServer) -> None:
+def test_an_unknown_state_is_no_reason_to_wait_for_ever(server: GlueServer) -> None:
     server.dictated.append(["HIBERNATING"])
     with pytest.raises(EngineError, match="ended as HIBERNATING"):
         job(server, Clock()).run("p", "a")
@@ -180,7 +180,7 @@ def test_a_look_whose_answer_got_lost_is_repeated(server: GlueServer, operation:
     assert job(server, Clock()).run("p", "a") == "jr_0"
 
 
-def test_a_missing_job_is_told_with_its_name_and_what_makes_it(server: GlueServer) -> None:
+def test_a_missing_job_is_reported_with_its_name_and_what_makes_it(server: GlueServer) -> None:
     with pytest.raises(ConfigurationError, match=r"no Glue job nobody.*deploy aws.*PIPELINE_GLUE_JOB"):
         job(server, Clock(), name="nobody").run("p", "a")
 

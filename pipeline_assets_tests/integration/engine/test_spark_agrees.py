@@ -277,7 +277,7 @@ def test_a_rule_of_the_embedded_engine_holds(rule: Callable[[Path], None], tmp_p
         rule(tmp_path)
 
 
-def test_rejected_files_are_told_alike(tmp_path: Path) -> None:
+def test_rejected_files_are_reported_alike(tmp_path: Path) -> None:
     """Too many bad rows, a missing column, another shape altogether, a cut gzip, an empty file."""
     broken = [landed(tmp_path / "many.csv", "\n".join([HEADER, *(f"{n:09d},x," for n in range(30)), "1,Ada,"]))]
     broken += [landed(tmp_path / "column.csv", "NAME,NOTE\nAda,\n"), landed(tmp_path / "empty.csv", "")]

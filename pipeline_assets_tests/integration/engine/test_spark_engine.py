@@ -72,7 +72,7 @@ def test_a_task_does_not_read_the_archive_of_pyspark_again() -> None:
     assert read_again == 0
 
 
-def test_what_spark_says_is_told_on_one_line(tmp_path: Path) -> None:
+def test_what_spark_says_is_reported_on_one_line(tmp_path: Path) -> None:
     """It goes to logs and alerts; Spark adds the plan to a wrong statement, and a Java stack to a task's error."""
 
     def wrong_statement() -> None:

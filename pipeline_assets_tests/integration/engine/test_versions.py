@@ -187,7 +187,7 @@ def visits(session: DuckDBSession, people: Sequence[SourceFile], found: Sequence
     session.deduplicate("visits")
 
 
-def test_a_row_without_its_reference_is_set_aside_and_told(tmp_path: Path) -> None:
+def test_a_row_without_its_reference_is_set_aside_and_reported(tmp_path: Path) -> None:
     people = landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")
     content = f'{VISIT_HEADER}\nv1, 1 ,,1\n\n"v2","2\n",,2\nv3,1,,x\nv4,3,2026-01-01,4\n'
     with opened() as session:

@@ -62,7 +62,7 @@ def seen(cursor: Cursor) -> Cursor:
 
 @settings(deadline=None)
 @given(steps)
-def test_a_small_zone_rings_at_the_next_look_for_every_change(steps: list[tuple[str, str, str]]) -> None:
+def test_a_small_zone_shows_every_change_at_the_next_poll(steps: list[tuple[str, str, str]]) -> None:
     zone = ListedZone()
     cursor, rung_for = poll_zone(zone, BUCKET, PREFIX, Cursor()), {}
 
@@ -134,7 +134,7 @@ def test_a_large_zone_is_listed_from_its_highest_key_on() -> None:
     assert after.digest != cursor.digest
 
 
-def test_a_store_that_lists_the_highest_key_again_does_not_make_it_news() -> None:
+def test_a_store_that_lists_the_highest_key_again_reports_no_change() -> None:
     """Where a listing begins is a request to the store; what is new is ours to say."""
 
     class FromThere(ListedZone):
@@ -206,7 +206,7 @@ def rings(store: Lake) -> Rings:
     return rings
 
 
-def test_two_objects_of_the_same_second_ring_both(put: Put, rings: Rings) -> None:
+def test_two_objects_of_the_same_second_are_two_changes(put: Put, rings: Rings) -> None:
     """dagster_aws drops the second one."""
     put("in/b")
     _, cursor = rings(Cursor())
@@ -238,7 +238,7 @@ def test_a_deleted_highest_key_is_survived(store: Lake, put: Put, rings: Rings) 
     assert rings(cursor)[0] is False
 
 
-def test_an_overwritten_object_rings(put: Put, rings: Rings) -> None:
+def test_an_overwritten_object_is_a_change(put: Put, rings: Rings) -> None:
     put("in/a", b"one")
     _, cursor = rings(Cursor())
     put("in/a", b"two")

@@ -98,14 +98,16 @@ def test_a_stream_that_stays_busy_ends_with_what_was_accepted(server: FirehoseSe
         ("AccessDeniedException", "permission firehose:PutRecordBatch is missing"),
     ],
 )
-def test_what_a_person_must_correct_is_named(server: FirehoseServer, code: str, message: str) -> None:
+def test_an_error_that_only_a_person_can_clear_names_what_to_correct(
+    server: FirehoseServer, code: str, message: str
+) -> None:
     server.rule = lambda number, records: code
     with pytest.raises(ConfigurationError, match=message):
         writer(server).put(numbered(1))
     assert len(server.calls) == 1
 
 
-def test_nothing_is_called_without_records(server: FirehoseServer) -> None:
+def test_no_call_is_made_without_records(server: FirehoseServer) -> None:
     stream = writer(server)
     stream.put([])
     stream.deliver_due()

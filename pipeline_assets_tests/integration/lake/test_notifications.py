@@ -87,7 +87,7 @@ def test_an_event_bridge_event_through_sns_is_read() -> None:
     assert events_in(json.dumps({"Type": "Notification", "Message": event_bridge(event)})) == [event]
 
 
-def test_the_test_event_of_s3_is_no_news() -> None:
+def test_the_test_event_of_s3_is_no_creation() -> None:
     body = {"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "a", "RequestId": "x", "HostId": "y"}
     assert events_in(json.dumps(body)) == []
 
@@ -140,7 +140,7 @@ def test_sequencers_of_differing_length_are_compared_as_if_padded() -> None:
     assert not landed_last([Event("a", "x", True, "", "f"), Event("a", "x", False, "", "0010")])
 
 
-def test_a_creation_that_cannot_be_ordered_is_news() -> None:
+def test_a_creation_that_cannot_be_ordered_is_new() -> None:
     """In doubt the bell rings; an idle run costs less than news that is not told."""
     assert landed_last([Event("a", "x", True), Event("a", "x", False, "", "FF")])
     assert landed_last([Event("a", "x", False), Event("a", "x", True, "", "01")])
@@ -148,7 +148,7 @@ def test_a_creation_that_cannot_be_ordered_is_news() -> None:
 
 
 @given(st.lists(some_events, min_size=1), st.randoms())
-def test_the_same_news_has_the_same_name_however_often_and_in_whatever_order(events: list, random: object) -> None:
+def test_the_same_events_have_the_same_name_however_often_and_in_whatever_order(events: list, random: object) -> None:
     again = events * 3
     random.shuffle(again)  # type: ignore[attr-defined]
     assert digest(again) == digest(events)
@@ -208,7 +208,7 @@ def test_every_key_that_s3_takes_comes_through_a_real_queue(s3, queue: EventQueu
     assert [event.key for event in queue.landed_in("bucket", ["in/"], polled)] == sorted(AWKWARD)
 
 
-def test_only_what_lies_in_the_zones_is_news(s3, queue: EventQueue) -> None:
+def test_only_creations_in_the_zones_are_new(s3, queue: EventQueue) -> None:
     for key in ("in/a", "inside/b", "staging/c", "other/d"):
         s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
 
@@ -232,7 +232,7 @@ def test_a_message_is_deleted_when_its_tick_is_confirmed_and_not_before(s3, sqs,
     queue.confirm(polled.name)
 
 
-def test_messages_of_a_process_that_died_are_heard_by_the_next_one(s3, s3_url: str, sqs, url: str) -> None:
+def test_messages_of_a_process_that_died_are_received_by_the_next_one(s3, s3_url: str, sqs, url: str) -> None:
     sqs.set_queue_attributes(QueueUrl=url, Attributes={"RedrivePolicy": ""})
     s3.put_object(Bucket=BUCKET, Key="in/a", Body=b"x")
     with pytest.MonkeyPatch.context() as patch:
@@ -261,7 +261,9 @@ def test_what_is_no_event_is_logged_and_goes_to_the_dead_letters(
     assert waiting(sqs, url) == 0
 
 
-def test_a_flood_is_heard_in_bounded_pieces(sqs, url: str, queue: EventQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_is_received_in_bounded_polls(
+    sqs, url: str, queue: EventQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(notifications, "MESSAGES_LIMIT", 20)
     for start in range(0, 50, 10):
         entries = [{"Id": str(n), "MessageBody": direct(Event(BUCKET, f"in/{start + n}", True))} for n in range(10)]
@@ -295,5 +297,5 @@ def test_without_credentials_it_says_what_is_missing(url: str, s3_url: str, monk
         EventQueue(Aws(REGION, s3_url), url).poll()
 
 
-def test_nothing_heard_is_no_news(queue: EventQueue) -> None:
+def test_an_empty_poll_has_no_creations(queue: EventQueue) -> None:
     assert queue.landed_in("bucket", ["in/"], PollResult()) == []

@@ -251,7 +251,7 @@ def test_a_refusal_names_the_object_and_the_remedy_on_one_line(
     assert len(proxy.calls) == 1, "what only a person can clear is not repeated"
 
 
-def test_an_archived_object_is_told_by_a_task_of_spark_as_well(
+def test_an_archived_object_is_reported_by_a_task_of_spark_as_well(
     lake: S3Lake, proxy: FaultProxy, s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(s3, "in/a", b"x")
@@ -275,7 +275,7 @@ def test_an_archived_object_is_told_by_a_task_of_spark_as_well(
         ("credential_process = /bin/false", "credentials"),
     ],
 )  # fmt: skip
-def test_credentials_that_a_person_has_to_renew_are_told_and_not_a_permission(
+def test_credentials_that_a_person_has_to_renew_are_reported_and_not_a_permission(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str, told: str
 ) -> None:
     (tmp_path / "config").write_text(f"[default]\n{profile}\n")

@@ -22,7 +22,7 @@ def definitions(lake: BookingsLake) -> dg.Definitions:
     return build_definitions(load_settings(home=lake.home))
 
 
-class QueueSensor:
+class PolledSensor:
     """The new_files_sensor with its cursor, as the daemon keeps it."""
 
     def __init__(self, definitions: dg.Definitions, lake: BookingsLake) -> None:
@@ -36,75 +36,77 @@ class QueueSensor:
 
 
 @pytest.fixture
-def queue(definitions: dg.Definitions, lake: BookingsLake) -> QueueSensor:
-    return QueueSensor(definitions, lake)
+def sensor(definitions: dg.Definitions, lake: BookingsLake) -> PolledSensor:
+    return PolledSensor(definitions, lake)
 
 
-def test_an_empty_zone_does_not_ring(queue: QueueSensor) -> None:
-    assert queue.tick() == []
+def test_an_empty_zone_requests_no_run(sensor: PolledSensor) -> None:
+    assert sensor.tick() == []
 
 
-def test_a_new_object_rings_once_however_often_it_is_looked_at(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_a_new_object_requests_one_run_however_often_it_is_listed(sensor: PolledSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
-    assert len(queue.tick()) == 1
-    assert [queue.tick() for _ in range(100)] == [[]] * 100
+    assert len(sensor.tick()) == 1
+    assert [sensor.tick() for _ in range(100)] == [[]] * 100
 
 
-def test_an_overwritten_object_rings_again(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_an_overwritten_object_requests_another_run(sensor: PolledSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1), modified=START)
-    (first,) = queue.tick()
+    (first,) = sensor.tick()
     lake.customers("", customer(2), modified=START)
-    (second,) = queue.tick()
+    (second,) = sensor.tick()
     assert first != second
 
 
-def test_an_object_that_shares_the_second_of_the_last_one_rings(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_an_object_that_shares_the_second_of_the_last_one_requests_a_run(
+    sensor: PolledSensor, lake: BookingsLake
+) -> None:
     """dagster_aws' get_objects drops it."""
     lake.customers("_b", customer(1), modified=START)
-    queue.tick()
+    sensor.tick()
     lake.customers("_a", customer(2), modified=START)
-    assert len(queue.tick()) == 1
+    assert len(sensor.tick()) == 1
 
 
-def test_a_lost_cursor_rings_with_the_same_key_so_the_daemon_starts_no_second_run(
-    queue: QueueSensor, lake: BookingsLake
+def test_a_lost_cursor_gives_the_same_run_key_so_the_daemon_starts_no_second_run(
+    sensor: PolledSensor, lake: BookingsLake
 ) -> None:
     lake.customers("", customer(1))
-    first = queue.tick()
-    queue.cursor = None
-    assert queue.tick() == first
+    first = sensor.tick()
+    sensor.cursor = None
+    assert sensor.tick() == first
 
 
-def test_the_first_poll_requests_no_run_for_what_the_ledger_has(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_the_first_poll_requests_no_run_for_what_the_ledger_has(sensor: PolledSensor, lake: BookingsLake) -> None:
     """As after `demo`: the daemon has no cursor, and everything is loaded."""
     lake.customers("", customer(1))
     lake.run()
-    assert [queue.tick() for _ in range(3)] == [[]] * 3
+    assert [sensor.tick() for _ in range(3)] == [[]] * 3
     lake.customers("_next", customer(2))
-    assert len(queue.tick()) == 1
+    assert len(sensor.tick()) == 1
 
 
-def test_the_first_poll_requests_a_run_for_what_the_ledger_lacks(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_the_first_poll_requests_a_run_for_what_the_ledger_lacks(sensor: PolledSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1), modified=START)
     lake.run()
     lake.customers("", customer(2), modified=START)
-    assert len(queue.tick()) == 1
+    assert len(sensor.tick()) == 1
 
 
 def test_the_first_poll_requests_a_run_if_the_ledger_cannot_be_read(tmp_path: Path) -> None:
     lake = BookingsLake.at(tmp_path / "home")  # without tables
     lake.customers("", customer(1))
-    queue = QueueSensor(build_definitions(load_settings(home=lake.home)), lake)
-    assert len(queue.tick()) == 1
+    sensor = PolledSensor(build_definitions(load_settings(home=lake.home)), lake)
+    assert len(sensor.tick()) == 1
 
 
-def test_an_output_of_the_pipeline_does_not_ring(queue: QueueSensor, lake: BookingsLake) -> None:
+def test_an_output_of_the_pipeline_requests_no_run(sensor: PolledSensor, lake: BookingsLake) -> None:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
-    queue.tick()
+    sensor.tick()
     lake.run()
     assert lake.processed()
-    assert queue.tick() == []
+    assert sensor.tick() == []
 
 
 def run(definitions: dg.Definitions, **config: object) -> dg.ExecuteInProcessResult:

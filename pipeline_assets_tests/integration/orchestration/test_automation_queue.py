@@ -131,7 +131,7 @@ def test_a_quiet_queue_costs_no_listing_until_one_is_due(queue: QueueSensor, pro
     assert listings(proxy) == 1
 
 
-def test_an_object_that_lands_rings_at_the_next_tick_once(
+def test_an_object_that_lands_requests_one_run_at_the_next_tick(
     queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str
 ) -> None:
     lake.customers("", customer(1))
@@ -140,7 +140,9 @@ def test_an_object_that_lands_rings_at_the_next_tick_once(
     assert messages(sqs, url) == 0
 
 
-def test_what_lands_outside_the_zone_does_not_ring(queue: QueueSensor, lake: S3BookingsLake, proxy: FaultProxy) -> None:
+def test_what_lands_outside_the_zone_requests_no_run(
+    queue: QueueSensor, lake: S3BookingsLake, proxy: FaultProxy
+) -> None:
     proxy.reset()
     lake.client.put_object(Bucket=BUCKET, Key="processed-data/a.csv", Body=b"x")
     lake.client.put_object(Bucket=BUCKET, Key="raw-data-2/customer_details.csv", Body=b"x")
@@ -193,7 +195,7 @@ def test_row_3_events_in_reverse_are_one_load(queue: QueueSensor, lake: S3Bookin
     assert lake.run().new == 0
 
 
-def test_row_3_what_no_event_told_is_found_by_the_next_listing(
+def test_row_3_an_object_without_event_is_found_by_the_next_listing(
     queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str
 ) -> None:
     lake.customers("", customer(1))
@@ -205,7 +207,7 @@ def test_row_3_what_no_event_told_is_found_by_the_next_listing(
     assert lake.run().loaded == 1
 
 
-def test_news_of_a_tick_that_was_never_recorded_rings_again(
+def test_events_of_a_tick_that_was_never_recorded_request_the_run_again(
     queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, moto_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daemon, and the process with it, dies after the sensor has returned and before its result is kept."""
@@ -224,7 +226,7 @@ def test_news_of_a_tick_that_was_never_recorded_rings_again(
     assert messages(sqs, url) == 0
 
 
-def test_news_is_kept_while_s3_cannot_be_listed(
+def test_events_are_kept_while_s3_cannot_be_listed(
     queue: QueueSensor, lake: S3BookingsLake, proxy: FaultProxy, sqs: Any, url: str
 ) -> None:
     lake.customers("", customer(1))
@@ -236,7 +238,7 @@ def test_news_is_kept_while_s3_cannot_be_listed(
     assert messages(sqs, url) == 1
 
 
-def test_a_key_that_sorts_early_in_a_large_zone_rings_by_its_event(
+def test_a_key_that_sorts_early_in_a_large_zone_requests_a_run_by_its_event(
     queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large zone is listed from its highest key on, so only the event knows of it before the reconcile."""
@@ -252,7 +254,7 @@ def test_a_key_that_sorts_early_in_a_large_zone_rings_by_its_event(
     assert queue.tick() == [], "the same news has the same run key"
 
 
-def test_a_queue_that_cannot_be_asked_is_told_and_the_zone_is_listed(
+def test_a_queue_that_cannot_be_read_is_reported_and_the_zone_is_listed(
     queue: QueueSensor, lake: S3BookingsLake, sqs: Any, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     sqs.delete_queue(QueueUrl=url)
@@ -274,13 +276,13 @@ def test_queues_are_a_json_object_by_pipeline(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("text", ["https://sqs/1/b", "{", "[]", "5", '{"bookings": 5}', '{"bookings": "b"}'])
-def test_queues_that_are_none_are_told_with_an_example(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_that_are_none_are_reported_with_an_example(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_QUEUES", text)
     with pytest.raises(ConfigurationError, match=r'PIPELINE_QUEUES: .*\{"bookings": "https://sqs'):
         load_settings()
 
 
-def test_a_queue_of_no_pipeline_is_told(tmp_path: Path) -> None:
+def test_a_queue_of_no_pipeline_is_reported(tmp_path: Path) -> None:
     """A wrong name would go unnoticed: the pipeline would list, later than it could request_run."""
     with pytest.raises(ConfigurationError, match="names unknown pipelines: booking"):
         build_definitions(load_settings(home=tmp_path, queues={"booking": "https://sqs/1/b"}))

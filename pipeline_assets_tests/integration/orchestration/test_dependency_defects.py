@@ -60,7 +60,7 @@ def test_pinned_get_objects_raises_when_the_key_of_its_cursor_was_deleted() -> N
         get_objects("bucket", since_key="deleted", client=Listed(another=SECOND))
 
 
-def test_ours_rings_for_an_object_of_the_same_second_and_after_a_deletion(s3: Any, moto_url: str) -> None:
+def test_our_sensor_finds_an_object_of_the_same_second_and_one_after_a_deletion(s3: Any, moto_url: str) -> None:
     lake = S3Lake(region=REGION, endpoint_url=moto_url)
     s3.put_object(Bucket=BUCKET, Key="in/b", Body=b"x")
     cursor = poll_zone(lake, BUCKET, "in/", Cursor())

@@ -97,7 +97,7 @@ def test_failed_runs_are_repeated_with_growing_waits_until_one_succeeds(
     assert daemon.minutes_until_requested() == 1, "a success starts the count anew"
 
 
-def test_each_of_these_runs_alerts_once(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_repeated_run_alerts_once(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     cursor: str | None = None
 
     def alert() -> None:

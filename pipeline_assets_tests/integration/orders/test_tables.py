@@ -173,7 +173,7 @@ def test_small_batches_fill_up_one_file_a_day_and_known_files_keep_their_names(o
     assert sorted(orders_lake.lake_orders()) == ["0", "1", "2", "3"]
 
 
-def test_a_day_without_news_is_not_written_again(orders_lake: OrdersLake) -> None:
+def test_a_day_without_changes_is_not_written_again(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"), modified=START)
     orders_lake.run()
     untouched = orders_lake.lake_files()[1]

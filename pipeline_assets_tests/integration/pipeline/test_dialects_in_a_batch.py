@@ -44,7 +44,7 @@ def test_records_load_by_position_and_bad_ones_wait_without_their_values_in_the_
     assert lake.run().notes == []
 
 
-def test_a_header_that_somebody_put_there_is_skipped_and_told(tmp_path: Path) -> None:
+def test_a_header_that_somebody_put_there_is_skipped_and_reported(tmp_path: Path) -> None:
     lake: SmallLake = lake_of(value(tmp_path / "value")).at(tmp_path / "home")
     lake.write("1.csv", "item;Name;PRICE\nx;a;1\n")
     report = lake.run()

@@ -75,7 +75,7 @@ def test_a_pipe_that_is_missing_is_named_and_hides_nothing(account: TestAccount,
         ({"snowflake_account": None}, "PIPELINE_SNOWFLAKE_ACCOUNT missing"),
     ],
 )
-def test_why_a_sign_in_fails_is_told_and_the_rest_is_not_tried(
+def test_why_a_sign_in_fails_is_reported_and_the_rest_is_not_tried(
     account: TestAccount, tmp_path: Path, changes: dict, told: str
 ) -> None:
     found = check_results(account, tmp_path, **changes)

@@ -16,7 +16,7 @@ from pipeline_assets_tests.support.watched_files import SHOP, WatchedFiles
 KNOWN = KnownFile("/shop/customers.csv", 7, Position(9, Mark(9, "a"), Mark(5, "b")), 1.5)
 
 
-def test_what_is_saved_is_there_again(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_read_back(tmp_path: Path) -> None:
     with Checkpoint(tmp_path).locked() as checkpoint:
         checkpoint.save({"customers": [KNOWN], "orders": []})
         checkpoint.save({"orders": [KNOWN, KNOWN]})

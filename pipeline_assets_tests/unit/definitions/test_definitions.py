@@ -145,7 +145,7 @@ def test_landed_files_are_described_as_files(specs: list[dg.AssetSpec]) -> None:
         assert "|" not in text, name
 
 
-def test_contracts_know_the_names_of_all_checks_that_are_not_theirs(definitions: dg.Definitions) -> None:
+def test_contracts_reserve_the_names_of_all_built_in_checks(definitions: dg.Definitions) -> None:
     names = {key.name for key in definitions.resolve_asset_graph().asset_check_keys}
     rules = {rule.name for pipeline in pipelines().values() for table in pipeline.targets for rule in table.quality}
     assert rules

@@ -95,7 +95,7 @@ def test_a_queue_takes_messages_of_its_own_buckets_in_this_account_only() -> Non
     assert statement["Condition"]["StringEquals"] == {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
 
 
-def test_every_dead_letter_queue_has_an_alarm_that_tells_the_topic() -> None:
+def test_every_dead_letter_queue_has_an_alarm_that_notifies_the_topic() -> None:
     queues = {name for name in MADE["Resources"] if name.endswith("QueueDeadLetters")}
     redriven = {
         queue["Properties"]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]

@@ -23,7 +23,7 @@ def test_a_broken_record_over_several_lines_swallows_no_good_one(tmp_path: Path,
         assert (outcome.read, outcome.quarantined) == (2 + len(case.good) + len(case.bad), len(case.bad))
 
 
-def test_broken_records_of_many_files_are_told_with_their_own_file(tmp_path: Path) -> None:
+def test_broken_records_of_many_files_are_reported_with_their_own_file(tmp_path: Path) -> None:
     """Files that are read together are kept apart."""
     with opened() as session:
         files = [landed(tmp_path / name, case.content("\n")) for name, case in CASES.items()]

@@ -252,7 +252,7 @@ def test_a_personal_value_that_refers_to_nothing_is_not_in_the_reason(tmp_path: 
         assert bad.reason == "PERSON_ID: no people row has this value, which is personal data, yet."
 
 
-def test_a_json_record_without_its_parent_is_told_like_any_other(tmp_path: Path) -> None:
+def test_a_json_record_without_its_parent_is_reported_like_any_other(tmp_path: Path) -> None:
     columns = (
         Column("ID", "string", "VARCHAR", required=True, key=True, path=("id",)),
         Column("OF", "string", "VARCHAR", path=("of", "id"), reference=Reference("people", "ID", "orphan_visit")),
@@ -357,7 +357,7 @@ def test_the_reason_for_a_rejection_with_a_set_has_a_plain_text() -> None:
 # --- identity apart from place -------------------------------------------------------------------------------
 
 
-def test_the_identity_of_a_file_is_told_and_not_its_place(tmp_path: Path) -> None:
+def test_the_identity_of_a_file_is_reported_and_not_its_place(tmp_path: Path) -> None:
     file = landed(tmp_path / "f", f"{HEADER}\n1,Ada,\n{'x' * 9},,\n")
     file = replace(file, place=replace(file.landed, uri="lake://bucket/processing/copy", etag="another"))
     with opened(NEVER) as session:

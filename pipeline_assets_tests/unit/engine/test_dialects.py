@@ -171,7 +171,7 @@ def test_a_damaged_line_among_good_ones_is_quarantined_alone(tmp_path: Path) -> 
     assert (len(found), bad.code, bad.line) == (3, "malformed_record", 3)
 
 
-def test_bytes_that_are_characters_of_utf8_only_are_told_where_another_encoding_is_declared(tmp_path: Path) -> None:
+def test_bytes_that_are_characters_of_utf8_only_are_reported_where_another_encoding_is_declared(tmp_path: Path) -> None:
     """Passed on as they are, two bytes that are none of ASCII would come out as one letter of UTF-8."""
     for chunk_of_it in ("é", "x" * ((1 << 20) - 3) + "é"):
         its = declared(Dialect(header=False, encoding="ascii"))
@@ -217,7 +217,7 @@ def test_the_null_text_is_nothing_in_columns_that_the_contract_does_not_know_eit
     assert found == [("1", None, '{"A\\"S":"m"}'), ("2", None, None)]
 
 
-def test_a_key_of_nothing_is_told_as_nothing(tmp_path: Path) -> None:
+def test_a_key_of_nothing_is_reported_as_nothing(tmp_path: Path) -> None:
     _, (bad,), _ = read(declared(Dialect(null_text="NULL"), PEOPLE), landed(tmp_path / "x", "ID,NAME,NOTE\n NULL,a,\n"))
     assert (bad.code, bad.reason) == ("missing_key", "ID: a value was expected, nothing found.")
 

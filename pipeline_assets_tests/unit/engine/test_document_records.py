@@ -156,7 +156,7 @@ def test_the_day_of_an_order_is_by_its_own_clock_and_the_text_stays(stamp: str) 
 
 
 @pytest.mark.parametrize("stamp", ["2026-02-30", "02-01-2026", 20260102, "2026-01-02T25:00:00", "0000-01-01", "today"])
-def test_what_is_no_day_is_told(stamp: object) -> None:
+def test_what_is_no_day_is_reported(stamp: object) -> None:
     assert fault(order(order_date=stamp))[0] == "not_a_date"
 
 
@@ -229,7 +229,7 @@ MISSING = [
 
 
 @pytest.mark.parametrize(("record", "code", "where"), MISSING, ids=lambda found: str(found)[:40])
-def test_a_missing_value_is_told_with_its_place(record: dict, code: str, where: str) -> None:
+def test_a_missing_value_is_reported_with_its_place(record: dict, code: str, where: str) -> None:
     assert fault(record) == (code, f"{where}: a value was expected, nothing found.")
 
 

@@ -227,7 +227,7 @@ def test_the_fast_look_for_a_record_finds_the_line_and_text_of_the_slow_one(
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_bad_record_is_told_with_its_line_and_as_it_stood(tmp_path: Path, end: str, compressed: bool) -> None:
+def test_a_bad_record_is_reported_with_its_line_and_as_it_stood(tmp_path: Path, end: str, compressed: bool) -> None:
     """Lines count as an editor counts them: those inside a quoted field and blank ones too."""
     lines = ["ID,TEXT,AMOUNT", f'a,"one{end}two",1', "", 'b,"say ""hi""",x', f'toolong,"three{end}four",1', "d,,12"]
     content = ("\ufeff" + end.join(lines) + end).encode()

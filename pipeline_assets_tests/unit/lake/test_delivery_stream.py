@@ -124,7 +124,7 @@ def test_a_record_above_the_buffer_size_is_an_object_of_its_own(tmp_path: Path, 
     assert sorted(objects(tmp_path).values()) == [b"1\n", b"2" * 50 + b"\n", b"3\n"]
 
 
-def test_nothing_is_delivered_of_nothing(tmp_path: Path, clock: Clock) -> None:
+def test_an_empty_buffer_delivers_no_object(tmp_path: Path, clock: Clock) -> None:
     stream = writer(tmp_path, clock)
     stream.put([])
     stream.flush()

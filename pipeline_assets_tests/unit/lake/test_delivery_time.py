@@ -27,7 +27,7 @@ def second_of(moment: datetime) -> str:
 @given(
     seconds, moments, st.sampled_from(["", "stream-1-", "a-1999-01-01-00-00-00-"]), st.sampled_from(["", "-id", ".gz"])
 )
-def test_a_name_tells_the_second_and_the_objects_own_time_decides_within_it(
+def test_a_name_has_the_second_and_the_objects_own_time_decides_within_it(
     told: datetime, modified: datetime, before: str, after: str
 ) -> None:
     found = delivery_time(f"{folder(told)}{before}{second_of(told)}{after}", modified)
@@ -36,7 +36,7 @@ def test_a_name_tells_the_second_and_the_objects_own_time_decides_within_it(
 
 
 @given(seconds, moments, st.booleans())
-def test_folders_tell_the_hour_or_the_day(told: datetime, modified: datetime, hour: bool) -> None:
+def test_folders_have_the_hour_or_the_day(told: datetime, modified: datetime, hour: bool) -> None:
     start = told.replace(minute=0, second=0, hour=told.hour if hour else 0)
     key = folder(told) if hour else folder(told)[:11]
     found = delivery_time(f"{key}part", modified)
@@ -65,13 +65,13 @@ def test_a_later_second_is_a_later_delivery_whatever_the_objects_own_times_are(
 
 
 @given(st.text(st.characters(codec="utf-8")), moments)
-def test_no_key_is_an_error_and_the_time_of_a_delivery_is_in_utc(key: str, modified: datetime) -> None:
+def test_any_key_gives_a_time_in_utc(key: str, modified: datetime) -> None:
     assert delivery_time(key, modified).tzinfo is UTC
     assert delivery_day(key, modified) == delivery_time(key, modified).date()
 
 
 @given(st.from_regex(r"\A\d{4}/\d\d/\d\d/(\d\d/)?(s-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-x|by-hand)\Z"), moments)
-def test_a_key_of_digits_tells_a_time_or_nothing(key: str, modified: datetime) -> None:
+def test_a_key_of_digits_has_a_time_or_none(key: str, modified: datetime) -> None:
     found = delivery_time(key, modified)
     assert found == modified or f"{found.year:04}" == str(int(key[:4])).rjust(4, "0")
 
@@ -91,7 +91,7 @@ AT = datetime(2024, 3, 5, 6, 7, 8, 9, tzinfo=UTC)
         "x-2024-03-01-10-15-30-y",
     ],
 )
-def test_a_key_without_a_date_or_with_an_impossible_one_tells_nothing(key: str) -> None:
+def test_a_key_without_a_date_or_with_an_impossible_one_has_no_time(key: str) -> None:
     assert delivery_time(key, AT) == AT
 
 
@@ -112,7 +112,7 @@ def test_a_key_without_a_date_or_with_an_impossible_one_tells_nothing(key: str) 
         ("9999/12/31/23/s-9999-12-31-23-59-59-id", "9999-12-31T23:59:59"),
     ],
 )
-def test_examples(key: str, expected: str) -> None:
+def test_the_time_of_a_key_is_that_of_its_name_within_its_folder(key: str, expected: str) -> None:
     assert delivery_time(key, AT) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
 
 

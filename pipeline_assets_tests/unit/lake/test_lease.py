@@ -76,7 +76,7 @@ def test_a_bucket_that_is_not_there_is_named_and_not_waited_for(s3: object, s3_u
         lease(nowhere, "one")._acquire(30)
 
 
-def test_who_waits_too_long_is_told(lake: S3Lake) -> None:
+def test_who_waits_too_long_is_reported(lake: S3Lake) -> None:
     with (
         lease(lake, "one").held(1),
         pytest.raises(WarehouseBusyError, match=r"Another machine has held locks/bookings\.json"),

@@ -176,7 +176,7 @@ def test_the_mart_of_the_samples_is_what_duckdb_computes_over_the_whole_files(tm
     assert sum(found.mart.values()) == len(found.mart) > 50
 
 
-def test_the_samples_tell_a_wrong_mart_from_a_right_one():
+def test_the_samples_show_the_difference_between_a_wrong_mart_and_a_right_one():
     found = expected(deliveries())
     by_name = Counter((name, day) for _, name, day, *_ in found.mart)
     assert max(by_name.values()) > 1, "no namesakes on one day"

@@ -32,7 +32,7 @@ def test_the_json_of_a_check_is_as_documented(home: Path) -> None:
     assert {tuple(check) for check in checks} == {("asset", "name", "passed", "severity")}
 
 
-def test_the_demo_tells_findings_in_other_files_from_those_in_its_samples(tmp_path: Path) -> None:
+def test_the_demo_separates_findings_in_other_files_from_those_in_its_samples(tmp_path: Path) -> None:
     lake = BookingsLake.at(tmp_path / "home")
     clean = process(lake.home, "demo", "--scale", "0.02").stdout
     assert "0 found something else" in clean
