@@ -26,7 +26,7 @@ from pipeline_assets.secret import read_secret
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
-# Parts of a path that a library cannot open, and that library. Tests open homes with other unusual characters.
+# Parts of a path that a library cannot open, and that library. Tests use folders with other unusual characters.
 _NOT_IN_HOMES = {
     "'": "the embedded warehouse (fakesnow puts it between quotes)",
     r"\\": "the embedded warehouse (DuckDB drops a backslash)",

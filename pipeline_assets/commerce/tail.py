@@ -68,7 +68,7 @@ class Tail:
         Raises:
             ConfigurationError: the folder cannot be listed.
         """
-        self._find(self._listing())
+        self._update_files(self._listing())
         self._round = deque(file for file in self.files if not file.missing_since or file.handle is not None)
         for file in self.files:
             file.limit = None
@@ -119,7 +119,8 @@ class Tail:
                 found[status.st_ino] = entry.path, status
         return found
 
-    def _find(self, listing: Listing) -> None:
+    def _update_files(self, listing: Listing) -> None:
+        """Follow new files, take over new names, and replace files that are no longer what they were."""
         found = self._watched(listing)
         renamed = {entry.inode(): entry.path for entry in listing.values()}
         for file in self.files:
@@ -128,14 +129,14 @@ class Tail:
             file.path = path or file.path
             file.missing_since = None if path else file.missing_since or self._clock()
         for file in [file for file in self.files if file.is_replaced()]:
-            self._restart(file, listing)
+            self._follow_copy(file, listing)
         followed = {file.inode for file in self.files}
         new = [(status.st_mtime_ns, path, status) for inode, (path, status) in found.items() if inode not in followed]
         for _, path, status in sorted(new, key=lambda each: each[:2]):
             if status.st_size:
-                self._begin(path, status)
+                self._follow_new(path, status)
 
-    def _begin(self, path: str, status: os.stat_result) -> None:
+    def _follow_new(self, path: str, status: os.stat_result) -> None:
         """Follow a file that was not known."""
         try:
             handle = os.open(path, os.O_RDONLY)
@@ -157,8 +158,8 @@ class Tail:
             return
         self.files.append(TailedFile(path, status.st_ino))
 
-    def _restart(self, file: TailedFile, listing: Listing) -> None:
-        """Go on in a copy of what a truncated or replaced file was; the file itself then counts as a new one."""
+    def _follow_copy(self, file: TailedFile, listing: Listing) -> None:
+        """Follow a copy of what a truncated or replaced file was; the file itself then counts as a new one."""
         if not file.is_rotated:  # else its inode was reused by a file that is not watched
             logger.warning("%s was truncated or replaced; it is read from its start.", file.path)
         followed = {each.inode for each in self.files}

@@ -7,7 +7,7 @@ less: a copy or a second delivery of the same bytes is younger than what it repe
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 _FOLDERS = re.compile(r"(\d{4})/(\d\d)/(\d\d)/(?:(\d\d)/)?")
 _NAME = re.compile(r"[-/](\d{4})-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)(?=[-.]|$)")
@@ -23,11 +23,6 @@ def delivery_time(key: str, modified: datetime) -> datetime:
     if start is None:
         return modified
     return start + min(max(modified - start, timedelta()), length - timedelta(microseconds=1))
-
-
-def delivery_day(key: str, modified: datetime) -> date:
-    """The landing day of an object, UTC."""
-    return delivery_time(key, modified).date()
 
 
 def _period(key: str) -> tuple[datetime | None, timedelta]:

@@ -65,5 +65,5 @@ def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:
 
 
 def _reason(message: str) -> str:
-    """Why a run without a failed step ended; what Dagster writes if its process is gone says nothing to people."""
+    """Why a run without a failed step ended; Dagster's message about a lost process is replaced by a plain one."""
     return _PROCESS_ENDED if message.startswith(_PROCESS_ENDED_PREFIXES) else message

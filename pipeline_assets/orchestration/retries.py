@@ -1,7 +1,8 @@
 """When to request another run after failed ones, so that what landed does not wait for the next file or day.
 
-The state is in the run records of the instance, whoever started the runs. Runs are requested 1, 2, 4 … minutes after
-each failure, at most an hour; not after an error that only a person can clear, nor after a run that a person stopped.
+The state is in the run records of the instance, so runs that a person started count as well. Runs are requested 1, 2,
+4 … minutes after each failure, at most an hour; not after an error that only a person can clear, nor after a run that a
+person stopped.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ FIRST_ORPHAN_CUSTOMER_KEY = 900_000_000
 # Records per 10,000 with each kind. A bad record is an extra copy that follows the good one, so every customer and
 # every order has an accepted record; its kind is the reason code that it is quarantined with.
 BAD_RECORDS = {"missing_key": 5, "not_a_number": 5, "malformed_record": 5}
+BAD_EXHIBITS = ("not_a_number", "not_a_number", "missing_key", "malformed_record")
 CUSTOMER_DIRT = DirtPlan(
     entity="streamed_customer",
     rates={**BAD_RECORDS, "duplicate": 20, "changed": 200, "namesake": 100, "embedded_newline": 20, "padded": 20},
@@ -52,10 +53,7 @@ CUSTOMER_DIRT = DirtPlan(
         "padded",
         "padded",
         "embedded_newline",
-        "not_a_number",
-        "not_a_number",
-        "missing_key",
-        "malformed_record",
+        *BAD_EXHIBITS,
         "duplicate",
     ),
     extra={**dict.fromkeys(BAD_RECORDS, 0), "duplicate": 0, "changed": RESENT_AFTER},
@@ -81,10 +79,7 @@ ORDER_DIRT = DirtPlan(
         "padded",
         "padded",
         "embedded_newline",
-        "not_a_number",
-        "not_a_number",
-        "missing_key",
-        "malformed_record",
+        *BAD_EXHIBITS,
         "orphan",
         "duplicate",
     ),

@@ -18,16 +18,16 @@ import pydantic_settings  # noqa: F401
 from pipeline_assets import cli
 from pipeline_assets.commerce import pipeline, producer  # noqa: F401
 from pipeline_assets.lake import delivery  # noqa: F401
+from pipeline_assets_tests.support.command_line import environment
 
 
 class ProducerProcesses:
     """Producers of one home, one after another. `close` ends the process that starts them."""
 
     def __init__(self, home: Path, **variables: str) -> None:
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
         self._server = subprocess.Popen(
             [sys.executable, "-m", __name__],
-            env=environment | {"PIPELINE_HOME": str(home)} | variables,
+            env=environment(home, **variables),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

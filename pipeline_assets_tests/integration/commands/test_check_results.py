@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.commands import demo
-from pipeline_assets_tests.integration.commands.test_every_command import process
 from pipeline_assets_tests.support.bookings_lake import CUSTOMER_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import process
 
 
 @pytest.fixture(scope="module")

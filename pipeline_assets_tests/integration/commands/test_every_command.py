@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from pipeline_assets import cli
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import environment, process
 
 # Calls that succeed on the home below and print to stdout.
 COMMANDS = {
@@ -46,21 +46,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lake.bookings("", booking(1, 1), booking(2, 2, "x"), booking(3, 9))
     assert process(lake.home, "run", "bookings").returncode == 0
     return lake.home
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """Without HOME, which not every service has."""
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        "PIPELINE_HOME": str(home),
-    } | more
-
-
-def process(home: Path, *arguments: str, **streams) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline_assets.cli", *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(home)} | streams
-    return subprocess.run(command, cwd=home, text=True, encoding="utf-8", timeout=120, check=False, **streams)
 
 
 @pytest.fixture

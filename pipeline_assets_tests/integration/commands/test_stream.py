@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.support.command_line import environment
+
 NOBODY = 65534
 LANDING = "lake/commerce-stream/firehose/customers/landing"
 
@@ -24,14 +26,6 @@ LANDING = "lake/commerce-stream/firehose/customers/landing"
 def home(tmp_path: Path) -> Path:
     (tmp_path / "home" / "sources" / "commerce").mkdir(parents=True)
     return tmp_path / "home"
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    return {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
-        "PIPELINE_HOME": str(home),
-    } | more
 
 
 def command(*arguments: str) -> list[str]:

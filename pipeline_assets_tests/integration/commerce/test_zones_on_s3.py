@@ -145,17 +145,22 @@ def test_bytes_that_return_after_others_are_a_new_version(lake: S3CommerceLake) 
     assert str(lake.tables()["ORDERS"][0][3]) == "1.00"
 
 
-def test_an_object_that_is_overwritten_before_it_is_copied_is_taken_by_the_next_run(
-    lake: S3CommerceLake, proxy: FaultProxy
-) -> None:
-    lake.deliver("orders", AT, order(1, price="1.00"))
-    key = lake.keys("firehose/orders/landing/")[0]
+def overwriting(lake: S3CommerceLake) -> Callable[[Any, Call], None]:
+    """Overwrite the order before a call is answered."""
 
     def overwrite(handler: Any, call: Call) -> None:
         lake.deliver("orders", AT, order(1, price="2.00"))
         handler.answer(handler.forward(call))
 
-    proxy.reset(first(1, overwrite, lambda call: call.method == "GET" and call.key == key))
+    return overwrite
+
+
+def test_an_object_that_is_overwritten_before_it_is_copied_is_taken_by_the_next_run(
+    lake: S3CommerceLake, proxy: FaultProxy
+) -> None:
+    lake.deliver("orders", AT, order(1, price="1.00"))
+    key = lake.keys("firehose/orders/landing/")[0]
+    proxy.reset(first(1, overwriting(lake), lambda call: call.method == "GET" and call.key == key))
     report = lake.run()
     assert (report.loaded, len(report.requeued)) == (0, 1)
     assert lake.keys("firehose/") == [key]
@@ -168,12 +173,7 @@ def test_an_object_that_is_overwritten_while_it_is_processed_stays_in_landing(
 ) -> None:
     lake.deliver("orders", AT, order(1, price="1.00"))
     key = lake.keys("firehose/orders/landing/")[0]
-
-    def overwrite(handler: Any, call: Call) -> None:
-        lake.deliver("orders", AT, order(1, price="2.00"))
-        handler.answer(handler.forward(call))
-
-    proxy.reset(first(1, overwrite, is_copy))
+    proxy.reset(first(1, overwriting(lake), is_copy))
     assert lake.run().loaded == 1
     assert key in lake.keys("firehose/")
     assert lake.run().loaded == 1

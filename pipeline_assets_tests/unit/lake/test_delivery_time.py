@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.lake.delivery_time import delivery_day, delivery_time
+from pipeline_assets.lake.delivery_time import delivery_time
 
 TICK = timedelta(microseconds=1)
 moments = st.datetimes(timezones=st.just(UTC))
@@ -67,7 +67,6 @@ def test_a_later_second_is_a_later_delivery_whatever_the_objects_own_times_are(
 @given(st.text(st.characters(codec="utf-8")), moments)
 def test_any_key_gives_a_time_in_utc(key: str, modified: datetime) -> None:
     assert delivery_time(key, modified).tzinfo is UTC
-    assert delivery_day(key, modified) == delivery_time(key, modified).date()
 
 
 @given(st.from_regex(r"\A\d{4}/\d\d/\d\d/(\d\d/)?(s-\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d-x|by-hand)\Z"), moments)
@@ -114,7 +113,3 @@ def test_a_key_without_a_date_or_with_an_impossible_one_has_no_time(key: str) ->
 )
 def test_the_time_of_a_key_is_that_of_its_name_within_its_folder(key: str, expected: str) -> None:
     assert delivery_time(key, AT) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
-
-
-def test_the_landing_day_is_in_utc() -> None:
-    assert delivery_day("2024/03/01/23/s-2024-03-01-23-59-59-id", AT) == date(2024, 3, 1)
