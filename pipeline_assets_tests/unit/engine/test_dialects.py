@@ -106,8 +106,19 @@ def test_a_header_put_there_by_hand_is_no_row_but_a_line(tmp_path: Path, header:
     assert (outcome.read, outcome.header_skipped) == (2, True)
 
 
-@pytest.mark.parametrize("header", ["NAME,ID,NOTE", "ID,NAME", "ID,NAME,NOTE,MORE"])
-def test_other_names_are_a_record_like_any_other(tmp_path: Path, header: str) -> None:
+@pytest.mark.parametrize("header", ["NOTE,NAME,ID", "note,MORE,id, Name ", '"NOTE","NAME","ID"'])
+def test_a_header_with_columns_in_another_order_gives_each_value_to_its_column(tmp_path: Path, header: str) -> None:
+    row = {"NOTE": "x", "NAME": "Ada", "ID": "1", "MORE": "surplus"}
+    names = [name.strip(' "').upper() for name in header.split(",")]
+    content = f"{header}\n{','.join(row[name] for name in names)}\n"
+    found, bad, (outcome,) = read(declared(BARE), landed(tmp_path / "x", content))
+    assert (found, bad) == ([("1", "Ada", "x")], [])
+    assert (outcome.read, outcome.header_skipped) == (1, True)
+    assert outcome.unknown_columns == tuple({"MORE"} & set(names))
+
+
+@pytest.mark.parametrize("header", ["ID,NAME", "ID,NAME,NOTES"])
+def test_only_some_of_the_names_are_a_record_like_any_other(tmp_path: Path, header: str) -> None:
     found, bad, (outcome,) = read(declared(BARE), landed(tmp_path / "x", f"{header}\n1,Ada,x\n"))
     assert len(found) + len(bad) == outcome.read == 2
     assert not outcome.header_skipped
@@ -130,6 +141,15 @@ def test_no_reason_repeats_the_first_record_of_a_file_without_header(tmp_path: P
 def test_a_binary_file_without_header_is_refused(tmp_path: Path) -> None:
     _, (bad,), _ = read(declared(BARE), landed(tmp_path / "x", bytes(range(256)) * 9))
     assert (bad.code, bad.line) == ("unreadable_object", None)
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_a_nul_in_the_first_record_is_read_as_in_any_other(tmp_path: Path, position: int) -> None:
+    records = ["1,Ada,x", "2,Bob,y"]
+    records.insert(position, "3,C\0,z")
+    found, bad, (outcome,) = read(declared(BARE), landed(tmp_path / "x", "\n".join(records) + "\n"))
+    assert (sorted(found), bad) == ([("1", "Ada", "x"), ("2", "Bob", "y"), ("3", "C\0", "z")], [])
+    assert (outcome.read, outcome.rejection) == (3, None)
 
 
 # --- encodings -----------------------------------------------------------------------------------------------------

@@ -117,7 +117,10 @@ def _as_utf8(path: Path, declared: Dialect, target: Path) -> tuple[Path, Dialect
 
 
 def _with_header(path: Path, declared: Dialect, names: tuple[str, ...], target: Path) -> tuple[Path, FileDialect]:
-    """A copy with the contract's columns as its header; the file itself if it has that header already."""
+    """A copy with the contract's columns as its header; the file itself if its first record names them all already.
+
+    Such a header is read by name: its columns may be in another order, as in an export that somebody uploads.
+    """
     with open(path, "rb") as file:
         head = file.read(_HEADER_BYTES)
     body = head.removeprefix(BOM).decode("utf-8", "surrogateescape").lstrip("\r\n")
@@ -125,10 +128,10 @@ def _with_header(path: Path, declared: Dialect, names: tuple[str, ...], target: 
         return path, FileDialect((), None, declared)
     lines = PushBack(io.StringIO(body, newline=""))
     raw, first, _ = parser(declared).one_record(lines.take() or "", lines)
-    if "\0" in raw:
+    if "\0" in raw and _is_binary(body):
         raise _not_text(declared, "The file", "")
-    if first is not None and tuple(_normalized(index, name) for index, name in enumerate(first)) == names:
-        return path, replace(detect_dialect(path, declared), header_skipped=True)
+    if first is not None and {name.strip().upper() for name in first} >= set(names):
+        return path, replace(detect_dialect(path, declared, names), header_skipped=True)
     end = re.search(r"\r?\n", body)
     newline = end[0] if end else "\n"
     with open(path, "rb") as file, open(target, "wb") as copy:
@@ -136,6 +139,12 @@ def _with_header(path: Path, declared: Dialect, names: tuple[str, ...], target: 
         copy.write(header_line(names, declared, newline).encode())
         shutil.copyfileobj(file, copy, _CHUNK)
     return target, FileDialect(names, _newline_if_fast(newline, declared), declared, added=1)
+
+
+def _is_binary(text: str) -> bool:
+    """Whether at least half of the lines contain a NUL; in a few it is a damaged value, and the other records load."""
+    lines = text.split("\n")
+    return sum("\0" in line for line in lines) * 2 >= len(lines)
 
 
 def header_line(names: Sequence[str], declared: Dialect, newline: str) -> str:
