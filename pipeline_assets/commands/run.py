@@ -49,7 +49,7 @@ def run(
 
     if extract:
         refuse_without_extraction(registered_pipelines()[pipeline])
-    days = _days(pipeline, day) if day else None
+    days = None if day is None else _days(pipeline, day)
     settings = prepared_settings()
     engine_name: Wanted | None = engine.value if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
@@ -73,12 +73,12 @@ def _days(pipeline: str, text: str) -> tuple[str, str]:
             f"The keys of {pipeline} do not contain the landing day.",
             remedy="Use --reprocess, which takes all objects.",
         )
-    first, _, last = text.partition("..")
+    first, dots, last = text.partition("..")
     try:
-        days = date.fromisoformat(first), date.fromisoformat(last or first)
+        days = date.fromisoformat(first), date.fromisoformat(last if dots else first)
     except ValueError:
         raise ConfigurationError(
-            f"--day {text}: not a day.", remedy="Write --day 2024-03-01, or --day 2024-03-01..2024-03-07 for a range."
+            f"--day {text!r}: not a day.", remedy="Write --day 2024-03-01, or --day 2024-03-01..2024-03-07 for a range."
         ) from None
     if days[1] < days[0]:
         raise ConfigurationError(f"--day {text}: the range ends before it begins.", remedy="Swap the two days.")

@@ -50,8 +50,13 @@ class Tail:
         """Check the folder and the files in it.
 
         Raises:
-            ConfigurationError: one cannot be read.
+            ConfigurationError: one cannot be read, or the path is that of a folder.
         """
+        if os.path.isdir(path := os.path.join(self._folder, self._name)):
+            raise ConfigurationError(
+                f"The watched file {path} is a folder.",
+                remedy=f"Name the files in it, e.g. {os.path.join(path, 'customers*.csv')}.",
+            )
         for path, _ in self._watched(self._listing()).values():
             if not os.access(path, os.R_OK):
                 raise ConfigurationError(

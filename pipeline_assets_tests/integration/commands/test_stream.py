@@ -128,6 +128,7 @@ def watch(**paths: object) -> dict[str, str]:
     ("variables", "named"),
     [
         (watch(customers="/no/such/folder/c*.csv"), "The watched folder /no/such/folder cannot be read: No such file"),
+        (watch(customers="/tmp"), "The watched file /tmp is a folder. Name the files in it, e.g. /tmp/customers*.csv."),
         (watch(customers="relative/c*.csv"), "PIPELINE_COMMERCE_WATCH: a JSON object of streams and absolute paths"),
         (watch(customers="/no/*/c.csv"), "PIPELINE_COMMERCE_WATCH: wildcards may be in the name of the file"),
         (watch(clients="/tmp/c*.csv"), "unknown streams: clients. The streams are customers, orders."),
