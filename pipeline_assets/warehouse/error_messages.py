@@ -90,6 +90,7 @@ _STATEMENT_REMEDIES = (
         "The warehouse file is damaged, so running again does not help: restore it from a backup, or move it away and "
         "load all that has landed by `pipeline-assets run PIPELINE --reprocess`.",
     ),
+    (r"No space left on device", "The disk is full: free disk space and run again."),
     (
         r"Insufficient privileges to operate on (?P<what>[\w ]+?) '(?P<name>[^']+)'",
         "The role lacks a privilege on {what} {name}: grant it, or run `pipeline-assets deploy snowflake`.",

@@ -5,6 +5,7 @@ A session keeps its inputs as temporary tables, one per group of files; the read
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,6 +77,13 @@ class DuckDBEngine:
                 f"The engine needs more than {self.memory_limit} of memory or the disk is full: "
                 f"{str(error).splitlines()[0]}.",
                 remedy="Raise PIPELINE_MEMORY_LIMIT, lower PIPELINE_ENGINE_THREADS, or free disk space.",
+            ) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EngineError(
+                f"The disk is full: no intermediate file can be written to {scratch}.",
+                remedy="Free disk space and run again.",
             ) from None
         finally:
             connection.close()
