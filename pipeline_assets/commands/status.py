@@ -36,7 +36,7 @@ def status() -> None:
     print_table([*columns, "WAITING"], [(*row, waiting.get(row[0], 0)) for row in rows])
     for name, (median, longest) in latencies.items():
         print(
-            f"{name}: the new objects of its last batch took {median:,.0f} s (median) and at most {longest:,.0f} s "
+            f"{name}: the objects that arrived last took {median:,.0f} s (median) and at most {longest:,.0f} s "
             "from delivery to commit."
         )
 

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.settings import load_settings
+from pipeline_assets.warehouse import ledger
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 
 MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -104,3 +105,18 @@ def test_latency_is_of_new_objects_only(home: Installation) -> None:
     assert all(isinstance(seconds, float) and 299 < seconds < 400 for seconds in fresh), "from key to commit"
     today = delivered.date().isoformat()
     assert not latencies(home.run(today, today)), "a backfill waited for nobody"
+
+
+def test_status_keeps_the_latency_of_the_newest_deliveries_through_a_backfill(home: Installation) -> None:
+    def seconds() -> tuple[float, float]:
+        with home.lake.platform.warehouse.read_only() as transaction:
+            return ledger.last_latencies(transaction, ["commerce"])["commerce"]
+
+    home.run()
+    delivered = datetime.now(UTC) - timedelta(minutes=5)
+    home.lake.deliver("orders", delivered, order(50))
+    home.run()
+    before = seconds()
+    assert 299 < before[1] < 400
+    home.run(delivered.date().isoformat(), delivered.date().isoformat())
+    assert seconds() == before

@@ -296,6 +296,12 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         swap("tables", "lines", Table("lines", write="append")),
         ["sql/shop/lines.sql: a table with write mode append"],
     ),
+    "an appended table with a key": (
+        plus("sources", LOG)
+        | plus("tables", Table("noted", write="append"))
+        | {"contracts": {"noted": ("table", ["AT text key", "TEXT text"])}},
+        ["noted: a table with write mode append keeps every version of a record, so AT is not its key", "primaryKey"],
+    ),
     # published rows
     "a source without a table of its own": (
         {"tables": [t for t in VALUE["tables"] if t.name != "buyers"]},
