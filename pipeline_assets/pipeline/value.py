@@ -26,9 +26,9 @@ class LandedFiles:
     object, as its store knows it.
 
     With `dated_keys` the folders below the prefix are `YYYY/MM/DD/` or `YYYY/MM/DD/HH/`, as delivery streams write
-    them: that time orders versions, and a run may be limited to landing days. With `moved` the prefix ends with
-    `landing/`, and a run moves each object to `processing/<batch>/` beside it, and after the commit to
-    `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
+    them: that time orders versions, and a run may be limited to landing days. With `moved` the prefix is a
+    folder `landing/` inside another one, and a run moves each object to `processing/<batch>/` beside it, and after the
+    commit to `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Table:
 
     `write` says what happens to published rows: `upsert` keeps the newest version of each key (rows of a list are
     replaced with the record they belong to), `append` keeps every record and replaces those of an object that is
-    processed again, `full_refresh` keeps the rows of the newest object only. A `filtered` SELECT leaves rows out on
-    purpose; any other that loses one fails the batch.
+    processed again (its contract has no key), `full_refresh` keeps the rows of the newest object only. A `filtered`
+    SELECT leaves rows out on purpose; any other that loses one fails the batch.
     """
 
     name: str
