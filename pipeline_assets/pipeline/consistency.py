@@ -103,7 +103,7 @@ def _refuse_appended_key(table: FileTable) -> None:
         key, name = ", ".join(table.contract.key), table.contract.name
         raise ConfigurationError(
             f"{name}: a table with write mode append keeps every version of a record, so {key} is not its key.",
-            remedy="Write required instead of primaryKey; if the contract is that of the files, too, give them their own.",
+            remedy="Write required instead of primaryKey; files that have a key need a contract of their own.",
         )
 
 
