@@ -24,7 +24,7 @@ from pipeline_assets.errors import PipelineError, WarehouseError
 from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
-from pipeline_assets.orchestration.results import Event, batch_events, day_events
+from pipeline_assets.orchestration.results import Event, batch_events, batch_metadata
 from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
@@ -178,11 +178,13 @@ def _reported_by_day(
 ) -> Iterator[Event]:
     """Report a batch of a partitioned pipeline.
 
-    A run for partitions materializes each of its days, also those without objects. Any other run reports the days of
-    what it loaded. What Dagster does not expect from the run is logged: assets that were not selected, and all assets
-    of a run without partitions, for which it would search the partition of their inputs, and fail (1.13.27).
+    A run for partitions materializes each of its days, also those without objects. Any other run materializes the days
+    of what it loaded in each output that it changed, and then the output as a whole: the UI shows the metadata of the
+    newest materialization. What Dagster does not expect from the run is logged: assets that were not selected, and all
+    assets of a run without partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
     """
     of_partitions = bool(_days_of_partitions(context))
+    loaded_days = [] if of_partitions else sorted({*days.get_partition_keys()}.intersection(report.landing_days))
     for event in events:
         key = event.asset_key
         if key is None or key not in outputs:
@@ -195,11 +197,9 @@ def _reported_by_day(
         elif isinstance(event, dg.AssetObservation):
             yield event
         else:
+            for day in loaded_days:
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=batch_metadata(report)))
             context.log_event(dg.AssetMaterialization(key, metadata=event.metadata))
-    if not of_partitions and report.landing_days:
-        known = set(days.get_partition_keys())
-        for day_event in day_events(report, outputs, sorted(known.intersection(report.landing_days))):
-            context.log_event(day_event)
 
 
 def _materialized(event: Event) -> Event:

@@ -85,16 +85,6 @@ def _latency(seconds: Sequence[float]) -> dict[str, float]:
     return {"batch_latency_seconds_median": median(seconds), "batch_latency_seconds_max": seconds[-1]}
 
 
-def day_events(
-    report: BatchReport, keys: Iterable[dg.AssetKey], days: Iterable[str]
-) -> Iterator[dg.AssetMaterialization]:
-    """A materialization of the partition of each landing day, of every output."""
-    metadata = batch_metadata(report)
-    for day in days:
-        for key in keys:
-            yield dg.AssetMaterialization(key, partition=day, metadata=metadata)
-
-
 def _written(transaction: Transaction, contract: Contract, batches: Sequence[str]) -> dict[str, Any]:
     """The number of rows of a table that batches wrote, and a masked preview; empty if they wrote none."""
     table, columns = target_table(contract).qualified, contract.column_names

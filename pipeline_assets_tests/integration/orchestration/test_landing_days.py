@@ -120,3 +120,31 @@ def test_status_keeps_the_latency_of_the_newest_deliveries_through_a_backfill(ho
     assert 299 < before[1] < 400
     home.run(delivered.date().isoformat(), delivered.date().isoformat())
     assert seconds() == before
+
+
+def test_the_newest_materialization_of_a_table_counts_its_rows_however_the_run_was_started(home: Installation) -> None:
+    """The page of a table shows the metadata of the newest materialization, with a partition or without."""
+    tables = [output for output in OUTPUTS if not output.endswith("_parquet")]
+
+    def newest(output: str) -> dict[str, object]:
+        event = home.instance.get_latest_materialization_event(dg.AssetKey(["commerce", output]))
+        assert event
+        assert event.asset_materialization
+        return {name: value.value for name, value in event.asset_materialization.metadata.items()}
+
+    for days in (("", ""), ("2024-03-01", "2024-03-04")):
+        assert home.run(*days).success
+        for output in tables:
+            ((rows,),) = home.lake.rows(f"SELECT COUNT(*) FROM COMMERCE.{output.upper()}")
+            metadata = newest(output)
+            assert metadata["dagster/row_count"] == rows, (days, output)
+            assert {"rows_written", "preview", "sql"} <= metadata.keys(), (days, output)
+        assert {"dagster/uri", "dagster/row_count"} <= newest("order_customer_date_price_parquet").keys()
+
+
+def test_a_run_of_everything_leaves_what_it_did_not_change_to_earlier_materializations(home: Installation) -> None:
+    home.run()
+    home.lake.deliver("customers", MARCH + timedelta(days=5), customer(9))
+    home.run()
+    assert "2024-03-06" in home.days("customers")
+    assert "2024-03-06" not in home.days("orders_raw"), "it has no row of that day"
