@@ -28,6 +28,8 @@ from pipeline_assets.orchestration.results import Event, batch_events, batch_met
 from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
+_TEXTS = ("batch_id", "engine")  # metadata of a batch that is true of each of its days
+
 
 class RunRequestConfig(dg.Config):
     """What a run does besides processing new objects; see `batch.report.Request`."""
@@ -178,35 +180,29 @@ def _reported_by_day(
 ) -> Iterator[Event]:
     """Report a batch of a partitioned pipeline.
 
-    A run for partitions materializes each of its days, also those without objects. Any other run materializes the days
-    of what it loaded in each output that it changed, and then the output as a whole: the UI shows the metadata of the
-    newest materialization. What Dagster does not expect from the run is logged: assets that were not selected, and all
-    assets of a run without partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
+    A run for partitions materializes each of its days, also those without objects; any other run materializes the days
+    of what it loaded, in each output that it changed. The output as a whole follows, as the UI shows the metadata of
+    the newest materialization. Counts of a batch of several days are no day's counts, so only the whole has them.
+
+    What Dagster does not expect from the run is logged: assets that were not selected, and all assets of a run without
+    partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
     """
     of_partitions = bool(_days_of_partitions(context))
-    loaded_days = [] if of_partitions else sorted({*days.get_partition_keys()}.intersection(report.landing_days))
+    loaded = sorted({*days.get_partition_keys()} & {*report.landing_days})
+    reported = context.partition_keys if of_partitions else loaded
+    metadata = batch_metadata(report)
+    of_day = metadata if len(reported) == 1 else {name: metadata[name] for name in _TEXTS if name in metadata}
     for event in events:
         key = event.asset_key
-        if key is None or key not in outputs:
+        if key is None or key not in outputs or (isinstance(event, dg.AssetObservation) and not of_partitions):
             yield event
-        elif of_partitions and key in context.selected_asset_keys:
-            yield _materialized(event)
-        elif of_partitions:
-            for day in context.partition_keys:
-                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=event.metadata))
-        elif isinstance(event, dg.AssetObservation):
-            yield event
+            continue
+        if of_partitions and key in context.selected_asset_keys:
+            yield dg.MaterializeResult(asset_key=key, metadata=of_day)
         else:
-            for day in loaded_days:
-                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=batch_metadata(report)))
-            context.log_event(dg.AssetMaterialization(key, metadata=event.metadata))
-
-
-def _materialized(event: Event) -> Event:
-    """The materialization of an output, also if a run for partitions did not change it: its days are loaded."""
-    if isinstance(event, dg.AssetObservation):
-        return dg.MaterializeResult(asset_key=event.asset_key, metadata=event.metadata)
-    return event
+            for day in reported:
+                context.log_event(dg.AssetMaterialization(key, partition=day, metadata=of_day))
+        context.log_event(dg.AssetMaterialization(key, metadata=event.metadata))
 
 
 def _evaluations_after_failure(

@@ -148,3 +148,18 @@ def test_a_run_of_everything_leaves_what_it_did_not_change_to_earlier_materializ
     home.run()
     assert "2024-03-06" in home.days("customers")
     assert "2024-03-06" not in home.days("orders_raw"), "it has no row of that day"
+
+
+def test_counts_of_several_days_are_not_shown_as_those_of_each_day(home: Installation) -> None:
+    """The UI plots metadata by partition: the batch's count on each day would be wrong on each."""
+
+    def counts(*days: str) -> dict[str | None, object]:
+        events = [event.materialization for event in home.run(*days).get_asset_materialization_events()]
+        found = [event for event in events if event.asset_key == dg.AssetKey(["commerce", "orders_raw"])]
+        metadata = {event.partition: event.metadata.get("batch_rows_loaded") for event in found}
+        return {day: count and count.value for day, count in metadata.items()}
+
+    every_day = {f"2024-03-0{day}": None for day in range(1, 5)}
+    assert counts() == {**every_day, None: 5}
+    assert counts("2024-03-01", "2024-03-04") == {**every_day, None: 5}
+    assert counts("2024-03-02", "2024-03-02") == {"2024-03-02": 1, None: 1}
