@@ -7,6 +7,7 @@ and nothing of it is loaded. Each step is safe to repeat.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -20,7 +21,7 @@ from pathlib import Path
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, StoredCopy
 from pipeline_assets.engine import FileOutcome
-from pipeline_assets.errors import LakeError, ObjectChangedError
+from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError
 from pipeline_assets.lake import Lake, LandedObject
 from pipeline_assets.pipeline.resolved import PROCESSED, PROCESSING, REJECTED, ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
@@ -116,6 +117,13 @@ def _exact_copy(lake: Lake, landed: LandedObject, folder: Path, name: str) -> Pa
             shutil.copyfile(path, own)
         except FileNotFoundError:
             raise ObjectChangedError(landed.uri) from None
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EngineError(
+                f"The disk is full: {landed.uri} cannot be copied to {folder}.",
+                remedy="Free disk space and run again.",
+            ) from None
     if lake.changed([landed]):  # while it was copied
         raise ObjectChangedError(landed.uri)
     return own

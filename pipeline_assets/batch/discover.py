@@ -48,7 +48,8 @@ class Discovery:
     objects of which a newer version is new: it replaces them, unless it is rejected. `with_quarantined_records` adds
     `quarantined` and `withheld`. `copies` are the objects of moved sources by identity; `arrive` adds those that come
     from landing. `covered` are objects to process again, by uri, for which landing has an object with the same key:
-    `arrive` compares the bytes.
+    `arrive` compares the bytes. `removed` are the uris of processed objects that the run would process again, but that
+    somebody removed.
     """
 
     new: dict[str, list[LandedObject]]
@@ -62,6 +63,7 @@ class Discovery:
     covered: dict[str, tuple[LandedObject, StoredCopy]] = field(default_factory=dict)
     quarantined: dict[str, list[WaitingRecord]] = field(default_factory=dict)
     withheld: dict[str, list[WaitingRecord]] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
 
     def without(self, changed: set[str]) -> Discovery:
         """The same without the objects at some uris, in landing or where their copies are."""
@@ -118,7 +120,8 @@ def discover(context: BatchContext) -> Discovery:
     new = {s.name: _with_delivery_times(s, readable[s.name], request.days) for s in pipeline.sources}
     copies: dict[tuple[str, str, int], StoredCopy] = {}
     covered: dict[str, tuple[LandedObject, StoredCopy]] = {}
-    for name, stored in _stored_objects(context, rejected).items():
+    stored_objects, removed = _stored_objects(context, rejected)
+    for name, stored in stored_objects.items():
         landing = {landed.uri for landed in new[name]}
         covered |= {landed.uri: (landed, copy) for landed, copy in stored.items() if landed.uri in landing}
         taken = {landed: copy for landed, copy in stored.items() if landed.uri not in landing}
@@ -136,6 +139,7 @@ def discover(context: BatchContext) -> Discovery:
         arrivals.unmatched_count,
         copies,
         covered,
+        removed=tuple(removed),
     )
 
 
@@ -148,12 +152,17 @@ def _with_delivery_times(source: Source, objects: Iterable[LandedObject], days: 
     return [o for o in dated if days is None or days[0] <= o.modified.date().isoformat() <= days[1]]
 
 
-def _stored_objects(context: BatchContext, rejected: set[tuple[str, str]]) -> dict[str, dict[LandedObject, StoredCopy]]:
+def _stored_objects(
+    context: BatchContext, rejected: set[tuple[str, str]]
+) -> tuple[dict[str, dict[LandedObject, StoredCopy]], list[str]]:
     """The objects of moved sources to process again: all, those of some days, or rejected ones.
 
-    An object that somebody removed from its zone is left out.
+    Returns:
+        The objects by source, and the uris of those that somebody removed from their zone.
     """
-    request, stored = context.request, {}
+    request = context.request
+    stored: dict[str, dict[LandedObject, StoredCopy]] = {}
+    removed: list[str] = []
     for source in context.pipeline.sources:
         if not source.declared.moved or not (request.reprocess or request.days or rejected):
             continue
@@ -164,12 +173,14 @@ def _stored_objects(context: BatchContext, rejected: set[tuple[str, str]]) -> di
         prefix = source.zone_prefix("")
         places = {o.uri: o for o in context.platform.lake.list_objects(source.zone.bucket, prefix)} if objects else {}
         wanted = {o.identity for o in _with_delivery_times(source, (each.landed for each in objects), request.days)}
+        objects = [each for each in objects if each.landed.identity in wanted]
         stored[source.name] = {
             each.landed: StoredCopy(places[each.current_uri], each.sha256, each.status)
             for each in objects
-            if each.current_uri in places and each.landed.identity in wanted
+            if each.current_uri in places
         }
-    return stored
+        removed += [each.current_uri for each in objects if each.current_uri not in places]
+    return stored, removed
 
 
 def _with_monotonic_times(
@@ -235,6 +246,11 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
     if discovery.unmatched_count:
         examples = ", ".join(discovery.unmatched)
         notes.append(f"{discovery.unmatched_count} objects match no pattern of a source, for example {examples}.")
+    if discovery.removed:
+        notes.append(
+            f"{len(discovery.removed)} processed objects are no longer in their zone and are not processed again, for "
+            f"example {discovery.removed[0]}."
+        )
     moved = any(source.declared.moved for source in context.pipeline.sources)
     if not (discovery or discovery.known or discovery.unmatched_count or (moved and discovery.planned_on)):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):

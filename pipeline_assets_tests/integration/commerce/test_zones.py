@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from pipeline_assets.batch.report import Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.engine import RejectPolicy
-from pipeline_assets.errors import LakeError
+from pipeline_assets.errors import EngineError, LakeError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.foreign_objects import FOREIGN, make_foreign
@@ -431,3 +432,27 @@ def test_the_day_of_an_object_is_that_in_its_key(lake: CommerceLake) -> None:
     lake.write(lake.key("orders", AT), order(1), AT + 72 * HOUR)
     lake.write("orders/landing/by-hand.csv", order(2), AT)
     assert lake.run(days=("2024-03-01", "2024-03-01")).loaded == 2
+
+
+def test_a_processed_object_that_somebody_removed_is_named_by_the_run_that_would_need_it(lake: CommerceLake) -> None:
+    lake.deliver("orders", AT, order(10))
+    lake.deliver("orders", AT + HOUR, order(11))
+    lake.run()
+    (removed, *_) = [path for path in lake.landed_paths() if "/processed/" in path.as_posix()]
+    removed.unlink()
+    (note,) = lake.run(reprocess=True).notes
+    assert "no longer in their zone" in note
+    assert removed.name in note
+    assert not lake.run().notes
+
+
+def test_a_full_disk_names_the_object_and_the_remedy(lake: CommerceLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+
+    lake.deliver("orders", AT, order(10))
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(EngineError, match=r"The disk is full: lake://.*/orders/landing/.*Free disk space"):
+        lake.run()
+    monkeypatch.undo()
+    assert lake.run().rows["loaded"] == 1
