@@ -44,11 +44,17 @@ def quarantined(
 
 
 def quarantined_record(transaction: Transaction, key: str) -> dict[str, object] | None:
-    """All columns of one record or object by name; None if no row has that id."""
+    """All columns of one record or object by name, and CURRENT_URI if it left landing; None if no row has that id."""
     names = [name for name, *_ in ops_table("QUARANTINE").columns]
-    sql = f"SELECT {', '.join(names)} FROM OPS.QUARANTINE WHERE QUARANTINE_ID = %(key)s"
+    sql = f"""
+        SELECT {", ".join(f"Q.{name}" for name in names)}, L.CURRENT_URI
+        FROM OPS.QUARANTINE AS Q
+        LEFT JOIN OPS.FILE_LEDGER AS L
+            ON L.PIPELINE = Q.PIPELINE AND L.DATASET = Q.DATASET AND L.URI = Q.SOURCE_URI AND L.ETAG = Q.SOURCE_ETAG
+        WHERE Q.QUARANTINE_ID = %(key)s
+    """
     rows = transaction.rows(sql, {"key": key})
-    return dict(zip(names, rows[0], strict=True)) if rows else None
+    return dict(zip([*names, "CURRENT_URI"], rows[0], strict=True)) if rows else None
 
 
 def waiting_records(

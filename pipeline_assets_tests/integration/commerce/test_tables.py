@@ -18,6 +18,7 @@ from pipeline_assets.lake import LocalLake
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.settings import PROJECT_ROOT
+from pipeline_assets.warehouse.quarantine import quarantined_record
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
 from pipeline_assets_tests.support.commerce_model import COLUMNS
 from pipeline_assets_tests.support.pipeline_lake import changed_pipeline
@@ -298,3 +299,22 @@ def test_a_run_that_breaks_off_after_the_commit_is_finished_by_the_next(lake: Co
     assert partitions(lake) == registered(lake) == ["2024-02-01"]
     assert {key.split("/")[1] for key in lake.landed_keys()} == {"processed"}
     assert not lake.staged()
+
+
+@pytest.mark.parametrize(
+    ("content", "zone"),
+    [
+        (order(1, price="x").encode() + b"\n", "processed"),
+        (f"{order(1)}af\xe9\n".encode("windows-1252") * 300, "rejected"),
+    ],
+    ids=["a bad record", "a rejected object"],
+)
+def test_a_quarantined_record_says_where_its_object_is_now(lake: CommerceLake, content: bytes, zone: str) -> None:
+    lake.deliver("orders", AT).write_bytes(content)
+    lake.run()
+    with lake.platform.warehouse.read_only() as transaction:
+        shown = quarantined_record(transaction, transaction.scalar("SELECT QUARANTINE_ID FROM OPS.QUARANTINE"))
+    assert shown is not None
+    now = str(shown["CURRENT_URI"])
+    assert f"/{zone}/" in now
+    assert (lake.home / "lake" / now.removeprefix("lake://")).read_bytes() == content
