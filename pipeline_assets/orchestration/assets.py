@@ -223,7 +223,7 @@ def _evaluations_after_failure(
     if not isinstance(error, WarehouseError):
         try:
             return evaluations(pipeline, platform, freshness_hours)
-        except PipelineError as check_error:
+        except (PipelineError, OSError) as check_error:
             context.log.warning(f"The checks were not evaluated. {check_error}")
     repeat_last_results(context.instance, context.run.run_id, checks_of(pipeline, freshness_hours))
     return []

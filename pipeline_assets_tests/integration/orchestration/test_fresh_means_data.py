@@ -332,7 +332,17 @@ def damaged(home: Path) -> Iterator[None]:
     database.write_bytes(sound)
 
 
-@pytest.mark.parametrize("unreachable", [locked, damaged])
+@contextmanager
+def displaced(home: Path) -> Iterator[None]:
+    """A file has the name of the warehouse's folder."""
+    folder = (home / "warehouse").rename(home / "elsewhere")
+    (home / "warehouse").touch()
+    yield
+    (home / "warehouse").unlink()
+    folder.rename(home / "warehouse")
+
+
+@pytest.mark.parametrize("unreachable", [locked, damaged, displaced])
 def test_checks_keep_their_results_while_the_warehouse_cannot_be_read(
     loaded: Installation, unreachable: Callable[[Path], AbstractContextManager[None]]
 ) -> None:
