@@ -17,7 +17,7 @@ import pytest
 from pipeline_assets import cli, pipelines
 from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.contracts import load_contract
-from pipeline_assets.pipeline import resolve
+from pipeline_assets.pipeline import declared_files, resolve
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -264,7 +264,7 @@ def test_a_malformed_contract_stops_before_anything_starts(
         malformed.write_text("apiVersion: v3.1.0\nschema: [\n")
         return load_contract(malformed)
 
-    monkeypatch.setattr(resolve, "load_contract", broken)
+    monkeypatch.setattr(declared_files, "load_contract", broken)
     monkeypatch.setattr(pipelines, "pipelines", lambda: {"bookings": resolve.resolve(replace(BOOKINGS))})
     code, _, err = command("run", "bookings")
     assert code == 2
