@@ -64,6 +64,7 @@ class Production:
             "HOME": str(home),
             "PIPELINE_HOME": str(home),
             "PIPELINE_SENSOR_INTERVAL": "5",
+            "PIPELINE_SCHEDULE": "0 0 29 2 *",  # the daily run would be one more at 5:15 UTC
             "DAGSTER_HOME": str(self.dagster_home),
             "DAGSTER_CODE_SERVER_HOST": "127.0.0.1",
             "DAGSTER_CODE_SERVER_PORT": str(code_port),
