@@ -24,11 +24,12 @@ from pipeline_assets.errors import PipelineError, WarehouseError
 from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
-from pipeline_assets.orchestration.results import Event, batch_events, batch_metadata
+from pipeline_assets.orchestration.results import Event, batch_events
 from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
 
-_TEXTS = ("batch_id", "engine")  # metadata of a batch that is true of each of its days
+# Metadata that is true of each day of a batch of several days.
+_OF_EACH_DAY = {"batch_id", "engine", "dagster/row_count", "dagster/uri"}
 
 
 class RunRequestConfig(dg.Config):
@@ -181,8 +182,9 @@ def _reported_by_day(
     """Report a batch of a partitioned pipeline.
 
     A run for partitions materializes each of its days, also those without objects; any other run materializes the days
-    of what it loaded, in each output that it changed. The output as a whole follows, as the UI shows the metadata of
-    the newest materialization. Counts of a batch of several days are no day's counts, so only the whole has them.
+    of what it loaded, in each output that it changed. An event of the output as a whole follows, as the counts of a
+    batch of several days are no day's counts. It is an observation in a run for partitions: the backfill would fail at
+    a materialization without partition.
 
     What Dagster does not expect from the run is logged: assets that were not selected, and all assets of a run without
     partitions, for which it would look up the partition of their inputs, and fail (1.13.27).
@@ -190,19 +192,19 @@ def _reported_by_day(
     of_partitions = bool(_days_of_partitions(context))
     loaded = sorted({*days.get_partition_keys()} & {*report.landing_days})
     reported = context.partition_keys if of_partitions else loaded
-    metadata = batch_metadata(report)
-    of_day = metadata if len(reported) == 1 else {name: metadata[name] for name in _TEXTS if name in metadata}
     for event in events:
-        key = event.asset_key
+        key, metadata = event.asset_key, event.metadata or {}
         if key is None or key not in outputs or (isinstance(event, dg.AssetObservation) and not of_partitions):
             yield event
             continue
+        of_day = {name: metadata[name] for name in metadata if len(reported) == 1 or name in _OF_EACH_DAY}
         if of_partitions and key in context.selected_asset_keys:
             yield dg.MaterializeResult(asset_key=key, metadata=of_day)
         else:
             for day in reported:
                 context.log_event(dg.AssetMaterialization(key, partition=day, metadata=of_day))
-        context.log_event(dg.AssetMaterialization(key, metadata=event.metadata))
+        whole = dg.AssetObservation if of_partitions else dg.AssetMaterialization
+        context.log_event(whole(key, metadata=metadata))
 
 
 def _evaluations_after_failure(
