@@ -24,6 +24,8 @@ DAYS = ("0001-01-01", "9999-12-31")
 
 
 def extremes(column: Column) -> list[str]:
+    if column.accepted:
+        return list(column.accepted)
     match column.logical_type:
         case "number" | "integer":
             precision, scale = column.precision_and_scale
@@ -43,7 +45,7 @@ def records(contract: Contract, fixed: dict[str, str]) -> Iterator[dict[str, str
     usual = {
         c.name: {"number": "1", "integer": "1", "date": DAYS[0]}.get(c.logical_type, "x") for c in contract.columns
     }
-    usual |= fixed
+    usual |= {c.name: c.accepted[0] for c in contract.columns if c.accepted} | fixed
     changes = [{c.name: value} for c in contract.columns if not c.reference for value in extremes(c)]
     largest = {c.name: extremes(c)[0] for c in contract.columns if not c.reference and not c.key}
     for number, change in enumerate([{}, *changes, largest]):
@@ -112,7 +114,7 @@ def published(pipeline: ResolvedPipeline, home: Path, engine: str) -> dict[str, 
     assert report.rows["read"] == sum(report.rows[name] for name in ("loaded", "superseded", "quarantined"))
     found = {}
     for contract in pipeline.targets:
-        columns = ", ".join(contract.column_names)
+        columns = ", ".join(name for name in contract.column_names if name != "BATCH_ID")
         found[contract.name] = sorted(lake.rows(f"SELECT {columns} FROM {target_table(contract).qualified}"), key=repr)
     found["quarantine"] = sorted(
         lake.rows("SELECT DATASET, LINE_NUMBER, REASON_CODE, REASON FROM OPS.QUARANTINE"), key=repr
