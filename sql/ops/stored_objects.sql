@@ -16,6 +16,6 @@ WHERE
     AND (
         %(every_uri)s
         OR URI IN (
-            SELECT CAST(F.VALUE AS VARCHAR) FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%(uris)s))) AS F -- noqa: RF02
+            SELECT CAST(F.VALUE AS VARCHAR) FROM TABLE(FLATTEN(INPUT => PARSE_JSON(%(uris)s))) AS F
         )
     )
