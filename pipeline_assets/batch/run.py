@@ -173,9 +173,11 @@ def _process(
     promoted = set(promote(context))
     uris = {e.declared.name: platform.lake.uri(pipeline.bucket, outputs.export_key(e)) for e in pipeline.exports}
     report.exported = {name: uri for name, uri in uris.items() if uri in promoted}
+    copies = {copy.contract.name for copy in pipeline.lake_copies}
     for table in pipeline.lake_tables:
-        if copied := sum(uri.startswith(platform.lake.uri(table.bucket, table.prefix)) for uri in promoted):
-            report.copied_partitions[table.contract.name] = copied
+        if table.contract.name in copies:
+            prefix = platform.lake.uri(table.bucket, table.prefix)
+            report.copied_partitions[table.contract.name] = sum(uri.startswith(prefix) for uri in promoted)
     _fill_report(report, context, outputs, published, discovery, outcomes)
     _report_deliveries(report, discovery, pipeline, outcomes, published_at)
     _alert(context, outcomes)

@@ -391,3 +391,13 @@ def test_runs_of_every_job_are_executed_in_process(tmp_path: Path) -> None:
     definitions = build_definitions(load_settings(home=tmp_path))
     jobs = [definitions.resolve_implicit_global_asset_job_def(), definitions.resolve_job_def("bookings")]
     assert {job.executor_def.name for job in jobs} == {"in_process"}
+
+
+def test_a_lake_table_counts_each_file_and_partition_that_was_written_once(tmp_path: Path) -> None:
+    lake = OrdersLake.with_tables(tmp_path)
+    lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"))
+    with dg.DagsterInstance.ephemeral() as instance:
+        installation = Installation(lake, instance)
+        assert installation.run().success
+        shown = installation.latest("orders_parquet_datalake")
+    assert (shown["files_written"], shown["partitions_touched"]) == (len(lake.lake_files()), 2) == (2, 2)
