@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,16 @@ def _every_file_finds_an_empty_account() -> Iterator[None]:
     """Else a file passes or fails by what ran before it in the same process."""
     yield
     forget_everything()
+
+
+@pytest.fixture(autouse=True)
+def _loggers_keep_their_level() -> Iterator[None]:
+    """A command that runs in this process changes some; a later test would miss what they log, or see more."""
+    loggers = [logging.getLogger(name) for name in ("pipeline_assets", "pipeline_assets.alerts", "snowflake")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

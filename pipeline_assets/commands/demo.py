@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +20,7 @@ from pipeline_assets.console import print_run, print_sample_findings, print_tabl
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from pipeline_assets.settings import Settings
@@ -38,8 +39,6 @@ def demo(
     from pipeline_assets.samples import SOURCES
 
     console = Console(stderr=True)
-    # The samples are dirty on purpose: a rejected file is listed at the end, and alerts.jsonl has its alert.
-    logging.getLogger("pipeline_assets.alerts").setLevel(logging.CRITICAL)
     settings = prepared_settings()
     started, summaries = time.monotonic(), []
     samples: dict[str, set[str]] = {}  # the landed ones; extracted samples get their keys in the run
@@ -55,10 +54,23 @@ def demo(
             console.print(f"{step}: {len(files)} sample files in {folder}", markup=False, soft_wrap=True)
         with console.status(f"{step}: running"):
             request = Request(extract=pipeline in SOURCES and SOURCES[pipeline].extracted)
-            summaries.append(run_now(settings, pipeline, request, verbose=False))
+            with _alerts_not_printed():
+                summaries.append(run_now(settings, pipeline, request, verbose=False))
         print_run(summaries[-1], with_checks=False)
     _print_demo(settings, summaries, samples, time.monotonic() - started)
     raise SystemExit(0 if all(summary["success"] for summary in summaries) else 1)
+
+
+@contextmanager
+def _alerts_not_printed() -> Iterator[None]:
+    """The samples are dirty on purpose: a rejected file is listed at the end, and alerts.jsonl has its alert."""
+    alerts = logging.getLogger("pipeline_assets.alerts")
+    level = alerts.level
+    alerts.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        alerts.setLevel(level)
 
 
 def samples(

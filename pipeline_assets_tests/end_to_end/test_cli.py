@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -39,10 +38,7 @@ def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
-    chatter = logging.getLogger("snowflake")
-    level = chatter.level
-    yield call
-    chatter.setLevel(level)
+    return call
 
 
 @pytest.fixture
