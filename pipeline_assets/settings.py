@@ -74,6 +74,13 @@ class Settings(BaseSettings):
     )
     spark_master: str = Field("local[*]", description="Spark's master, e.g. `local[*]` or `spark://host:7077`.")
     lake_file_mib: int = Field(128, ge=1, le=5000, description="MiB after which a lake table starts a new file.")
+    archive_max_entries: int = Field(10_000, ge=1, description="Entries above which a zip archive is refused.")
+    archive_max_bytes: int = Field(
+        10 * 1024**3, ge=1, description="Inflated bytes of all files above which a zip archive is refused."
+    )
+    archive_max_ratio: float = Field(
+        200, ge=1, description="Inflated to packed bytes, of a file or all, above which a zip archive is refused."
+    )
     retries: int = Field(2, ge=0, description="Number of retries of a step after a transient error.")
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")

@@ -14,6 +14,7 @@ from pipeline_assets.engine.glue.engine import GlueEngine
 from pipeline_assets.engine.glue.job import GlueJob
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.lake import Catalog, Lake, LocalLake, S3Lake
+from pipeline_assets.lake.archives import ArchiveLimits
 from pipeline_assets.lake.delivery import build_delivery
 from pipeline_assets.lake.glue_catalog import GlueCatalog
 from pipeline_assets.lake.notifications import EventQueue
@@ -60,6 +61,9 @@ def build_platform(settings: Settings) -> Platform:
         patience=settings.warehouse_patience,
         catalog=catalog,
         lake_file_bytes=settings.lake_file_mib * 1024 * 1024,
+        archive_limits=ArchiveLimits(
+            settings.archive_max_entries, settings.archive_max_bytes, settings.archive_max_ratio
+        ),
         shared=settings.profile == "aws",
         retries=settings.retries,
         retry_seconds=settings.retry_seconds,

@@ -11,6 +11,7 @@ from pipeline_assets.batch.alerts import Alerts
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.lake import Catalog, Lake
+from pipeline_assets.lake.archives import ArchiveLimits
 from pipeline_assets.lake.delivery import Delivery
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.warehouse import Warehouse
@@ -38,6 +39,7 @@ class Platform:
     patience: float
     catalog: Catalog
     lake_file_bytes: int
+    archive_limits: ArchiveLimits
     queues: Mapping[str, EventQueue] = field(default_factory=dict)
     shared: bool = False  # whether other machines use this lake
     retries: int = 0

@@ -1,0 +1,12 @@
+"""Zip archives: `unpack` takes any bytes and refuses what is not plain and complete, `pack` writes archives.
+
+`guard` examines an archive before anything is written, with `directory` (what the archive says about itself) and
+`names`. docs/archives.md says what is refused and why. An archive in an archive stays a file.
+"""
+
+from pipeline_assets.lake.archives.limits import ArchiveLimits
+from pipeline_assets.lake.archives.pack import pack
+from pipeline_assets.lake.archives.refused import RefusedArchiveError
+from pipeline_assets.lake.archives.unpack import Member, unpack
+
+__all__ = ["ArchiveLimits", "Member", "RefusedArchiveError", "pack", "unpack"]
