@@ -12,6 +12,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Days
 from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.engine import FileOutcome, SourceFile
 from pipeline_assets.lake import KnownObjects, LandedObject
 from pipeline_assets.lake.delivery_time import delivery_time
 from pipeline_assets.lake.foreign import gone, rejection
@@ -49,7 +50,8 @@ class Discovery:
     `quarantined` and `withheld`. `copies` are the objects of moved sources by identity; `arrive` adds those that come
     from landing. `covered` are objects to process again, by uri, for which landing has an object with the same key:
     `arrive` compares the bytes. `removed` are the uris of processed objects that the run would process again, but that
-    somebody removed.
+    somebody removed. `open_archives` adds, by source, the `unpacked` files that are read of archives and the `unread`
+    outcomes of those of which nothing is read, their SHA-256 (`digests`) by identity, and `notes`.
     """
 
     new: dict[str, list[LandedObject]]
@@ -64,6 +66,10 @@ class Discovery:
     quarantined: dict[str, list[WaitingRecord]] = field(default_factory=dict)
     withheld: dict[str, list[WaitingRecord]] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
+    unpacked: dict[str, list[SourceFile]] = field(default_factory=dict)
+    unread: dict[str, list[FileOutcome]] = field(default_factory=dict)
+    digests: dict[tuple[str, str, int], str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def without(self, changed: set[str]) -> Discovery:
         """The same without the objects at some uris, in landing or where their copies are."""
@@ -72,7 +78,9 @@ class Discovery:
             name: [o for o in objects if o.uri not in changed and o.identity not in gone]
             for name, objects in self.new.items()
         }
-        return replace(self, new=kept)
+        unpacked = {name: [f for f in files if f.landed.uri not in changed] for name, files in self.unpacked.items()}
+        unread = {name: [o for o in each if o.landed.uri not in changed] for name, each in self.unread.items()}
+        return replace(self, new=kept, unpacked=unpacked, unread=unread)
 
     def with_records_of(self, rejected: set[str]) -> Discovery | None:
         """The same with the withheld records of rejected objects; None if there are none."""
@@ -99,7 +107,7 @@ def discover(context: BatchContext) -> Discovery:
     for the times of replaced versions. Quarantined foreign objects that are no longer listed are closed.
     """
     platform, pipeline, request = context.platform, context.pipeline, context.request
-    zones = {source.name: source.zone for source in pipeline.sources}
+    zones = {source.name: source.zone for source in pipeline.landed_sources}
     with context.scratch("discovery") as folder, KnownObjects(folder) as known:
         with platform.warehouse.read_only() as transaction:
             planned_on = ledger.published_batches(transaction, pipeline.name)
@@ -117,7 +125,7 @@ def discover(context: BatchContext) -> Discovery:
             close_gone_objects(transaction, pipeline.name, missing, platform.clock())
     foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
     readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
-    new = {s.name: _with_delivery_times(s, readable[s.name], request.days) for s in pipeline.sources}
+    new = {s.name: _with_delivery_times(s, readable.get(s.name, ()), request.days) for s in pipeline.sources}
     copies: dict[tuple[str, str, int], StoredCopy] = {}
     covered: dict[str, tuple[LandedObject, StoredCopy]] = {}
     stored_objects, removed = _stored_objects(context, rejected)
@@ -207,7 +215,7 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
     Raises:
         PipelineError: the warehouse or the lake cannot be read, or the ledger does not exist yet.
     """
-    zones = {source.name: source.zone for source in pipeline.sources}
+    zones = {source.name: source.zone for source in pipeline.landed_sources}
     with TemporaryDirectory(prefix="discovery-") as folder, KnownObjects(Path(folder)) as known:
         with platform.warehouse.read_only() as transaction:
             known.add(ledger.fingerprints(transaction, pipeline.name))
@@ -224,6 +232,7 @@ def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Dis
     quarantined: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     withheld: dict[str, list[WaitingRecord]] = {source.name: [] for source in pipeline.sources}
     codes_by_source: dict[str, list[str] | None] = {}
+    files_of = {s.name: s.list_column.of if s.list_column else s.name for s in pipeline.sources}
     for source in pipeline.sources:
         codes = sorted({column.reference.reason_code for column in source.contract.columns if column.reference})
         if request.replay or (codes and any(new.values())):
@@ -231,7 +240,7 @@ def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Dis
     if codes_by_source:
         with context.platform.warehouse.read_only() as transaction:
             for name, replayed_codes in codes_by_source.items():
-                etags = {landed.uri: landed.etag for landed in new[name]}
+                etags = {landed.uri: landed.etag for landed in new[files_of[name]]}
                 for record in waiting_records(transaction, pipeline.name, name, replayed_codes, request.replay_ids):
                     if record.uri not in etags:
                         quarantined[name].append(record)
@@ -242,7 +251,7 @@ def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Dis
 
 def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
     """Notes on why less was loaded than expected: empty zones, objects that match no pattern."""
-    notes = []
+    notes = [*discovery.notes]
     if discovery.unmatched_count:
         examples = ", ".join(discovery.unmatched)
         notes.append(f"{discovery.unmatched_count} objects match no pattern of a source, for example {examples}.")
@@ -254,7 +263,7 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
     moved = any(source.declared.moved for source in context.pipeline.sources)
     if not (discovery or discovery.known or discovery.unmatched_count or (moved and discovery.planned_on)):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
-            sources = [source for source in context.pipeline.sources if source.zone.bucket == bucket]
+            sources = [source for source in context.pipeline.landed_sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))
             others = list(islice(context.platform.lake.list_objects(bucket), _MAX_LISTED))
             elsewhere = f"; the bucket holds {len(others)} other objects, such as {others[0].key}" if others else ""

@@ -12,6 +12,7 @@ import shutil
 import uuid
 from dataclasses import replace
 
+from pipeline_assets.batch.archives import clear_unpacked
 from pipeline_assets.batch.arrive import batches_in_processing, clear_processing
 from pipeline_assets.batch.context import BatchContext, scratch_of, staging_of
 from pipeline_assets.batch.promote import promote
@@ -51,5 +52,6 @@ def recover(context: BatchContext) -> dict[str, list[str]]:
             finished[batch_id] = promote(batch)
         else:
             clear_processing(batch)
+            clear_unpacked(batch)
             platform.lake.delete_prefix(pipeline.bucket, f"{prefix}{batch_id}/")
     return finished

@@ -13,11 +13,13 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
 from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.archives import clear_unpacked, open_archives
 from pipeline_assets.batch.arrive import Move, arrive, clear_processing, planned_moves
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes, with_quarantined_records
@@ -73,7 +75,8 @@ def run_batch(
         discovered = discover(context)
         with context.scratch("arrived") as folder:
             arrived, requeued = arrive(context, discovered, folder)
-            discovery = with_quarantined_records(context, arrived)
+            opened, changed = open_archives(context, arrived, folder)
+            discovery, requeued = with_quarantined_records(context, opened), requeued | changed
             new = len(discovery.objects) + sum(map(len, discovery.foreign.values())) + len(requeued)
             report = BatchReport(new=new, known=discovery.known, recovered=recovered)
             report.rows_before = report.table_rows = discovery.published_rows
@@ -101,6 +104,9 @@ def _process_all(
         except _ReplacementRejectedError as error:
             discovery = error.discovery
     clear_processing(context)
+    if discovery.digests:  # archives were opened, and all of them changed meanwhile
+        clear_unpacked(context)
+        context.platform.lake.delete_prefix(context.pipeline.bucket, context.staging)
 
 
 class _ReplacementRejectedError(Exception):
@@ -141,14 +147,14 @@ def _process(
                     session.read(source.name, source.contract, files)
                 outputs = Outputs(context, session, folder, discovery.published_rows)
                 outputs.make()
-                foreign = {name: _foreign_outcomes(objects) for name, objects in discovery.foreign.items()}
-                outcomes = {name: [*session.outcomes(name), *foreign[name]] for name in foreign}
+                unread = {source.name: _unread_outcomes(discovery, source.name) for source in pipeline.sources}
+                outcomes = {name: [*session.outcomes(name), *unread[name]] for name in unread}
                 rejected = {o.landed.uri for files in outcomes.values() for o in files if o.rejection and not o.waiting}
                 if with_earlier_records := discovery.with_records_of(rejected):
                     raise _ReplacementRejectedError(with_earlier_records)
                 earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
                 moves = planned_moves(context, discovery, outcomes)
-                staged = _stage_records(context, session, outputs, outcomes, foreign, earlier_codes, discovery, moves)
+                staged = _stage_records(context, session, outputs, outcomes, unread, earlier_codes, discovery, moves)
             for landed in platform.lake.changed(o for o in discovery.objects if o.identity not in discovery.copies):
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
@@ -188,10 +194,13 @@ def _source_files(
 ) -> Iterator[SourceFile]:
     """The new objects of a source, and files made from the quarantined records that are read again."""
     lake, copies = context.platform.lake, discovery.copies
-    plain = [landed for landed in discovery.new[source.name] if landed.identity not in copies]
+    for file in discovery.unpacked.get(source.name, ()):
+        yield file if fetch else replace(file, path=None)
+    landed_files = [] if source.declared.archive else discovery.new[source.name]
+    plain = [landed for landed in landed_files if landed.identity not in copies]
     for landed, path in zip(plain, lake.fetch_all(plain, folder) if fetch else [None] * len(plain), strict=True):
         yield SourceFile(path, landed)
-    moved = [(o, copies[o.identity]) for o in discovery.new[source.name] if o.identity in copies]
+    moved = [(o, copies[o.identity]) for o in landed_files if o.identity in copies]
     fetched = iter(lake.fetch_all([copy.place for _, copy in moved if not copy.path], folder) if fetch else ())
     for landed, copy in moved:
         yield SourceFile((copy.path or next(fetched)) if fetch else None, landed, place=copy.place)
@@ -205,10 +214,10 @@ def _source_files(
         yield SourceFile(path, landed, tuple((record.quarantine_id, record.line) for record in records))
 
 
-def _foreign_outcomes(objects: Sequence[LandedObject]) -> list[FileOutcome]:
-    """The outcomes of foreign objects, which no engine reads: rejected files."""
-    outcomes = []
-    for landed in objects:
+def _unread_outcomes(discovery: Discovery, source: str) -> list[FileOutcome]:
+    """The outcomes of objects that no engine reads: rejected foreign ones, and archives of which nothing is read."""
+    outcomes = list(discovery.unread.get(source, ()))
+    for landed in discovery.foreign.get(source, ()):
         reason = rejection(landed)
         assert reason is not None
         outcomes.append(FileOutcome(landed, rejection=BadRecord(landed, None, reason.code, str(reason))))
@@ -220,14 +229,14 @@ def _stage_records(
     session: Session,
     outputs: Outputs,
     outcomes: Mapping[str, Sequence[FileOutcome]],
-    foreign: Mapping[str, Sequence[FileOutcome]],
+    unread: Mapping[str, Sequence[FileOutcome]],
     earlier_codes: Mapping[str, str],
     discovery: Discovery,
     moves: Mapping[tuple[str, str, int], Move],
 ) -> dict[str, StagedFile]:
     """Stage ledger rows, quarantined records, the ids of released ones, and where moved objects go.
 
-    `foreign` are those of `outcomes` that are not in the session.
+    `unread` are those of `outcomes` that are not in the session.
 
     Raises:
         RowAccountingError: the rows of an object do not add up.
@@ -262,7 +271,7 @@ def _stage_records(
     quarantine_rows = (
         _quarantine_row(pipeline.name, name, record, run_id, at)
         for name in outcomes
-        for record in chain(session.bad_records(name), (outcome.rejection for outcome in foreign[name]))
+        for record in chain(session.bad_records(name), (outcome.rejection for outcome in unread[name]))
         if record is not None
         # A quarantined record that now fails for another reason replaces its entry.
         and (record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code)
@@ -279,10 +288,10 @@ def _stage_records(
 def _current_place(
     context: BatchContext, discovery: Discovery, moves: Mapping[tuple[str, str, int], Move], landed: LandedObject
 ) -> tuple[str | None, str | None]:
-    """SHA-256 and uri of an object that leaves landing; None for any other."""
+    """SHA-256 and uri of an object that leaves landing; the SHA-256 of an archive; None for any other."""
     move = moves.get(landed.identity)
     if move is None:
-        return None, None
+        return discovery.digests.get(landed.identity), None
     return discovery.copies[landed.identity].sha256, context.platform.lake.uri(move.bucket, move.target)
 
 
@@ -317,9 +326,10 @@ def _fill_report(
     outcomes: Mapping[str, Sequence[FileOutcome]],
 ) -> None:
     landed = [outcome for result in outcomes.values() for outcome in result if not outcome.waiting]
+    objects = [o for source in context.pipeline.landed_sources for o in outcomes[source.name] if not o.waiting]
     report.batch_id = context.batch_id
-    report.rejected = sum(outcome.rejection is not None for outcome in landed)
-    report.loaded = len(landed) - report.rejected
+    report.rejected = sum(outcome.rejection is not None for outcome in objects)
+    report.loaded = len(objects) - report.rejected
     for name in report.rows:
         report.rows[name] = sum(getattr(outcome, name) for outcome in landed)
     report.released = sum(len(outcome.released) for result in outcomes.values() for outcome in result)
@@ -356,8 +366,8 @@ def _report_deliveries(
 
 def _alert(context: BatchContext, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
     platform, pipeline = context.platform, context.pipeline
-    for name, result in outcomes.items():
-        for outcome in result:
+    for name in (source.name for source in pipeline.landed_sources):
+        for outcome in outcomes[name]:
             if outcome.rejection is not None:
                 facts = {
                     "dataset": name,

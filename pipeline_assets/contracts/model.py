@@ -102,10 +102,12 @@ class Dialect:
 class Column:
     """One column. `physical_type` is Snowflake's; `input_formats` are tried in order for dates.
 
-    With `writes_floats` the source computes with binary floats, and a float that stands for a decimal of the column is
-    read as that decimal. `path` is the list of keys that lead to the value in a JSON record. The value of a `partition`
-    column is the folder of a lake file; rows with the same value in a `keep_together` column are in the same file.
-    `latency_hours` is how old the newest value in the table may be.
+    A text must be one of the `accepted` values and match `pattern` as a whole, as `examples` do. `reason_code` is the
+    code of rows with another value; that is then the first thing that is checked of a row. With `writes_floats` the
+    source computes with binary floats, and a float that stands for a decimal of the column is read as that decimal.
+    `path` is the list of keys that lead to the value in a JSON record. The value of a `partition` column is the folder
+    of a lake file; rows with the same value in a `keep_together` column are in the same file. `latency_hours` is how
+    old the newest value in the table may be.
     """
 
     name: str
@@ -116,6 +118,9 @@ class Column:
     key: bool = False
     max_length: int | None = None
     accepted: tuple[str, ...] = ()
+    pattern: str | None = None
+    examples: tuple[str, ...] = ()
+    reason_code: str | None = None
     input_formats: tuple[str, ...] = ()
     keep_blanks: bool = False
     writes_floats: bool = False

@@ -27,10 +27,13 @@ from pipeline_assets.contracts.model import (
     Column,
     Contract,
 )
+from pipeline_assets.contracts.validation import REASON_CODES
 from pipeline_assets.errors import ContractError, one_line
 
 Properties = Mapping[str, Any]
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+# No look-around, back reference, lazy count or class by letter: engines differ on them.
+_PLAIN_PATTERN = re.compile(r"([^\\(]|\\[.+*?()\[\]{}|^$/-]|\((?!\?))*")
 _JSON_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _MOST_DIGITS = 38  # of a NUMBER in Snowflake
 _IDENTIFIER = "Use letters, digits and _."
@@ -325,6 +328,9 @@ def _column(
         key=key,
         max_length=_width(given, physical, location, mistakes),
         accepted=accepted_values(given, location, mistakes),
+        pattern=_pattern(given, location, mistakes),
+        examples=tuple(str(example) for example in given.get("examples") or ()),
+        reason_code=_reason_code(given, custom, location, mistakes),
         input_formats=_input_formats(custom, logical, location, mistakes),
         keep_blanks=custom.get("blanks") == "keep",
         writes_floats=_writes_floats(custom, logical, physical, location, mistakes),
@@ -356,6 +362,39 @@ def _width(given: Properties, physical: str, location: str, mistakes: Mistakes) 
     elif length is not None and (type(length) is not int or length < 1 or (width and length > width)):
         mistakes.add(at, f"{length!r} does not fit {given.get('physicalType')}.")
     return length
+
+
+def _pattern(given: Properties, location: str, mistakes: Mistakes) -> str | None:
+    """A regular expression that a whole text must match; only what all engines read alike."""
+    pattern, at = (given.get("logicalTypeOptions") or {}).get("pattern"), join(location, "logicalTypeOptions.pattern")
+    if pattern is None:
+        return None
+    if given.get("logicalType") != "string":
+        mistakes.add(at, f"does not fit logicalType {given.get('logicalType')}.", "Only strings have a pattern.")
+        return None
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        mistakes.add(at, f"{pattern!r} is no regular expression: {error}.")
+        return None
+    if not _PLAIN_PATTERN.fullmatch(pattern):
+        mistakes.add(
+            at,
+            f"{pattern!r} has a construct that engines read differently.",
+            "Use characters, classes in brackets, groups, | and the counts ? * + {m,n}.",
+        )
+    return f"^({pattern.removeprefix('^').removesuffix('$')})$"
+
+
+def _reason_code(given: Properties, custom: Properties, location: str, mistakes: Mistakes) -> str | None:
+    code, at = custom.get("reasonCode"), join(location, "customProperties.reasonCode")
+    if code is None:
+        return None
+    if code not in REASON_CODES:
+        mistakes.one_of(at, code, REASON_CODES)
+    if not (given.get("quality") or (given.get("logicalTypeOptions") or {}).get("pattern")):
+        mistakes.add(at, "stands at a column without accepted values or pattern.", "Leave it out.")
+    return code
 
 
 def _writes_floats(custom: Properties, logical: str, physical: str, location: str, mistakes: Mistakes) -> bool:

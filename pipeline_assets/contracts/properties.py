@@ -67,7 +67,7 @@ COLUMN = Level(
         *("logicalTypeOptions", "relationships", "quality"),
     ),
     _OF_COLUMN,
-    ("blanks", "inputFormats", "writesFloats"),
+    ("blanks", "inputFormats", "writesFloats", "reasonCode"),
 )
 JSON_COLUMN = Level("a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, COLUMN.custom)
 # The key and the references of an element are those of its record.
@@ -85,7 +85,7 @@ LAKE_COLUMN = Level(
 OBJECT = Level("an object of json", ("name", "physicalName", "logicalType", "properties"), (*_NAMED, "description"))
 LIST = Level("a list of json", ("name", "physicalName", "logicalType", "description", "items"), _NAMED)
 ELEMENT = Level("items", ("logicalType", "properties"), (*_NAMED, "description", "name"))
-TYPE_OPTIONS = Level("logicalTypeOptions", ("maxLength",))
+TYPE_OPTIONS = Level("logicalTypeOptions", ("maxLength", "pattern"))
 REFERENCE = Level("a relationship", ("type", "to"), ("id",), ("reasonCode", "meaning", "onMissing"))
 ACCEPTED_VALUES = Level(
     "quality of a column", ("type", "metric", "arguments", "mustBe"), (*_OF_QUALITY, "name", "description")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
@@ -35,6 +35,7 @@ REASON_CODES = {
     "unreadable_object": "the whole file: it cannot be read (truncated, not gzip, not text)",
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "rejected_with_its_set": "the whole file: another file that was delivered together with it is rejected",
+    "manifest_mismatch": "the whole archive: its members are not what its manifest states",
     "source_error": "the record is an error answer of the source",
     DOES_NOT_FIT: "a value that is computed from the record does not fit the column of a table",
     "archive_not_zip": "the whole archive: it is no zip archive",
@@ -248,7 +249,12 @@ def rules(contract: Contract) -> tuple[Rule, ...]:
     For JSON, the reader of the records puts the number of the first mistyped column (the list counts as the last) into
     `MISTYPED`.
     """
-    contract_rules: list[Rule] = []
+    contract_rules: list[Rule] = [
+        replace(rule, code=column.reason_code)
+        for column in contract.columns
+        if column.reason_code
+        for rule in _value_limits(column)
+    ]
     if contract.form == "json":
         names = [*contract.column_names, *((contract.items.path[-1].upper(),) if contract.items else ())]
         for number, name in enumerate(names, 1):
@@ -276,11 +282,8 @@ def _value_rules(column: Column) -> list[Rule]:
     if column.logical_type in kinds:
         code, expectation = kinds[column.logical_type]
         column_rules.append(_rule(code, column, expectation, f"{text} IS NOT NULL AND {column.name} IS NULL"))
-    if column.accepted:
-        values = ", ".join(literal(value) for value in column.accepted)
-        column_rules.append(
-            _rule("not_accepted_value", column, f"one of {', '.join(column.accepted)}", f"NOT {text} IN ({values})")
-        )
+    if not column.reason_code:
+        column_rules += _value_limits(column)
     if column.max_length:
         limit = column.max_length
         # The length in bits needs no counting of characters. Without the CAST sqlglot asks for the type of the text.
@@ -294,6 +297,21 @@ def _value_rules(column: Column) -> list[Rule]:
             )
         )
     return column_rules
+
+
+def _value_limits(column: Column) -> list[Rule]:
+    """The rules that a contract states for the values of a column: a list, a pattern."""
+    text, limits = text_column(column.name), []
+    if column.accepted:
+        values = ", ".join(literal(value) for value in column.accepted)
+        limits.append(
+            _rule("not_accepted_value", column, f"one of {', '.join(column.accepted)}", f"NOT {text} IN ({values})")
+        )
+    if column.pattern:
+        expectation = f"a text like {' or '.join(column.examples) or column.pattern[2:-2]}"
+        broken = f"NOT REGEXP_LIKE({text}, {literal(column.pattern)})"
+        limits.append(_rule("not_accepted_value", column, expectation, broken))
+    return limits
 
 
 def _rule(code: str, column: Column, expectation: str, broken: str, suspect: str | None = None) -> Rule:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline_assets.deploy.aws.roles import camel
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.pipeline import Pipeline
+from pipeline_assets.pipeline import LandedFiles, Pipeline
 from pipeline_assets.pipeline.resolve import split_pattern
 from pipeline_assets.pipeline.resolved import LANDING, PROCESSED, lake_prefix
 from pipeline_assets.pipelines import PIPELINES
@@ -65,11 +65,12 @@ def data_buckets(pipelines: Sequence[Pipeline] = PIPELINES) -> list[StackBucket]
 
 def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
     declared = {bucket.name: bucket for bucket in pipeline.buckets}
-    names = [*declared, *(source.bucket or pipeline.bucket for source in pipeline.sources), pipeline.bucket]
+    landed = [source for source in pipeline.sources if isinstance(source, LandedFiles)]
+    names = [*declared, *(source.bucket or pipeline.bucket for source in landed), pipeline.bucket]
     buckets = []
     for name in dict.fromkeys(names):
         watched = list(declared[name].watched) if name in declared else []
-        sources = [source for source in pipeline.sources if (source.bucket or pipeline.bucket) == name]
+        sources = [source for source in landed if (source.bucket or pipeline.bucket) == name]
         watched += [split_pattern(source.pattern)[0] for source in sources]
         # S3 refuses two notifications whose prefixes overlap.
         outer = sorted({p for p in watched if not any(p != other and p.startswith(other) for other in watched)})

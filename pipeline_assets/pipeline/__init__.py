@@ -5,11 +5,14 @@ rewrites SELECTs, `fetch` and `marts` generate the statements over published row
 """
 
 from pipeline_assets.pipeline.value import (
+    Archive,
+    ArchiveContents,
     Bucket,
     CsvExport,
     DeliveryStream,
     LakeTable,
     LandedFiles,
+    ListColumn,
     Mart,
     Pipeline,
     Step,
@@ -17,11 +20,14 @@ from pipeline_assets.pipeline.value import (
 )
 
 __all__ = [
+    "Archive",
+    "ArchiveContents",
     "Bucket",
     "CsvExport",
     "DeliveryStream",
     "LakeTable",
     "LandedFiles",
+    "ListColumn",
     "Mart",
     "Pipeline",
     "Step",

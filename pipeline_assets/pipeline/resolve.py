@@ -33,6 +33,7 @@ from pipeline_assets.pipeline.value import (
     CsvExport,
     LakeTable,
     LandedFiles,
+    ListColumn,
     Mart,
     Phase,
     Pipeline,
@@ -127,8 +128,12 @@ def _sources(value: Pipeline) -> tuple[Source, ...]:
 
 
 def _source(
-    value: Pipeline, declared: LandedFiles, contract: Contract, parents: tuple[tuple[str, Source], ...]
+    value: Pipeline, declared: LandedFiles | ListColumn, contract: Contract, parents: tuple[tuple[str, Source], ...]
 ) -> Source:
+    if isinstance(declared, ListColumn):
+        files = _files_with_list(value, declared, contract)
+        prefix, pattern = split_pattern(files.pattern)
+        return Source(files, contract, lake.Zone(files.bucket or value.bucket, prefix, pattern), parents, declared)
     if contract.form not in ("csv", "json", "table"):
         raise ContractError(f"{contract.name}: landed files are csv or json, not {contract.form}.")
     if declared.version and declared.version not in contract.column_names:
@@ -142,6 +147,28 @@ def _source(
             remedy=f"Let them land in a folder whose name is {LANDING.rstrip('/')}, below another folder.",
         )
     return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern), parents)
+
+
+def _files_with_list(value: Pipeline, declared: ListColumn, contract: Contract) -> LandedFiles:
+    """The files in which the lists of a source are.
+
+    Raises:
+        ConfigurationError: there are no such files, no such column, or another source has the contract's form.
+    """
+    files = next((s for s in value.sources if isinstance(s, LandedFiles) and s.name == declared.of), None)
+    if files is None or files.archive is None:
+        raise ConfigurationError(
+            f"{value.name}: {declared.name} is a list in {declared.of!r}, which is no source of archives.",
+            remedy="Name a source with an archive.",
+        )
+    record = contract_of(value, files.name)
+    if declared.column not in record.column_names or contract.form != "csv" or not contract.dialect.header:
+        raise ConfigurationError(
+            f"{value.name}: {declared.name} is the list {declared.column!r} of {files.name}; its contract is csv with "
+            "header.",
+            remedy=f"The columns of {files.name} are {', '.join(record.column_names)}.",
+        )
+    return files
 
 
 def split_pattern(pattern: str) -> tuple[str, str]:

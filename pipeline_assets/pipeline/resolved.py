@@ -15,7 +15,16 @@ from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Table, WriteMode
+from pipeline_assets.pipeline.value import (
+    CsvExport,
+    LakeTable,
+    LandedFiles,
+    ListColumn,
+    Mart,
+    Pipeline,
+    Table,
+    WriteMode,
+)
 
 RECORD_COLUMNS = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED", "_IS_NEW")
 # The zones of a source whose objects are moved.
@@ -27,13 +36,15 @@ BATCH_ID = "_BATCH_ID"  # of the running batch; tables that append may select it
 class Source:
     """Landed files of one shape, and how they relate to the other sources of their pipeline.
 
-    `parents` are (column of this source, parent), one for each relationship in the contract.
+    `parents` are (column of this source, parent), one for each relationship in the contract. The records of a source
+    with a `list_column` are the elements of lists in another source's files, whose `declared` and `zone` it has.
     """
 
     declared: LandedFiles
     contract: Contract
     zone: lake.Zone
     parents: tuple[tuple[str, Source], ...]
+    list_column: ListColumn | None = None
 
     @property
     def name(self) -> str:
@@ -167,6 +178,15 @@ class ResolvedPipeline:
         made: list[FileTable | MartTable] = [*self.tables, *self.marts]
         by_name = {table.contract.name: table.contract for table in made}
         return tuple(by_name[declared.name] for declared in self.value.tables)
+
+    @cached_property
+    def landed_sources(self) -> tuple[Source, ...]:
+        """The sources whose objects are listed: all but the lists in the files of another one."""
+        return tuple(source for source in self.sources if source.list_column is None)
+
+    def list_sources(self, of: Source) -> list[Source]:
+        """The sources whose records are lists in the files of a source."""
+        return [source for source in self.sources if source.list_column and source.list_column.of == of.name]
 
     @property
     def has_dated_keys(self) -> bool:

@@ -8,12 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 WriteMode = Literal["upsert", "append", "full_refresh"]
 RefreshMode = Literal["touched", "full"]
 Phase = Literal["extract", "arrive", "promote"]
+
+
+@dataclass(frozen=True)
+class ArchiveContents:
+    """What is read of one archive: local CSV files of one header, read as one file, or a single Parquet file.
+
+    `created_at`, UTC, orders the versions of their records; by default it is the time of the archive.
+    """
+
+    files: Sequence[Path]
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """How a landed zip archive is opened; it is accepted or rejected as a whole.
+
+    `contents` gets its members (`lake.archives.Member`) and decides which of them are read; it raises a
+    RejectedObjectError to reject the archive. The members of an accepted one are stored in `bucket`, below
+    `<prefix><batch>/<archive>/`. An archive whose bytes were loaded under another key loads nothing.
+    """
+
+    bucket: str
+    prefix: str
+    contents: Callable[[Sequence[Any]], ArchiveContents]
 
 
 @dataclass(frozen=True)
@@ -37,6 +63,21 @@ class LandedFiles:
     version: str = ""
     dated_keys: bool = False
     moved: bool = False
+    archive: Archive | None = None
+
+
+@dataclass(frozen=True)
+class ListColumn:
+    """The elements of the lists in a text column of archived CSV or Parquet records, each a record of its own.
+
+    A list is JSON, or what Python prints for one, of objects; the contract of this name describes an element. A column
+    of that contract that the record has as well, such as its key, has the record's value. Of several records of one key
+    in a file only the last one's list counts. An element that breaks the contract is quarantined alone.
+    """
+
+    name: str
+    of: str
+    column: str
 
 
 @dataclass(frozen=True)
@@ -142,7 +183,7 @@ class Pipeline:
 
     name: str
     bucket: str
-    sources: Sequence[LandedFiles] = ()
+    sources: Sequence[LandedFiles | ListColumn] = ()
     tables: Sequence[Table | Mart] = ()
     exports: Sequence[CsvExport] = ()
     lake_tables: Sequence[LakeTable] = ()

@@ -1,0 +1,95 @@
+"""What is read of a movie archive: its data files, once its manifest agrees with them.
+
+The archive's one JSON file is its manifest, wherever it is. Old archives have an old manifest, without hashes, and CSV
+files that escape quotes with a backslash. If an extract is there as CSV and as Parquet, the CSV is read and the Parquet
+must have as many rows.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
+from pipeline_assets.engine.formats.csv.lenient_reader import Record, read_leniently
+from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.lake.archives import Member
+from pipeline_assets.movies.manifest import read_manifest, verify
+from pipeline_assets.pipeline import ArchiveContents
+
+_BACKSLASH = Dialect(escape="\\")
+_REMEDY = "Deliver one extract as CSV, Parquet or both, with its manifest.json."
+
+
+def archive_contents(members: Sequence[Member]) -> ArchiveContents:
+    """The data files of an archive, after its manifest was compared with them.
+
+    Raises:
+        RejectedObjectError: there is no manifest or no data, there are other files, or they differ from the manifest.
+    """
+    kinds = {kind: [m for m in members if m.name.lower().endswith(f".{kind}")] for kind in ("csv", "parquet", "json")}
+    if other := [m.name for m in members if not any(m in found for found in kinds.values())]:
+        raise _mismatch(f"The archive has files that are neither CSV, Parquet nor a manifest: {', '.join(other[:3])}.")
+    if len(kinds["json"]) != 1:
+        raise _mismatch(f"The archive has {len(kinds['json'])} manifests (files that end with .json).")
+    manifest = read_manifest(kinds["json"][0].path.read_bytes())
+    data = [*kinds["csv"], *kinds["parquet"]]
+    dialect = Dialect() if manifest.files else _BACKSLASH
+    counts = {m.name: _row_count(m.path, dialect) for m in data}
+    verify(manifest, data, counts.__getitem__)
+    rows = {kind: sum(counts[m.name] for m in kinds[kind]) for kind in ("csv", "parquet")}
+    if kinds["csv"] and kinds["parquet"] and rows["csv"] != rows["parquet"]:
+        raise _mismatch(f"The CSV has {rows['csv']} rows and the Parquet {rows['parquet']}.")
+    if not data and manifest.total_movies:
+        raise _mismatch(f"The manifest states {manifest.total_movies} movies, and there is no CSV or Parquet.")
+    if len(kinds["parquet"]) > 1 and not kinds["csv"]:
+        raise _mismatch(f"The archive has {len(kinds['parquet'])} Parquet files.")
+    files = [m.path for m in kinds["csv"] or kinds["parquet"]]
+    if kinds["csv"] and not manifest.files:
+        files = [_without_backslashes(path) for path in files]
+    return ArchiveContents(files, manifest.created_at)
+
+
+def _mismatch(message: str) -> RejectedObjectError:
+    return RejectedObjectError(message, code="manifest_mismatch", remedy=_REMEDY)
+
+
+def _row_count(path: Path, dialect: Dialect) -> int:
+    if path.suffix.lower() == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            return pq.read_metadata(path).num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise RejectedObjectError(
+                f"{path.name} is no readable Parquet file ({str(error).splitlines()[0][:100]}).",
+                code="unreadable_object",
+                remedy="Deliver the archive again.",
+            ) from None
+    return sum(1 for _ in _records(path, dialect)[1])
+
+
+def _records(path: Path, dialect: Dialect) -> tuple[Sequence[str], Iterator[Record]]:
+    plain, found = open_as_utf8(path, dialect, (), path.with_name(f"{path.name}.utf8"))
+    return found.header, read_leniently(plain, found) if found.header else iter(())
+
+
+def _without_backslashes(path: Path) -> Path:
+    """A CSV as RFC 4180 writes it; the same file if it escapes nothing. A malformed record stays as it is."""
+    with open(path, "rb") as file:
+        if not any(b'\\"' in line or b"\\\\" in line for line in file):
+            return path
+    target = path.with_name(f"{path.stem}.rfc4180.csv")
+    header, records = _records(path, _BACKSLASH)
+    with open(target, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for record in records:
+            if record.fields is None:
+                file.write(record.raw + "\n")
+            else:
+                writer.writerow(record.fields)
+    return target
