@@ -220,24 +220,22 @@ def _joined(paths: Sequence[Path], target: Path) -> Path:
     Raises:
         RejectedObjectError: they do not have one header.
     """
+    first = b""
     with open(target, "wb") as joined:
-        first = b""
         for number, path in enumerate(paths):
             with open(path, "rb") as file:
-                header = file.readline()
-                if number == 0:
-                    first = header
-                    joined.write(header)
-                elif header.strip(b"\xef\xbb\xbf\r\n") != first.strip(b"\xef\xbb\xbf\r\n"):
+                header = file.readline().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
+                first = first or header
+                if header != first:
                     raise RejectedObjectError(
                         f"The archive has files with different headers: {paths[0].name} and {path.name}.",
                         code="manifest_mismatch",
                         remedy="Deliver one archive for each extract.",
                     )
+                if number == 0:
+                    joined.write(header + b"\n")
                 shutil.copyfileobj(file, joined, 1 << 20)
-            joined.seek(-1, 2)
-            with open(path, "rb") as file:
-                file.seek(-1, 2)
+                file.seek(max(file.tell() - 1, 0))
                 if file.read(1) != b"\n":
                     joined.write(b"\n")
     return target
