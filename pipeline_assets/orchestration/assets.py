@@ -27,6 +27,7 @@ from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import Event, batch_events
 from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
 from pipeline_assets.pipeline.selects import Select
+from pipeline_assets.pipeline.value import ListColumn
 
 # Metadata that is true of each day of a batch of several days.
 _OF_EACH_DAY = {"batch_id", "engine", "dagster/row_count", "dagster/uri"}
@@ -252,19 +253,40 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     contract = source.contract
     form = "json" if contract.form == "json" else "csv"  # the contract of CSV may be that of a table, too
     patterns = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in source.declared.pattern.split("|"))
+    files, deps = f"{form.upper()} files as they land, plain or packed: {patterns}.", []
+    metadata: dict = {}
+    if listed := source.list_column:
+        files = f"Elements of the lists in {listed.column} of {listed.of}."
+        deps = [dg.AssetKey([pipeline, f"{listed.of}_files"])]
+        metadata["dagster/column_lineage"] = _list_lineage(contract, listed, deps[0])
+    elif source.declared.archive:
+        form = "zip"
+        files = f"Zip archives as they land: {patterns}. Each is accepted or rejected as a whole."
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
     return dg.AssetSpec(
         source_key(source, pipeline),
+        deps=deps,
         group_name=pipeline,
         description=(
-            f"{form.upper()} files as they land, plain or packed: {patterns}. "
-            f"The observations list the newest files with what each run took of them.\n\nRecords: {contract.grain}"
+            f"{files} The observations list the newest files with what each run took of them.\n\n"
+            f"Records: {contract.grain}"
         ),
         kinds={"s3", form},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
-        metadata={"dagster/column_schema": column_schema(contract, unique_key=False)},
+        metadata={"dagster/column_schema": column_schema(contract, unique_key=False)} | metadata,
+    )
+
+
+def _list_lineage(contract: Contract, listed: ListColumn, files: dg.AssetKey) -> dg.TableColumnLineage:
+    """Columns of an element come from the list, those that its record also has from the record; the key is one."""
+    record = {column.reference.column for column in contract.columns if column.reference}
+    return dg.TableColumnLineage(
+        {
+            name: [dg.TableColumnDep(asset_key=files, column_name=name if name in record else listed.column)]
+            for name in contract.column_names
+        }
     )
 
 

@@ -167,7 +167,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
                 add(table_key(pipeline, contract), "latency", recent, evaluate)
         for rule in contract.quality:
             add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
-    for source in pipeline.sources:
+    for source in pipeline.landed_sources:
         on_time = f"An object has arrived in the last {freshness_hours:g} hours."
         add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
     return checks
