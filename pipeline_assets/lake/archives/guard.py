@@ -58,9 +58,9 @@ def examine(archive: Archive, limits: ArchiveLimits) -> list[Entry]:
         )
     entries = read_entries(archive, directory)
     for entry in entries:
-        _check_kind(archive, entry)
         if problem := name_problem(entry.name):
             raise archive.refused(*problem)
+        _check_kind(archive, entry)
     if problem := collision(entry.name for entry in entries):
         raise archive.refused(*problem)
     _check_layout(archive, entries, directory)
