@@ -192,8 +192,8 @@ class Outputs:
         """The relations that replace those that a SELECT names."""
         source = table.grain
         if table.write == "append":
-            every_version = self._session.every_version(source.name)
-            return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {every_version}"}
+            versions = self._session.every_version(source.name, last_of_object=bool(table.contract.key))
+            return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {versions}"}
         if not self._has_published_rows(source):
             return {}
         return {relation: _touched_relation(relation) for relation in source.relations}

@@ -107,7 +107,7 @@ class Column:
     source computes with binary floats, and a float that stands for a decimal of the column is read as that decimal.
     `path` is the list of keys that lead to the value in a JSON record. The value of a `partition` column is the folder
     of a lake file; rows with the same value in a `keep_together` column are in the same file. `latency_hours` is how
-    old the newest value in the table may be.
+    old the newest value in the table may be, `history` what the column is in a history.
     """
 
     name: str
@@ -130,6 +130,7 @@ class Column:
     partition: bool = False
     keep_together: bool = False
     latency_hours: float | None = None
+    history: str = ""
 
     @property
     def personal(self) -> bool:

@@ -336,7 +336,18 @@ def _column(
         writes_floats=_writes_floats(custom, logical, physical, location, mistakes),
         reference=reference(given, location, mistakes),
         path=(*path, _json_key(given, location, mistakes)) if form == "json" else (),
+        history=_history(custom, logical, location, mistakes),
     )
+
+
+def _history(custom: Properties, logical: str, location: str, mistakes: Mistakes) -> str:
+    if "history" not in custom:
+        return ""
+    role, at = str(custom["history"]), join(location, "customProperties.history")
+    mistakes.one_of(at, role, known.HISTORY_TYPES)
+    if (wanted := known.HISTORY_TYPES.get(role)) and logical != wanted:
+        mistakes.add(at, f"{role} does not fit logicalType {logical}.", f"It is a {wanted}.")
+    return role
 
 
 def _width(given: Properties, physical: str, location: str, mistakes: Mistakes) -> int | None:

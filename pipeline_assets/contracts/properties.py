@@ -26,8 +26,18 @@ METRICS = ("invalidValues",)
 # Names of the checks in orchestration/checks.py, which a rule may not have.
 BUILT_IN_CHECKS = (
     *("unique_key", "unknown_columns", "row_accounting", "quarantine", "rejected_objects"),
-    *("reconciles", "latency", "lateness"),
+    *("reconciles", "latency", "lateness", "current_rows", "disjoint_intervals"),
 )
+# What a column is in a slowly changing dimension, with the logical type that it must have; None is any.
+HISTORY_TYPES = {
+    "version": None,
+    "overwrite": None,
+    "surrogate_key": "string",
+    "valid_from": "timestamp",
+    "valid_to": "timestamp",
+    "is_current": "boolean",
+    "deleted": "boolean",
+}
 AGREEMENTS = ("latency",)
 HOURS_OF_UNIT = {"h": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24}
 
@@ -67,7 +77,7 @@ COLUMN = Level(
         *("logicalTypeOptions", "relationships", "quality"),
     ),
     _OF_COLUMN,
-    ("blanks", "inputFormats", "writesFloats", "reasonCode"),
+    ("blanks", "history", "inputFormats", "writesFloats", "reasonCode"),
 )
 JSON_COLUMN = Level("a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, COLUMN.custom)
 # The key and the references of an element are those of its record.

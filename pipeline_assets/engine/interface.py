@@ -220,8 +220,11 @@ class Session(Protocol):
             ContractError: the contract has no column `version`.
         """
 
-    def every_version(self, name: str) -> str:
+    def every_version(self, name: str, *, last_of_object: bool = False) -> str:
         """The name of a relation with every valid new record of an input; after `deduplicate`.
+
+        With `last_of_object`, of several records of one key in one object only the newest: in the order of
+        `deduplicate`, so without a column `version` the last in the file.
 
         It contains superseded records, but not bad ones, those without their reference, or published rows. Its columns
         are the contract's, `_SOURCE_URI`, `_SOURCE_MODIFIED_AT`, `_RESCUED` and `_SOURCE_ETAG`; for a replayed record

@@ -29,9 +29,15 @@ def newest_first(contract: Contract, version: str) -> str:
     return declared + "_SOURCE_MODIFIED_AT DESC NULLS LAST, _SOURCE_URI DESC NULLS LAST, _IS_NEW DESC"
 
 
-def every_version_of(name: str) -> str:
-    """The name of the relation with all versions of an input's records."""
-    return f"{name}__every_version"
+def every_version_of(name: str, last_of_object: bool) -> str:
+    """The name of the relation with all versions of an input's records, or the last of each key and object."""
+    return f"{name}__{'last_of_object' if last_of_object else 'every_version'}"
+
+
+def last_of_object_condition(contract: Contract, newest_first: str) -> str:
+    """The condition that a row is the last of its key and object; `newest_first` orders rows by version and place."""
+    group = ", ".join((*contract.key, "_SOURCE_URI", "_SOURCE_ETAG"))
+    return f"ROW_NUMBER() OVER (PARTITION BY {group} ORDER BY {newest_first}) = 1"
 
 
 @dataclass(frozen=True)

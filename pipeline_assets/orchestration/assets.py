@@ -299,7 +299,7 @@ def _output_spec(
     """A table of the warehouse or of the lake that a batch writes."""
     contract = output.contract
     metadata: dict = {
-        "dagster/column_schema": column_schema(contract),
+        "dagster/column_schema": column_schema(contract, unique_key=_is_unique(output)),
         "dagster/table_name": target_table(contract).qualified,
         "dagster/column_lineage": column_lineage(output.select, contract, assets),
         "contract": f"{contract.name} {contract.version}",
@@ -316,6 +316,11 @@ def _output_spec(
         metadata=metadata,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=freshness_hours)),
     )
+
+
+def _is_unique(output: FileTable | MartTable | LakeCopy) -> bool:
+    """Whether the key of the contract alone identifies a row of an output."""
+    return not isinstance(output, FileTable) or output.row_key == output.contract.key
 
 
 def _export_spec(pipeline: ResolvedPipeline, export: Export, files: Mapping[str, dg.AssetKey]) -> dg.AssetSpec:

@@ -146,10 +146,13 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Callable[..., dg.AssetCheckResult]) -> None:
         checks.append(Check(dg.AssetCheckSpec(name, asset=key, description=description), evaluate))
 
+    rules = {mart.contract.name: mart.rules for mart in pipeline.marts}
+    row_keys = {table.contract.name: table.row_key for table in pipeline.tables}
     for contract in pipeline.targets:
         if contract.key:
-            key = table_key(pipeline, contract)
-            add(key, "unique_key", f"One row per {', '.join(contract.key)}.", partial(_unique_key, contract))
+            key, unique = table_key(pipeline, contract), row_keys.get(contract.name, contract.key)
+            one_row = f"One row per {', '.join(unique)}."
+            add(key, "unique_key", one_row, partial(_unique_key, target_table(contract).qualified, unique))
             add(key, "unknown_columns", "No column outside the contract arrived.", partial(_unknown_columns, contract))
     main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
     accounting = "read = loaded + superseded + quarantined, per object."
@@ -165,7 +168,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
                 recent = f"The newest {column.name} is not older than {_duration(hours)}."
                 evaluate = partial(_latency, contract, column, hours)
                 add(table_key(pipeline, contract), "latency", recent, evaluate)
-        for rule in contract.quality:
+        for rule in (*contract.quality, *rules.get(contract.name, ())):
             add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
     for source in pipeline.landed_sources:
         on_time = f"An object has arrived in the last {freshness_hours:g} hours."
@@ -188,9 +191,8 @@ def _require_tables(pipeline: ResolvedPipeline) -> None:
                 )
 
 
-def _unique_key(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
-    key = ", ".join(contract.key)
-    table = target_table(contract).qualified
+def _unique_key(table: str, columns: Sequence[str], transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
+    key = ", ".join(columns)
     duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )

@@ -28,8 +28,6 @@ def require_consistent(pipeline: ResolvedPipeline) -> None:
     for source in pipeline.sources:
         _require_reader(pipeline, source)
         _require_complete(pipeline, source)
-    for table in pipeline.tables:
-        _refuse_appended_key(table)
     for table in (*pipeline.tables, *pipeline.lake_outputs):
         _require_relationships(pipeline, table)
     for table in pipeline.lake_outputs:
@@ -95,16 +93,6 @@ def _require_relationships(pipeline: ResolvedPipeline, table: FileTable) -> None
                 remedy=f"Declare it in the contract {table.grain.name} (relationships: [{{to: {other.name}.…}}]) and "
                 "join on that column.",
             )
-
-
-def _refuse_appended_key(table: FileTable) -> None:
-    """The check unique_key would fail at the second delivery of a record, and never pass again."""
-    if table.write == "append" and table.contract.key:
-        key, name = ", ".join(table.contract.key), table.contract.name
-        raise ConfigurationError(
-            f"{name}: a table with write mode append keeps every version of a record, so {key} is not its key.",
-            remedy="Write required instead of primaryKey; files that have a key need a contract of their own.",
-        )
 
 
 def _require_partition(pipeline: ResolvedPipeline, table: FileTable) -> None:

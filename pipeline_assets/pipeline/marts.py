@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from pipeline_assets.contracts.ddl import staging_table
 from pipeline_assets.pipeline.fetch import touched_records_table
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline
 
@@ -55,7 +56,7 @@ def _refresh(pipeline: ResolvedPipeline, mart: MartTable, batch_id: str) -> Mart
         for other in pipeline.marts
         if other.qualified in mart.select.relations
         for batch_rows in [f"SELECT M.* FROM {other.qualified} AS M WHERE M._BATCH_ID = '{batch_id}'"]
-        for outdated in mart.select.distinct_values(mart.declared.refresh_columns, other.qualified, batch_rows)
+        for outdated in mart.refresh_select.distinct_values(mart.declared.refresh_columns, other.qualified, batch_rows)
     ]
     return MartRefresh(mart, delete, delete, tuple(late), _missing_rows(mart), digest)
 
@@ -66,7 +67,7 @@ def _outdated(pipeline: ResolvedPipeline, mart: MartTable) -> list[str]:
     return [
         outdated
         for relation in mart.select.relations
-        for outdated in mart.select.distinct_values(columns, relation, _touched_rows(pipeline, relation))
+        for outdated in mart.refresh_select.distinct_values(columns, relation, _touched_rows(pipeline, relation))
     ]
 
 
@@ -87,7 +88,12 @@ def _touched_rows_of_table(pipeline: ResolvedPipeline, table: FileTable) -> str 
     if table.write == "full_refresh":
         return None
     if table.write == "append":
-        objects = f"SELECT URI, ETAG FROM OPS.STAGE_FILE_LEDGER WHERE DATASET = '{table.grain.name}'"
+        staged = staging_table(table.contract, table.write).qualified
+        # Records that were in quarantine are staged, though their objects are not in the ledger's staging table.
+        objects = (
+            f"SELECT URI, ETAG FROM OPS.STAGE_FILE_LEDGER WHERE DATASET = '{table.grain.name}' "
+            f"UNION SELECT _SOURCE_URI, _SOURCE_ETAG FROM {staged}"
+        )
         return f"SELECT T.* FROM {table.qualified} AS T WHERE (T._SOURCE_URI, T._SOURCE_ETAG) IN ({objects})"
     staged, keys = touched_records_table(pipeline, table.grain)
     key_columns = ", ".join(f"T.{name}" for name in table.record_key)
@@ -107,10 +113,10 @@ def _missing_rows(mart: MartTable) -> str:
     the SELECT does not run over all rows.
     """
     columns = mart.declared.refresh_columns
-    copies = [mart.select.copy_of(name) for name in columns]
+    copies = [mart.refresh_select.copy_of(name) for name in columns]
     relations = {copy[0] for copy in copies if copy}
     relation = next(iter(relations), "")
-    if len(relations) == 1 and all(copies) and mart.select.starts_from(relation):
+    if len(relations) == 1 and all(copies) and mart.refresh_select.starts_from(relation):
         equal = " AND ".join(
             f"EQUAL_NULL(HAS.{name}, T.{copy[1]})" for name, copy in zip(columns, copies, strict=True) if copy
         )
@@ -131,7 +137,7 @@ def difference_query(mart: MartTable) -> str:
     Comparing grand totals would not be enough: a row under a wrong date does not change them.
     """
     names = ", ".join(mart.contract.column_names)
-    grouping = mart.select.grouping
+    grouping = mart.grouping
     groups = [
         name for name in mart.contract.column_names if grouping and name in grouping
     ] or mart.contract.column_names

@@ -17,6 +17,7 @@ from pipeline_assets.contracts.model import LAKE_DECIMAL
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of
+from pipeline_assets.pipeline.history import refuse_unread_roles
 from pipeline_assets.pipeline.resolve_over_tables import reads_tables, resolve_lake_copy, resolve_marts
 from pipeline_assets.pipeline.resolved import (
     BATCH_ID,
@@ -31,6 +32,7 @@ from pipeline_assets.pipeline.resolved import (
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
     CsvExport,
+    History,
     LakeTable,
     LandedFiles,
     ListColumn,
@@ -75,6 +77,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
     lake_copies = tuple(resolve_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
     resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies)
+    refuse_unread_roles(resolved.contracts, [table for table in value.tables if isinstance(table, History)])
     require_consistent(resolved)
     return resolved
 
@@ -305,6 +308,15 @@ def _require_write_mode(value: Pipeline, table: FileTable) -> None:
             f"{select.name}: a table with write mode {table.write} must read the records of one source alone, "
             "without groups."
         )
+    if table.write == "append" and contract.key:
+        copies = {copy[1] for name in contract.key if (copy := select.copy_of(name))}
+        if copies != set(grain.contract.key):
+            raise ConfigurationError(
+                f"{select.name}: the key of {contract.name} is {', '.join(contract.key)}, but the key of {grain.name} "
+                f"is {', '.join(grain.contract.key) or 'none'}.",
+                remedy="To keep one row for each key and object, mark the key of the source with primaryKey; to keep "
+                "every record, write required instead.",
+            )
     others = {t.write for t in value.tables if isinstance(t, Table)} - {table.write}
     if (
         table.write == "full_refresh"

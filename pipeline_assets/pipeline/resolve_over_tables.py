@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of, sql_folder
+from pipeline_assets.pipeline.history import resolve_history
 from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, partition_column
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import LakeTable, Mart, Pipeline
+from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline
 
 
 def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
@@ -18,9 +19,9 @@ def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTab
     Raises:
         ConfigurationError: a SELECT reads landed files or lacks columns, or its rows cannot be refreshed.
     """
-    declared = {mart.name: mart for mart in value.tables if isinstance(mart, Mart)}
+    declared = {mart.name: mart for mart in value.tables if isinstance(mart, (Mart, History))}
     contracts = {name: contract_of(value, name) for name in declared}
-    schema = {t.qualified: (*t.contract.column_names, *PROVENANCE) for t in tables}
+    schema = {t.qualified: tuple(name for name, *_ in t.target.columns) for t in tables}
     schema |= {target_table(c).qualified: (*c.column_names, *PROVENANCE) for c in contracts.values()}
     by_qualified = {target_table(contract).qualified: name for name, contract in contracts.items()}
     resolved: dict[str, MartTable] = {}
@@ -30,6 +31,10 @@ def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTab
             raise ConfigurationError(f"{' -> '.join((*path, name))}: marts are made from each other in a circle.")
         if name in resolved:
             return
+        mart = declared[name]
+        if isinstance(mart, History):
+            resolved[name] = resolve_history(value, mart, contracts[name], tables, schema)
+            return
         select = select_of(value, name, contracts[name], None, schema)
         if any("." not in relation for relation in select.relations):
             raise ConfigurationError(f"{select.name} reads landed files.", remedy="Make it a Table, or name tables.")
@@ -37,8 +42,8 @@ def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTab
             if relation in by_qualified:
                 add(by_qualified[relation], (*path, name))
         refuse_missing_columns(select, contracts[name])
-        _require_refresh(declared[name], select)
-        resolved[name] = MartTable(declared[name], contracts[name], select)
+        _require_refresh(mart, select)
+        resolved[name] = MartTable(mart, contracts[name], select)
 
     for name in declared:
         add(name, ())

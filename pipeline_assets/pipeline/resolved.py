@@ -13,6 +13,7 @@ from pipeline_assets import lake
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table
+from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
@@ -102,8 +103,18 @@ class FileTable:
         return isinstance(self.declared, Table) and self.declared.filtered
 
     @property
+    def row_key(self) -> tuple[str, ...]:
+        """The columns that no two rows have in common; empty if there are none."""
+        key = self.contract.key
+        return (*key, "_SOURCE_URI", "_SOURCE_ETAG") if key and self.write == "append" else key
+
+    @property
+    def target(self) -> WarehouseTable:
+        return table_for_write_mode(self.contract, self.write)
+
+    @property
     def qualified(self) -> str:
-        return target_table(self.contract).qualified
+        return self.target.qualified
 
     @property
     def grain_relation(self) -> str:
@@ -112,11 +123,27 @@ class FileTable:
 
 @dataclass(frozen=True, eq=False)
 class MartTable:
-    """A table of the warehouse, computed by a SELECT over tables."""
+    """A table of the warehouse, computed by a SELECT over tables.
+
+    A generated SELECT comes with `keys`, which selects the values of the refresh columns from its table, and with the
+    `rules` that its rows follow.
+    """
 
     declared: Mart
     contract: Contract
     select: Select
+    keys: Select | None = None
+    rules: tuple[QualityRule, ...] = ()
+
+    @property
+    def refresh_select(self) -> Select:
+        """The SELECT to derive from which values of the refresh columns rows of a table give."""
+        return self.keys or self.select
+
+    @property
+    def grouping(self) -> frozenset[str] | None:
+        """See `Select.grouping`."""
+        return frozenset(self.declared.refresh_columns) if self.keys else self.select.grouping
 
     @property
     def qualified(self) -> str:
@@ -217,7 +244,7 @@ class ResolvedPipeline:
     @cached_property
     def warehouse_tables(self) -> tuple[WarehouseTable, ...]:
         """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
-        tables = [table_for_write_mode(table.contract, table.write) for table in self.tables]
+        tables = [table.target for table in self.tables]
         tables += self.load_stages
         tables += [target_table(mart.contract) for mart in self.marts]
         return (*tables, *(key_table(self, source) for source in self.sources if source.has_keys))

@@ -85,9 +85,9 @@ class Table:
     """A warehouse table, computed from landed files by `sql/<pipeline>/<name>.sql` or, without that file, copied.
 
     `write` says what happens to published rows: `upsert` keeps the newest version of each key (rows of a list are
-    replaced with the record they belong to), `append` keeps every record and replaces those of an object that is
-    processed again (its contract has no key), `full_refresh` keeps the rows of the newest object only. A `filtered`
-    SELECT leaves rows out on purpose; any other that loses one fails the batch.
+    replaced with the record they belong to), `append` keeps every record, or the last of each key and object if its
+    contract has a key, and replaces those of an object that is processed again, `full_refresh` keeps the rows of the
+    newest object only. A `filtered` SELECT leaves rows out on purpose; any other that loses one fails the batch.
     """
 
     name: str
@@ -110,6 +110,20 @@ class Mart:
     @property
     def refresh_columns(self) -> tuple[str, ...]:
         return (self.refresh_by,) if isinstance(self.refresh_by, str) else tuple(self.refresh_by)
+
+
+@dataclass(frozen=True)
+class History:
+    """A slowly changing dimension of type 2: the history of each key in the table `of`, one row for each interval.
+
+    `of` is a `Table` with write mode `append` whose contract has a key. The contract of the history says with the
+    custom property `history` what each column is: `version` (a change begins a new row), `overwrite` (the newest value
+    in all rows of a key), `surrogate_key`, `valid_from`, `valid_to` or `is_current`. A boolean column of `of` with
+    `history: deleted` ends the interval of its key. There is no file in `sql/`: the SELECT is generated.
+    """
+
+    name: str
+    of: str
 
 
 @dataclass(frozen=True)
@@ -184,7 +198,7 @@ class Pipeline:
     name: str
     bucket: str
     sources: Sequence[LandedFiles | ListColumn] = ()
-    tables: Sequence[Table | Mart] = ()
+    tables: Sequence[Table | Mart | History] = ()
     exports: Sequence[CsvExport] = ()
     lake_tables: Sequence[LakeTable] = ()
     steps: Sequence[Step] = ()

@@ -43,7 +43,8 @@ class Load:
 
     `upsert` deletes the rows of every record in the staging table `replaced_by` before it inserts, so a record that no
     longer yields a row loses its earlier rows; `on` are pairs of (column of the table, column of `replaced_by`).
-    `append` replaces the rows of every object of `dataset` in the batch. `full_refresh` replaces all rows, unless there
+    `append` replaces the rows of every object of `dataset` in the batch, and those of the same key and object, if the
+    contract has a key. `full_refresh` replaces all rows, unless there
     are none to write.
     """
 
@@ -217,19 +218,32 @@ def _replace(transaction: Transaction, load: Load) -> None:
             f"AND {load.contract.table}._SOURCE_URI = S.URI AND {load.contract.table}._SOURCE_ETAG = S.ETAG",
             (load.dataset,),
         )
+        if load.contract.key:
+            # A record that was in quarantine replaces the one of its key and object.
+            key = (*load.contract.key, "_SOURCE_URI", "_SOURCE_ETAG")
+            _replace_by_key(transaction, load, load.stage.qualified, key, tuple((name, name) for name in key))
         return
     if load.write == "full_refresh":
         if load.file.rows:
             transaction.execute(f"DELETE FROM {target}")
         return
-    key, staged = ", ".join(load.contract.key), load.stage.qualified
+    _replace_by_key(transaction, load, load.replaced_by, load.contract.key, load.on)
+
+
+def _replace_by_key(
+    transaction: Transaction, load: Load, replaced_by: str, key: Sequence[str], on: Sequence[tuple[str, str]]
+) -> None:
+    """Require one staged row per key, and delete the rows that those of a staging table replace."""
+    staged, columns = load.stage.qualified, ", ".join(key)
     duplicates = int(
-        transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {staged} GROUP BY {key} HAVING COUNT(*) > 1)")
+        transaction.scalar(
+            f"SELECT COUNT(*) FROM (SELECT {columns} FROM {staged} GROUP BY {columns} HAVING COUNT(*) > 1)"
+        )
     )
     if duplicates:
         raise RowAccountingError(f"{staged}: {duplicates} keys are staged more than once; nothing was published.")
-    same = " AND ".join(f"{load.contract.table}.{column} = S.{other}" for column, other in load.on)
-    transaction.execute(f"DELETE FROM {target} USING {load.replaced_by} AS S WHERE {same}")
+    same = " AND ".join(f"{load.contract.table}.{column} = S.{other}" for column, other in on)
+    transaction.execute(f"DELETE FROM {target_table(load.contract).qualified} USING {replaced_by} AS S WHERE {same}")
 
 
 def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -> None:

@@ -1,7 +1,7 @@
 """Small pipelines for tests: contracts and SELECTs from short texts, in a temporary folder, and a home to run them in.
 
-A column is `NAME type` with marks behind it: `key`, `required`, `partition`, `together` (kept in one lake file) and
-`-> dataset.COLUMN` for a relationship. `items={"LIST": [columns]}` gives a JSON record its list.
+A column is `NAME type` with marks behind it: `key`, `required`, `partition`, `together` (kept in one lake file),
+`history:<role>` and `-> dataset.COLUMN` for a relationship. `items={"LIST": [columns]}` gives a JSON record its list.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ _TYPES = {
     "decimal": ("number", "NUMBER(18,4)", "DECIMAL(18,4)"),
     "integer": ("integer", "NUMBER(18,0)", "BIGINT"),
     "date": ("date", "DATE", "DATE"),
+    "boolean": ("boolean", "BOOLEAN", "BOOLEAN"),
+    "timestamp": ("timestamp", "TIMESTAMP_NTZ(6)", ""),
 }
 _numbers = itertools.count(1)
 
@@ -99,6 +101,8 @@ def _property(form: str, text: str) -> dict[str, Any]:
         made["partitioned"] = True
     if "together" in marks:
         made["customProperties"] = [{"property": "keepTogether", "value": True}]
+    if role := next((mark.removeprefix("history:") for mark in marks if mark.startswith("history:")), None):
+        made["customProperties"] = [{"property": "history", "value": role}]
     if to:
         made["relationships"] = [{"type": "foreignKey", "to": to.strip()}]
     return made

@@ -86,6 +86,7 @@ class _PlannedInput:
     contract: Contract
     files: list[SourceFile]
     misfits: tuple[str, ...] = ()
+    newest_first: str = ""
     response: dict[str, Any] | None = None
     outcomes: list[FileOutcome] | None = None
 
@@ -153,16 +154,19 @@ class PlannedSession:
         self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
     ) -> None:
         planned = self._inputs[name]
-        step: dict[str, Any] = {"do": "deduplicate", "name": name, "order": newest_first(planned.contract, version)}
+        planned.newest_first = newest_first(planned.contract, version)
+        step: dict[str, Any] = {"do": "deduplicate", "name": name, "order": planned.newest_first}
         step |= {"snapshot": snapshot, "check": "", "check_every_version": False}
         if check:
             planned.misfits = check.reasons
             step |= {"check": transpile(check.select, "spark"), "check_every_version": check.every_version}
         self._steps.append(step)
 
-    def every_version(self, name: str) -> str:
-        self._steps.append({"do": "every_version", "name": name})
-        return every_version_of(name)
+    def every_version(self, name: str, *, last_of_object: bool = False) -> str:
+        relation = every_version_of(name, last_of_object)
+        order = self._inputs[name].newest_first if last_of_object else ""
+        self._steps.append({"do": "every_version", "name": name, "relation": relation, "last_by": order})
+        return relation
 
     def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> PlannedWritten:
         return PlannedWritten(self, self._add_write(select), path, form)

@@ -32,7 +32,13 @@ from pipeline_assets.engine.interface import (
 )
 from pipeline_assets.engine.lake_table_writer import write_lake_table
 from pipeline_assets.engine.validation_query import referring
-from pipeline_assets.engine.versions import Delivery, every_version_of, newest_delivery, newest_first
+from pipeline_assets.engine.versions import (
+    Delivery,
+    every_version_of,
+    last_of_object_condition,
+    newest_delivery,
+    newest_first,
+)
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.sqlfiles import transpile
@@ -189,7 +195,10 @@ class DuckDBSession:
         self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
     ) -> None:
         tables = self._inputs[name]
-        order = newest_first(tables.contract, version)
+        tables.newest_first = (
+            f"{newest_first(tables.contract, version)}, "
+            f"list_extract(getvariable('{name}__positions'), _FILE + 1) DESC, _ID DESC"
+        )
         # _RULE is NULL for a superseded row; it is negative for an orphan, by the number of its reference, and for a
         # misfit, whose numbers follow those of the references.
         self._connection.execute(
@@ -199,7 +208,7 @@ class DuckDBSession:
         while True:
             if snapshot:
                 self._keep_newest_delivery(tables)
-            self._keep_newest(tables, order)
+            self._keep_newest(tables)
             if not check or not self._leave_out_misfits(tables, check):
                 break
             self._connection.execute(f"DELETE FROM {name}__left_out WHERE _RULE IS NULL")
@@ -270,7 +279,7 @@ class DuckDBSession:
             f"WHERE CASE WHEN _IS_NEW THEN _FILE NOT IN ({kept}) ELSE {not newest.published} END",
         )
 
-    def _keep_newest(self, tables: InputTables, order: str) -> None:
+    def _keep_newest(self, tables: InputTables) -> None:
         """Of several versions of a key keep the newest; cheap in the common case of one version per key."""
         key = ", ".join(tables.contract.key)
         if not key:
@@ -284,8 +293,7 @@ class DuckDBSession:
             tables,
             f"SELECT _ID, _FILE, NULL FROM ({self._rows(tables)}) "
             f"SEMI JOIN (SELECT {key} FROM {tables.name} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
-            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {order}, "
-            f"list_extract(getvariable('{tables.name}__positions'), _FILE + 1) DESC, _ID DESC) > 1",
+            f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {tables.newest_first}) > 1",
         )
 
     def _count_left_out(self, tables: InputTables) -> None:
@@ -351,8 +359,8 @@ class DuckDBSession:
                 f"{f', {FLOATS}' * bool(items.floats)}) FROM ({items_select(items, rows, kept)})"
             )
 
-    def every_version(self, name: str) -> str:
-        tables, relation = self._inputs[name], every_version_of(name)
+    def every_version(self, name: str, *, last_of_object: bool = False) -> str:
+        tables, relation = self._inputs[name], every_version_of(name, last_of_object)
         rows = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
         orphans = f"(SELECT _ID FROM {name}__left_out WHERE _RULE < 0)"
         etags = [file.landed.etag for file in tables.files]
@@ -361,6 +369,12 @@ class DuckDBSession:
             f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT {', '.join(tables.contract.column_names)}, _SOURCE_URI, "
             f"_SOURCE_MODIFIED_AT, _RESCUED, list_extract(getvariable('{name}__etags'), _FILE + 1) AS _SOURCE_ETAG "
             f"FROM ({rows}) ANTI JOIN {orphans} USING (_ID)"
+            # Without superseded rows every key is there once.
+            + (
+                f" QUALIFY {last_of_object_condition(tables.contract, tables.newest_first)}"
+                if last_of_object and tables.has_left_out_rows
+                else ""
+            )
         )
         return relation
 

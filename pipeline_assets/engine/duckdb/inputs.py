@@ -72,6 +72,7 @@ class InputTables:
     has_published: bool = False
     has_left_out_rows: bool = False
     is_deduplicated: bool = False
+    newest_first: str = ""  # the order of the versions of a key, once it is deduplicated
     misfits: tuple[str, ...] = ()  # the reasons of the value check
 
     def enter(self, file: SourceFile, *, unknown: tuple[str, ...] = (), missing: tuple[str, ...] = ()) -> FileOutcome:

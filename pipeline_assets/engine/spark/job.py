@@ -32,7 +32,7 @@ from pipeline_assets.engine.spark.ranking import in_list
 from pipeline_assets.engine.spark.session import map_batches
 from pipeline_assets.engine.spark.state import State, texts
 from pipeline_assets.engine.validation_query import referring
-from pipeline_assets.engine.versions import every_version_of, newest_delivery
+from pipeline_assets.engine.versions import last_of_object_condition, newest_delivery
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,7 +103,7 @@ class Job:
                 case "deduplicate":
                     response["inputs"][step["name"]] = self._deduplicate(self._inputs[step["name"]], step)
                 case "every_version":
-                    self._define_every_version(self._inputs[step["name"]])
+                    self._define_every_version(self._inputs[step["name"]], step)
                 case "write":
                     response["writes"][step["name"]] = self._write(step)
                 case other:
@@ -325,13 +325,17 @@ class Job:
         newest = newest_delivery(spark_input.accepted(), published and tuple(published))
         return f"CASE WHEN _IS_NEW THEN _FILE NOT IN ({in_list(newest.files)}) ELSE {not newest.published} END"
 
-    def _define_every_version(self, spark_input: SparkInput) -> None:
+    def _define_every_version(self, spark_input: SparkInput, step: Mapping[str, Any]) -> None:
         from pyspark.sql import functions as f
 
         etag = f.element_at(texts(spark_input.etags), f.col("_FILE") + 1).alias("_SOURCE_ETAG")
         rows = self._spark.table(f"{spark_input.name}__ranked").where("_IS_NEW AND _RULE IS NULL")
         columns = (*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
-        rows.select(*columns, etag).createOrReplaceTempView(every_version_of(spark_input.name))
+        if step["last_by"]:
+            order = ranking.newest_first_by_place(spark_input, step["last_by"])
+            last = f.expr(last_of_object_condition(spark_input.contract, order)).alias("_IS_LAST")
+            rows = rows.select("*", etag).select("*", last).where("_IS_LAST").drop("_SOURCE_ETAG")
+        rows.select(*columns, etag).createOrReplaceTempView(step["relation"])
 
     # --- bad records ---------------------------------------------------------------------------------------
 

@@ -32,8 +32,7 @@ def ranked(spark_input: SparkInput, order: str, is_old: str, misfits: str) -> st
     rule = f"CASE {cases} END" if left_out else "CAST(NULL AS INT)"
     rank = "1"
     if key:
-        waiting = in_list(file for file, split in spark_input.splits.items() if split.waiting)
-        newest = f"{order}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
+        newest = newest_first_by_place(spark_input, order)
         whole = " AND ".join(f"{column} IS NOT NULL" for column in key)
         rank = (
             f"CASE WHEN {whole} THEN ROW_NUMBER() OVER (PARTITION BY {', '.join(key)}, _RULE IS NULL, _IS_OLD "
@@ -43,6 +42,12 @@ def ranked(spark_input: SparkInput, order: str, is_old: str, misfits: str) -> st
         f"SELECT *, CASE WHEN _IS_OLD THEN 2 ELSE {rank} END AS _RANK FROM "
         f"(SELECT b.*, {rule} AS _RULE, {is_old} AS _IS_OLD FROM {spark_input.name}__all AS b {' '.join(joins)})"
     )
+
+
+def newest_first_by_place(spark_input: SparkInput, order: str) -> str:
+    """The order of the versions of a key, and of versions that are equal in it by their place."""
+    waiting = in_list(file for file, split in spark_input.splits.items() if split.waiting)
+    return f"{order}, _FILE IN ({waiting}), _FILE DESC, _SPLIT DESC, _RECORD DESC"
 
 
 def checked_rows(spark_input: SparkInput, every_version: bool) -> str:

@@ -25,6 +25,7 @@ def test_hard_cases_are_settled_as_the_plain_model_says(seeds: tuple[int, ...], 
     [
         test_deduplicate.test_files_of_a_unit_are_rejected_together_in_every_input,
         test_deduplicate.test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_came_in,
+        test_deduplicate.test_of_several_records_of_a_key_in_one_object_the_last_is_kept_with_those_of_other_objects,
         test_deduplicate.test_a_reference_may_be_loaded_without_its_parent_and_leaves_the_others_as_they_are,
         test_deduplicate.test_a_json_record_without_its_parent_is_reported_like_any_other,
         test_deduplicate.test_one_row_without_values_stands_for_what_is_published,

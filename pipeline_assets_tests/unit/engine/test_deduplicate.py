@@ -219,6 +219,24 @@ def test_every_version_that_could_be_loaded_is_there_with_the_object_that_it_cam
         assert session.count(f"SELECT * FROM {session.every_version('people')}") == 1
 
 
+def test_of_several_records_of_a_key_in_one_object_the_last_is_kept_with_those_of_other_objects(
+    tmp_path: Path,
+) -> None:
+    first = landed(tmp_path / "first", f"{HEADER}\n1,Ada,a\n2,Bob,\n1,Ada,z\n1,Ada,b\n", days=2)
+    second = landed(tmp_path / "second", f"{HEADER}\n1,Ada,c\n1,Ada,d\n", days=1)
+    with opened() as session:
+        session.read("people", PEOPLE, [first, second])
+        session.deduplicate("people")
+        name = session.every_version("people", last_of_object=True)
+        found = rows(session, f"SELECT ID, NOTE, _SOURCE_URI FROM {name}")
+        assert found == [
+            ("1", "b", "lake://bucket/raw/first"),
+            ("1", "d", "lake://bucket/raw/second"),
+            ("2", None, "lake://bucket/raw/first"),
+        ]
+        assert session.count(f"SELECT * FROM {session.every_version('people')}") == 6
+
+
 # --- references ----------------------------------------------------------------------------------------------
 
 

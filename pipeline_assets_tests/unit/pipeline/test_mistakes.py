@@ -296,11 +296,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
         swap("tables", "lines", Table("lines", write="append")),
         ["sql/shop/lines.sql: a table with write mode append"],
     ),
-    "an appended table with a key": (
+    "an appended table with a key that its source does not have": (
         plus("sources", LOG)
         | plus("tables", Table("noted", write="append"))
         | {"contracts": {"noted": ("table", ["AT text key", "TEXT text"])}},
-        ["noted: a table with write mode append keeps every version of a record, so AT is not its key", "primaryKey"],
+        ["sql/shop/noted.sql: the key of noted is AT, but the key of log is none", "primaryKey"],
     ),
     # published rows
     "a source without a table of its own": (

@@ -80,6 +80,75 @@ def test_new_bytes_under_a_name_are_another_object_and_both_are_kept(events: Sma
 
 
 @cache
+def observing() -> type[SmallLake]:
+    """The last record of each key and object in EVENT_VERSIONS, and a mart over them."""
+    value = pipeline_of(
+        temporary(),
+        {
+            "events": ("table", EVENTS),
+            "event_versions": ("table", EVENTS),
+            "by_kind": ("table", ["KIND text", "RECORDS integer"]),
+        },
+        {
+            "event_versions": "SELECT EVENTS.EVENT_ID, EVENTS.KIND, EVENTS.AMOUNT, EVENTS.CHANGED_ON FROM EVENTS",
+            "by_kind": "SELECT V.KIND, COUNT(*) AS RECORDS FROM SHOP.EVENT_VERSIONS AS V GROUP BY V.KIND",
+        },
+        sources=[LandedFiles("events", "in/*.csv")],
+        tables=[Table("events"), Table("event_versions", write="append"), Mart("by_kind", refresh_by="KIND")],
+    )
+    return lake_of(value)
+
+
+@pytest.fixture
+def observed(tmp_path: Path) -> SmallLake:
+    return observing().with_tables(tmp_path / "home")
+
+
+def versions(lake: SmallLake) -> list[tuple[str, ...]]:
+    return [row[:3] for row in lake.cells()["event_versions"]]
+
+
+def test_append_with_a_key_keeps_the_last_record_of_each_key_and_object(observed: SmallLake) -> None:
+    observed.csv("1", event("x", "c"), event("x", "a"), event("x", "b"), event("y"), at=1)
+    report = observed.run()
+    assert report.rows == {"read": 4, "loaded": 2, "superseded": 2, "quarantined": 0}
+    assert versions(observed) == [("x", "b", "1.0000"), ("y", "a", "1.0000")]
+    observed.csv("2", event("x", "d"), at=2)
+    observed.csv("0", event("x", "e"), event("x", "f"), at=0)
+    observed.run()
+    expected = [("x", "b", "1.0000"), ("x", "d", "1.0000"), ("x", "f", "1.0000"), ("y", "a", "1.0000")]
+    assert versions(observed) == expected
+    observed.run(reprocess=True)
+    assert versions(observed) == expected
+    assert observed.cells()["by_kind"] == [("a", "1"), ("b", "1"), ("d", "1"), ("f", "1")]
+
+
+def test_a_replayed_record_replaces_the_one_of_its_key_and_object(observed: SmallLake) -> None:
+    observed.csv("1", event("x", "a"), event("x", "b", changed="nonsense"), event("y", "a"), at=1)
+    observed.csv("2", event("x", "c"), at=2)
+    observed.run()
+    assert versions(observed) == [("x", "a", "1.0000"), ("x", "c", "1.0000"), ("y", "a", "1.0000")]
+    accept_everything(observed)
+    assert observed.run(replay=True).released == 1
+    assert versions(observed) == [("x", "b", "1.0000"), ("x", "c", "1.0000"), ("y", "a", "1.0000")]
+    assert observed.cells()["by_kind"] == [("a", "1"), ("b", "1"), ("c", "1")]
+
+
+def test_a_mart_over_appended_rows_has_replayed_records_too(events: SmallLake) -> None:
+    events.csv("1", event("x"), event("y", changed="nonsense"), at=1)
+    events.run()
+    accept_everything(events)
+    assert events.run(replay=True).released == 1
+    assert events.cells()["by_kind"] == [("a", "2", "2.0000")]
+
+
+def accept_everything(lake: SmallLake) -> None:
+    """Correct the quarantined records in the way a corrected contract would: their dates become readable."""
+    with lake.platform.warehouse.transaction() as transaction:
+        transaction.execute("UPDATE OPS.QUARANTINE SET RAW_RECORD = REPLACE(RAW_RECORD, 'nonsense', '2026-01-01')")
+
+
+@cache
 def refreshing() -> type[SmallLake]:
     value = pipeline_of(
         temporary(),
