@@ -79,6 +79,12 @@ class PermanentLakeError(LakeError):
     transient = False
 
 
+class SourceError(PipelineError):
+    """A database or an API that a pipeline extracts from failed; nothing of the extract landed."""
+
+    transient = True
+
+
 class EngineError(PipelineError):
     """The engine ran out of memory or disk; nothing was published."""
 

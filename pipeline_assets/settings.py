@@ -145,6 +145,28 @@ class Settings(BaseSettings):
         5, gt=0, le=128, description="MiB at which a local stream delivers its buffer, as Firehose's hint."
     )
 
+    movies_source_url: str | None = Field(
+        None,
+        repr=False,  # it may contain a password
+        description="Database of movies as a SQLAlchemy URL, or a file as `file:///…` (json, csv, parquet).",
+    )
+    movies_select: str | None = Field(
+        None,
+        description="SELECT that names the 26 columns of a movie, or the path of a file with one; see docs/movies.md.",
+    )
+    movies_api_url: str | None = Field(None, description="HTTP API of movies, OMDb's or one of its shape.")
+    movies_api_key: SecretStr | None = Field(None, description="Key of that API.")
+    movies_api_ids: str | None = Field(
+        None,
+        description="IMDb ids or titles to request, separated by commas, or the path of a file with one in each line; "
+        "by default one request for everything.",
+    )
+    movies_api_rate: float = Field(5, gt=0, description="Requests a second to that API, at most.")
+    movies_api_timeout: float = Field(30, gt=0, description="Seconds to wait for one answer of that API.")
+    movies_api_patience: float = Field(
+        120, gt=0, description="Seconds for which a request to that API is repeated after transient errors."
+    )
+
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
     snowflake_user: str | None = Field(None, description="Snowflake service user.")
     snowflake_private_key: SecretStr | None = Field(None, description="PEM private key of that user.")
@@ -261,6 +283,18 @@ class Settings(BaseSettings):
             raise ValueError("http(s)://host[:port] is expected; credentials go to AWS_ACCESS_KEY_ID and so on")
         return url
 
+    @field_validator("movies_api_url")
+    @classmethod
+    def _api(cls, url: str | None) -> str | None:
+        try:
+            parts = urlsplit(url or "https://api")
+            is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            is_valid = False
+        if not is_valid or "@" in parts.netloc or "apikey=" in parts.query.lower() or parts.fragment:
+            raise ValueError("http(s)://host[:port][/path] is expected; the key goes to PIPELINE_MOVIES_API_KEY")
+        return url
+
     @property
     def from_secret(self) -> frozenset[str]:
         """The names of the settings that came from the secret."""
@@ -282,6 +316,11 @@ class Settings(BaseSettings):
             return self.commerce_watch
         folder = self.producer_folder.parent
         return {stream: str(folder / f"{stream}*.csv") for stream in ("customers", "orders")}
+
+    @property
+    def movies_folder(self) -> Path:
+        """The sample database of movies, and the answers of an API that have not landed yet."""
+        return self.home / "sources" / "movies"
 
     @property
     def warehouse_root(self) -> Path:

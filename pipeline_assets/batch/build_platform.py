@@ -65,6 +65,7 @@ def build_platform(settings: Settings) -> Platform:
             settings.archive_max_entries, settings.archive_max_bytes, settings.archive_max_ratio
         ),
         shared=settings.profile == "aws",
+        settings=settings,
         retries=settings.retries,
         retry_seconds=settings.retry_seconds,
         queues=queues,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_assets.batch.alerts import Alerts
 from pipeline_assets.engine import RejectPolicy
@@ -15,6 +16,9 @@ from pipeline_assets.lake.archives import ArchiveLimits
 from pipeline_assets.lake.delivery import Delivery
 from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
 
 
 def utc_now() -> datetime:
@@ -42,6 +46,7 @@ class Platform:
     archive_limits: ArchiveLimits
     queues: Mapping[str, EventQueue] = field(default_factory=dict)
     shared: bool = False  # whether other machines use this lake
+    settings: Settings | None = None  # of the installation, for the steps of a pipeline that has settings of its own
     retries: int = 0
     retry_seconds: float = 0
     clock: Callable[[], datetime] = utc_now
