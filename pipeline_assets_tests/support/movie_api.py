@@ -35,7 +35,7 @@ def movie(asked: str) -> dict[str, object]:
     found = {"imdbID": asked, "Title": f"Movie {asked}"} if asked.startswith("tt") else {"imdbID": "", "Title": asked}
     return {
         **found,
-        "Year": "2001–",
+        "Year": "2001\u2013",
         "Ratings": [{"Source": "Internet Movie Database", "Value": "9.3/10"}],
         "Plot": 'One, "two"\nthree',
         "Response": "True",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import count
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -116,6 +117,14 @@ def test_an_answer_that_takes_too_long_is_repeated(server: MovieApi) -> None:
     client = ApiClient(Api(server.url, KEY, rate=1000, timeout=0.2), sleep=lambda _: None)
     assert client.ask("tt1") == [movie("tt1")]
     never.set()
+
+
+def test_an_answer_that_never_pauses_and_never_ends_is_stopped_in_time(server: MovieApi) -> None:
+    server.rule = lambda number, asked: Reply(document=b" " * (8 << 20))
+    ticks = count()
+    client = ApiClient(Api(server.url, KEY, timeout=20, patience=1), sleep=lambda _: None, clock=lambda: next(ticks))
+    with pytest.raises(SourceError, match="the answer took longer than 20 seconds"):
+        client.ask("tt1")
 
 
 def test_a_third_of_failing_requests_and_a_minute_of_nothing_else_are_survived(server: MovieApi, waits: Waits) -> None:

@@ -65,7 +65,7 @@ files = st.builds(
 manifests = st.builds(
     Manifest,
     text,
-    st.datetimes(min_value=datetime(1970, 1, 1), max_value=datetime(9999, 1, 1), timezones=st.just(UTC)),
+    st.datetimes(timezones=st.just(UTC)),
     st.just("imdbID"),
     st.lists(text, unique=True, max_size=30).map(lambda names: tuple(dict.fromkeys(["imdbID", *names]))),
     counts,
@@ -101,10 +101,12 @@ def test_any_values_make_a_manifest_or_are_rejected_in_one_line(changes: dict, o
     try:
         read = read_manifest(of((OLD if old else new()) | changes))
     except RejectedObjectError as error:
-        assert error.code == "manifest_mismatch"
-        assert str(error).isprintable()
+        rejected = error
     else:
         assert read.primary_key in read.columns
+        return
+    assert rejected.code == "manifest_mismatch"
+    assert str(rejected).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +212,7 @@ def test_rows_are_not_counted_in_a_file_whose_bytes_differ() -> None:
 @pytest.mark.parametrize("form", ["old", "new"])
 def test_the_rows_of_each_format_are_the_total(form: str) -> None:
     total = replace(MANIFEST, total_movies=4) if form == "new" else read_manifest(of(OLD | {"total_movies": "4"}))
-    with pytest.raises(RejectedObjectError, match="total_movies is 4, the csv files have 3 rows; total_movies is 4, the"):
+    with pytest.raises(RejectedObjectError, match="total_movies is 4, the csv files have 3 rows; total"):
         verify(total, MEMBERS, three)
 
 
