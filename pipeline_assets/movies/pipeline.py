@@ -1,7 +1,19 @@
 """Movie archives: CSV and Parquet with a manifest, unpacked into tables and a star schema with history."""
 
 from pipeline_assets.movies.archive import archive_contents
-from pipeline_assets.pipeline import Archive, Bucket, CsvExport, LandedFiles, ListColumn, Pipeline, Table
+from pipeline_assets.movies.extract import extract_in_batch
+from pipeline_assets.pipeline import (
+    Archive,
+    Bucket,
+    CsvExport,
+    History,
+    LandedFiles,
+    ListColumn,
+    Mart,
+    Pipeline,
+    Step,
+    Table,
+)
 
 MOVIES = Pipeline(
     "movies",
@@ -19,11 +31,19 @@ MOVIES = Pipeline(
         Table("movies_landing"),
         Table("movie_versions", write="append"),
         Table("movie_reviews"),
+        History("dim_movie", of="movie_versions"),
+        Mart("dim_genre", refresh="full"),
+        Mart("bridge_movie_genre", refresh_by="IMDB_ID"),
+        Mart("dim_person", refresh="full"),
+        Mart("bridge_movie_person", refresh_by="IMDB_ID"),
+        Mart("fact_movie_review", refresh_by="IMDB_ID"),
+        Mart("movie_overview", refresh_by="IMDB_ID"),
     ],
     exports=[
         CsvExport("movies_csv", of="movies_landing", key="archival/full_data/movies_{started_at}_{batch_id}.csv"),
         CsvExport("reviews_csv", of="movie_reviews", key="archival/review/reviews_{started_at}_{batch_id}.csv"),
     ],
+    steps=[Step("extract", extract_in_batch)],
     buckets=[
         Bucket("movie-landing"),
         Bucket("movie-processed"),

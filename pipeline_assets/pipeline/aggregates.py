@@ -7,11 +7,14 @@ over all rows, so such a column cannot tell which rows of the mart are outdated,
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from sqlglot import exp
     from sqlglot.optimizer.scope import Scope
 
+_FLATTENED = ("SEQ", "KEY", "PATH", "INDEX", "VALUE", "THIS")  # the columns of FLATTEN
 _FILTERS = ("having", "qualify", "limit", "offset")
 
 
@@ -27,6 +30,10 @@ def measures(root: Scope) -> set[str] | None:
     read_counts: Counter[int] = Counter()
     for scope in root.traverse():
         tree = scope.expression
+        if scope.is_udtf:
+            measured = {column.name.upper() for column in scope.columns if _measured(column, scope, measures_of)}
+            measures_of[id(tree)] = set(_FLATTENED) if measured else set()
+            continue
         inner = [source for source in scope.sources.values() if not isinstance(source, exp.Expression)]
         read_counts.update(id(source.expression) for name, source in scope.sources.items() if source in inner)
         if isinstance(tree, exp.SetOperation):
@@ -42,24 +49,24 @@ def measures(root: Scope) -> set[str] | None:
                 return None
             if aggregates and not tree.args.get("group"):
                 return None
-        measured = {
-            id(column)
-            for column in scope.columns
-            for source in [scope.sources.get(column.table)]
-            if source is not None
-            and column.name.upper() in measures_of.get(id(getattr(source, "expression", None)), set())
-        }
-        if any(id(column) in measured for column in _condition_columns(tree)):
+        measuring = {id(column) for column in scope.columns if _measured(column, scope, measures_of)}
+        if any(id(column) in measuring for column in _condition_columns(tree)):
             return None
         measures_of[id(tree)] = {
             select.alias_or_name.upper()
             for select in tree.selects
-            if any(id(column) in measured for column in select.find_all(exp.Column))
+            if any(id(column) in measuring for column in select.find_all(exp.Column))
             or (scope is not root and select.find(exp.AggFunc, exp.Window))
         }
     if any(count > 1 for count in read_counts.values()):
         return None
     return measures_of[id(root.expression)] if isinstance(root.expression, exp.Select) else None
+
+
+def _measured(column: exp.Column, scope: Scope, measures_of: Mapping[int, set[str]]) -> bool:
+    """Whether a column of a scope is a measure of what it is read from."""
+    source = scope.sources.get(column.table)
+    return column.name.upper() in measures_of.get(id(getattr(source, "expression", None)), set())
 
 
 def _aggregates(tree: object) -> bool:
