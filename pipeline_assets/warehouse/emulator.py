@@ -9,6 +9,8 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +23,25 @@ if TYPE_CHECKING:
 @contextmanager
 def patched_emulator() -> Iterator[None]:
     """Patch fakesnow for the duration of the context."""
-    with _exact_sums(), _quoted_comments(), _cached_transformations(), _arrow_batches():
+    with _exact_sums(), _quoted_comments(), _cached_statements(), _arrow_batches():
         yield
 
 
 # Statements whose transformation depends on parameters, variables, chance, or what ran before.
 _DEPENDS_ON_MORE = re.compile(r"IDENTIFIER\(|\$|RANDOM|SAMPLE|RESULT_SCAN|NEXTVAL|CURRENT_", re.IGNORECASE)
-_TRANSFORMED_LIMIT = 500
-_transformed: dict[tuple[str | None, str | None, str], Any] = {}
+_STATEMENTS_LIMIT = 500
+
+
+@dataclass
+class _Statement:
+    """One text as fakesnow has it: parsed, whether it lacks a database or a schema, transformed by current schema."""
+
+    parsed: Any
+    unqualified: tuple[bool, bool]
+    transformed: dict[tuple[str | None, str | None], Any] = field(default_factory=dict)
+
+
+_statements: dict[str, _Statement] = {}
 _MISSING = object()
 # What an instance remembers beside the database file; a new process would not know it.
 _STATE_IN_MEMORY = ("_fs_tables_ext", "_fs_columns_ext", "_fs_stages", "_fs_file_formats")
@@ -138,32 +151,52 @@ def _quoted_comments() -> Iterator[None]:
 
 
 @contextmanager
-def _cached_transformations() -> Iterator[None]:
-    """Let fakesnow transform a statement once per process, and copy its tree once instead of 77 times.
+def _cached_statements() -> Iterator[None]:
+    """Let fakesnow parse, check and transform a statement once per process, and copy its tree once instead of 77 times.
 
     fakesnow 0.12.0 chains `Expression.transform`, which copies the tree before each of its transformations; that is
-    most of the time of a small batch. In place the result is the same, and so it is for the same statement later.
+    most of the time of a small batch. In place the result is the same, and so it is for the same text later.
     """
+    import fakesnow.checks
+    import fakesnow.cursor
     from fakesnow.cursor import FakeSnowflakeCursor
     from sqlglot import exp
 
-    original: Any = FakeSnowflakeCursor._transform
+    parse, qualified = fakesnow.cursor.parse_one, fakesnow.checks.is_unqualified_table_expression
+    transform: Any = FakeSnowflakeCursor._transform
+    # The text is all that the result of these depends on: they set nothing, and name their parameters by place.
     kinds = (exp.Select, exp.Insert, exp.Delete, exp.Update, exp.Transaction, exp.Commit, exp.Rollback)
 
-    def patched(self: FakeSnowflakeCursor, expression: Any, params: Any) -> Any:
-        # The text is all that the result of these depends on: they set nothing, and name their parameters by place.
-        is_cacheable = isinstance(expression, kinds)
-        text = expression.sql(dialect="snowflake") if is_cacheable else ""
-        if not text or _DEPENDS_ON_MORE.search(text):
-            return original(self, _InPlace(expression.copy()), params).expression
-        key = (self._conn.database, self._conn.schema, text)
-        if key not in _transformed:
-            if len(_transformed) >= _TRANSFORMED_LIMIT:
-                _transformed.pop(next(iter(_transformed)))
-            _transformed[key] = original(self, _InPlace(expression.copy()), params).expression
-        return _transformed[key].copy()
+    def parse_once(command: str) -> Any:
+        if (statement := _statements.get(command)) is None:
+            parsed = parse(command)
+            if not isinstance(parsed, kinds) or _DEPENDS_ON_MORE.search(command):
+                return parsed
+            if len(_statements) >= _STATEMENTS_LIMIT:
+                _statements.pop(next(iter(_statements)))
+            statement = _statements[command] = _Statement(parsed, qualified(parsed))
+            vars(parsed)["cached"] = statement  # which no copy of the tree has
+        return statement.parsed
 
-    with _replaced(FakeSnowflakeCursor, "_transform", patched):
+    def qualified_once(parsed: Any) -> tuple[bool, bool]:
+        statement = getattr(parsed, "cached", None)
+        return statement.unqualified if statement else qualified(parsed)
+
+    def transform_once(self: FakeSnowflakeCursor, parsed: Any, params: Any) -> Any:
+        if (statement := getattr(parsed, "cached", None)) is None:
+            return transform(self, _InPlace(parsed.copy()), params).expression
+        place = (self._conn.database, self._conn.schema)
+        if place not in statement.transformed:
+            made = transform(self, _InPlace(parsed.copy()), params).expression
+            made.sql = cache(made.sql)  # its text for DuckDB, generated once
+            statement.transformed[place] = made
+        return statement.transformed[place]
+
+    with (
+        _replaced(fakesnow.cursor, "parse_one", parse_once),
+        _replaced(fakesnow.checks, "is_unqualified_table_expression", qualified_once),
+        _replaced(FakeSnowflakeCursor, "_transform", transform_once),
+    ):
         yield
 
 

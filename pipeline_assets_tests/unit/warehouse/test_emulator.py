@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fakesnow.cursor
 import pytest
 import sqlglot
 from fakesnow.cursor import FakeSnowflakeCursor
@@ -74,7 +75,7 @@ def test_a_statement_transformed_in_place_is_the_one_that_copies_make(
 
 def _made(cursor: FakeSnowflakeCursor, text: str) -> list[tuple[str, dict]]:
     """Each statement that is sent to DuckDB, with what the emulator notes on its root."""
-    parsed = sqlglot.parse_one(re.sub(r"%(\(\w+\))?s", "?", text), read="snowflake")
+    parsed = fakesnow.cursor.parse_one(re.sub(r"%(\(\w+\))?s", "?", text))
     made = []
     for statement in cursor._transform_explode(parsed):
         before = statement.sql()
@@ -93,6 +94,24 @@ def _only_exact_sums() -> Iterator[None]:
 
     with _exact_sums():
         yield
+
+
+@pytest.mark.parametrize("sql", ["SELECT A, SUM(B) FROM T GROUP BY A", "INSERT INTO U (A) SELECT A FROM T", "BEGIN"])
+def test_a_statement_that_comes_again_is_parsed_and_transformed_once(
+    cursor: FakeSnowflakeCursor, sql: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with patched_emulator():
+        first = _sent(cursor, sql)
+    monkeypatch.setattr(sqlglot, "parse_one", pytest.fail)
+    monkeypatch.setattr(FakeSnowflakeCursor, "_transform", pytest.fail)
+    with patched_emulator():
+        assert _sent(cursor, sql) is first
+
+
+def _sent(cursor: FakeSnowflakeCursor, sql: str) -> Any:
+    statement = fakesnow.cursor.parse_one(sql)
+    cursor.check_db_and_schema(statement)
+    return cursor._transform(statement, None)
 
 
 def test_a_node_put_into_two_places_is_changed_in_both() -> None:
