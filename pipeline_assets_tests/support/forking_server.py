@@ -1,15 +1,15 @@
 """A process that has imported everything and forks one child per order, so that hundreds of crashes are cheap.
 
 Run as `python -m pipeline_assets_tests.support.forking_server`; an order is one JSON line on stdin, the response one on
-stdout.
-Nothing but importing happens in this process: DuckDB and obstore start threads when they are used, and a thread does
-not survive a fork. The child runs one batch and, when `kill_at` is given, kills itself with SIGKILL just before that
-boundary. Boundaries are counted: every statement sent to the warehouse, every write to the lake, every engine step.
+stdout. This process only imports, reads contracts and translates statements: DuckDB and obstore start threads when they
+are used, and a thread does not survive a fork. The child runs one batch and, when `kill_at` is given, kills itself with
+SIGKILL just before that boundary. Boundaries are counted: every statement, write to the lake, and step of the engine.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import signal
@@ -17,19 +17,27 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import duckdb  # noqa: F401 - imported for the children
-import fakesnow  # noqa: F401
+import fakesnow.cursor
 import obstore.store  # noqa: F401
 import pandas  # noqa: F401
+import pyarrow.dataset
+import pyarrow.pandas_compat
 import pyarrow.parquet  # noqa: F401
 import snowflake.connector.pandas_tools  # noqa: F401
+import sqlglot.dialects.duckdb
 import sqlglot.optimizer.qualify  # noqa: F401
 import yaml  # noqa: F401
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.variables import Variables
 
+from pipeline_assets.batch.run import required_tables
 from pipeline_assets.engine.duckdb import engine
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.warehouse import connection, driver, embedded, transaction
+from pipeline_assets.warehouse import connection, driver, embedded, emulator, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake
@@ -77,22 +85,42 @@ def child(order: dict) -> None:
     watch(order.get("kill_at"), trace)
     lake = LAKES[order["pipeline"]].at(Path(order["home"]))
     report = lake.run(order.get("run_id", "crash"), **order.get("request", {}))
-    Path(order["trace"]).write_text(json.dumps({"trace": trace, "rows": report.rows}), encoding="utf-8")
+    statements = [(text, *place) for text, kept in emulator._statements.items() for place in kept.transformed]
+    result = {"trace": trace, "rows": report.rows, "statements": statements}
+    Path(order["trace"]).write_text(json.dumps(result), encoding="utf-8")
+
+
+def transform(text: str, database: str, schema: str) -> None:
+    """Have the emulator keep a statement as DuckDB gets it, for the children to come; this needs no DuckDB."""
+    place = SimpleNamespace(database=database, schema=schema, variables=Variables(), db_path=None, table_stages=None)
+    cursor: Any = SimpleNamespace(_conn=place, _duck_conn=None)
+    with emulator.patched_emulator():
+        FakeSnowflakeCursor._transform(cursor, fakesnow.cursor.parse_one(text), None).sql(dialect="duckdb")
 
 
 def main() -> None:
+    for lake in LAKES.values():
+        required_tables(lake.pipeline())
+    sent: set[tuple[str, ...]] = set()
     for line in sys.stdin:
+        order = json.loads(line)
+        gc.freeze()  # the children share this memory until they write to it
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
-                child(json.loads(line))
+                child(order)
                 status = 0
             except BaseException:  # noqa: BLE001 - the child must end here, whatever happened
                 traceback.print_exc()
             finally:
                 os._exit(status)
         _, status = os.waitpid(pid, 0)
+        if status == 0:
+            statements = set(map(tuple, json.loads(Path(order["trace"]).read_text(encoding="utf-8"))["statements"]))
+            for again in statements & sent:  # those of one batch alone do not come again
+                transform(*again)
+            sent |= statements
         print(
             json.dumps({"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "code": status >> 8}),
             flush=True,
