@@ -79,7 +79,14 @@ def _key_hash(fields: Mapping[str, str | None], record: Contract) -> int:
 
 
 def _records(path: Path, contract: Contract) -> Iterator[dict[str, str | None]]:
-    """The well-formed records of a CSV or Parquet file by column name, upper case."""
+    """The well-formed records of a file by column name, upper case, without error answers of the source."""
+    limits = {column.name: column.accepted for column in contract.columns if column.reason_code and column.accepted}
+    for fields in _every_record(path, contract):
+        if all(not (text := (fields.get(name) or "").strip()) or text in limits[name] for name in limits):
+            yield fields
+
+
+def _every_record(path: Path, contract: Contract) -> Iterator[dict[str, str | None]]:
     if path.suffix.lower() == ".parquet":
         yield from _parquet_records(path)
         return

@@ -99,7 +99,8 @@ def test_an_archive_from_the_future_is_rejected(lake: MoviesLake) -> None:
 
     assert (report.loaded, report.rejected) == (0, 1)
     ((code, reason),) = lake.rows("SELECT REASON_CODE, REASON FROM OPS.QUARANTINE")
-    assert code == "manifest_mismatch" and "in the future" in reason
+    assert code == "manifest_mismatch"
+    assert "in the future" in reason
 
 
 DATA = csv_bytes([movie(1), movie(2)])
@@ -261,7 +262,8 @@ def test_lists_may_be_written_as_python_prints_them(lake: MoviesLake) -> None:
 
 
 def test_of_a_movie_that_is_in_one_archive_twice_the_last_record_counts_with_its_ratings(lake: MoviesLake) -> None:
-    lake.archive("a", movie(1, Ratings=ratings(("IMDb", "1/10"), ("Old", "1/10"))), movie(1, Title="Last", Ratings="N/A"))
+    listed = ratings(("IMDb", "1/10"), ("Old", "1/10"))
+    lake.archive("a", movie(1, Ratings=listed), movie(1, Title="Last", Ratings="N/A"))
 
     lake.run()
 
