@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pipeline_assets_tests.support import commerce_lake
+from pipeline_assets_tests.support import commerce_lake, movies_lake
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
+from pipeline_assets_tests.support.movies_lake import MoviesLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
@@ -117,6 +118,23 @@ def _whole_files(seen: dict, before: dict, after: dict) -> bool:
     return all(data in (before.get(key), after.get(key)) for key, data in seen.items())
 
 
+def _movies_first(lake: MoviesLake) -> None:
+    lake.archive("a", movies_lake.movie(1), movies_lake.movie(2, Title="Second"), created=START)
+
+
+def _movies_second(lake: MoviesLake) -> None:
+    """Renames a movie, brings a bad rating, delivers one archive again and rejects one."""
+    bad = movies_lake.ratings(("IMDb", "A+"), ("Metacritic", "50/100"))
+    lake.archive("b", movies_lake.movie(1, Title="Renamed"), movies_lake.movie(3, Ratings=bad), created=LATER)
+    lake.archive("a-again", movies_lake.movie(1), movies_lake.movie(2, Title="Second"), created=START)
+    lake.write("broken.zip", b"no archive", LATER)
+
+
+def _many_movies(lake: MoviesLake) -> str:
+    lake.archive("big", *(movies_lake.movie(1000 + number) for number in range(60_000)), created=LATER)
+    return "big.zip"
+
+
 _EVERYWHERE = {"publish", "move", "delete_prefix", "changed", "read", "deduplicate", "write", "run_statement"}
 SCENARIOS = {
     "bookings": Scenario(
@@ -145,5 +163,14 @@ SCENARIOS = {
         _commerce_files,
         _whole_files,
         frozenset(_EVERYWHERE | {"delete"}),
+    ),
+    "movies": Scenario(
+        MoviesLake,
+        _movies_first,
+        _movies_second,
+        _many_movies,
+        lambda lake: lake.exported(),
+        lambda seen, before, after: set(seen) <= set(after) and set(before) <= set(seen),
+        frozenset(_EVERYWHERE),
     ),
 }

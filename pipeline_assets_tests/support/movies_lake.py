@@ -6,7 +6,7 @@ import csv
 import hashlib
 import io
 import json
-import os
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -142,11 +142,11 @@ class MoviesLake(PipelineLake):
 
     def files(self, bucket: str) -> list[str]:
         """The keys of the objects in a bucket, without batch ids and times."""
-        import re
-
         folder = self.home / "lake" / bucket
         keys = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         return sorted(re.sub("[0-9]{8}T[0-9]{6}Z_", "", re.sub("[0-9a-f]{12}", "BATCH", key)) for key in keys)
 
-    def touch(self, path: Path, at: datetime) -> None:
-        os.utime(path, (at.timestamp(), at.timestamp()))
+    def exported(self) -> list[str]:
+        """The text of each exported CSV, with its lines in order."""
+        folder = self.home / "lake" / "movie-archive" / "archival"
+        return sorted("\n".join(sorted(path.read_text().splitlines())) for path in folder.rglob("*.csv"))

@@ -7,7 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 from pipeline_assets.movies.columns import COLUMNS
@@ -89,13 +89,9 @@ def history(archives: Iterable[Delivered]) -> list[tuple]:
 
 def _values(movie: Mapping[str, str]) -> tuple:
     year, released = text(movie["Year"]), text(movie["Released"])
-    day = datetime.strptime(released, "%d %b %Y").date() if released else None
+    day = datetime.strptime(f"{released} +0000", "%d %b %Y %z").date() if released else None
     others = tuple(text(movie[c]) for c in COLUMNS if c not in ("Title", "Year", "Released", "Genre", *_NOT_VERSIONS))
-    return (text(movie["Title"]), int(year[:4]) if year else None, _day(day), text(movie["Genre"]), others)
-
-
-def _day(day: date | None) -> date | None:
-    return day
+    return (text(movie["Title"]), int(year[:4]) if year else None, day, text(movie["Genre"]), others)
 
 
 _NOT_VERSIONS = ("Poster", "Website", "Ratings", "Response", "DVD", "imdbID")
