@@ -5,8 +5,8 @@
 """
 
 from pipeline_assets.lake.archives.limits import ArchiveLimits
-from pipeline_assets.lake.archives.pack import pack
+from pipeline_assets.lake.archives.packing import pack
 from pipeline_assets.lake.archives.refused import RefusedArchiveError
-from pipeline_assets.lake.archives.unpack import Member, unpack
+from pipeline_assets.lake.archives.unpacking import Member, unpack
 
 __all__ = ["ArchiveLimits", "Member", "RefusedArchiveError", "pack", "unpack"]

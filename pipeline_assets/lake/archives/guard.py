@@ -84,10 +84,10 @@ def _check_kind(archive: Archive, entry: Entry) -> None:
 def _check_layout(archive: Archive, entries: Sequence[Entry], directory: Directory) -> None:
     """Check that local headers, data and descriptors fill the file from its start to the directory, each byte once."""
     ordered = sorted(entries, key=lambda entry: entry.offset)
-    ends = [entry.offset for entry in ordered[1:]] + [directory.offset]
-    if (ordered[0].offset if ordered else directory.offset) > 0:
+    starts = [*(entry.offset for entry in ordered), directory.offset]
+    if starts[0] > 0:
         raise archive.refused("archive_stray_bytes", "bytes before its first entry belong to nothing")
-    for entry, end in zip(ordered, ends, strict=True):
+    for entry, end in zip(ordered, starts[1:], strict=True):
         if entry.offset + LOCAL.size > end:
             raise archive.refused("archive_overlap", f"{entry} overlaps with what follows it")
         archive.seek(entry.offset)

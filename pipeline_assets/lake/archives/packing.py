@@ -27,8 +27,8 @@ from pipeline_assets.lake.archives.layout import (
     ZIP64_LOCATOR,
     ZIP64_LOCATOR_SIGNATURE,
 )
-from pipeline_assets.lake.archives.names import collision, name_problem
-from pipeline_assets.lake.archives.refused import RefusedArchiveError
+from pipeline_assets.lake.archives.names import Problem, collision, name_problem
+from pipeline_assets.lake.archives.refused import RefusedArchiveError, shown
 
 _BLOCK = 256 * 1024
 _VERSION, _ZIP64_VERSION = 20, 45
@@ -48,8 +48,8 @@ def pack(files: Sequence[tuple[str, Path]], target: Path) -> None:
         OSError: a file cannot be read, or the archive cannot be written.
     """
     names = [name for name, _ in files]
-    problems = (name_problem(name) for name in names)
-    if problem := next(filter(None, problems), None) or collision(names):
+    problems = filter(None, map(_name_problem, names))
+    if problem := next(problems, None) or collision(names):
         raise RefusedArchiveError(target.name, *problem)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -61,6 +61,12 @@ def pack(files: Sequence[tuple[str, Path]], target: Path) -> None:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _name_problem(name: str) -> Problem | None:
+    if name.endswith("/"):
+        return "archive_unusable_name", f"{shown(name)} is the name of a folder"
+    return name_problem(name)
 
 
 def _write_file(archive: BinaryIO, name: str, path: Path) -> bytes:
