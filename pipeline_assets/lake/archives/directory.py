@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -159,21 +159,21 @@ def _zip64_end_record(archive: Archive, locator: bytes, position: int, said: Seq
     return tuple(values)
 
 
-def read_entries(archive: Archive, directory: Directory) -> list[Entry]:
+def read_entries(archive: Archive, directory: Directory) -> Iterator[Entry]:
     """The entries of the directory, in its order; names are decoded and not checked.
+
+    They come one by one, so that the first name that is too long ends it.
 
     Raises:
         RefusedArchiveError: the directory is damaged, or has more or fewer entries than the end record says.
     """
     archive.seek(directory.offset)
-    entries = []
     for _ in range(directory.count):
         if archive.tell() + CENTRAL.size > directory.end:
             raise archive.refused("archive_damaged", "its directory has fewer entries than its end says")
-        entries.append(_read_entry(archive))
+        yield _read_entry(archive)
     if archive.tell() != directory.end:
         raise archive.refused("archive_damaged", "its directory has another length than its end says")
-    return entries
 
 
 def _read_entry(archive: Archive) -> Entry:

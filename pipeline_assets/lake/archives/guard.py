@@ -56,11 +56,12 @@ def examine(archive: Archive, limits: ArchiveLimits) -> list[Entry]:
         raise archive.refused(
             "archive_too_many_entries", f"it has {directory.count:,} entries, more than {limits.entries:,}"
         )
-    entries = read_entries(archive, directory)
-    for entry in entries:
+    entries = []
+    for entry in read_entries(archive, directory):
         if problem := name_problem(entry.name):
             raise archive.refused(*problem)
         _check_kind(archive, entry)
+        entries.append(entry)
     if problem := collision(entry.name for entry in entries):
         raise archive.refused(*problem)
     _check_layout(archive, entries, directory)

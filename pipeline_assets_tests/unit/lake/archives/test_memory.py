@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import zlib
@@ -44,6 +45,20 @@ def test_every_attack_is_refused_in_little_memory(tmp_path: Path) -> None:
     results, peak = unpacked(tmp_path, 1000, 2**30, 200)
 
     assert results == [code for code, _ in ATTACKS.values()]
+    assert peak < _MEGABYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
+def test_a_directory_of_long_names_is_refused_before_they_are_kept(tmp_path: Path) -> None:
+    one = build(Part(b"n" * 60_000))
+    start = one.index(b"PK\x01\x02")
+    directory = one[start:-22] * 1000
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1000, 1000, len(directory), start, 0)
+    (tmp_path / "1.zip").write_bytes(one[:start] + directory + end)
+
+    results, peak = unpacked(tmp_path, 1000, 2**30, 200)
+
+    assert results == ["archive_unusable_name"]
     assert peak < _MEGABYTES
 
 
