@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from pipeline_assets.lake.archives.layout import STORED
 from pipeline_assets.lake.archives.limits import ArchiveLimits
 
 _PACKED_BLOCK = 64 * 1024
-_BLOCK = 1024 * 1024
+_BLOCK = 128 * 1024  # fits into the processor's cache; 1 MiB takes half as long again
+_WAITING = 16  # blocks that may wait to be hashed, so that memory is bounded
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,20 @@ def _write(archive: Archive, entry: Entry, path: Path, hashing: ThreadPoolExecut
     from isal import isal_zlib
 
     digest, checksum, size = hashlib.sha256(), 0, 0
-    hashed: Future[None] | None = None
+    hashed: deque[Future[None]] = deque()
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "xb") as file:
         for block in _inflated(archive, entry):
             size += len(block)
             if size > entry.size:
                 break
-            if hashed:
-                hashed.result()  # one block waits at most, so memory is bounded
-            hashed = hashing.submit(digest.update, block)
+            if len(hashed) == _WAITING:
+                hashed.popleft().result()
+            hashed.append(hashing.submit(digest.update, block))
             checksum = isal_zlib.crc32(block, checksum)
             file.write(block)
-    if hashed:
-        hashed.result()
+    for future in hashed:
+        future.result()
     if size != entry.size:
         raise archive.refused("archive_size_mismatch", f"{entry} does not have the {entry.size:,} bytes that it states")
     if checksum != entry.crc:
