@@ -1,8 +1,8 @@
 """Sample sources for each pipeline, at any scale, with dirty records.
 
-`bookings`, `commerce` and `orders` define each pipeline's files, `files` writes a file atomically, and `records`
-decides which records exist and which are dirty. Samples are written into a plain folder, as by a source system;
-nothing here imports the lake or the warehouse.
+`bookings`, `commerce`, `movies` and `orders` define each pipeline's files, `files` writes a file atomically, and
+`records` decides which records exist and which are dirty. Samples are written into a plain folder, as by a source
+system; nothing here imports the lake or the warehouse.
 
 Nothing is random: each value is a hash of (seed, column, entity number). So a larger scale has the same records and
 more after them, and writing the same samples twice changes no file.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bookings, commerce, orders
+from . import bookings, commerce, movies, orders
 from .files import SampleFile
 
 __all__ = ["SOURCES", "SampleFile", "SampleSource", "write_samples"]
@@ -36,6 +36,7 @@ class SampleSource:
 SOURCES: Mapping[str, SampleSource] = {
     "bookings": SampleSource(bookings.write),
     "commerce": SampleSource(commerce.write, extracted=True),
+    "movies": SampleSource(movies.write, extracted=True),
     "orders": SampleSource(orders.write),
 }
 
@@ -44,8 +45,8 @@ def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: i
     """Write the sample sources of `pipeline` below `directory` (its bucket or source folder) and describe them.
 
     `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 1,500 customers
-    and 15,000 orders for `commerce`, 2,000 orders for `orders`). The same (scale, seed) gives the same bytes, and a
-    file that already has them is not written, so its mtime stays.
+    and 15,000 orders for `commerce`, 2,000 movies for `movies`, 2,000 orders for `orders`). The same (scale,
+    seed) gives the same bytes, and a file that already has them is not written, so its mtime stays.
 
     Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
     """

@@ -12,10 +12,11 @@ import gzip
 import hashlib
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -44,6 +45,15 @@ class Chunk:
 
     text: str
     rows: int = 0
+    dirt: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableChunk:
+    """Some rows of a table with these columns, all text, and how many of them have which kind of dirt."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str | None]]
     dirt: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -80,9 +90,16 @@ class Publisher:
             if tailed and path.is_file() and _starts_with(staged, path):
                 _append(path, staged)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                os.utime(staged, (modified.timestamp(), modified.timestamp()))
-                os.replace(staged, path)
+                _replace(path, staged, modified)
+        return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
+
+    def publish_database(self, key: str, kind: str, chunks: Iterable[TableChunk], *, modified: datetime) -> SampleFile:
+        """The same for rows as the table `kind` of a SQLite file; equal chunks give equal bytes."""
+        staged = self._staging / "database"
+        rows, dirt = _write_table(staged, kind, chunks)
+        path = self._directory / key
+        if not _same_bytes(staged, path):
+            _replace(path, staged, modified)
         return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
 
 
@@ -110,6 +127,26 @@ def _write(path: Path, chunks: Iterable[Chunk], *, compress: bool) -> tuple[int,
             rows += chunk.rows
             dirt.update(chunk.dirt)
     return rows, dict(dirt)
+
+
+def _write_table(path: Path, table: str, chunks: Iterable[TableChunk]) -> tuple[int, dict[str, int]]:
+    rows, dirt = 0, Counter[str]()
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for chunk in chunks:
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} TEXT' for name in chunk.columns)})"
+            )
+            connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(chunk.columns))})", chunk.rows)
+            rows += len(chunk.rows)
+            dirt.update(chunk.dirt)
+    return rows, dict(dirt)
+
+
+def _replace(path: Path, staged: Path, modified: datetime) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.utime(staged, (modified.timestamp(), modified.timestamp()))
+    os.replace(staged, path)
 
 
 @contextmanager
