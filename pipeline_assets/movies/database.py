@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError, PipelineError, SourceError, masked, one_line
 from pipeline_assets.movies.columns import PRIMARY_KEY, Row, column_of, row_builder
-from pipeline_assets.movies.source import Snapshot
+from pipeline_assets.movies.source import Snapshot, without_values
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -123,11 +123,13 @@ def _engine(url: str | URL) -> Engine:
 
 def _explained(error: SQLAlchemyError, url: URL, is_connected: bool) -> PipelineError:
     """The error to raise; without the statement, its values and the password."""
-    from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+    from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError
 
     message = masked(one_line(getattr(error, "orig", None) or type(error).__name__))[:300]
     if url.password:
         message = message.replace(str(url.password), "********")
+    if isinstance(error, DataError):
+        message = without_values(message)
     is_lost = isinstance(error, DBAPIError) and error.connection_invalidated
     # SQLite reports a wrong SELECT as it reports a locked file; elsewhere these are programming errors.
     is_wrong = url.get_backend_name() == "sqlite" and "locked" not in message

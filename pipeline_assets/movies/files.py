@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline_assets.errors import ConfigurationError, one_line
 from pipeline_assets.movies.columns import Row, row_builder
-from pipeline_assets.movies.source import Snapshot
+from pipeline_assets.movies.source import Snapshot, without_values
 
 ROWS_AT_A_TIME = 5_000
 # One record may be a long text with many lists, and records of one array have different keys and types.
@@ -102,8 +102,11 @@ def _errors(name: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         # What follows the first line is the place in the SELECT, or values of the file.
+        message = one_line(str(error).partition("\n")[0])[:300]
+        if not isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException):
+            message = without_values(message)
         raise ConfigurationError(
-            f"The SELECT of movies over {name} fails: {one_line(str(error).partition(chr(10))[0])[:300]}.",
+            f"The SELECT of movies over {name} fails: {message}.",
             remedy="Correct PIPELINE_MOVIES_SELECT; its table is named movies.",
         ) from None
 

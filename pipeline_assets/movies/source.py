@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pipeline_assets.movies.columns import Row
 
 logger = logging.getLogger("pipeline_assets")
 REPORT_SECONDS = 5.0
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _PATH_STARTS = ("/", "./", "../", "~")
 
 
@@ -66,6 +68,11 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(0, seconds):.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def without_values(message: str) -> str:
+    """A database's message about a value that it cannot convert, without the value."""
+    return _QUOTED.sub("a value", message)
 
 
 def text_or_file(value: str, setting: str) -> str:

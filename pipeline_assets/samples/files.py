@@ -134,9 +134,8 @@ def _write_table(path: Path, table: str, chunks: Iterable[TableChunk]) -> tuple[
     path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection, connection:
         for chunk in chunks:
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} ({', '.join(f'{name} TEXT' for name in chunk.columns)})"
-            )
+            columns = ", ".join(f"{name} TEXT" for name in chunk.columns)
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
             connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(chunk.columns))})", chunk.rows)
             rows += len(chunk.rows)
             dirt.update(chunk.dirt)

@@ -55,8 +55,8 @@ EN_DASH = "\u2013"
 # fmt: off
 FIRST_WORDS = (
     "The Brief", "The Broken", "Crimson", "Daughters of the", "The Empty", "Every", "The First", "Goodbye,",
-    "The Green", "Hidden", "The Iron", "The Last", 'The "Little"', "Long", "Midnight", "My", "The Northern", "The Other", "Paper",
-    "The Quiet", "Señor", "Seven", "The Silver", "Under the",
+    "The Green", "Hidden", "The Iron", "The Last", 'The "Little"', "Long", "Midnight", "My", "The Northern",
+    "The Other", "Paper", "The Quiet", "Señor", "Seven", "The Silver", "Under the",
 )
 LAST_WORDS = (
     "Archive", "Bridge", "Café", "Clock", "Coast", "Crossing", "Detour", "Echo", "Embassy", "Garden", "Harbour",

@@ -112,8 +112,9 @@ def test_a_source_that_fails_half_way_lands_nothing(tmp_path: Path) -> None:
     select = "SELECT imdbID, CAST(Year AS INTEGER) AS Year FROM movies"
     url = f"file://{tmp_path}/movies.csv"
     lake = extracting_lake(tmp_path, movies_source_url=url, movies_select=select)
-    with pytest.raises(ConfigurationError, match=r"The SELECT of movies over movies\.csv fails: Conversion Error"):
+    with pytest.raises(ConfigurationError, match=r"over movies\.csv fails: Conversion Error") as raised:
         lake.run(extract=True)
+    assert "soon" not in str(raised.value)
     assert archives(lake) == []
     assert not any((lake.home / "scratch").rglob("*.csv"))
 

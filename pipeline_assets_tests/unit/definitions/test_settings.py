@@ -254,7 +254,9 @@ TEXTS = [
 @hypothesis.settings(deadline=None, max_examples=40)
 @hypothesis.example("000000", "@00000", "spark_master")
 @hypothesis.example("00?000", "000000", "spark_master")
-@hypothesis.given(PASSWORD, PASSWORD, st.sampled_from([name for name in TEXTS if not name.endswith("endpoint_url")]))
+@hypothesis.given(
+    PASSWORD, PASSWORD, st.sampled_from([name for name in TEXTS if not name.endswith(("endpoint_url", "api_url"))])
+)
 def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: str, name: str) -> None:
     url = f"https://queue:{password}@sqs.example.org/123/queue?X-Token={token}"
     hypothesis.assume(
@@ -268,6 +270,28 @@ def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: 
     )
     shown = [value for _, value, _ in describe(configured)]
     assert not [value for value in shown if password in value or token in value]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://user:s3cret@host/", "https://host/?apikey=s3cret", "https://host/?plot=full&ApiKey=s3cret"),
+        *("https://host/#s3cret", "https://[s3cret/", "ftp://host/s3cret", "s3cret", "https://host:0/s3cret"),
+    ],
+)
+def test_the_url_of_an_api_has_no_key_and_no_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PIPELINE_MOVIES_API_URL", url)
+    with pytest.raises(ConfigurationError, match="the key goes to PIPELINE_MOVIES_API_KEY") as raised:
+        load_settings()
+    assert "s3cret" not in str(raised.value)
+
+
+def test_the_source_and_the_key_of_movies_are_not_in_the_text_of_the_settings() -> None:
+    configured = load_settings(movies_source_url="mysql://ann:s3cret@host/db", movies_api_key="s3cret")
+    shown = {name: value for name, value, _ in describe(configured)}
+    assert shown["PIPELINE_MOVIES_SOURCE_URL"] == "mysql://********@host/db"
+    assert shown["PIPELINE_MOVIES_API_KEY"] == "********"
+    assert "s3cret" not in repr(configured) + str(configured)
 
 
 def test_the_rest_of_a_url_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
