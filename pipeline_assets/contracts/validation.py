@@ -123,17 +123,26 @@ def cast_column(name: str) -> str:
     return f"{name}__CAST"
 
 
-def cleaned(column: Column, raw: str, null_text: str | None = None, *, trimmed: bool = False) -> str:
+def cleaned(
+    column: Column, raw: str, null_text: str | None = None, *, trimmed: bool = False, typed_row: str = ""
+) -> str:
     """Blank text becomes NULL, and so does `null_text`; blanks around a value are removed unless `keep_blanks` is set.
 
     A blank is a space, as for Snowflake's TRIM, and around a number, a day or a truth value also a tab or a no-break
     space; naming them to TRIM makes all engines remove the same.
 
     `trimmed` says that no value of the file has blanks around it: TRIM would cost as much as reading the file.
+    `typed_row` is a predicate: whether the values of a row were typed in its file. Such a text stays as it is, but an
+    empty one is not a key.
     """
     blanks = " " if column.logical_type == "string" else BLANKS
     text = f"NULLIF({raw}, '')" if column.keep_blanks or trimmed else f"NULLIF(TRIM({raw}, '{blanks}'), '')"
-    return text if null_text is None else f"NULLIF({text}, {literal(null_text)})"
+    if null_text is not None:
+        text = f"NULLIF({text}, {literal(null_text)})"
+    if not typed_row:
+        return text
+    kept = f"NULLIF({raw}, '')" if column.key or column.reference else raw
+    return kept if typed_row == "TRUE" else f"CASE WHEN {typed_row} THEN {kept} ELSE {text} END"
 
 
 def layers(contract: Contract) -> list[list[str]]:

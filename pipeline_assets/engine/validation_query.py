@@ -85,25 +85,29 @@ def match_columns(contract: Contract, header: Sequence[str]) -> Columns:
     )
 
 
-def validation_select(contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False) -> str:
+def validation_select(
+    contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False, typed_row: str = ""
+) -> str:
     """SELECT <typed columns>, <extra>, _FAULT FROM RAW.
 
     `_FAULT` is the index into `rules(contract)`, from 1, of the first broken rule, or NULL. `extra` are columns
-    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank. Contracts with floats also
-    have the column `FLOATS`.
+    of RAW that pass through. `trimmed` promises that no value starts or ends with a blank; the texts of rows for which
+    the predicate `typed_row` is true are not cleaned. Contracts with floats also have the column `FLOATS`.
     """
     floats = [f"{float_count(contract)} AS {FLOATS}"] if contract.floats else []
     return (
         f"SELECT {', '.join((*contract.column_names, *extra, *floats))}, {_fault(rules(contract))} AS _FAULT "
-        f"FROM {typed_rows(contract, columns, extra, trimmed=trimmed)}"
+        f"FROM {typed_rows(contract, columns, extra, trimmed=trimmed, typed_row=typed_row)}"
     )
 
 
-def typed_rows(contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False) -> str:
+def typed_rows(
+    contract: Contract, columns: Columns, extra: Sequence[str], *, trimmed: bool = False, typed_row: str = ""
+) -> str:
     """The records of RAW with everything that rules are about: cleaned texts and typed values."""
     null_text = contract.dialect.null_text
     texts = [
-        f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, trimmed=trimmed)} "
+        f"{cleaned(column, f'C{columns.positions[column.name]}', null_text, trimmed=trimmed, typed_row=typed_row)} "
         f"AS {text_column(column.name)}"
         if column.name in columns.positions
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"

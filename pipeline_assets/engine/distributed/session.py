@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
 from pipeline_assets.engine.distributed.plan import contract_to
-from pipeline_assets.engine.distributed.split_reader import FileSplit
-from pipeline_assets.engine.duckdb import csv_reader, json_reader
+from pipeline_assets.engine.distributed.split_reader import TYPED, FileSplit
+from pipeline_assets.engine.duckdb import csv_reader, json_reader, parquet_reader
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.file_sets import rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, positions
+from pipeline_assets.engine.formats.parquet.record_sql import typed_header
+from pipeline_assets.engine.formats.parquet.typed_file import is_typed
 from pipeline_assets.engine.interface import (
     BadRecord,
     FileOutcome,
@@ -110,24 +112,25 @@ class PlannedSession:
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
         self._inputs[name] = _PlannedInput(contract, list(files))
+        typed = [is_typed(file, contract) for file in files]
         self._steps.append(
             {
                 "do": "read",
                 "name": name,
                 "contract": contract_to(contract),
-                "files": [self._file(name, number, file) for number, file in enumerate(files)],
-                "validate": _validation(contract),
+                "files": [self._file(name, n, *file) for n, file in enumerate(zip(files, typed, strict=True))],
+                "validate": _validation(contract, TYPED if any(typed) else ""),
                 "items": _items(contract),
             }
         )
 
-    def _file(self, name: str, number: int, file: SourceFile) -> dict[str, Any]:
+    def _file(self, name: str, number: int, file: SourceFile, typed: bool) -> dict[str, Any]:
         uri, stored = self._runner.source(file, f"{name}-{number}"), file.place or file.landed
         # A replay file is local, not the object that its records came from.
         etag = stored.etag if file.path is None else ""
         self._uris[uri] = file.landed.uri
         size = file.path.stat().st_size if file.path else stored.size
-        split = FileSplit(number, uri, etag=etag, waiting=len(file.waiting), size=size)
+        split = FileSplit(number, uri, etag=etag, waiting=len(file.waiting), size=size, typed=typed)
         return {
             "split": vars(split),
             "uri": file.landed.uri,
@@ -325,10 +328,11 @@ class PlannedSession:
             )
         else:
             header = tuple(self._response_of(planned)[row["_FILE"]]["header"])
-            columns = match_columns(contract, header)
-            code, reason = csv_reader.explain_bad_record(
-                contract, columns, row["_RULE"], row["_RAW"], row["_FAULT"], planned.misfits
-            )
+            bad = row["_RULE"], row["_RAW"], row["_FAULT"], planned.misfits
+            if typed_header(header):
+                code, reason = parquet_reader.explain_bad_record(contract, *bad)
+            else:
+                code, reason = csv_reader.explain_bad_record(contract, match_columns(contract, header), *bad)
         quarantine_id, line = file.waiting[row["_RECORD"]] if file.waiting else (None, row["_LINE"])
         return BadRecord(file.landed, line, code, reason, row["_RAW"], header, quarantine_id)
 
@@ -360,13 +364,13 @@ def _outcome(file: SourceFile, counts: Mapping[str, Any]) -> FileOutcome:
     )
 
 
-def _validation(contract: Contract) -> str:
+def _validation(contract: Contract, typed_row: str) -> str:
     """Spark SQL over RAW that types and validates the texts of an input; malformed records have the fault 0."""
     extra = ["_RESCUED", "_MALFORMED", *_IDENTITY, "_STATISTICS"]
     if contract.form == "json":
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
     kept = ", ".join(name for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED))
-    typed = transpile(validation_select(contract, positions(contract), extra), "spark")
+    typed = transpile(validation_select(contract, positions(contract), extra, typed_row=typed_row), "spark")
     floats = FLOATS if contract.floats else f"0 AS {FLOATS}"
     return f"SELECT {kept}, {floats}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.engine.duckdb import parquet_reader
 from pipeline_assets.engine.duckdb.csv_reader import match_file, rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
@@ -26,6 +27,8 @@ from pipeline_assets.engine.formats.csv.lenient_reader import find_records_lenie
 from pipeline_assets.engine.formats.csv.replay_file import replay_dialect
 from pipeline_assets.engine.formats.json.documents import Layout, parser_message, refuse_cut_off, without_bom
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, expected_names, objects, raw_select, scan
+from pipeline_assets.engine.formats.parquet.record_sql import records_of, typed_texts
+from pipeline_assets.engine.formats.parquet.typed_file import TypedFile, TypedFileOpener
 from pipeline_assets.engine.validation_query import Columns
 from pipeline_assets.errors import RejectedObjectError
 
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+TYPED = "_TYPED"  # the column of texts: whether the values of a row were typed in its file
 _BATCH = 20_000  # rows of a record batch
 _SMALL_FILE = 4 << 20
 _MEMORY = "1GB"  # limit for DuckDB in a task; it spills to the task's scratch folder
@@ -44,7 +48,7 @@ class FileSplit:
 
     `file` is its number in the input. A part has the bytes from `start` to `end`, and on to the end of the record at
     `end`; `before` is the number of lines before it, `quoted` whether `start` is inside quotes, and `header` is written
-    in front of each part if the file has no header.
+    in front of each part if the file has no header. A `typed` file is Parquet, or replayed records of such a file.
     """
 
     file: int
@@ -59,6 +63,7 @@ class FileSplit:
     quoted: bool = False
     header: str = ""
     tolerant: bool = False
+    typed: bool = False
 
     @property
     def is_partial(self) -> bool:
@@ -99,8 +104,7 @@ def text_schema(contract: Contract) -> pa.Schema:
 
     fields = [(name, pa.string()) for name in texts(contract)]
     fields += [("_RESCUED", pa.string()), ("_MALFORMED", pa.bool_())]
-    if contract.form == "json":
-        fields += [(MISTYPED, pa.int32())]
+    fields += [(MISTYPED, pa.int32())] if contract.form == "json" else [(TYPED, pa.bool_())]
     if contract.items:
         fields += [("_ITEMS", pa.list_(_struct([column.path for column in contract.items.columns])))]
         fields += [("_ITEMS_RESCUED", pa.list_(pa.string())), ("_ITEMS_MISTYPED", pa.list_(pa.int32()))]
@@ -113,7 +117,7 @@ def read(contract: Contract, split: FileSplit, path: Path, scratch: Path) -> Ite
     schema = text_schema(contract)
     statistics = _statistics_of(split)
     try:
-        reader = _read_documents if contract.form == "json" else _read_delimited
+        reader = _read_documents if contract.form == "json" else _read_typed if split.typed else _read_delimited
         for batch in reader(contract, split, path, scratch, statistics):
             yield _completed(batch, schema, split, statistics["read"])
             statistics["read"] += batch.num_rows
@@ -144,6 +148,10 @@ def find(
             document = _document(split, path, scratch)
             assert document is not None  # a file without records has no bad ones
             located = [(line, raw, "") for line, raw in texts_of(connection, *document, numbers)]
+    elif split.typed:
+        with _connection(scratch) as connection:
+            file = _open_typed(connection, contract, split, path, scratch)
+            located = list(parquet_reader.find_records(connection, file, numbers))
     else:
         plain, dialect = _open_delimited(contract, split, path, scratch)
         regular = dialect.newline and not split.tolerant and scan_bytes(plain, dialect)
@@ -221,7 +229,8 @@ def _read_regular(
         # less than keeping the file in memory.
         values = "".join(f", COUNT(C{index})" for index in range(len(dialect.header)))
         ((counted, *_),) = connection.execute(f"SELECT COUNT(*){values} FROM {relation}").fetchall()
-        kept = connection.sql(_texts_of_row(contract, columns, relation)).to_arrow_reader(_BATCH)
+        rescued = f"{rescued_json(columns, contract)} AS _RESCUED"
+        kept = connection.sql(_texts_of_row(contract, columns, relation, rescued)).to_arrow_reader(_BATCH)
     except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException):
         return None
     if counted != bytes_seen.records:
@@ -255,7 +264,8 @@ def _read_tolerant(
     def take_batch() -> pa.RecordBatch:
         arrays = [pa.array(c, f.type) for c, f in zip(zip(*buffered, strict=True), schema, strict=True)]
         RECORDS = pa.Table.from_arrays(arrays, schema=schema)
-        select = _texts_of_row(contract, columns, "RECORDS", "_RECORD", "_MALFORMED")
+        rescued = f"{rescued_json(columns, contract)} AS _RESCUED"
+        select = _texts_of_row(contract, columns, "RECORDS", rescued, "_RECORD", "_MALFORMED")
         (batch,) = connection.register("RECORDS", RECORDS).sql(select).to_arrow_table().combine_chunks().to_batches()
         return batch
 
@@ -269,13 +279,33 @@ def _read_tolerant(
 
 
 def _texts_of_row(contract: Contract, columns: Columns, relation: str, *extra: str) -> str:
-    """SELECT the contract's columns as C0, C1, …, in any order of the file, and columns not in it as JSON."""
+    """SELECT the contract's columns as C0, C1, …, in any order of the file, and other expressions."""
     selected = [
         f"r.C{columns.positions[column.name]} AS {text}" if column.name in columns.positions else f"NULL AS {text}"
         for column, text in zip(contract.columns, texts(contract), strict=True)
     ]
-    selected += [f"{rescued_json(columns, contract)} AS _RESCUED", *extra]
-    return f"SELECT {', '.join(selected)} FROM {relation} AS r"
+    return f"SELECT {', '.join((*selected, *extra))} FROM {relation} AS r"
+
+
+# --- Parquet -----------------------------------------------------------------------------------------------
+
+
+def _open_typed(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, split: FileSplit, path: Path, scratch: Path
+) -> TypedFile:
+    return TypedFileOpener(connection).open(path, contract, scratch / "decompressed.parquet", waiting=split.waiting > 0)
+
+
+def _read_typed(
+    contract: Contract, split: FileSplit, path: Path, scratch: Path, statistics: dict[str, Any]
+) -> Iterator[pa.RecordBatch]:
+    with _connection(scratch) as connection:
+        file = _open_typed(connection, contract, split, path, scratch)
+        statistics["header"] = list(file.header)
+        statistics["unknown"], statistics["missing"] = list(file.matched.unknown), list(file.matched.missing)
+        raw = typed_texts(contract, file.matched, file.columns, records_of([file.path], file.columns), 0)
+        selected = _texts_of_row(contract, file.matched, f"({raw})", "_RESCUED", "_MALFORMED", f"TRUE AS {TYPED}")
+        yield from connection.sql(selected).to_arrow_reader(_BATCH)
 
 
 # --- documents ---------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class _Member:
 
 
 class DelimitedReader:
-    """See `pipeline_assets.engine.duckdb.inputs.Reader`."""
+    """Reads the delimited files of a `TabularReader`."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         self._connection = connection
@@ -83,10 +83,7 @@ class DelimitedReader:
                 member = _open(file, self._scratch / f"{tables.name}-{number}.csv", tables.contract)
                 by_shape[member.shape].append(member)
             except RejectedObjectError as rejection:
-                outcome = tables.enter(file)
-                if not file.waiting:  # replayed records stay in quarantine
-                    outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
-                    outcome.read = outcome.quarantined = rejection.rows
+                tables.reject(file, rejection)
         for (header, newline, _), members in by_shape.items():
             if not header:
                 for member in members:
@@ -108,9 +105,6 @@ class DelimitedReader:
             code, reason = explain_bad_record(tables.contract, columns, rule, raw, fault, tables.misfits)
             quarantine_id, original_line = file.waiting[number] if file.waiting else (None, line)
             yield BadRecord(file.landed, original_line, code, reason, raw, member.dialect.header, quarantine_id)
-
-    def other_shape(self, tables: InputTables, index: int) -> str | None:
-        return None  # a file without a required column has been rejected already
 
     def _read_regular(self, tables: InputTables, members: list[_Member]) -> None:
         """Read a group at once; if DuckDB refuses it, halve it until each refused file is alone."""

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import FLOATS
-from pipeline_assets.engine.duckdb.csv_reader import DelimitedReader
 from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
+from pipeline_assets.engine.duckdb.tabular_reader import TabularReader
 from pipeline_assets.engine.file_sets import CODE, rejected_with_set, rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
 from pipeline_assets.engine.interface import (
@@ -107,7 +107,7 @@ class DuckDBSession:
     # --- reading -------------------------------------------------------------------------------------------
 
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
-        reader = DocumentReader if contract.form == "json" else DelimitedReader
+        reader = DocumentReader if contract.form == "json" else TabularReader
         tables = self._inputs[name] = InputTables(name, contract, reader(self._connection, self._scratch))
         tables.reader.read(tables, list(files))
         self._reject(tables)

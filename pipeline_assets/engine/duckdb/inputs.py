@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.interface import BadRecord, FileOutcome, SourceFile
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, RejectedObjectError
 
 if TYPE_CHECKING:
     import duckdb
@@ -80,6 +80,13 @@ class InputTables:
         self.files.append(file)
         self.outcomes.append(outcome)
         return outcome
+
+    def reject(self, file: SourceFile, rejection: RejectedObjectError) -> None:
+        """Enter a file that cannot be read; replayed records stay in quarantine."""
+        outcome = self.enter(file)
+        if not file.waiting:
+            outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+            outcome.read = outcome.quarantined = rejection.rows
 
     def group_of(self, index: int) -> Group:
         return next(group for group in self.groups if index in group.files)

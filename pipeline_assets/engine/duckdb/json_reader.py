@@ -86,9 +86,7 @@ class DocumentReader:
                 assert file.path is not None  # this engine fetches
                 document = open_document(file.path, target, waiting=bool(file.waiting))
             except RejectedObjectError as rejection:
-                outcome = tables.enter(file)
-                if not file.waiting:  # replayed records stay in quarantine
-                    outcome.rejection = BadRecord(file.landed, None, rejection.code, str(rejection))
+                tables.reject(file, rejection)
                 continue
             if document:
                 by_layout[document[1]].append(_Member(file, *document))

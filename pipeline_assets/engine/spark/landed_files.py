@@ -60,7 +60,9 @@ class LandedFileReader:
         """Cut large files into splits; other files stay whole."""
         contract, within = spark_input.contract, self._scratch
         large = [
-            split for split in whole if split.size > 2 * self._split_bytes and not split.tolerant and not split.waiting
+            split
+            for split in whole
+            if split.size > 2 * self._split_bytes and not (split.tolerant or split.waiting or split.typed)
         ]
         if not large:
             return list(whole)

@@ -217,14 +217,7 @@ def detect_dialect(path: Path, declared: Dialect = USUAL, names: Sequence[str] =
     raw, first, fault = parser(declared).one_record(lines.take() or "", lines)
     if first is None or "\0" in raw:
         raise _not_text(declared, "The header", fault.partition(":")[0])
-    header = tuple(_normalized(index, name) for index, name in enumerate(first))
-    if duplicates := sorted({name for name in header if header.count(name) > 1}):
-        shown = [name for name in duplicates if name in names]
-        raise RejectedObjectError(
-            f"The header names {', '.join(shown) if shown else 'a column'} more than once.",
-            code="malformed_header",
-            remedy="Deliver the file again with distinct column names.",
-        )
+    header = normalized_header(first, names)
     end = re.match(r"\r?\n", body[len(raw) :])
     regular = end and body == text and not re.search(r"[\r\n]", raw)
     return FileDialect(header, _newline_if_fast(end[0], declared) if end and regular else None, declared)
@@ -240,5 +233,18 @@ def _not_text(declared: Dialect, what: str, fault: str) -> RejectedObjectError:
     )
 
 
-def _normalized(index: int, name: str) -> str:
-    return name.strip().upper() or f"COLUMN_{index + 1}"
+def normalized_header(written: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Column names of a file in upper case; `names` may be repeated in messages, others may be values.
+
+    Raises:
+        RejectedObjectError: the header names a column twice.
+    """
+    header = tuple(name.strip().upper() or f"COLUMN_{number}" for number, name in enumerate(written, 1))
+    if duplicates := sorted({name for name in header if header.count(name) > 1}):
+        shown = [name for name in duplicates if name in names]
+        raise RejectedObjectError(
+            f"The header names {', '.join(shown) if shown else 'a column'} more than once.",
+            code="malformed_header",
+            remedy="Deliver the file again with distinct column names.",
+        )
+    return header

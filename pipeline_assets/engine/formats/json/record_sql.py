@@ -23,7 +23,7 @@ from pipeline_assets.sqlfiles import transpile
 # Columns of a table of records beside the contract's.
 ITEM_COLUMNS = ("_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED")
 # A decimal in the structure makes DuckDB 2.0.0 keep the digits of all numbers: 25.00 stays 25.00.
-_EXACT = {"__exact": "DECIMAL(1,0)"}
+EXACT = {"__exact": "DECIMAL(1,0)"}
 
 
 def items_select(items: Contract, source: str, kept: Sequence[str]) -> str:
@@ -72,7 +72,7 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
     texts = _texts(contract, "O")
     parsed = (
         f"SELECT CAST(file_index + {first} AS INTEGER) AS _FILE, json::VARCHAR AS J, "
-        f"from_json(json, {quoted(json.dumps(_EXACT | tree))}) AS O, "
+        f"from_json(json, {quoted(json.dumps(EXACT | tree))}) AS O, "
         "len(json_type(json, '$..*')) AS _VALUES"
     )
     expected = str(_values(contract) + (items is not None))
@@ -90,7 +90,7 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
         f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in irregular)} THEN J END AS _RAW "
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
-    structure = quoted(json.dumps(_EXACT | tree))
+    structure = quoted(json.dumps(EXACT | tree))
     columns = ", ".join(
         f"{_as_whole(f'C{i}', column, _at(column.path))} AS C{i}" for i, column in enumerate(contract.columns)
     )
@@ -232,7 +232,7 @@ def _renamed(contract: Contract, path: tuple[str, ...], value: str) -> str:
         for name, parent in inner.items()
     )
     if contract.items and contract.items.path[:-1] == path:
-        elements = f"from_json('{{\"r\":' || {e}.value || '}}', {quoted(json.dumps(_EXACT | {'r': ['JSON']}))}).r"
+        elements = f"from_json('{{\"r\":' || {e}.value || '}}', {quoted(json.dumps(EXACT | {'r': ['JSON']}))}).r"
         each = _renamed(replace(contract.items, name="x"), (), "x::VARCHAR")
         cases += (
             f"WHEN lower({e}.key) = {quoted(contract.items.path[-1].lower())} AND starts_with({e}.value::VARCHAR, '[') "
@@ -244,7 +244,7 @@ def _renamed(contract: Contract, path: tuple[str, ...], value: str) -> str:
         f"list_transform(map_entries({m}), lambda {e}: to_json(CASE WHEN {e}.key IN ({', '.join(map(quoted, names))}) "
         f"THEN {e}.key {spelled} ELSE {e}.key END)::VARCHAR || ':' || {text})"
     )
-    keys = f"from_json('{{\"r\":' || {value} || '}}', {quoted(json.dumps(_EXACT | {'r': 'MAP(VARCHAR, JSON)'}))}).r"
+    keys = f"from_json('{{\"r\":' || {value} || '}}', {quoted(json.dumps(EXACT | {'r': 'MAP(VARCHAR, JSON)'}))}).r"
     whole = f"list_transform([{keys}], lambda {m}: '{{' || array_to_string({entries}, ',') || '}}')[1]"
     return f"CASE WHEN starts_with({value}, '{{') THEN COALESCE({whole}, {value}) ELSE {value} END"
 
@@ -297,7 +297,7 @@ def _maps(contract: Contract, raw: str) -> str:
     around the record.
     """
     return ", ".join(
-        f"from_json('{{\"r\":' || {raw} || '}}', {quoted(json.dumps(_EXACT | {'r': tree}))}).r AS M{depth}"
+        f"from_json('{{\"r\":' || {raw} || '}}', {quoted(json.dumps(EXACT | {'r': tree}))}).r AS M{depth}"
         for depth, tree in enumerate(_map_trees(contract))
     )
 

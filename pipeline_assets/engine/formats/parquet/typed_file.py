@@ -1,0 +1,155 @@
+"""Open the files of typed records: Parquet, and JSON lines of quarantined records that are replayed.
+
+A damaged file can make DuckDB refuse all further work of an instance. So a file is read once by an instance of its
+own, which keeps nothing, before the session reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine.duckdb.inputs import path_list, quoted
+from pipeline_assets.engine.formats.csv.dialect import decompressed, normalized_header
+from pipeline_assets.engine.formats.csv.record_parser import PushBack, parser
+from pipeline_assets.engine.formats.parquet.record_sql import (
+    TypedColumn,
+    kind_of,
+    records_of,
+    text_of,
+    typed_header,
+)
+from pipeline_assets.engine.interface import SourceFile
+from pipeline_assets.engine.validation_query import Columns, match_columns
+from pipeline_assets.errors import RejectedObjectError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MAGIC = b"PAR1"
+_ENCRYPTED = b"PARE"
+_MOST_DIGITS = 38  # of a decimal in DuckDB and Snowflake; DuckDB reads longer ones as doubles
+
+
+@dataclass(frozen=True)
+class TypedFile:
+    """A readable file on the local disk, decompressed, with its columns and how they match those of the contract."""
+
+    path: Path
+    columns: tuple[TypedColumn, ...]
+    matched: Columns
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The columns as they are kept with a quarantined record."""
+        return tuple(map(str, self.columns))
+
+
+def is_typed(file: SourceFile, contract: Contract) -> bool:
+    """Whether a landed file is Parquet, by its name, or a replayed one has records of a Parquet file."""
+    if contract.form == "json":
+        return False
+    if file.waiting:
+        assert file.path is not None  # the platform writes replay files
+        return bool(_replayed_columns(file.path, contract.dialect))
+    return re.search("[.]parquet([.]gz)?$", (file.place or file.landed).uri, re.IGNORECASE) is not None
+
+
+def _replayed_columns(path: Path, dialect: Dialect) -> tuple[TypedColumn, ...]:
+    with open(path, encoding="utf-8", newline="") as file:
+        lines = PushBack(file)
+        _, fields, _ = parser(dialect).one_record(lines.take() or "", lines)
+    return typed_header(fields or ())
+
+
+class TypedFileOpener:
+    """Opens files that `connection` reads then, with the same limits; its values with a zone are written in UTC."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        names = ("memory_limit", "threads", "temp_directory")
+        values = connection.execute(f"SELECT {', '.join(f'current_setting({quoted(n)})' for n in names)}").fetchone()
+        self._settings: dict[str, Any] = dict(zip(names, values or (), strict=True))
+        self._reader: duckdb.DuckDBPyConnection | None = None
+
+    def open(self, path: Path, contract: Contract, target: Path, *, waiting: bool) -> TypedFile:
+        """Open a file; `target` is for its decompressed content.
+
+        Raises:
+            RejectedObjectError: it cannot be read, names a column twice, or a required column is missing.
+        """
+        if waiting:
+            columns, rows = _replayed_columns(path, contract.dialect), 0
+        else:
+            path = decompressed(path, target)
+            columns, rows = self._read(path, contract.column_names)
+        try:
+            return TypedFile(path, columns, match_columns(contract, [column.name for column in columns]))
+        except RejectedObjectError as rejection:
+            rejection.rows = rows
+            raise
+
+    def _read(self, path: Path, names: Sequence[str]) -> tuple[tuple[TypedColumn, ...], int]:
+        """The columns of a Parquet file and the number of its records, after all of its values were read."""
+        import duckdb
+
+        _refuse_other_format(path)
+        described = f"DESCRIBE SELECT * FROM read_parquet({path_list([path])}, hive_partitioning = false)"
+        self._reader = self._reader or duckdb.connect(":memory:", config=self._settings)
+        try:
+            fields = self._reader.execute(
+                f"SELECT name, COALESCE(num_children, 0), precision FROM parquet_schema({path_list([path])})"
+            ).fetchall()
+            types = [row[1] for row in self._reader.execute(described).fetchall()]
+            unnamed = [TypedColumn("", kind_of(type_name), type_name) for type_name in types]
+            values = [text_of(f"X{n}", c.type) if c.kind == "json" else f"X{n}" for n, c in enumerate(unnamed)]
+            ((rows, _),) = self._reader.execute(
+                f"SELECT COUNT(*), bit_xor(hash({', '.join(values)})) FROM {records_of([path], unnamed)}"
+            ).fetchall()
+        except duckdb.Error:  # its message may show a value
+            self._reader = None
+            raise _unreadable("The Parquet file is damaged, or is of a kind that cannot be read") from None
+        if any(precision and precision > _MOST_DIGITS for _, _, precision in fields):
+            raise _unreadable(
+                f"The Parquet file has decimals of more than {_MOST_DIGITS} digits",
+                f"Deliver them as decimals of at most {_MOST_DIGITS} digits, or as text.",
+            )
+        stored = _top_level(fields)
+        if any("\0" in name for name in stored):
+            raise _unreadable("The Parquet file has a column name with a NUL character")
+        header = normalized_header(stored, names)
+        columns = (TypedColumn(name, kind_of(t), t, own) for name, t, own in zip(header, types, stored, strict=True))
+        return tuple(columns), rows
+
+
+def _refuse_other_format(path: Path) -> None:
+    with open(path, "rb") as file:
+        first = file.read(len(_MAGIC))
+        file.seek(-min(len(_MAGIC), path.stat().st_size), 2)
+        last = file.read()
+    if _ENCRYPTED in (first, last):
+        raise _unreadable("The Parquet file is encrypted", "Deliver it without encryption of its own.")
+    if first != _MAGIC:
+        raise _unreadable("The file is no Parquet file, though its name ends in .parquet")
+    if last != _MAGIC:
+        raise _unreadable("The Parquet file is truncated")
+
+
+def _unreadable(what: str, remedy: str = "Deliver the file again.") -> RejectedObjectError:
+    return RejectedObjectError(f"{what}.", code="unreadable_object", remedy=remedy)
+
+
+def _top_level(fields: Sequence[tuple[str, int, int | None]]) -> list[str]:
+    """The names of the columns among those of all fields, which follow their parents."""
+    names, left = [], 0
+    for name, children, _ in fields[1:]:
+        if not left:
+            names.append(name)
+            left = 1
+        left += children - 1
+    return names

@@ -1,0 +1,415 @@
+"""Landed Parquet files: typed values are never cleaned, never rounded, and judged by the rules for all formats."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
+from pipeline_assets_tests.support.engine_session import (
+    NEVER,
+    PEOPLE,
+    landed,
+    opened,
+    read,
+    reported,
+    rows,
+)
+from pipeline_assets_tests.support.parquet_files import SALES, expected, parquet, sales
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+NS = 1_767_323_045_000_000_000  # 2026-01-02 03:04:05
+
+
+def test_null_is_not_an_empty_text_and_blanks_stay(tmp_path: Path) -> None:
+    table = pa.table({"name": [" Ada ", "", None], "ID": ["1", "2", "3"], "note": ["N/A", None, ""]})
+    contract = replace(PEOPLE, dialect=Dialect(null_text="N/A"))
+    found, bad, _ = read(contract, parquet(tmp_path / "a.parquet", table))
+    assert found == [("1", " Ada ", "N/A"), ("2", "", None), ("3", None, "")]
+    assert not bad
+
+
+def test_an_empty_text_or_null_is_no_key(tmp_path: Path) -> None:
+    found, bad, _ = read(PEOPLE, parquet(tmp_path / "a.parquet", pa.table({"ID": ["", None, " "]})))
+    assert [(record.line, record.code, record.raw) for record in bad] == [
+        (1, "missing_key", '{"ID":""}'),
+        (2, "missing_key", '{"ID":null}'),
+    ]
+    assert found == [(" ", None, None)]
+
+
+def test_csv_and_parquet_files_are_in_one_batch(tmp_path: Path) -> None:
+    found, _, outcomes = read(
+        PEOPLE,
+        landed(tmp_path / "a.csv", "ID,NAME,NOTE\n1, Ada ,x\n2,Bob,\n"),
+        parquet(tmp_path / "B.PARQUET", pa.table({"ID": ["2", "3"], "NAME": ["Eve ", None]}), days=1),
+    )
+    assert found == [("1", "Ada", "x"), ("2", "Eve ", None), ("3", None, None)]
+    assert {outcome.landed.uri[-1]: (outcome.loaded, outcome.superseded) for outcome in outcomes} == {
+        "v": (1, 1),
+        "T": (2, 0),
+    }
+
+
+CASES: list[tuple[str, pa.Array]] = [
+    ("AMOUNT", pa.array([1, -7, None, 10**14], pa.int64())),
+    ("AMOUNT", pa.array([2**64 - 1, 5], pa.uint64())),
+    ("AMOUNT", pa.array([1.5, 0.1, 1e-5, 1e15, 7.0, 0.30000000000000004, -0.0, 1e22, float("nan"), float("inf")])),
+    ("AMOUNT", pa.array([Decimal("1.5000"), Decimal("-12345678901234.5678"), None], pa.decimal128(20, 4))),
+    ("AMOUNT", pa.array([Decimal("1.50000"), Decimal("1.50001")], pa.decimal128(38, 5))),
+    ("AMOUNT", pa.array([Decimal("1.5")], pa.decimal256(38, 4))),
+    ("AMOUNT", pa.array(["1.5", " 1.5", "", "1e2", "x"])),
+    ("AMOUNT", pa.array([True])),
+    ("AMOUNT", pa.array([date(2026, 1, 2)])),
+    ("PIECES", pa.array([1, 999_999_999, 1_000_000_000], pa.int64())),
+    ("PIECES", pa.array([1, 127], pa.int8())),
+    ("PIECES", pa.array([7.0, 7.5, None])),
+    ("PIECES", pa.array([Decimal("7.00"), Decimal("7.01")], pa.decimal128(9, 2))),
+    ("DAY", pa.array([date(2026, 1, 2), date(1, 1, 1), date(9999, 12, 31), None])),
+    ("DAY", pa.array([at("2026-01-02"), at("2026-01-02T00:00:00.000001")], pa.timestamp("us"))),
+    ("DAY", pa.array([at("2026-01-02"), at("2026-01-02T01:00")], pa.timestamp("ms"))),
+    ("DAY", pa.array([datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, 23, tzinfo=UTC)])),
+    ("DAY", pa.array(["02-01-2026", "20260102", "2026-01-02", "02-01-2026 ", "31-02-2026"])),
+    ("DAY", pa.array([20260102, 5])),
+    ("MOMENT", pa.array([at("2026-01-02T03:04:05.6"), at("0001-01-01"), at("9999-12-31T23:59")])),
+    ("MOMENT", pa.array([datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))], pa.timestamp("us", "+02:00"))),
+    ("MOMENT", pa.array([date(2026, 1, 2)])),
+    ("MOMENT", pa.array(["2026-01-02T03:04", "2026-01-02 03:04:05.1234567", "2026-01-02 03:04Z", ""])),
+    ("PAID", pa.array([True, False, None])),
+    ("PAID", pa.array(["TRUE", "yes", "true "])),
+    ("PAID", pa.array([1, 0])),
+    ("KIND", pa.array(["a", "b ", "c", ""])),
+    ("KIND", pa.array([b"a", b"c"])),
+    ("KIND", pa.array(["a", "b", "a"]).dictionary_encode()),
+    ("NAME", pa.array([7.0, 7.5, 123456789012.0, 1e300])),
+    ("NAME", pa.array([7, None], pa.int32())),
+    ("NAME", pa.array([Decimal("7.00"), Decimal("7.10")], pa.decimal128(9, 2))),
+    ("NAME", pa.array([True, False])),
+    ("NAME", pa.array([date(2026, 1, 2)])),
+    ("NAME", pa.array(["", " ", "x" * 13, "é" * 12, "a\0b"])),
+    ("NAME", pa.array([b"abc", "é".encode()])),
+    ("NAME", pa.nulls(2)),
+]
+
+
+def judged(tmp_path: Path, table: pa.Table) -> tuple[list[tuple], list[tuple[int | None, str]]]:
+    found, bad, (outcome,) = read(SALES, parquet(tmp_path / "a.parquet", table), policy=NEVER)
+    assert outcome.read == table.num_rows == outcome.loaded + outcome.quarantined
+    return found, [(record.line, record.code) for record in bad]
+
+
+def modelled(table: pa.Table) -> tuple[list[tuple], list[tuple[int, str]]]:
+    outcomes = [(number, expected(record)) for number, record in enumerate(table.to_pylist(), 1)]
+    good = sorted((outcome for _, outcome in outcomes if isinstance(outcome, tuple)), key=repr)
+    return good, [(number, outcome) for number, outcome in outcomes if isinstance(outcome, str)]
+
+
+@pytest.mark.parametrize(("column", "values"), CASES, ids=[f"{c}-{v.type}" for c, v in CASES])
+def test_every_type_is_read_exactly_or_quarantined(tmp_path: Path, column: str, values: pa.Array) -> None:
+    table = sales(**{column: values})
+    good, bad = judged(tmp_path, table)
+    assert (good, bad) == modelled(table)
+
+
+# --- columns -------------------------------------------------------------------------------------------------
+
+
+def test_columns_that_are_not_in_the_contract_keep_their_typed_values(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "ID": ["1", "2"],
+            "Price": pa.array([Decimal("12345678901234567890.10"), None], pa.decimal128(38, 2)),
+            "tags": [["a", None], []],
+            "ratio": [float("nan"), 0.1],
+            "on": [True, None],
+            "at": pa.array([datetime(2026, 1, 2, 3, tzinfo=UTC), None], pa.timestamp("us", "Europe/Berlin")),
+            "raw": [b"\xff", b"x"],
+            'odd "näme"': ["", None],
+            "deep": [{"f": float("inf"), "d": date(2026, 1, 2)}, None],
+        }
+    )
+    with opened() as session:
+        session.read("people", PEOPLE, [parquet(tmp_path / "a.parquet", table)])
+        session.deduplicate("people")
+        found = [text for _, text in rows(session, "SELECT ID, _RESCUED FROM people")]
+        (outcome,) = session.outcomes("people")
+    assert found == [
+        '{"PRICE":12345678901234567890.10,"TAGS":["a",null],"RATIO":"nan","ON":true,"AT":"2026-01-02 03:00:00+00",'
+        r'"RAW":"\\xFF","ODD \"NÄME\"":"","DEEP":"{\"f\":Infinity,\"d\":\"2026-01-02\"}"}',
+        '{"TAGS":[],"RATIO":0.1,"RAW":"x"}',
+    ]
+    assert outcome.unknown_columns == ("PRICE", "TAGS", "RATIO", "ON", "AT", "RAW", 'ODD "NÄME"', "DEEP")
+    assert outcome.missing_columns == ("NAME", "NOTE")
+
+
+def test_a_nested_value_in_a_text_column_is_its_json(tmp_path: Path) -> None:
+    values = [{"a": 1, "b": [Decimal("1.50")]}, None]
+    kind = pa.struct([("a", pa.int64()), ("b", pa.list_(pa.decimal128(38, 2)))])
+    for note, text in (
+        (pa.array(values, kind), '{"a":1,"b":[1.50]}'),
+        (pa.array([[("k", 1.5)], None], pa.map_(pa.string(), pa.float64())), '{"k":1.5}'),
+        (pa.array([["x", ""], None]), '["x",""]'),
+    ):
+        found, bad, _ = read(PEOPLE, parquet(tmp_path / "a.parquet", pa.table({"ID": ["1", "2"], "NOTE": note})))
+        assert (found, bad) == ([("1", None, text), ("2", None, None)], [])
+
+
+def test_a_file_without_a_required_column_is_rejected_with_its_rows(tmp_path: Path) -> None:
+    _, (bad,), (outcome,) = read(SALES, parquet(tmp_path / "a.parquet", pa.table({"KIND": ["a", "b"], "X": [1, 2]})))
+    assert (bad.code, bad.line, outcome.read, outcome.quarantined) == ("missing_column", None, 2, 2)
+    assert "Required columns are missing: NAME." in bad.reason
+
+
+@pytest.mark.parametrize("names", [["ID", "id"], ["ID", "NAME", "name "]])
+def test_a_file_that_names_a_column_twice_is_rejected(tmp_path: Path, names: list[str]) -> None:
+    table = pa.Table.from_arrays([pa.array(["1"])] * len(names), names=names)
+    _, (bad,), _ = read(PEOPLE, parquet(tmp_path / "a.parquet", table))
+    assert bad.code == "malformed_header"
+
+
+def test_names_of_columns_that_sql_gives_itself_are_plain_columns(tmp_path: Path) -> None:
+    table = pa.table({"id": ["1"], "file_index": [7], "file_row_number": [8], "C0": [9], "_FILE": [10], "X0": ["'"]})
+    files = [parquet(tmp_path / f"{n}.parquet", table, days=n) for n in range(2)]
+    with opened() as session:
+        session.read("people", PEOPLE, files)
+        session.deduplicate("people")
+        found = rows(session, "SELECT ID, _RESCUED, _SOURCE_URI FROM people")
+    rescued = '{"FILE_INDEX":7,"FILE_ROW_NUMBER":8,"C0":9,"_FILE":10,"X0":"\'"}'
+    assert found == [("1", rescued, "lake://bucket/raw/1.parquet")]
+
+
+def test_files_with_other_types_of_a_column_are_not_read_by_the_type_of_the_first(tmp_path: Path) -> None:
+    files = [
+        parquet(tmp_path / f"{scale}.parquet", sales(AMOUNT=pa.array([Decimal("0.1256")], pa.decimal128(9, scale))))
+        if scale == 4
+        else parquet(tmp_path / f"{scale}.parquet", sales(AMOUNT=pa.array([Decimal("0.12")], pa.decimal128(9, 2))))
+        for scale in (2, 4)
+    ]
+    found, bad, _ = read(SALES, *files)
+    assert ([row[1] for row in found], bad) == ([Decimal("0.1200"), Decimal("0.1256")], [])
+
+
+# --- bad values ----------------------------------------------------------------------------------------------
+
+
+def test_bytes_that_are_no_text_are_quarantined(tmp_path: Path) -> None:
+    table = pa.table({"ID": [b"1", b"\xff\x00", None], "NAME": [b"\xc3\xa9", None, b"x"], "raw": [b"\xff"] * 3})
+    found, bad, _ = read(PEOPLE, parquet(tmp_path / "a.parquet", table))
+    assert found == [("1", "é", None)]
+    assert [(record.line, record.code) for record in bad] == [(2, "malformed_record"), (3, "missing_key")]
+    assert bad[0].reason == "ID: its bytes are no UTF-8 text. Deliver them as text."
+    assert bad[0].raw == r'{"ID":"\\xFF\\x00","NAME":null,"RAW":"\\xFF"}'
+
+
+def test_digits_below_a_microsecond_are_not_cut_off(tmp_path: Path) -> None:
+    for zone in (None, "Europe/Berlin"):
+        table = sales(MOMENT=pa.array([NS + 1, NS + 1000, NS], pa.timestamp("ns", zone)))
+        found, bad, _ = read(SALES, parquet(tmp_path / "a.parquet", table))
+        assert [(record.line, record.code) for record in bad] == [(1, "not_a_timestamp")]
+        assert [row[4] for row in found] == [at("2026-01-02T03:04:05.000001"), at("2026-01-02T03:04:05")]
+
+
+def test_times_outside_the_calendar_are_quarantined_one_by_one(tmp_path: Path) -> None:
+    outside = [-(2**63), -(2**63) + 1, 2**63 - 1, 253_402_300_800_000_000, -62_135_596_800_000_001]
+    for zone in (None, "UTC"):
+        table = sales(MOMENT=pa.array([*outside, 0], pa.timestamp("us", zone)))
+        found, bad, _ = read(SALES, parquet(tmp_path / "a.parquet", table), policy=NEVER)
+        assert [row[4] for row in found] == [at("1970-01-01")]
+        assert {record.code for record in bad} == {"not_a_timestamp"}
+    days = sales(DAY=pa.array([2**31 - 1, -(2**31), 2_932_897, -719_163, -719_162], pa.int32()).cast(pa.date32()))
+    found, bad, _ = read(SALES, parquet(tmp_path / "a.parquet", days), policy=NEVER)
+    assert ([row[3] for row in found], len(bad)) == ([date(1, 1, 1)], 4)
+
+
+def test_a_reason_shows_the_value_as_it_stands_in_the_file_unless_it_is_personal(tmp_path: Path) -> None:
+    table = sales(DAY=[at("2026-01-02T03:00")])
+    _, (bad,), _ = read(SALES, parquet(tmp_path / "a.parquet", table), policy=NEVER)
+    assert (
+        bad.raw
+        == '{"NAME":"n0","AMOUNT":null,"PIECES":null,"DAY":"2026-01-02 03:00:00","MOMENT":null,"PAID":null,"KIND":null}'
+    )
+    assert '"2026-01-02 03:00:00" found' in bad.reason
+    people = pa.table({"ID": ["1"], "NAME": ["secret" * 40]})
+    _, (bad,), _ = read(PEOPLE, parquet(tmp_path / "b.parquet", people), policy=NEVER)
+    assert "secret" not in bad.reason
+
+
+# --- whole files ---------------------------------------------------------------------------------------------
+
+
+def test_files_without_rows_or_row_groups_load_nothing(tmp_path: Path) -> None:
+    empty = pa.table({"ID": pa.array([], pa.string())})
+    files = [parquet(tmp_path / "a.parquet", empty), landed(tmp_path / "b.parquet", b"")]
+    with pa.parquet.ParquetWriter(tmp_path / "c.parquet", empty.schema):
+        pass
+    files.append(landed(tmp_path / "c.parquet", (tmp_path / "c.parquet").read_bytes()))
+    found, bad, outcomes = read(PEOPLE, *files)
+    assert found == []
+    assert [(record.landed.uri[-9], record.code) for record in bad] == [("b", "unreadable_object")]
+    assert not any(outcome.read for outcome in outcomes)
+
+
+def test_damaged_and_other_files_are_rejected_and_the_rest_loads(tmp_path: Path) -> None:
+    good = parquet(tmp_path / "good.parquet", pa.table({"ID": ["1", "2"]}))
+    content = (tmp_path / "good.parquet").read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    damaged = {
+        "truncated": content[:-20],
+        "csv": b"ID,NAME\n1,x\n",
+        "short": b"PAR",
+        "no footer": b"PAR1PAR1",
+        "long footer": content[:-8] + b"\xff\xff\xff\x7fPAR1",
+        "footer": content[:footer] + b"\0" * 40 + content[footer + 40 :],
+        "page": content[:4] + b"\0" * 20 + content[24:],
+        "encrypted": b"PARE" + content[4:-4] + b"PARE",
+    }
+    files = [landed(tmp_path / f"{name}.parquet", data) for name, data in damaged.items()]
+    long = pa.array([Decimal("1")], pa.decimal256(50, 2))
+    files += [parquet(tmp_path / "long.parquet", pa.table({"ID": ["3"], "X": long}))]
+    no_columns = pa.table({"ID": ["1"]}).select([])
+    files += [parquet(tmp_path / "none.parquet", no_columns)]
+    found, bad, _ = read(PEOPLE, *files, good)
+    assert [row[0] for row in found] == ["1", "2"]
+    assert {r.landed.uri: r.code for r in bad} == {file.landed.uri: "unreadable_object" for file in files}
+    assert all(record.reason.count("\n") == 0 and "\0" not in record.reason for record in bad)
+
+
+def test_bytes_changed_anywhere_never_stop_a_batch(tmp_path: Path) -> None:
+    """A footer with other numbers makes DuckDB refuse all further work of an instance."""
+    table = pa.table({"ID": [str(n) for n in range(50)], "N": list(range(50)), "L": [[1]] * 50})
+    good = parquet(tmp_path / "good.parquet", table)
+    content = (tmp_path / "good.parquet").read_bytes()
+    files = [
+        landed(tmp_path / f"{n}.parquet", content[:at] + bytes([content[at] ^ (1 << n % 8)]) + content[at + 1 :])
+        for n, at in enumerate(range(4, len(content) - 4, 7))
+    ]
+    with opened(NEVER) as session:
+        session.read("people", PEOPLE, [*files, good])
+        session.deduplicate("people")
+        outcomes = {outcome.landed.uri: outcome for outcome in session.outcomes("people")}
+        assert len(list(session.bad_records("people"))) >= len(files) / 3
+    assert outcomes[good.landed.uri].read == 50
+
+
+def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
+    import gzip
+
+    parquet(tmp_path / "a.parquet", pa.table({"ID": ["1"]}))
+    packed = landed(tmp_path / "a.parquet.gz", gzip.compress((tmp_path / "a.parquet").read_bytes()))
+    assert read(PEOPLE, packed)[0] == [("1", None, None)]
+
+
+# --- replay --------------------------------------------------------------------------------------------------
+
+
+KINDS_OF_VALUES = {
+    "TEXT": ["", ' "quoted", \n text\t', None],
+    "BYTES": [b"x", b"", None],
+    "DAY": [date(2026, 1, 2), date(1, 1, 1), None],
+    "AT": pa.array([NS + 1, NS, None], pa.timestamp("ns")),
+    "UTC": pa.array([datetime(2026, 1, 2, tzinfo=UTC), None, None], pa.timestamp("us", "Europe/Berlin")),
+    "DECIMAL": pa.array([Decimal("7.00"), Decimal("12345678901234567890.12"), None], pa.decimal128(38, 2)),
+    "DOUBLE": [7.0, 1e300, float("nan")],
+    "YES": [True, False, None],
+    "NESTED": [{"d": 1.5, "n": float("nan")}, {"d": 1e5, "n": None}, None],
+    "12 text": ["like a kind", None, ""],
+}
+
+
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(delimiter=";", escape="\\", header=False, encoding="cp1252")])
+def test_a_replayed_record_equals_the_original(tmp_path: Path, dialect: Dialect) -> None:
+    """Every kind of value as a text, as a date and as a column that the contract does not have."""
+    strict, columns = replace(SALES, dialect=dialect), SALES.columns
+    mended = replace(strict, columns=(replace(columns[0], max_length=None), *columns[1:]))
+    for name in KINDS_OF_VALUES:
+        values = {f"X {n}": v for n, v in KINDS_OF_VALUES.items()} | {"day": KINDS_OF_VALUES[name]}
+        table = pa.table({"name": ["x" * 13] * 3} | values)
+        file = parquet(tmp_path / "a.parquet", table)
+        _, bad, _ = read(strict, file, policy=NEVER)
+        assert [record.line for record in bad] == [1, 2, 3]
+        replayed = replay(tmp_path, strict, bad)
+        assert shown(mended, replayed) == shown(mended, file)
+        relaxed = replace(mended, columns=(mended.columns[0], replace(columns[6], name="DAY", accepted=())))
+        assert shown(relaxed, replayed) == shown(relaxed, file)
+
+
+def replay(folder: Path, contract: Any, bad: list) -> Any:
+    """The replay file of quarantined records, as the platform writes it."""
+    path = folder / "waiting-0.csv"
+    write_replay_file(path, bad[0].columns, (record.raw for record in bad), contract.dialect)
+    waiting = tuple((f"q{record.line}", record.line) for record in bad)
+    return replace(landed(path, path.read_bytes(), waiting=waiting), landed=bad[0].landed)
+
+
+def shown(contract: Any, file: Any) -> tuple[list[tuple], list[tuple]]:
+    with opened(NEVER) as session:
+        session.read("sales", contract, [file])
+        session.deduplicate("sales")
+        names = ", ".join(contract.column_names)
+        return rows(session, f"SELECT {names}, _RESCUED FROM sales"), reported(session, "sales")
+
+
+def test_a_replayed_record_is_released_once_it_is_valid(tmp_path: Path) -> None:
+    table = sales(PIECES=[1.5, 2.5], KIND=["", "a"])
+    _, bad, _ = read(SALES, parquet(tmp_path / "a.parquet", table), policy=NEVER)
+    mended = replace(SALES, columns=tuple(replace(c, accepted=()) for c in SALES.columns if c.name != "PIECES"))
+    found, still_bad, (outcome,) = read(mended, replay(tmp_path, SALES, bad), policy=NEVER)
+    assert ([(row[0], row[-1]) for row in found], still_bad) == ([("n0", ""), ("n1", "a")], [])
+    assert outcome.released == ("q1", "q2")
+    _, again, (outcome,) = read(SALES, replay(tmp_path, SALES, bad), policy=NEVER)
+    assert [(r.line, r.code, r.raw, r.columns, r.quarantine_id) for r in again] == [
+        (r.line, r.code, r.raw, r.columns, f"q{r.line}") for r in bad
+    ]
+    assert outcome.released == ()
+
+
+# --- any values ----------------------------------------------------------------------------------------------
+
+MIDNIGHTS = st.datetimes().map(lambda moment: moment.replace(hour=0, minute=0, second=0, microsecond=0))
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=5, min_value=-(10**15), max_value=10**15)
+VALUES: st.SearchStrategy[pa.Array] = st.one_of(
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 10**10), max_size=9).map(
+        lambda values: pa.array(values, pa.int64())
+    ),
+    st.lists(st.none() | st.floats(-1e14, 1e14) | st.integers(0, 10**9).map(float) | st.floats(), max_size=9).map(
+        lambda values: pa.array(values, pa.float64())
+    ),
+    st.lists(st.none() | DECIMALS, max_size=9).map(lambda values: pa.array(values, pa.decimal128(38, 5))),
+    st.lists(st.none() | st.dates(), max_size=9).map(lambda values: pa.array(values, pa.date32())),
+    st.lists(st.none() | st.datetimes() | MIDNIGHTS, max_size=9).map(lambda v: pa.array(v, pa.timestamp("us"))),
+    st.lists(st.none() | MIDNIGHTS.map(lambda moment: moment.replace(tzinfo=UTC)), max_size=9).map(
+        lambda values: pa.array(values, pa.timestamp("us", "UTC"))
+    ),
+    st.lists(st.none() | st.booleans(), max_size=9).map(lambda values: pa.array(values, pa.bool_())),
+    st.lists(
+        st.none()
+        | st.text(max_size=15)
+        | st.sampled_from(["a", "1", "1.50", "02-01-2026", "2026-01-02 03:04", "true"]),
+        max_size=9,
+    ).map(lambda values: pa.array(values, pa.string())),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(VALUES, min_size=6, max_size=6), names=st.permutations(SALES.column_names))
+def test_any_values_are_read_as_the_model_says(values: list[pa.Array], names: list[str]) -> None:
+    longest = max(map(len, values))
+    padded = [pa.concat_arrays([array, pa.nulls(longest - len(array), array.type)]) for array in values]
+    columns = dict(zip([name for name in names if name != "NAME"], padded, strict=True))
+    table = sales(**columns)
+    with TemporaryDirectory() as folder:
+        assert judged(Path(folder), table) == modelled(table)
