@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline_assets.contracts.model import Dialect
-from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets_tests.support.engine_session import (
     NEVER,
     PEOPLE,
     landed,
     opened,
     read,
-    reported,
     rows,
 )
-from pipeline_assets_tests.support.parquet_files import SALES, expected, parquet, sales
-
-
-def at(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-NS = 1_767_323_045_000_000_000  # 2026-01-02 03:04:05
+from pipeline_assets_tests.support.parquet_files import NS, SALES, at, check_cases, every_case, parquet, replay, sales
 
 
 def test_null_is_not_an_empty_text_and_blanks_stay(tmp_path: Path) -> None:
@@ -65,64 +52,8 @@ def test_csv_and_parquet_files_are_in_one_batch(tmp_path: Path) -> None:
     }
 
 
-CASES: list[tuple[str, pa.Array]] = [
-    ("AMOUNT", pa.array([1, -7, None, 10**14], pa.int64())),
-    ("AMOUNT", pa.array([2**64 - 1, 5], pa.uint64())),
-    ("AMOUNT", pa.array([1.5, 0.1, 1e-5, 1e15, 7.0, 0.30000000000000004, -0.0, 1e22, float("nan"), float("inf")])),
-    ("AMOUNT", pa.array([Decimal("1.5000"), Decimal("-12345678901234.5678"), None], pa.decimal128(20, 4))),
-    ("AMOUNT", pa.array([Decimal("1.50000"), Decimal("1.50001")], pa.decimal128(38, 5))),
-    ("AMOUNT", pa.array([Decimal("1.5")], pa.decimal256(38, 4))),
-    ("AMOUNT", pa.array(["1.5", " 1.5", "", "1e2", "x"])),
-    ("AMOUNT", pa.array([True])),
-    ("AMOUNT", pa.array([date(2026, 1, 2)])),
-    ("PIECES", pa.array([1, 999_999_999, 1_000_000_000], pa.int64())),
-    ("PIECES", pa.array([1, 127], pa.int8())),
-    ("PIECES", pa.array([7.0, 7.5, None])),
-    ("PIECES", pa.array([Decimal("7.00"), Decimal("7.01")], pa.decimal128(9, 2))),
-    ("DAY", pa.array([date(2026, 1, 2), date(1, 1, 1), date(9999, 12, 31), None])),
-    ("DAY", pa.array([at("2026-01-02"), at("2026-01-02T00:00:00.000001")], pa.timestamp("us"))),
-    ("DAY", pa.array([at("2026-01-02"), at("2026-01-02T01:00")], pa.timestamp("ms"))),
-    ("DAY", pa.array([datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, 23, tzinfo=UTC)])),
-    ("DAY", pa.array(["02-01-2026", "20260102", "2026-01-02", "02-01-2026 ", "31-02-2026"])),
-    ("DAY", pa.array([20260102, 5])),
-    ("MOMENT", pa.array([at("2026-01-02T03:04:05.6"), at("0001-01-01"), at("9999-12-31T23:59")])),
-    ("MOMENT", pa.array([datetime(2026, 1, 2, 3, tzinfo=timezone(timedelta(hours=2)))], pa.timestamp("us", "+02:00"))),
-    ("MOMENT", pa.array([date(2026, 1, 2)])),
-    ("MOMENT", pa.array(["2026-01-02T03:04", "2026-01-02 03:04:05.1234567", "2026-01-02 03:04Z", ""])),
-    ("PAID", pa.array([True, False, None])),
-    ("PAID", pa.array(["TRUE", "yes", "true "])),
-    ("PAID", pa.array([1, 0])),
-    ("KIND", pa.array(["a", "b ", "c", ""])),
-    ("KIND", pa.array([b"a", b"c"])),
-    ("KIND", pa.array(["a", "b", "a"]).dictionary_encode()),
-    ("NAME", pa.array([7.0, 7.5, 123456789012.0, 1e300])),
-    ("NAME", pa.array([7, None], pa.int32())),
-    ("NAME", pa.array([Decimal("7.00"), Decimal("7.10")], pa.decimal128(9, 2))),
-    ("NAME", pa.array([True, False])),
-    ("NAME", pa.array([date(2026, 1, 2)])),
-    ("NAME", pa.array(["", " ", "x" * 13, "é" * 12, "a\0b"])),
-    ("NAME", pa.array([b"abc", "é".encode()])),
-    ("NAME", pa.nulls(2)),
-]
-
-
-def judged(tmp_path: Path, table: pa.Table) -> tuple[list[tuple], list[tuple[int | None, str]]]:
-    found, bad, (outcome,) = read(SALES, parquet(tmp_path / "a.parquet", table), policy=NEVER)
-    assert outcome.read == table.num_rows == outcome.loaded + outcome.quarantined
-    return found, [(record.line, record.code) for record in bad]
-
-
-def modelled(table: pa.Table) -> tuple[list[tuple], list[tuple[int, str]]]:
-    outcomes = [(number, expected(record)) for number, record in enumerate(table.to_pylist(), 1)]
-    good = sorted((outcome for _, outcome in outcomes if isinstance(outcome, tuple)), key=repr)
-    return good, [(number, outcome) for number, outcome in outcomes if isinstance(outcome, str)]
-
-
-@pytest.mark.parametrize(("column", "values"), CASES, ids=[f"{c}-{v.type}" for c, v in CASES])
-def test_every_type_is_read_exactly_or_quarantined(tmp_path: Path, column: str, values: pa.Array) -> None:
-    table = sales(**{column: values})
-    good, bad = judged(tmp_path, table)
-    assert (good, bad) == modelled(table)
+def test_every_type_is_read_exactly_or_quarantined(tmp_path: Path) -> None:
+    check_cases(tmp_path, every_case())
 
 
 # --- columns -------------------------------------------------------------------------------------------------
@@ -288,23 +219,6 @@ def test_damaged_and_other_files_are_rejected_and_the_rest_loads(tmp_path: Path)
     assert all(record.reason.count("\n") == 0 and "\0" not in record.reason for record in bad)
 
 
-def test_bytes_changed_anywhere_never_stop_a_batch(tmp_path: Path) -> None:
-    """A footer with other numbers makes DuckDB refuse all further work of an instance."""
-    table = pa.table({"ID": [str(n) for n in range(50)], "N": list(range(50)), "L": [[1]] * 50})
-    good = parquet(tmp_path / "good.parquet", table)
-    content = (tmp_path / "good.parquet").read_bytes()
-    files = [
-        landed(tmp_path / f"{n}.parquet", content[:at] + bytes([content[at] ^ (1 << n % 8)]) + content[at + 1 :])
-        for n, at in enumerate(range(4, len(content) - 4, 7))
-    ]
-    with opened(NEVER) as session:
-        session.read("people", PEOPLE, [*files, good])
-        session.deduplicate("people")
-        outcomes = {outcome.landed.uri: outcome for outcome in session.outcomes("people")}
-        assert len(list(session.bad_records("people"))) >= len(files) / 3
-    assert outcomes[good.landed.uri].read == 50
-
-
 def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
     import gzip
 
@@ -314,53 +228,6 @@ def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
 
 
 # --- replay --------------------------------------------------------------------------------------------------
-
-
-KINDS_OF_VALUES = {
-    "TEXT": ["", ' "quoted", \n text\t', None],
-    "BYTES": [b"x", b"", None],
-    "DAY": [date(2026, 1, 2), date(1, 1, 1), None],
-    "AT": pa.array([NS + 1, NS, None], pa.timestamp("ns")),
-    "UTC": pa.array([datetime(2026, 1, 2, tzinfo=UTC), None, None], pa.timestamp("us", "Europe/Berlin")),
-    "DECIMAL": pa.array([Decimal("7.00"), Decimal("12345678901234567890.12"), None], pa.decimal128(38, 2)),
-    "DOUBLE": [7.0, 1e300, float("nan")],
-    "YES": [True, False, None],
-    "NESTED": [{"d": 1.5, "n": float("nan")}, {"d": 1e5, "n": None}, None],
-    "12 text": ["like a kind", None, ""],
-}
-
-
-@pytest.mark.parametrize("dialect", [Dialect(), Dialect(delimiter=";", escape="\\", header=False, encoding="cp1252")])
-def test_a_replayed_record_equals_the_original(tmp_path: Path, dialect: Dialect) -> None:
-    """Every kind of value as a text, as a date and as a column that the contract does not have."""
-    strict, columns = replace(SALES, dialect=dialect), SALES.columns
-    mended = replace(strict, columns=(replace(columns[0], max_length=None), *columns[1:]))
-    for name in KINDS_OF_VALUES:
-        values = {f"X {n}": v for n, v in KINDS_OF_VALUES.items()} | {"day": KINDS_OF_VALUES[name]}
-        table = pa.table({"name": ["x" * 13] * 3} | values)
-        file = parquet(tmp_path / "a.parquet", table)
-        _, bad, _ = read(strict, file, policy=NEVER)
-        assert [record.line for record in bad] == [1, 2, 3]
-        replayed = replay(tmp_path, strict, bad)
-        assert shown(mended, replayed) == shown(mended, file)
-        relaxed = replace(mended, columns=(mended.columns[0], replace(columns[6], name="DAY", accepted=())))
-        assert shown(relaxed, replayed) == shown(relaxed, file)
-
-
-def replay(folder: Path, contract: Any, bad: list) -> Any:
-    """The replay file of quarantined records, as the platform writes it."""
-    path = folder / "waiting-0.csv"
-    write_replay_file(path, bad[0].columns, (record.raw for record in bad), contract.dialect)
-    waiting = tuple((f"q{record.line}", record.line) for record in bad)
-    return replace(landed(path, path.read_bytes(), waiting=waiting), landed=bad[0].landed)
-
-
-def shown(contract: Any, file: Any) -> tuple[list[tuple], list[tuple]]:
-    with opened(NEVER) as session:
-        session.read("sales", contract, [file])
-        session.deduplicate("sales")
-        names = ", ".join(contract.column_names)
-        return rows(session, f"SELECT {names}, _RESCUED FROM sales"), reported(session, "sales")
 
 
 def test_a_replayed_record_is_released_once_it_is_valid(tmp_path: Path) -> None:
@@ -375,41 +242,3 @@ def test_a_replayed_record_is_released_once_it_is_valid(tmp_path: Path) -> None:
         (r.line, r.code, r.raw, r.columns, f"q{r.line}") for r in bad
     ]
     assert outcome.released == ()
-
-
-# --- any values ----------------------------------------------------------------------------------------------
-
-MIDNIGHTS = st.datetimes().map(lambda moment: moment.replace(hour=0, minute=0, second=0, microsecond=0))
-DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=5, min_value=-(10**15), max_value=10**15)
-VALUES: st.SearchStrategy[pa.Array] = st.one_of(
-    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 10**10), max_size=9).map(
-        lambda values: pa.array(values, pa.int64())
-    ),
-    st.lists(st.none() | st.floats(-1e14, 1e14) | st.integers(0, 10**9).map(float) | st.floats(), max_size=9).map(
-        lambda values: pa.array(values, pa.float64())
-    ),
-    st.lists(st.none() | DECIMALS, max_size=9).map(lambda values: pa.array(values, pa.decimal128(38, 5))),
-    st.lists(st.none() | st.dates(), max_size=9).map(lambda values: pa.array(values, pa.date32())),
-    st.lists(st.none() | st.datetimes() | MIDNIGHTS, max_size=9).map(lambda v: pa.array(v, pa.timestamp("us"))),
-    st.lists(st.none() | MIDNIGHTS.map(lambda moment: moment.replace(tzinfo=UTC)), max_size=9).map(
-        lambda values: pa.array(values, pa.timestamp("us", "UTC"))
-    ),
-    st.lists(st.none() | st.booleans(), max_size=9).map(lambda values: pa.array(values, pa.bool_())),
-    st.lists(
-        st.none()
-        | st.text(max_size=15)
-        | st.sampled_from(["a", "1", "1.50", "02-01-2026", "2026-01-02 03:04", "true"]),
-        max_size=9,
-    ).map(lambda values: pa.array(values, pa.string())),
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(values=st.lists(VALUES, min_size=6, max_size=6), names=st.permutations(SALES.column_names))
-def test_any_values_are_read_as_the_model_says(values: list[pa.Array], names: list[str]) -> None:
-    longest = max(map(len, values))
-    padded = [pa.concat_arrays([array, pa.nulls(longest - len(array), array.type)]) for array in values]
-    columns = dict(zip([name for name in names if name != "NAME"], padded, strict=True))
-    table = sales(**columns)
-    with TemporaryDirectory() as folder:
-        assert judged(Path(folder), table) == modelled(table)

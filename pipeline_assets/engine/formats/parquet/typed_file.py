@@ -73,8 +73,9 @@ class TypedFileOpener:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         names = ("memory_limit", "threads", "temp_directory")
-        values = connection.execute(f"SELECT {', '.join(f'current_setting({quoted(n)})' for n in names)}").fetchone()
-        self._settings: dict[str, Any] = dict(zip(names, values or (), strict=True))
+        settings = ", ".join(f"current_setting({quoted(name)})" for name in names)
+        (values,) = connection.execute(f"SELECT {settings}").fetchall()
+        self._settings: dict[str, Any] = dict(zip(names, values, strict=True))
         self._reader: duckdb.DuckDBPyConnection | None = None
 
     def open(self, path: Path, contract: Contract, target: Path, *, waiting: bool) -> TypedFile:

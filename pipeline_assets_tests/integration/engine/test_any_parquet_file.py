@@ -1,0 +1,98 @@
+"""Any Parquet file: values as a model in Python says, damage anywhere, replayed records equal to the original ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.engine import SourceFile
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, landed, opened, read, reported, rows
+from pipeline_assets_tests.support.parquet_files import KINDS_OF_VALUES, SALES, check_cases, parquet, replay, sales
+
+
+def test_bytes_changed_anywhere_never_stop_a_batch(tmp_path: Path) -> None:
+    """A footer with other numbers makes DuckDB refuse all further work of an instance."""
+    table = pa.table({"ID": [str(n) for n in range(50)], "N": list(range(50)), "L": [[1]] * 50})
+    good = parquet(tmp_path / "good.parquet", table)
+    content = (tmp_path / "good.parquet").read_bytes()
+    files = [
+        landed(tmp_path / f"{n}.parquet", content[:at] + bytes([content[at] ^ (1 << n % 8)]) + content[at + 1 :])
+        for n, at in enumerate(range(4, len(content) - 4, 7))
+    ]
+    with opened(NEVER) as session:
+        session.read("people", PEOPLE, [*files, good])
+        session.deduplicate("people")
+        outcomes = {outcome.landed.uri: outcome for outcome in session.outcomes("people")}
+        assert len(list(session.bad_records("people"))) >= len(files) / 3
+    assert outcomes[good.landed.uri].read == 50
+
+
+@pytest.mark.parametrize("dialect", [Dialect(), Dialect(delimiter=";", escape="\\", header=False, encoding="cp1252")])
+def test_a_replayed_record_equals_the_original(tmp_path: Path, dialect: Dialect) -> None:
+    """Every kind of value as a text, as a date and as a column that the contract does not have."""
+    strict, columns = replace(SALES, dialect=dialect), SALES.columns
+    mended = replace(strict, columns=(replace(columns[0], max_length=None), *columns[1:]))
+    for name in KINDS_OF_VALUES:
+        values = {f"X {n}": v for n, v in KINDS_OF_VALUES.items()} | {"day": KINDS_OF_VALUES[name]}
+        table = pa.table({"name": ["x" * 13] * 3} | values)
+        file = parquet(tmp_path / "a.parquet", table)
+        _, bad, _ = read(strict, file, policy=NEVER)
+        assert [record.line for record in bad] == [1, 2, 3]
+        replayed = replay(tmp_path, strict, bad)
+        assert shown(mended, replayed) == shown(mended, file)
+        relaxed = replace(mended, columns=(mended.columns[0], replace(columns[6], name="DAY", accepted=())))
+        assert shown(relaxed, replayed) == shown(relaxed, file)
+
+
+def shown(contract: Contract, file: SourceFile) -> tuple[list[tuple], list[tuple]]:
+    with opened(NEVER) as session:
+        session.read("sales", contract, [file])
+        session.deduplicate("sales")
+        names = ", ".join(contract.column_names)
+        return rows(session, f"SELECT {names}, _RESCUED FROM sales"), reported(session, "sales")
+
+
+# --- any values ----------------------------------------------------------------------------------------------
+
+MIDNIGHTS = st.datetimes().map(lambda moment: moment.replace(hour=0, minute=0, second=0, microsecond=0))
+DECIMALS = st.decimals(allow_nan=False, allow_infinity=False, places=5, min_value=-(10**15), max_value=10**15)
+VALUES: st.SearchStrategy[pa.Array] = st.one_of(
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 10**10), max_size=9).map(
+        lambda values: pa.array(values, pa.int64())
+    ),
+    st.lists(st.none() | st.floats(-1e14, 1e14) | st.integers(0, 10**9).map(float) | st.floats(), max_size=9).map(
+        lambda values: pa.array(values, pa.float64())
+    ),
+    st.lists(st.none() | DECIMALS, max_size=9).map(lambda values: pa.array(values, pa.decimal128(38, 5))),
+    st.lists(st.none() | st.dates(), max_size=9).map(lambda values: pa.array(values, pa.date32())),
+    st.lists(st.none() | st.datetimes() | MIDNIGHTS, max_size=9).map(lambda v: pa.array(v, pa.timestamp("us"))),
+    st.lists(st.none() | MIDNIGHTS.map(lambda moment: moment.replace(tzinfo=UTC)), max_size=9).map(
+        lambda values: pa.array(values, pa.timestamp("us", "UTC"))
+    ),
+    st.lists(st.none() | st.booleans(), max_size=9).map(lambda values: pa.array(values, pa.bool_())),
+    st.lists(
+        st.none()
+        | st.text(max_size=15)
+        | st.sampled_from(["a", "1", "1.50", "02-01-2026", "2026-01-02 03:04", "true"]),
+        max_size=9,
+    ).map(lambda values: pa.array(values, pa.string())),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(values=st.lists(VALUES, min_size=6, max_size=6), names=st.permutations(SALES.column_names))
+def test_any_values_are_read_as_the_model_says(values: list[pa.Array], names: list[str]) -> None:
+    longest = max(map(len, values))
+    padded = [pa.concat_arrays([array, pa.nulls(longest - len(array), array.type)]) for array in values]
+    columns = dict(zip([name for name in names if name != "NAME"], padded, strict=True))
+    with TemporaryDirectory() as folder:
+        check_cases(Path(folder), [sales(**columns)])
