@@ -7,6 +7,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.engine import RejectPolicy
@@ -283,3 +284,19 @@ def test_temporary_files_stay_in_the_scratch_folder(tmp_path: Path) -> None:
         session.read("people", PEOPLE, [source])
 
     assert {path.name for path in tmp_path.iterdir()} == {"x.csv.gz", "scratch"}
+
+
+# --- what is written -----------------------------------------------------------------------------------------
+
+
+def test_row_groups_of_results_are_no_larger_than_those_of_tables(tmp_path: Path) -> None:
+    """Rows without superseded ones come in odd numbers at a time, so a row group ends late; tables have 122,880."""
+    records = "".join(f"{number if number % 17 else number // 2},Ada,\n" for number in range(300_000))
+
+    with opened() as session:
+        session.read("people", PEOPLE, [landed(tmp_path / "people.csv", f"{HEADER}\n{records}")])
+        session.deduplicate("people")
+        session.write("SELECT * FROM PEOPLE", tmp_path / "out.parquet", "parquet")
+
+    groups = pq.ParquetFile(tmp_path / "out.parquet").metadata
+    assert max(groups.row_group(number).num_rows for number in range(groups.num_row_groups)) <= 122_880
