@@ -8,7 +8,6 @@ refused is rejected as a whole, like a file.
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -28,7 +27,6 @@ from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.pipeline.value import Archive, ArchiveContents
 from pipeline_assets.warehouse import ledger
 
-logger = logging.getLogger("pipeline_assets")
 _STARTED = "unpack/started"
 _CLOCKS_DIFFER = timedelta(days=1)
 
@@ -205,8 +203,6 @@ class _Opened:
             assert source.list_column is not None
             listed = folder / f"{source.name}.csv"
             repeated = write_list_records(path, self._source.contract, source.list_column, source.contract, listed)
-            for note in repeated:
-                logger.warning("%s: %s", landed.uri, note)
             self.notes += [f"{landed.uri}: {note}" for note in repeated]
             place = self._publish(landed, listed, f"read/{listed.name}")
             self.files[source.name].append(SourceFile(listed, landed, place=place, file_set=landed.uri))
