@@ -186,6 +186,7 @@ ODD_ARCHIVES: dict[str, tuple[bytes, Mapping[str, bytes]]] = {
     ),
     "UTF-8 by flag": (build(Part("große.csv".encode(), flags=UTF8, made_by=20)), {"große.csv": CONTENT}),
     "code page 437": (build(Part("große.csv".encode("cp437"), made_by=20)), {"große.csv": CONTENT}),
+    "code page 437 that might be UTF-8": (build(Part(b"\xc3\xbc.csv", made_by=20)), {"├╝.csv": CONTENT}),
     "code page 437 from Unix": (build(Part("große.csv".encode("cp437"))), {"große.csv": CONTENT}),
     "UTF-8 from Unix without flag": (build(Part("große.csv".encode())), {"große.csv": CONTENT}),
     "a Unicode path": (_unicode_path(), {"große.csv": CONTENT}),

@@ -26,6 +26,7 @@ from pipeline_assets_tests.support.zip_bytes import (
 LIMITS = ArchiveLimits(entries=1000, bytes=2**30, ratio=200)
 _GOOD = build(Part())
 _CRC = zlib.crc32(CONTENT)
+_START = 60  # of the data behind a local header with zip64 values
 _ENCLOSED = Part(b"inner.csv")
 _END_RECORD = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
 
@@ -81,9 +82,7 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "a record of the directory is no entry": lambda: _GOOD.replace(b"PK\x01\x02", b"PK\x01\x03"),
         "fewer entries than stated": lambda: build(Part(), end={"here": 2, "count": 2}),
         "more entries than stated": lambda: build(Part(), Part(b"b.csv"), end={"here": 1, "count": 1}),
-        "100,000 entries, and ten stated": lambda: _many(100_000, here=10, count=10, size=LONG, offset=LONG).replace(
-            struct.pack("<2Q", 100_000, 100_000), struct.pack("<2Q", 10, 10)
-        ),
+        "20,000 entries, and ten stated": lambda: _many(20_000, here=10, count=10),
         "extra fields longer than their space": lambda: build(Part(central_extra=b"\x55\x54\xff\x00ab")),
         "zip64 twice": lambda: build(Part(central_extra=zip64(len(CONTENT)) * 2)),
     },
@@ -103,6 +102,7 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "some entries are on another disk": lambda: build(Part(), end={"count": 2}),
         "an entry is on the second disk": lambda: build(Part(central={"disk": 1})),
         "two disks in zip64": lambda: build(Part(), locator={"disks": 2}),
+        "the zip64 end is on the second disk": lambda: build(Part(), locator={"disk": 1}),
     },
     "archive_zip64_mismatch": {
         "no zip64 value": lambda: build(Part(central={"size": LONG})),
@@ -113,6 +113,7 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "a cut value": lambda: build(Part(central_extra=b"\x01\x00\x04\x00abcd")),
         "the two end records disagree": lambda: build(Part(), zip64_end={"count": 2, "here": 2}),
         "the locator points elsewhere": lambda: build(Part(), locator={"offset": 0}),
+        "a damaged zip64 end": lambda: build(Part(), zip64_end={}).replace(b"PK\x06\x06", b"PK\x06\x05"),
         "a record of another length": lambda: build(Part(), zip64_end={"rest": 60}),
     },
     "archive_ambiguous_end": {
@@ -132,6 +133,7 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "a descriptor that nothing announces": lambda: build(Part(descriptor=b"PK\x07\x08" + bytes(12))),
         "an announced descriptor is missing": lambda: build(Part(flags=DESCRIPTOR)),
         "a folder with content": lambda: build(Part(b"folder/", attributes=0)),
+        "a folder that states content": lambda: build(Part(b"folder/", b"", method=0, attributes=0, size=5)),
         "a folder with packed content": lambda: build(Part(b"folder/", attributes=0, size=0)),
     },
     "archive_overlap": {
@@ -142,6 +144,15 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         ),
         "data that reaches into the next entry": lambda: build(
             Part(local={"packed": 60}, central={"packed": 60}), Part(b"b.csv")
+        ),
+        "data up to a local header beyond any file": lambda: build(
+            Part(
+                local={"packed": LONG, "size": LONG},
+                central={"packed": LONG},
+                local_extra=zip64(len(CONTENT), 2**64 - 1 - _START),
+                central_extra=zip64(2**64 - 1 - _START),
+            ),
+            Part(b"b.csv", central={"offset": LONG}, central_extra=zip64(2**64 - 1)),
         ),
         "data that reaches into the directory": lambda: _both(packed=60),
         "data beyond any file": lambda: build(
@@ -155,6 +166,7 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
     },
     "archive_header_mismatch": {
         "another name": lambda: build(Part(local_name=b"others.csv")),
+        "a name in another encoding": lambda: build(Part("ü.csv".encode(), local_name="ü.csv".encode("cp437"))),
         "a name in another case": lambda: build(Part(local_name=b"Movies.csv")),
         "another method": lambda: build(Part(local={"method": 0})),
         "another checksum": lambda: build(Part(local={"crc": 1})),

@@ -205,7 +205,7 @@ def read_name(archive: Archive, raw: bytes, flags: int, extra: bytes, *, unix: b
         path = _extra_field(archive, name, extra, UNICODE_PATH_EXTRA)
         if path is None:
             return name
-        if len(path) < 5 or int.from_bytes(path[1:5], "little") != zlib.crc32(raw):
+        if int.from_bytes(path[1:5], "little") != zlib.crc32(raw):
             raise archive.refused("archive_header_mismatch", f"the entry {shown(name)} has two names")
         return decoded(path[5:], utf8=True, unix=unix)
     except UnicodeDecodeError:

@@ -76,8 +76,6 @@ def _check_kind(archive: Archive, entry: Entry) -> None:
         raise archive.refused("archive_unsupported_method", f"{entry} is packed with the method {entry.method}")
     if entry.mode not in (0, stat.S_IFDIR if entry.is_folder else stat.S_IFREG):
         raise archive.refused("archive_special_file", f"{entry} is a link, a device or another special file")
-    if entry.method == STORED and entry.packed != entry.size:
-        raise archive.refused("archive_size_mismatch", f"{entry} is stored, but has two sizes")
     if entry.is_folder and (entry.size or entry.packed > _EMPTY_DEFLATED):
         raise archive.refused("archive_stray_bytes", f"{entry} is a folder, but has content")
 
@@ -86,11 +84,11 @@ def _check_layout(archive: Archive, entries: Sequence[Entry], directory: Directo
     """Check that local headers, data and descriptors fill the file from its start to the directory, each byte once."""
     ordered = sorted(entries, key=lambda entry: entry.offset)
     starts = [*(entry.offset for entry in ordered), directory.offset]
+    if max(starts) > directory.offset:
+        raise archive.refused("archive_overlap", f"{ordered[-1]} is not before the directory")
     if starts[0] > 0:
         raise archive.refused("archive_stray_bytes", "bytes before its first entry belong to nothing")
     for entry, end in zip(ordered, starts[1:], strict=True):
-        if entry.offset + LOCAL.size > end:
-            raise archive.refused("archive_overlap", f"{entry} overlaps with what follows it")
         archive.seek(entry.offset)
         _check_local_header(archive, entry)
         entry.data = archive.tell()

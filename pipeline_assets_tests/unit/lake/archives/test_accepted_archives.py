@@ -129,7 +129,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-@hypothesis.settings(max_examples=300, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+@hypothesis.settings(max_examples=200, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 @hypothesis.given(content=mutated())
 def test_whatever_an_archive_contains_it_is_refused_or_read_as_by_zipfile(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
