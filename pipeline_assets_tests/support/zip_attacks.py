@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import stat
 import struct
 import zlib
@@ -26,6 +27,7 @@ from pipeline_assets_tests.support.zip_bytes import (
 LIMITS = ArchiveLimits(entries=1000, bytes=2**30, ratio=200)
 _GOOD = build(Part())
 _CRC = zlib.crc32(CONTENT)
+_BLOCK = bytes(2**16 - 5)  # with its header as much as is read at a time
 _START = 60  # of the data behind a local header with zip64 values
 _ENCLOSED = Part(b"inner.csv")
 _END_RECORD = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, 0, 0)
@@ -130,6 +132,9 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "bytes after the comment": lambda: build(Part(), comment=b"ok", after=b"hidden"),
         "bytes after the deflated data": lambda: build(Part(data=deflated(CONTENT) + b"hidden")),
         "blocks after the deflated data": lambda: build(Part(data=deflated(CONTENT) + bytes(300_000))),
+        "bytes after deflated data that fills a block": lambda: build(
+            Part(content=_BLOCK, data=struct.pack("<B2H", 1, len(_BLOCK), ~len(_BLOCK) & SHORT) + _BLOCK + b"hidden")
+        ),
         "a descriptor that nothing announces": lambda: build(Part(descriptor=b"PK\x07\x08" + bytes(12))),
         "an announced descriptor is missing": lambda: build(Part(flags=DESCRIPTOR)),
         "a folder with content": lambda: build(Part(b"folder/", attributes=0)),
@@ -221,6 +226,15 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
     "archive_too_many_bytes": {
         "a bomb of 4 GiB": lambda: build(Part(content=b"", data=deflated_zeros(4096), size=LONG - 1)),
         "many files of some bytes": lambda: build(*(Part(b"%d" % number, size=2**28) for number in range(5))),
+        "2^40 bytes, stated with a descriptor": lambda: build(
+            Part(
+                flags=DESCRIPTOR,
+                descriptor=struct.pack("<4sL2Q", b"PK\x07\x08", _CRC, len(deflated(CONTENT)), 2**40),
+                local={"crc": 0, "packed": 0, "size": 0},
+                central={"size": LONG},
+                central_extra=zip64(2**40),
+            )
+        ),
         "2^63 bytes, stated only": lambda: build(
             Part(
                 local={"packed": LONG, "size": LONG},
@@ -234,6 +248,10 @@ _BUILDERS: dict[str, dict[str, Callable[[], bytes]]] = {
         "1:1000": lambda: build(Part(content=b"", data=deflated_zeros(64), size=2**26)),
         "1:1000 in files below the threshold": lambda: build(
             *(Part(b"%d" % number, b"", data=deflated_zeros(4), size=2**22) for number in range(16))
+        ),
+        "1:1000 beside what cannot be packed": lambda: build(
+            Part(content=b"", data=deflated_zeros(64), size=2**26),
+            Part(b"b.csv", hashlib.shake_256(b"").digest(2**20)),
         ),
         "much from nothing": lambda: build(Part(content=b"", data=b"", size=2**26)),
     },
