@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SETTING = "PIPELINE_MOVIES_SOURCE_URL"
 TABLE = "movies"
-ROWS_AT_A_TIME = 5_000
+ROWS_AT_A_TIME = 2_000
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def open_database(url: str | URL, select: str) -> Iterator[Snapshot]:
     engine = _engine(url)
     try:
         with _errors(engine.url, is_connected=False):
-            connection = engine.connect().execution_options(stream_results=True, yield_per=ROWS_AT_A_TIME)
+            connection = engine.connect().execution_options(yield_per=ROWS_AT_A_TIME)
         with connection:
             with _errors(engine.url):
                 snapshot = _snapshot(connection, select)

@@ -18,13 +18,14 @@ KEY = "s3cret/key+1"
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `cut` sends half of the body; `until` is awaited between the halves."""
+    """An answer. `cut` sends half of the body; `until` is awaited between the halves; `raw` is sent in place of all."""
 
     status: int = 200
     document: object = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     until: threading.Event | None = None
+    raw: bytes = b""
 
 
 Rule = Callable[[int, str], Reply | None]
@@ -68,6 +69,9 @@ def movie_api() -> Iterator[MovieApi]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             reply = api.reply(self.path)
+            if reply.raw:
+                self.wfile.write(reply.raw)
+                return
             body = reply.document if isinstance(reply.document, bytes) else json.dumps(reply.document).encode()
             self.send_response(reply.status)
             self.send_header("Content-Length", str(len(body)))

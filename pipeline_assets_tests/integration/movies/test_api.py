@@ -101,8 +101,11 @@ def test_ids_and_titles_are_asked_as_omdb_does(server: MovieApi, waits: Waits) -
         Reply(200, b'{"Title": "half'),
         Reply(200, b""),
         Reply(200, b"[" * 100_000),
+        Reply(raw=b"nothing of HTTP\r\n\r\n"),
+        Reply(raw=b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n{}"),
+        Reply(raw=b"\r\n"),
     ],
-    ids=["429", "500", "503", "cut", "half a document", "empty", "deep"],
+    ids=["429", "500", "503", "cut", "half a document", "empty", "deep", "not HTTP", "cut chunk", "no status"],
 )
 def test_a_transient_error_is_repeated_with_backoff(server: MovieApi, waits: Waits, fault: Reply) -> None:
     server.rule = lambda number, asked: fault if number < 4 else None

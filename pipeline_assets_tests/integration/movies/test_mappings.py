@@ -81,6 +81,12 @@ def test_a_file_with_the_columns_of_a_movie_needs_no_select(
     assert rows(tmp_path, movies_source_url=(tmp_path / name).as_uri()) == [MOVIE]
 
 
+def test_a_text_after_many_numbers_is_read(tmp_path: Path) -> None:
+    records = [{"imdbID": f"tt{number}", "Year": 2000} for number in range(50_000)]
+    (tmp_path / "m.json").write_text(json.dumps([*records, {"imdbID": "last", "Year": "2001-2005"}]))
+    assert rows(tmp_path, movies_source_url=(tmp_path / "m.json").as_uri())[-1]["Year"] == "2001-2005"
+
+
 def test_texts_among_numbers_are_texts_without_quotes(tmp_path: Path) -> None:
     (tmp_path / "m.json").write_text('[{"Title": "7 \\"x\\""}, {"Title": 7}, {"Title": null}, {"Title": ["a"]}]')
     found = rows(tmp_path, movies_source_url=(tmp_path / "m.json").as_uri())
