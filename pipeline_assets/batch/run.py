@@ -65,7 +65,7 @@ def run_batch(
         refuse_without_extraction(pipeline)
     platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
     with exclusive_run(platform, pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
-        platform.warehouse.prepare(required_tables(pipeline))
+        platform.warehouse.prepare(required_tables(pipeline), pipeline.warehouse_views)
         with platform.warehouse.transaction() as transaction:
             ledger.register_pipeline(transaction, pipeline.name)
         context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)

@@ -55,6 +55,29 @@ class Table:
         return f"{self.qualified} (\n{body}\n)"
 
 
+@dataclass(frozen=True)
+class View:
+    """The definition of a warehouse view: (name, comment) per column, in the order of its SELECT."""
+
+    schema: str
+    name: str
+    comment: str
+    columns: tuple[tuple[str, str], ...]
+    select: str
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    def create(self) -> str:
+        """The statement that creates the view, or replaces it; grants stay."""
+        columns = ",\n".join(f"    {name} COMMENT {literal(comment)}" for name, comment in self.columns)
+        return (
+            f"CREATE OR REPLACE VIEW {self.qualified} (\n{columns}\n) COPY GRANTS COMMENT = {literal(self.comment)} "
+            f"AS\n{self.select}"
+        )
+
+
 def literal(text: str) -> str:
     """Quote a string for Snowflake, where a backslash escapes too."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
@@ -86,6 +109,18 @@ def target_table(contract: Contract) -> Table:
         contract.grain or contract.description,
         tuple(columns),
         contract.key,
+    )
+
+
+def view_of(contract: Contract, select: str) -> View:
+    """The view of a contract over a SELECT of its columns, in any order."""
+    names = ", ".join(contract.column_names)
+    return View(
+        contract.domain.upper(),
+        contract.table,
+        contract.grain or contract.description,
+        tuple((column.name, column.description) for column in contract.columns),
+        f"SELECT {names} FROM (\n{select}\n) AS MADE",
     )
 
 

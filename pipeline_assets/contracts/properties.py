@@ -79,7 +79,9 @@ COLUMN = Level(
     _OF_COLUMN,
     ("blanks", "history", "inputFormats", "writesFloats", "reasonCode"),
 )
-JSON_COLUMN = Level("a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, COLUMN.custom)
+JSON_COLUMN = Level(
+    "a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, ("blanks", "inputFormats", "writesFloats")
+)
 # The key and the references of an element are those of its record.
 ELEMENT_COLUMN = replace(
     JSON_COLUMN,

@@ -25,7 +25,15 @@ from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import Event, batch_events
-from pipeline_assets.pipeline.resolved import Export, FileTable, LakeCopy, MartTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import (
+    Export,
+    FileTable,
+    LakeCopy,
+    MartTable,
+    ResolvedPipeline,
+    Source,
+    ViewTable,
+)
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import ListColumn
 
@@ -233,18 +241,18 @@ def _evaluations_after_failure(
 
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
-    """Tables, marts, lake tables and exports; each depends on what its SELECT reads."""
+    """Tables, marts, views, lake tables and exports; each depends on what its SELECT reads."""
     files = {
         relation: source_key(source, pipeline.name) for source in pipeline.sources for relation in source.relations
     }
-    published: list[FileTable | MartTable] = [*pipeline.tables, *pipeline.marts]
+    published: list[FileTable | MartTable | ViewTable] = [*pipeline.tables, *pipeline.marts, *pipeline.views]
     tables = {t.qualified: table_key(pipeline, t.contract) for t in published}
     lake_outputs: list[FileTable | LakeCopy] = [*pipeline.lake_outputs, *pipeline.lake_copies]
-    outputs: list[FileTable | MartTable | LakeCopy] = [*published, *lake_outputs]
+    outputs: list[FileTable | MartTable | ViewTable | LakeCopy] = [*published, *lake_outputs]
     specs = {
         output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours) for output in outputs
     }
-    listed = [*(contract.name for contract in pipeline.targets), *(o.contract.name for o in lake_outputs)]
+    listed = [*(declared.name for declared in pipeline.value.tables), *(o.contract.name for o in lake_outputs)]
     return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, files) for export in pipeline.exports)]
 
 
@@ -292,12 +300,12 @@ def _list_lineage(contract: Contract, listed: ListColumn, files: dg.AssetKey) ->
 
 def _output_spec(
     pipeline: ResolvedPipeline,
-    output: FileTable | MartTable | LakeCopy,
+    output: FileTable | MartTable | ViewTable | LakeCopy,
     assets: Mapping[str, dg.AssetKey],
     freshness_hours: float,
 ) -> dg.AssetSpec:
-    """A table of the warehouse or of the lake that a batch writes."""
-    contract = output.contract
+    """A table of the warehouse or of the lake that a batch writes, or a view over such tables."""
+    contract, relation = output.contract, "view" if isinstance(output, ViewTable) else "table"
     metadata: dict = {
         "dagster/column_schema": column_schema(contract, unique_key=_is_unique(output)),
         "dagster/table_name": target_table(contract).qualified,
@@ -310,7 +318,7 @@ def _output_spec(
         skippable=True,
         group_name=pipeline.name,
         description=f"{contract.description}\n\nGrain: {contract.grain}",
-        kinds={"s3", "parquet"} if contract.form == "parquet" else {"snowflake", "table"},
+        kinds={"s3", "parquet"} if contract.form == "parquet" else {"snowflake", relation},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
         metadata=metadata,
@@ -318,7 +326,7 @@ def _output_spec(
     )
 
 
-def _is_unique(output: FileTable | MartTable | LakeCopy) -> bool:
+def _is_unique(output: FileTable | MartTable | ViewTable | LakeCopy) -> bool:
     """Whether the key of the contract alone identifies a row of an output."""
     return not isinstance(output, FileTable) or output.row_key == output.contract.key
 

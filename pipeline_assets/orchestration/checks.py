@@ -58,7 +58,8 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
         if context.job_def.has_node_named(batch_step(pipeline.name)):
             return  # the batch in this run evaluates all checks
         tag_run(context, pipeline.name)
-        platform.warehouse.prepare(required_tables(pipeline))  # the last batch may be of an older version
+        # The last batch may be of an older version.
+        platform.warehouse.prepare(required_tables(pipeline), pipeline.warehouse_views)
         selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
         for spec, result in _evaluated(selected, platform):
             yield dg.AssetCheckResult(
@@ -140,7 +141,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     Raises:
         ContractError: a contract of other things than tables asks for a check.
     """
-    _require_tables(pipeline)
+    _require_relations(pipeline)
     checks: list[Check] = []
 
     def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Callable[..., dg.AssetCheckResult]) -> None:
@@ -148,12 +149,19 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
 
     rules = {mart.contract.name: mart.rules for mart in pipeline.marts}
     row_keys = {table.contract.name: table.row_key for table in pipeline.tables}
-    for contract in pipeline.targets:
+    relations = [*pipeline.targets, *(view.contract for view in pipeline.views)]
+    for contract in relations:
         if contract.key:
             key, unique = table_key(pipeline, contract), row_keys.get(contract.name, contract.key)
             one_row = f"One row per {', '.join(unique)}."
             add(key, "unique_key", one_row, partial(_unique_key, target_table(contract).qualified, unique))
-            add(key, "unknown_columns", "No column outside the contract arrived.", partial(_unknown_columns, contract))
+            if contract in pipeline.targets:
+                add(
+                    key,
+                    "unknown_columns",
+                    "No column outside the contract arrived.",
+                    partial(_unknown_columns, contract),
+                )
     main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
     accounting = "read = loaded + superseded + quarantined, per object."
     add(main, "row_accounting", accounting, partial(_row_accounting, name))
@@ -162,7 +170,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     for mart in pipeline.marts:
         same = f"Every row is what {' and '.join(mart.select.relations)} give."
         add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart))
-    for contract in pipeline.targets:
+    for contract in relations:
         for column in contract.columns:
             if hours := column.latency_hours:
                 recent = f"The newest {column.name} is not older than {_duration(hours)}."
@@ -176,15 +184,16 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     return checks
 
 
-def _require_tables(pipeline: ResolvedPipeline) -> None:
-    """Only tables of the warehouse are checked, not the landed files that they are made from."""
+def _require_relations(pipeline: ResolvedPipeline) -> None:
+    """Only tables and views of the warehouse are checked, not the landed files that they are made from."""
+    checked = [*pipeline.targets, *(view.contract for view in pipeline.views)]
     for contract in pipeline.contracts:
         asks = {
             "quality": bool(contract.quality),
             "slaProperties": any(column.latency_hours for column in contract.columns),
         }
         for name, asked in asks.items():
-            if asked and contract not in pipeline.targets:
+            if asked and contract not in checked:
                 raise ContractError(
                     f"{contract.name}: {name}: is not checked, as {contract.name} is not a table of {pipeline.name}.",
                     remedy="Move it to the contract of a table.",

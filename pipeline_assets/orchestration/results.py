@@ -37,11 +37,17 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
     batches = [*report.recovered, *([report.batch_id] if report.batch_id else [])]
     tables: dict[str, dict[str, Any]] = {}
     arrivals: list[Event] = []
-    if batches:
+    view_rows: dict[str, int] = {}
+    if batches or pipeline.views:
         with platform.warehouse.read_only() as transaction:
-            tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
-            arrivals = list(_arrivals(transaction, pipeline, batches))
+            view_rows = {
+                v.qualified: int(transaction.scalar(f"SELECT COUNT(*) FROM {v.qualified}")) for v in pipeline.views
+            }
+            if batches:
+                tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
+                arrivals = list(_arrivals(transaction, pipeline, batches))
     results = [_table_event(report, pipeline, contract, tables.get(contract.name, {})) for contract in pipeline.targets]
+    results += _view_events(report, pipeline, results, view_rows)
     counts = {output.contract.name: _lake_row_count(report, pipeline, output) for output in pipeline.lake_outputs}
     counts |= {
         copy.contract.name: {"dagster/row_count": report.table_rows.get(copy.select.relations[0], 0)}
@@ -109,6 +115,24 @@ def _table_event(
     return dg.MaterializeResult(
         asset_key=table_key(pipeline, contract), metadata={**metadata, "rows_written": 0, **sql, **written}
     )
+
+
+def _view_events(
+    report: BatchReport, pipeline: ResolvedPipeline, tables: Sequence[Event], rows: Mapping[str, int]
+) -> list[Event]:
+    """A view is materialized if something that it reads was."""
+    changed = {event.asset_key for event in tables if isinstance(event, dg.MaterializeResult)}
+    keys = {target_table(contract).qualified: table_key(pipeline, contract) for contract in pipeline.targets}
+    keys |= {view.qualified: table_key(pipeline, view.contract) for view in pipeline.views}
+    events: list[Event] = []
+    for view in pipeline.views:
+        key, metadata = keys[view.qualified], batch_metadata(report) | {"dagster/row_count": rows[view.qualified]}
+        if changed.isdisjoint(keys[relation] for relation in view.select.relations):
+            events.append(dg.AssetObservation(key, metadata=metadata))
+        else:
+            changed.add(key)
+            events.append(dg.MaterializeResult(asset_key=key, metadata=metadata))
+    return events
 
 
 def _lake_event(

@@ -18,6 +18,7 @@ from pipeline_assets.pipeline.value import (
     Pipeline,
     Step,
     Table,
+    View,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Pipeline",
     "Step",
     "Table",
+    "View",
 ]

@@ -18,7 +18,7 @@ from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of
 from pipeline_assets.pipeline.history import refuse_unread_roles
-from pipeline_assets.pipeline.resolve_over_tables import reads_tables, resolve_lake_copy, resolve_marts
+from pipeline_assets.pipeline.resolve_over_tables import reads_tables, resolve_lake_copy, resolve_marts, resolve_views
 from pipeline_assets.pipeline.resolved import (
     BATCH_ID,
     LANDING,
@@ -76,7 +76,8 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     marts = resolve_marts(value, tables)
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
     lake_copies = tuple(resolve_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
-    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies)
+    views = resolve_views(value, tables, marts)
+    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies, views)
     refuse_unread_roles(resolved.contracts, [table for table in value.tables if isinstance(table, History)])
     require_consistent(resolved)
     return resolved

@@ -8,9 +8,9 @@ from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of, sql_folder
 from pipeline_assets.pipeline.history import resolve_history
-from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, partition_column
+from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, ViewTable, partition_column
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline
+from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline, View
 
 
 def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
@@ -48,6 +48,26 @@ def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTab
     for name in declared:
         add(name, ())
     return tuple(resolved.values())
+
+
+def resolve_views(value: Pipeline, tables: Sequence[FileTable], marts: Sequence[MartTable]) -> tuple[ViewTable, ...]:
+    """The views of a pipeline, in the order in which the value lists them.
+
+    Raises:
+        ConfigurationError: a SELECT reads landed files or a later view, or has other columns than the contract.
+    """
+    made: list[FileTable | MartTable] = [*tables, *marts]
+    schema = {table.qualified: (*table.contract.column_names, *PROVENANCE) for table in made}
+    resolved = []
+    for declared in value.tables:
+        if isinstance(declared, View):
+            contract = contract_of(value, declared.name)
+            select = select_of(value, declared.name, contract, None, schema)
+            assert select.relations  # raises if it reads anything else
+            refuse_missing_columns(select, contract)
+            resolved.append(ViewTable(declared, contract, select))
+            schema = {**schema, resolved[-1].qualified: contract.column_names}
+    return tuple(resolved)
 
 
 def reads_tables(value: Pipeline, declared: LakeTable) -> bool:

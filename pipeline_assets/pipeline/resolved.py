@@ -12,7 +12,8 @@ from functools import cached_property
 from pipeline_assets import lake
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
-from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table
+from pipeline_assets.contracts.ddl import View as WarehouseView
+from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table, view_of
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
@@ -24,6 +25,7 @@ from pipeline_assets.pipeline.value import (
     Mart,
     Pipeline,
     Table,
+    View,
     WriteMode,
 )
 
@@ -151,6 +153,23 @@ class MartTable:
 
 
 @dataclass(frozen=True, eq=False)
+class ViewTable:
+    """A view of the warehouse."""
+
+    declared: View
+    contract: Contract
+    select: Select
+
+    @property
+    def definition(self) -> WarehouseView:
+        return view_of(self.contract, self.select.text)
+
+    @property
+    def qualified(self) -> str:
+        return self.definition.qualified
+
+
+@dataclass(frozen=True, eq=False)
 class LakeCopy:
     """A lake table with every row of one table of the warehouse."""
 
@@ -190,6 +209,7 @@ class ResolvedPipeline:
     exports: tuple[Export, ...]
     published: Mapping[str, Published]
     lake_copies: tuple[LakeCopy, ...] = ()
+    views: tuple[ViewTable, ...] = ()
 
     @property
     def name(self) -> str:
@@ -204,7 +224,7 @@ class ResolvedPipeline:
         """The contracts of its tables in the warehouse, in the order in which the value lists them."""
         made: list[FileTable | MartTable] = [*self.tables, *self.marts]
         by_name = {table.contract.name: table.contract for table in made}
-        return tuple(by_name[declared.name] for declared in self.value.tables)
+        return tuple(by_name[declared.name] for declared in self.value.tables if declared.name in by_name)
 
     @cached_property
     def landed_sources(self) -> tuple[Source, ...]:
@@ -238,7 +258,8 @@ class ResolvedPipeline:
     def contracts(self) -> tuple[Contract, ...]:
         """Every contract of the pipeline, once."""
         contracts = [source.contract for source in self.sources]
-        contracts += [*self.targets, *(table.contract for table in self.lake_tables)]
+        contracts += [*self.targets, *(view.contract for view in self.views)]
+        contracts += [table.contract for table in self.lake_tables]
         return tuple({contract.name: contract for contract in contracts}.values())
 
     @cached_property
@@ -248,6 +269,11 @@ class ResolvedPipeline:
         tables += self.load_stages
         tables += [target_table(mart.contract) for mart in self.marts]
         return (*tables, *(key_table(self, source) for source in self.sources if source.has_keys))
+
+    @cached_property
+    def warehouse_views(self) -> tuple[WarehouseView, ...]:
+        """The views that must exist in the warehouse, in the order in which they can be created."""
+        return tuple(view.definition for view in self.views)
 
     @cached_property
     def load_stages(self) -> list[WarehouseTable]:

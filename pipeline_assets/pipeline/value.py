@@ -127,6 +127,16 @@ class History:
 
 
 @dataclass(frozen=True)
+class View:
+    """A view of the warehouse, `sql/<pipeline>/<name>.sql` over tables and views that stand before it.
+
+    It has the columns of its contract alone, without those that say where a row came from.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
 class CsvExport:
     """One CSV for each batch, with the rows that it wrote to the table `of`; by default only those that differ.
 
@@ -198,7 +208,7 @@ class Pipeline:
     name: str
     bucket: str
     sources: Sequence[LandedFiles | ListColumn] = ()
-    tables: Sequence[Table | Mart | History] = ()
+    tables: Sequence[Table | Mart | History | View] = ()
     exports: Sequence[CsvExport] = ()
     lake_tables: Sequence[LakeTable] = ()
     steps: Sequence[Step] = ()

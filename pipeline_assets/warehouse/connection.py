@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.ddl import Table, View
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse.error_messages import remedy_for
-from pipeline_assets.warehouse.migration import migrate
+from pipeline_assets.warehouse.migration import create_views, migrate
 from pipeline_assets.warehouse.transaction import (
     Transaction,
     driver_message,
@@ -86,10 +86,11 @@ class Warehouse(ABC):
         """The name of the external stage for a bucket of the lake."""
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
-    def prepare(self, tables: Iterable[Table]) -> None:
-        """Bring the tables to their contracts; see `migration.migrate`."""
+    def prepare(self, tables: Iterable[Table], views: Iterable[View] = ()) -> None:
+        """Bring the tables to their contracts, then the views; see `migration`."""
         with self.autocommit() as session:
             migrate(session, list(tables), replaces_tables=self.replaces_tables)
+            create_views(session, list(views))
 
 
 @contextmanager

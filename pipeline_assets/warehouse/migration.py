@@ -1,4 +1,4 @@
-"""Bring tables to their contracts before a batch: create what is missing, add and widen columns.
+"""Bring tables and views to their contracts before a batch: create what is missing, add and widen columns.
 
 Runs outside transactions: any DDL commits the open transaction in Snowflake.
 """
@@ -6,11 +6,15 @@ Runs outside transactions: any DDL commits the open transaction in Snowflake.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
-from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.ddl import Table, View
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tables, require_matching_types
+from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
 from pipeline_assets.warehouse.transaction import Transaction
+
+_VIEWS = "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.VIEWS"
 
 
 def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: bool) -> None:
@@ -53,3 +57,16 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
             session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {new_type}")
         for name, new_type in needed.widened:
             session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")
+
+
+def create_views(session: Transaction, wanted: Sequence[View]) -> None:
+    """Create the views that are missing or whose statement has changed; OPS.MARTS keeps the digests."""
+    if not wanted:
+        return
+    digests = {view.qualified: blake2b(view.create().encode(), digest_size=16).hexdigest() for view in wanted}
+    present = {f"{schema}.{name}" for schema, name in session.rows(_VIEWS)}
+    changed = changed_selects(session, digests)
+    for view in wanted:
+        if view.qualified not in present or view.qualified in changed:
+            session.execute(view.create())
+            store_digest(session, view.qualified, digests[view.qualified])

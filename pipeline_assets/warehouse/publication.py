@@ -19,6 +19,7 @@ from pipeline_assets.errors import PublicationConflictError, RowAccountingError,
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
 from pipeline_assets.warehouse.schema import ops_sql, ops_table
+from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
 from pipeline_assets.warehouse.transaction import Transaction
 
 # Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
@@ -186,14 +187,10 @@ def _empty_changed_marts(transaction: Transaction, marts: Sequence[Mart]) -> Non
     """Empty the marts whose SELECT has changed, so that all of their rows are rebuilt; store the new digest."""
     if not marts:
         return
-    digests = dict(transaction.rows(ops_sql("mart_digests")))
-    for mart in marts:
-        name = target_table(mart.contract).qualified
-        if digests.get(name) == mart.digest:
-            continue
+    digests = {target_table(mart.contract).qualified: mart.digest for mart in marts}
+    for name in changed_selects(transaction, digests):
         transaction.execute(f"DELETE FROM {name}")
-        transaction.execute(ops_sql("delete_mart_digest"), {"table_name": name})
-        transaction.execute(ops_sql("insert_mart_digest"), {"table_name": name, "digest": mart.digest})
+        store_digest(transaction, name, digests[name])
 
 
 def _fill(transaction: Transaction, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:

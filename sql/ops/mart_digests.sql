@@ -1,4 +1,4 @@
--- Grain: one row per mart that was built, with the digest of its SELECT.
+-- Grain: one row per mart or view that was made, with the digest of its SELECT.
 SELECT
     TABLE_NAME,
     SELECT_DIGEST

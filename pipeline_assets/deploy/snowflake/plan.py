@@ -87,6 +87,8 @@ PLAN = (
     Entry("schema", "schemas", OWNER, "CREATE SCHEMA ON the database", ("grant_role", "grant_create_schema")),
     Entry("grant_schema", "visible_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("grant_write_future", "written_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    # Runs create the views themselves, as a view of another role could not be replaced when its SELECT changes.
+    Entry("grant_create_view", "view_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("grant_read_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("grant_read_views_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("storage_integration", "integration", ACCOUNTADMIN, "CREATE INTEGRATION ON ACCOUNT"),
@@ -226,6 +228,10 @@ def objects_by_kind(
             *({"schema": schemas[name], "role": analyst} for name in domains),
         ],
         "written_schemas": [{"schema": schema, "role": loader} for schema in schemas.values()],
+        "view_schemas": [
+            {"schema": schemas[name], "role": loader}
+            for name in sorted({view.schema for pipeline in pipelines for view in pipeline.warehouse_views})
+        ],
         "read_schemas": [{"schema": schemas[name], "role": analyst} for name in domains],
         "integration": [integration],
         "stages": [

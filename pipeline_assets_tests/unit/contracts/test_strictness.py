@@ -169,7 +169,7 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
     "an unknown custom property of a column": (
         CSV,
         lambda d: column(d, "STATE").update(customProperties=custom(keepTogether=True)),
-        "STATE.customProperties.keepTogether: is not read in a column. Known: blanks, inputFormats, writesFloats.",
+        "STATE.customProperties.keepTogether: is not read in a column. Known: blanks, history, inputFormats, ",
     ),
     "floats of a text": (
         CSV,
