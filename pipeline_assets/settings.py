@@ -204,6 +204,9 @@ class Settings(BaseSettings):
     snowflake_storage_external_id: str | None = Field(
         None, description="External id of that integration (DESC INTEGRATION); for `deploy aws`."
     )
+    snowflake_change_capture: bool = Field(
+        False, description="Whether `deploy snowflake` plans a stream and a task that maintain each history."
+    )
     snowflake_monthly_credits: int = Field(100, ge=1, description="Credits a month at which the warehouse stops.")
 
     _from_secret: frozenset[str] = PrivateAttr(default=frozenset())

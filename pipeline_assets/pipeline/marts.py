@@ -131,6 +131,17 @@ def _missing_rows(mart: MartTable) -> str:
     )
 
 
+def rebuild_statements(mart: MartTable, stream: str) -> tuple[str, str]:
+    """DELETE and INSERT that rebuild a history for the keys in a stream of its observations; a task runs them."""
+    changed = f"SELECT DISTINCT {', '.join(mart.declared.refresh_columns)} FROM {stream}"
+    columns = ", ".join(mart.contract.column_names)
+    insert = (
+        f"INSERT INTO {mart.qualified} ({columns}, _SOURCE_URI, _LOADED_AT) "
+        f"SELECT {columns}, '{' '.join(mart.select.relations)}', SYSDATE() FROM ({_missing_rows(mart)}) AS MISSING"
+    )
+    return _delete_outdated(mart, changed), insert
+
+
 def difference_query(mart: MartTable) -> str:
     """SELECT the groups of a mart whose rows differ from what its SELECT gives now, duplicate rows included.
 

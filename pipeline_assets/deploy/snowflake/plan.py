@@ -17,6 +17,7 @@ from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.contracts.model import Contract
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
+from pipeline_assets.pipeline.marts import rebuild_statements
 from pipeline_assets.pipeline.resolved import key_table
 from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
@@ -72,6 +73,7 @@ class Step:
 _MANAGE = "MANAGE GRANTS ON ACCOUNT"
 _IN_SCHEMA = "OWNERSHIP of the schema"
 _OF_TABLE = "OWNERSHIP of the table"
+_OF_TASK = "OWNERSHIP of the task"
 PLAN = (
     Entry("role", "roles", USERADMIN, "CREATE ROLE ON ACCOUNT"),
     Entry("grant_role", "role_parents", SECURITYADMIN, _MANAGE, ("role",)),
@@ -118,6 +120,12 @@ PLAN = (
     Entry("grant_write", "written_schemas", SECURITYADMIN, _MANAGE, ("table",)),
     Entry("grant_read", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
     Entry("grant_read_views", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("history_stream", "captures", OWNER, _IN_SCHEMA, ("table",)),
+    Entry("grant_execute_task", "task_owners", ACCOUNTADMIN, "the role ACCOUNTADMIN", ("role",)),
+    Entry("history_task", "captures", OWNER, _IN_SCHEMA, ("history_stream", "grant_warehouse")),
+    Entry("history_task_suspend", "captures", OWNER, _OF_TASK, ("history_task",)),
+    Entry("history_task_body", "captures", OWNER, _OF_TASK, ("history_task_suspend",)),
+    Entry("history_task_resume", "captures", OWNER, _OF_TASK, ("history_task_body", "grant_execute_task")),
     Entry("pipe", "pipes", OWNER, _IN_SCHEMA, ("table", "stage", "file_format")),
     Entry("grant_pipe", "pipes", SECURITYADMIN, _MANAGE, ("pipe",)),
     Entry("user", "user", USERADMIN, "CREATE USER ON ACCOUNT"),
@@ -197,6 +205,7 @@ def objects_by_kind(
         "public_key": Text(public_key),
     }
     file_format = f"{settings.database}.OPS.LAKE_PARQUET"
+    captures = _captures(settings, pipelines) if settings.snowflake_change_capture else []
     changed = {
         table.qualified: changes(table, present[table.qualified.partition(".")[2]])
         for table in tables(settings, pipelines)
@@ -264,6 +273,8 @@ def objects_by_kind(
             | {"policy": policies[kind]["policy"]}
             for table, column, kind in _personal(settings, pipelines)
         ],
+        "captures": captures,
+        "task_owners": [{"role": owner}] if captures else [],
         "pipes": [
             {
                 "pipe": Name(f"{settings.database}.{pipe_name(stage)}"),
@@ -310,6 +321,26 @@ def _subject(entry: Entry, parameters: Parameters) -> str:
 
 def _stage(settings: Settings, bucket: str) -> str:
     return SnowflakeWarehouse(settings).stage(bucket)
+
+
+def _captures(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Parameters]:
+    """For each history the stream of its observations, and the task that rebuilds it."""
+    captures: list[Parameters] = []
+    for mart in (mart for pipeline in pipelines for mart in pipeline.marts if mart.keys):
+        stream = f"{mart.qualified}_CHANGES"
+        delete, insert = rebuild_statements(mart, stream)
+        captures.append(
+            {
+                "task": Name(f"{settings.database}.{mart.qualified}_REBUILD"),
+                "stream": Name(f"{settings.database}.{stream}"),
+                "stream_name": Text(f"{settings.database}.{stream}"),
+                "table": Name(f"{settings.database}.{mart.select.relations[0]}"),
+                "warehouse": Name(settings.snowflake_warehouse),
+                "delete": _Statement(delete),
+                "insert": _Statement(insert),
+            }
+        )
+    return captures
 
 
 def _stages(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, str]:

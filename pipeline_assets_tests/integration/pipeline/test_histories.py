@@ -171,6 +171,21 @@ def test_interleavings_of_forty_keys_give_the_history_of_each(lake: SmallLake, s
     assert broken(lake) == []
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_batch_on_spark_gives_the_same_history(lake: SmallLake) -> None:
+    files = [
+        Delivered("b", 2, (("i", 1, "n", "p", False), ("i", 2, "n", "p", False), ("j", 1, "n", "p", False))),
+        Delivered("a", 1, (("i", 3, "n", "q", False), ("i", 2, "n", "q", False), ("j", None, "n", "q", True))),
+        Delivered("c", 2, (("j", 2, "m", "r", False), ("j", 1, "m", "r", False), ("i", 2, "n", "q", True))),
+    ]
+    for file in files:
+        deliver(lake, file)
+    assert lake.run(engine="spark").engine == "spark"
+    assert found(lake) == expected(files)
+    assert broken(lake) == []
+
+
 def test_processing_everything_again_changes_nothing(lake: SmallLake) -> None:
     for number in range(4):
         deliver(lake, Delivered(f"f{number}", number, (("i", number % 2, "n", "p", number == 2),)))

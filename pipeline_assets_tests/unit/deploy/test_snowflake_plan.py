@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlglot
@@ -16,8 +17,10 @@ from pipeline_assets.deploy.snowflake.apply import deploy
 from pipeline_assets.deploy.snowflake.plan import PLAN, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
+from pipeline_assets.pipeline import LandedFiles, Table, View
 from pipeline_assets.pipeline import Pipeline as Declared
-from pipeline_assets.pipeline import Table
+from pipeline_assets.pipeline.marts import refreshes
+from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import FileTable
 from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.pipeline.selects import Select
@@ -27,6 +30,8 @@ from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind
 from pipeline_assets.sqlfiles.parameters import Name, Text, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.transaction import FORMAT
+from pipeline_assets_tests.support import item_history
+from pipeline_assets_tests.support.small_pipelines import pipeline_of
 
 SECRET = "-----BEGIN PRIVATE KEY-----not-to-be-shown"
 # What sqlglot 30 knows nothing of and keeps as text; sqlfluff parses all of it.
@@ -152,12 +157,51 @@ def test_analysts_read_the_tables_of_pipelines_and_nothing_of_the_platforms_own(
     assert {sql.split(" ON ")[0] for sql in granted} == {"GRANT USAGE", "GRANT SELECT"}
 
 
-def test_the_loader_writes_rows_and_makes_nothing(plan: Sequence[Step]) -> None:
-    granted = " ".join(step.sql for step in plan if step.sql.endswith("TO ROLE PIPELINE_LOADER"))
+def test_the_loader_writes_rows_and_makes_nothing_but_views(plan: Sequence[Step]) -> None:
+    granted = " ".join(
+        step.sql
+        for step in plan
+        if step.sql.endswith("TO ROLE PIPELINE_LOADER") and not step.sql.startswith("GRANT CREATE VIEW ON SCHEMA")
+    )
 
     assert "FUTURE TABLES IN SCHEMA ANALYTICS.BOOKINGS" in granted
     for privilege in ("OWNERSHIP", "CREATE", "TRUNCATE", "ALL PRIVILEGES", "MODIFY"):
         assert privilege not in granted
+
+
+def test_the_loader_may_create_views_in_schemas_that_have_some_alone(tmp_path: Path) -> None:
+    contracts = {"items": ("table", ["ITEM text key"]), "shown": ("table", ["ITEM text"])}
+    select = {"shown": "SELECT I.ITEM FROM SHOP.ITEMS AS I"}
+    sources = [LandedFiles("items", "in/*.csv")]
+    shop = resolve(pipeline_of(tmp_path, contracts, select, sources=sources, tables=[Table("items"), View("shown")]))
+
+    granted = of(list(steps(settings(), [*ours(), shop])), "grant_create_view")
+
+    assert granted[-1] == "GRANT CREATE VIEW ON SCHEMA ANALYTICS.SHOP TO ROLE PIPELINE_LOADER"
+    assert len(granted) == 1 + sum(bool(pipeline.views) for pipeline in ours())
+
+
+CAPTURE = ("history_stream", "history_task", "history_task_suspend", "history_task_body", "history_task_resume")
+
+
+def test_change_capture_is_planned_on_request_with_the_statements_that_refresh_the_history(tmp_path: Path) -> None:
+    pipeline = resolve(item_history.value(tmp_path))
+    (history,) = [refresh for refresh in refreshes(pipeline, "b") if refresh.mart.contract.name == "dim_item"]
+    assert of(list(steps(settings(), [pipeline])), *CAPTURE, "grant_execute_task") == []
+
+    plan = list(steps(settings(snowflake_change_capture=True), [pipeline]))
+
+    assert [step.entry.sql for step in plan if step.entry.sql in CAPTURE] == list(CAPTURE)
+    assert of(plan, "grant_execute_task") == ["GRANT EXECUTE TASK ON ACCOUNT TO ROLE PIPELINE_ADMIN"]
+    stream, task, _, body, _ = of(plan, *CAPTURE)
+    assert stream.startswith(
+        "CREATE STREAM IF NOT EXISTS ANALYTICS.SHOP.DIM_ITEM_CHANGES\nON TABLE ANALYTICS.SHOP.ITEM_"
+    )
+    assert "WHEN SYSTEM$STREAM_HAS_DATA('ANALYTICS.SHOP.DIM_ITEM_CHANGES')" in task
+    assert history.missing in body
+    assert "DELETE FROM SHOP.DIM_ITEM USING (SELECT DISTINCT SHOP, ITEM FROM SHOP.DIM_ITEM_CHANGES)" in body
+    for statement in of(plan, *CAPTURE):
+        assert statement_kind(statement) in {"ALTER", "CREATE"}
 
 
 def test_no_secret_is_in_the_plan_and_a_dry_run_connects_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

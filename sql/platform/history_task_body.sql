@@ -1,0 +1,15 @@
+-- Makes: the statements of the task: the rows of the keys in the stream are rebuilt in one transaction.
+-- The commit takes the rows from the stream; after a failure they are still there.
+ALTER TASK ${task} MODIFY AS
+EXECUTE IMMEDIATE $$
+BEGIN
+    BEGIN TRANSACTION;
+    ${delete};
+    ${insert};
+    COMMIT;
+EXCEPTION
+    WHEN OTHER THEN
+        ROLLBACK;
+        RAISE;
+END;
+$$

@@ -1,0 +1,2 @@
+-- Makes: a task that starts.
+ALTER TASK ${task} RESUME

@@ -1,0 +1,2 @@
+-- Makes: a task that does not start, as Snowflake changes no other.
+ALTER TASK ${task} SUSPEND
