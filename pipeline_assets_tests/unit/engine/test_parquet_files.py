@@ -219,6 +219,29 @@ def test_damaged_and_other_files_are_rejected_and_the_rest_loads(tmp_path: Path)
     assert all(record.reason.count("\n") == 0 and "\0" not in record.reason for record in bad)
 
 
+def test_a_nested_time_outside_the_calendar_rejects_its_file_and_no_other(tmp_path: Path) -> None:
+    """DuckDB fails to write it, as a text and as JSON; one column of it costs no other file."""
+    nested = pa.array([[-(2**63)]], pa.list_(pa.timestamp("us")))
+    milliseconds = pa.array([2**62], pa.timestamp("ms"))
+    files = [
+        parquet(tmp_path / f"{n}.parquet", pa.table({"ID": ["1"], "NOTE": values}))
+        for n, values in enumerate((nested, milliseconds, pa.array(["x"])))
+    ]
+    found, bad, _ = read(PEOPLE, *files)
+    assert found == [("1", None, "x")]
+    assert [(record.landed.uri[-9], record.code) for record in bad] == [
+        ("0", "unreadable_object"),
+        ("1", "unreadable_object"),
+    ]
+
+
+def test_the_stored_copy_of_an_object_says_whether_it_is_parquet(tmp_path: Path) -> None:
+    """A member of an archive is identified by the archive."""
+    file = parquet(tmp_path / "a.parquet", pa.table({"ID": [1]}))
+    member = replace(file, landed=replace(file.landed, uri="lake://bucket/a.zip"), place=file.landed)
+    assert read(PEOPLE, member)[0] == [("1", None, None)]
+
+
 def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:
     import gzip
 
