@@ -1,8 +1,8 @@
 """The values that contracts are read into: a dataset, its columns, its references, rules and dialect.
 
-`odcs` reads them from Open Data Contract Standard documents. A dataset is a warehouse table, landed `csv` or `json`, or
-`parquet` files of the lake. JSON records are flattened: the properties of an `object` become columns of the record, an
-`array` becomes a contract of its own with one row per element (`Contract.items`).
+`odcs` reads them from Open Data Contract Standard documents. A dataset is a warehouse table, landed `csv` (or Parquet)
+or `json`, or `parquet` files of the lake. JSON records are flattened: the properties of an `object` become columns of
+the record, an `array` becomes a contract of its own with one row per element (`Contract.items`).
 """
 
 from __future__ import annotations

@@ -75,8 +75,9 @@ class SourceFile:
 class BadRecord:
     """A record that breaks its contract.
 
-    `line` counts physical lines from 1, the header included, and is None for a whole object. `raw` is the original
-    text of the record, without its line end; `columns` is the header of its file.
+    `line` counts physical lines from 1, the header included, or the records of a Parquet file; it is None for a whole
+    object. `raw` is the original text of the record, without its line end, or JSON of a typed record; `columns` is the
+    header of its file, with the kinds of its values if they are typed.
     """
 
     landed: LandedObject

@@ -259,17 +259,22 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     """The landed files of a source; no run writes them, but the run that loads some observes them."""
     contract = source.contract
-    form = "json" if contract.form == "json" else "csv"  # the contract of CSV may be that of a table, too
-    patterns = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in source.declared.pattern.split("|"))
-    files, deps = f"{form.upper()} files as they land, plain or packed: {patterns}.", []
+    patterns = source.declared.pattern.split("|")
+    landing = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in patterns)
+    # The contract of CSV may be that of a table, too.
+    forms = {"parquet" if pattern.lower().endswith(".parquet") else "csv" for pattern in patterns}
+    forms = {"json"} if contract.form == "json" else forms
+    files = f"{' and '.join(sorted(forms)).upper()} files as they land, plain or packed: {landing}."
+    deps: list[dg.AssetKey] = []
     metadata: dict = {}
     if listed := source.list_column:
+        forms = {"list"}
         files = f"Elements of the lists in {listed.column} of {listed.of}."
         deps = [dg.AssetKey([pipeline, f"{listed.of}_files"])]
-        metadata["dagster/column_lineage"] = _list_lineage(contract, listed, deps[0])
+        metadata["dagster/column_lineage"] = _list_lineage(source, listed, deps[0])
     elif source.declared.archive:
-        form = "zip"
-        files = f"Zip archives as they land: {patterns}. Each is accepted or rejected as a whole."
+        forms = {"zip"}
+        files = f"Zip archives as they land: {landing}. Each is accepted or rejected as a whole."
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
     return dg.AssetSpec(
@@ -280,20 +285,20 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
             f"{files} The observations list the newest files with what each run took of them.\n\n"
             f"Records: {contract.grain}"
         ),
-        kinds={"s3", form},
+        kinds={"s3", *forms},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
         metadata={"dagster/column_schema": column_schema(contract, unique_key=False)} | metadata,
     )
 
 
-def _list_lineage(contract: Contract, listed: ListColumn, files: dg.AssetKey) -> dg.TableColumnLineage:
-    """Columns of an element come from the list, those that its record also has from the record; the key is one."""
-    record = {column.reference.column for column in contract.columns if column.reference}
+def _list_lineage(source: Source, listed: ListColumn, files: dg.AssetKey) -> dg.TableColumnLineage:
+    """Columns of an element come from the list, those that its record also has from the record."""
+    record = {name for _, parent in source.parents for name in parent.contract.column_names}
     return dg.TableColumnLineage(
         {
             name: [dg.TableColumnDep(asset_key=files, column_name=name if name in record else listed.column)]
-            for name in contract.column_names
+            for name in source.contract.column_names
         }
     )
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.contracts.validation import rules
 from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file
 from pipeline_assets.engine.formats.parquet.record_sql import bad_select, records_of, typed_texts
@@ -121,7 +122,8 @@ def explain_bad_record(
         column = referring(contract)[-1 - rule]
         return explain_orphan(column, _text(record[column.name]))
     broken = rules(contract)[rule - 1]
-    return broken.code, explain(broken, contract, _text(record.get(broken.column)))
+    uncleaned = replace(contract, dialect=Dialect())  # no text means NULL
+    return broken.code, explain(broken, uncleaned, _text(record.get(broken.column)))
 
 
 def _text(value: object) -> str:

@@ -56,6 +56,14 @@ def test_every_type_is_read_exactly_or_quarantined(tmp_path: Path) -> None:
     check_cases(tmp_path, every_case())
 
 
+def test_floats_that_stand_for_decimals_are_counted(tmp_path: Path) -> None:
+    floats = replace(SALES, columns=tuple(replace(c, writes_floats=c.name == "AMOUNT") for c in SALES.columns))
+    values = [0.30000000000000004, 0.3, 32.380001100000001, 0.12345]
+    found, bad, (outcome,) = read(floats, parquet(tmp_path / "a.parquet", sales(AMOUNT=values)))
+    assert [row[1] for row in found] == [Decimal("0.3"), Decimal("0.3"), Decimal("32.38")]
+    assert (outcome.floats, [record.line for record in bad]) == (2, [4])
+
+
 # --- columns -------------------------------------------------------------------------------------------------
 
 

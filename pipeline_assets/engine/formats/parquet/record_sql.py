@@ -19,8 +19,8 @@ from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.formats.json.record_sql import EXACT, scan
 from pipeline_assets.engine.validation_query import Columns
 
-# Kinds of values; `moment` is a timestamp with a zone. They are in lower case, which no header of a CSV file has.
-_TYPED_NAME = re.compile("(.*) (text|number|boolean|date|timestamp|moment|json)", re.DOTALL)
+# Kinds of values; `timestamptz` has a zone. They are in lower case, which no header of a CSV file has.
+_TYPED_NAME = re.compile("(.*) (text|number|boolean|date|timestamp|timestamptz|json)", re.DOTALL)
 _NUMBERS = "U?(TINYINT|SMALLINT|INTEGER|BIGINT|HUGEINT)|FLOAT|DOUBLE|DECIMAL.*"
 _ISO = "YYYY-MM-DD"
 
@@ -48,7 +48,7 @@ def kind_of(type_name: str) -> str:
     if re.fullmatch(_NUMBERS, type_name):
         return "number"
     if type_name.startswith("TIMESTAMP"):
-        return "moment" if "ZONE" in type_name or "TZ" in type_name else "timestamp"
+        return "timestamptz" if "ZONE" in type_name or "TZ" in type_name else "timestamp"
     return {"DATE": "date", "BOOLEAN": "boolean"}.get(type_name, "text")
 
 
@@ -133,7 +133,7 @@ def _as_expected(text: str, kind: str, column: Column) -> str:
 
     A whole number in a text column has no point, as 7.0 and 7 are one id. A timestamp is a date at midnight only.
     """
-    if kind == "moment" and column.logical_type in ("date", "timestamp"):
+    if kind == "timestamptz" and column.logical_type in ("date", "timestamp"):
         text = f"regexp_replace({text}, '[+]00$', '')"
     match column.logical_type, kind:
         case "string", "number":
@@ -141,7 +141,7 @@ def _as_expected(text: str, kind: str, column: Column) -> str:
             return f"CASE WHEN {whole} THEN split_part({text}, '.', 1) ELSE {text} END"
         case "date", "date":
             return f"CASE WHEN length({text}) = 10 THEN {_as_input(text, column)} ELSE {text} END"
-        case "date", "timestamp" | "moment":
+        case "date", "timestamp" | "timestamptz":
             midnight = f"length({text}) = 19 AND ends_with({text}, ' 00:00:00')"
             return f"CASE WHEN {midnight} THEN {_as_input(f'left({text}, 10)', column)} ELSE {text} END"
     return text

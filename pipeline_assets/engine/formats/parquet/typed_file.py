@@ -72,10 +72,11 @@ class TypedFileOpener:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        names = ("memory_limit", "threads", "temp_directory")
+        names = ("memory_limit", "threads")
         settings = ", ".join(f"current_setting({quoted(name)})" for name in names)
         (values,) = connection.execute(f"SELECT {settings}").fetchall()
-        self._settings: dict[str, Any] = dict(zip(names, values, strict=True))
+        # A second instance with the same folder would delete the files of the first.
+        self._settings: dict[str, Any] = dict(zip(names, values, strict=True)) | {"temp_directory": ""}
         self._reader: duckdb.DuckDBPyConnection | None = None
 
     def open(self, path: Path, contract: Contract, target: Path, *, waiting: bool) -> TypedFile:
@@ -112,6 +113,8 @@ class TypedFileOpener:
             ((rows, _),) = self._reader.execute(
                 f"SELECT COUNT(*), bit_xor(hash({', '.join(values)})) FROM {records_of([path], unnamed)}"
             ).fetchall()
+        except duckdb.OutOfMemoryException:
+            raise
         except duckdb.Error:  # its message may show a value
             self._reader = None
             raise _unreadable("The Parquet file is damaged, or is of a kind that cannot be read") from None
