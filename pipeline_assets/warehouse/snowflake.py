@@ -116,7 +116,10 @@ def sign_in(settings: Settings) -> SignIn:
 
 def _connection_options(settings: Settings) -> dict[str, object]:
     """Account, host, login timeout and session parameters."""
-    arguments: dict[str, object] = {"session_parameters": SESSION | {"QUERY_TAG": query_tag.get()}}
+    arguments: dict[str, object] = {
+        "session_parameters": SESSION | {"QUERY_TAG": query_tag.get()},
+        "arrow_number_to_decimal": True,  # by default the driver makes doubles of amounts of money in Arrow tables
+    }
     if settings.snowflake_host:
         arguments |= {
             "host": settings.snowflake_host,

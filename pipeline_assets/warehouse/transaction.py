@@ -74,18 +74,17 @@ class Transaction:
         return [column[0] for column in cursor.description or []], cursor.fetchall()
 
     def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
-        """Write a query's rows to a Parquet file of that schema, in slices; returns the number of rows."""
-        import pyarrow as pa
+        """Write a query's rows to a Parquet file of that schema; returns the number of rows."""
         import pyarrow.parquet as pq
 
-        cursor = self._cursor(sql, None)
-        names = [column[0].upper() for column in cursor.description]
         written = 0
         with pq.ParquetWriter(path, schema) as writer:
-            while rows := cursor.fetchmany(50_000):
-                columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-                writer.write_table(pa.table([pa.array(columns[f.name.upper()], f.type) for f in schema], schema))
-                written += len(rows)
+            for rows in self.arrow(sql):
+                # The driver may write a name in capitals, and choose another type for a column in each table.
+                rows = rows.rename_columns([name.upper() for name in rows.column_names])
+                rows = rows.select([name.upper() for name in schema.names]).rename_columns(schema.names)
+                writer.write_table(rows.cast(schema))
+                written += rows.num_rows
         return written
 
     def copy(self, table: str, stage: str, keys: Sequence[str]) -> int:

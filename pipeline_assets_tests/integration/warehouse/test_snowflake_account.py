@@ -6,17 +6,20 @@ What fakesnow's server cannot do is in `snowflake_server`, not in the product.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.snowflake import connect_as_admin
-from pipeline_assets.warehouse.transaction import run_statement
+from pipeline_assets.warehouse.transaction import Transaction, run_statement
 from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking, customer
 from pipeline_assets_tests.support.snowflake_account import Key, TestAccount
 
@@ -124,6 +127,42 @@ def test_a_statement_may_take_longer_than_a_request_without_an_answer(account: T
         assert transaction.rows("SELECT 'slow', 3") == [("slow", 3)]
     with connect_as_admin(settings) as connection:
         assert run_statement(connection, "SELECT 'slow', 3").fetchall() == [("slow", 3)]
+
+
+def test_rows_come_out_as_parquet_with_exact_amounts(account: TestAccount, tmp_path: Path) -> None:
+    """The driver's Arrow tables have doubles for scaled numbers unless it is asked for decimals."""
+    schema = pa.schema(
+        [
+            ("amount", pa.decimal128(18, 2)),
+            ("N", pa.decimal128(38, 0)),
+            ("AT", pa.timestamp("us")),
+            ("DAY", pa.date32()),
+            ("TEXT", pa.string()),
+        ]
+    )
+    sql = (
+        "SELECT 'é' AS TEXT, CAST('9999999999999999.99' AS NUMBER(18, 2)) AS AMOUNT, 7 AS N, "
+        "CAST('9999-12-31 23:59:59.999999' AS TIMESTAMP_NTZ(6)) AS AT, CAST('0001-01-01' AS DATE) AS DAY"
+    )
+    path = tmp_path / "out.parquet"
+
+    with SnowflakeWarehouse(account.settings(tmp_path)).connect() as connection:
+        transaction = Transaction(connection)
+        written = transaction.to_parquet(sql, schema, path)
+        none = transaction.to_parquet(f"{sql} WHERE 1 = 0", schema, tmp_path / "none.parquet")
+        assert connection.arrow_number_to_decimal
+
+    assert (written, none) == (1, 0)
+    assert pq.read_schema(path) == pq.read_schema(tmp_path / "none.parquet") == schema
+    assert pq.read_table(path).to_pylist() == [
+        {
+            "amount": Decimal("9999999999999999.99"),
+            "N": Decimal(7),
+            "AT": datetime(9999, 12, 31, 23, 59, 59, 999999),  # noqa: DTZ001 - columns have no time zone
+            "DAY": date(1, 1, 1),
+            "TEXT": "é",
+        }
+    ]
 
 
 # --- sign-in -----------------------------------------------------------------------------------------------
