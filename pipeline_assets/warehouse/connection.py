@@ -106,6 +106,13 @@ def tagged(pipeline: str, run_id: str) -> Iterator[None]:
 def open_through_resource(
     options: dict[str, object], explain: Callable[[Exception], PipelineError] | None = None
 ) -> Any:
+    """Connect with a `dagster_snowflake` resource of these options; see `take_connection`."""
+    from pipeline_assets.warehouse.driver import snowflake_resource
+
+    return take_connection(lambda: snowflake_resource()(**options), explain)
+
+
+def take_connection(resource: Callable[[], Any], explain: Callable[[Exception], PipelineError] | None = None) -> Any:
     """Connect with `dagster_snowflake`'s resource and take the connection over.
 
     Args:
@@ -117,10 +124,8 @@ def open_through_resource(
     """
     from pydantic import ValidationError
 
-    from pipeline_assets.warehouse.driver import snowflake_resource
-
     try:
-        manager = snowflake_resource()(**options).get_connection()
+        manager = resource().get_connection()
     except ValidationError as error:
         fields = ", ".join(sorted({str(part) for problem in error.errors() for part in problem["loc"]}))
         raise ConfigurationError(f"The Snowflake connection is not configured: {fields}.") from None

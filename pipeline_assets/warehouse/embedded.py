@@ -10,13 +10,15 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
-from pipeline_assets.warehouse.connection import Warehouse, open_through_resource
+from pipeline_assets.warehouse.connection import Warehouse, take_connection
+from pipeline_assets.warehouse.driver import snowflake_resource
 from pipeline_assets.warehouse.emulator import emulated_connector, leave_no_folder, patched_emulator, silence_warnings
 from pipeline_assets.warehouse.transaction import run_statement
 
@@ -52,16 +54,7 @@ class EmbeddedWarehouse(Warehouse):
         self._thread = threading.get_ident()
         try:
             with patched_emulator(), emulated_connector(self.root, self.database):
-                connection = open_through_resource(
-                    {
-                        "account": "embedded",
-                        "user": "embedded",
-                        "password": "embedded",
-                        "database": self.database,
-                        "schema": "OPS",
-                        "autocommit": True,
-                    }
-                )
+                connection = take_connection(lambda: _resource(self.database))
                 try:
                     # Views name files relative to the warehouse, so that they work after a home was moved.
                     connection._duck_conn.execute(f"SET VARIABLE {_ROOT} = {literal(_glob_escaped(str(self.root)))}")
@@ -95,6 +88,14 @@ class EmbeddedWarehouse(Warehouse):
         with self.connect() as connection:
             # Directly on DuckDB, which reads the files; the emulator has no external tables.
             connection._duck_conn.execute(view)
+
+
+@cache
+def _resource(database: str) -> Any:
+    """Dagster needs longer to validate the options of a resource than the emulator to connect."""
+    return snowflake_resource()(
+        account="embedded", user="embedded", password="embedded", database=database, schema="OPS", autocommit=True
+    )
 
 
 def _glob_escaped(path: str) -> str:
