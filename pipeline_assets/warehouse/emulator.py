@@ -9,6 +9,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,9 +28,11 @@ def patched_emulator() -> Iterator[None]:
         yield
 
 
-# Statements whose transformation depends on parameters, variables, chance, or what ran before.
-_DEPENDS_ON_MORE = re.compile(r"IDENTIFIER\(|\$|RANDOM|SAMPLE|RESULT_SCAN|NEXTVAL|CURRENT_", re.IGNORECASE)
+# Statements whose transformation depends on parameters, variables, chance, or what ran before; CURRENT_URI is a column.
+_DEPENDS_ON_MORE = re.compile(r"IDENTIFIER\(|\$|RANDOM|SAMPLE|RESULT_SCAN|NEXTVAL|CURRENT_(?!URI\b)", re.IGNORECASE)
 _STATEMENTS_LIMIT = 500
+# What stands for a string value in the text of a kept statement.
+_MARK = re.compile("'\ue000([0-9]+)\ue001'")
 
 
 @dataclass
@@ -163,6 +166,7 @@ def _cached_statements() -> Iterator[None]:
     from sqlglot import exp
 
     parse, qualified = fakesnow.cursor.parse_one, fakesnow.checks.is_unqualified_table_expression
+    rewrite: Any = FakeSnowflakeCursor._rewrite_with_params
     transform: Any = FakeSnowflakeCursor._transform
     # The text is all that the result of these depends on: they set nothing, and name their parameters by place.
     kinds = (exp.Select, exp.Insert, exp.Delete, exp.Update, exp.Transaction, exp.Commit, exp.Rollback)
@@ -170,7 +174,7 @@ def _cached_statements() -> Iterator[None]:
     def parse_once(command: str) -> Any:
         if (statement := _statements.get(command)) is None:
             parsed = parse(command)
-            if not isinstance(parsed, kinds) or _DEPENDS_ON_MORE.search(command):
+            if not isinstance(parsed, kinds) or parsed.args.get("overwrite") or _DEPENDS_ON_MORE.search(command):
                 return parsed
             if len(_statements) >= _STATEMENTS_LIMIT:
                 _statements.pop(next(iter(_statements)))
@@ -182,19 +186,48 @@ def _cached_statements() -> Iterator[None]:
         statement = getattr(parsed, "cached", None)
         return statement.unqualified if statement else qualified(parsed)
 
-    def transform_once(self: FakeSnowflakeCursor, parsed: Any, params: Any) -> Any:
-        if (statement := getattr(parsed, "cached", None)) is None:
+    def rewrite_with_marks(self: Any, command: str, params: Any = None) -> Any:
+        # Values would be part of the text, which then never comes again.
+        self.values = []
+
+        def mark(value: Any) -> Any:
+            if not isinstance(text := self._converter.to_snowflake(value), str):
+                return value
+            self.values.append(text)
+            return f"\ue000{len(self.values) - 1}\ue001"
+
+        if params:
+            each = {k: mark(v) for k, v in params.items()} if isinstance(params, dict) else tuple(map(mark, params))
+            marked = rewrite(self, command, each)
+            parsed = parse_once(marked[0])
+            if hasattr(parsed, "cached") and "\ue000" not in _MARK.sub("", once(self, parsed).sql(dialect="duckdb")):
+                return marked
+            self.values = []
+        return rewrite(self, command, params)
+
+    def once(self: Any, parsed: Any) -> Any:
+        place, made = (self._conn.database, self._conn.schema), parsed.cached.transformed
+        if place not in made:
+            made[place] = transform(self, _InPlace(parsed.copy()), None).expression
+            made[place].sql = cache(made[place].sql)  # its text for DuckDB, generated once
+        return made[place]
+
+    def transform_once(self: Any, parsed: Any, params: Any) -> Any:
+        if not hasattr(parsed, "cached"):
             return transform(self, _InPlace(parsed.copy()), params).expression
-        place = (self._conn.database, self._conn.schema)
-        if place not in statement.transformed:
-            made = transform(self, _InPlace(parsed.copy()), params).expression
-            made.sql = cache(made.sql)  # its text for DuckDB, generated once
-            statement.transformed[place] = made
-        return statement.transformed[place]
+        made = once(self, parsed)
+        if values := getattr(self, "values", None):
+            text = made.sql(dialect="duckdb")
+            made = copy(made)  # of the root alone
+            made.sql = lambda dialect: _MARK.sub(
+                lambda found: exp.Literal.string(values[int(found[1])]).sql(dialect=dialect), text
+            )
+        return made
 
     with (
         _replaced(fakesnow.cursor, "parse_one", parse_once),
         _replaced(fakesnow.checks, "is_unqualified_table_expression", qualified_once),
+        _replaced(FakeSnowflakeCursor, "_rewrite_with_params", rewrite_with_marks),
         _replaced(FakeSnowflakeCursor, "_transform", transform_once),
     ):
         yield

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,52 @@ def test_a_statement_that_comes_again_is_parsed_and_transformed_once(
     monkeypatch.setattr(FakeSnowflakeCursor, "_transform", pytest.fail)
     with patched_emulator():
         assert _sent(cursor, sql) is first
+
+
+# What a value may hold: quotes, both escapes, a line's end, a variable's sign, and what stands for a value in the text.
+VALUES = [
+    "",
+    "it's",
+    'a "b"',
+    "\\",
+    "\\'",
+    "a\r\nb",
+    "$1 %s",
+    "\ue0000\ue001",
+    datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
+    date(2026, 1, 2),
+]
+OTHERS = [None, 1, 1.5, Decimal("1.50"), True, ["b'"], [None]]
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if "%(" in file.read_text(encoding="utf-8")], ids=lambda f: f.name
+)
+def test_a_statement_that_was_sent_with_other_values_is_the_one_made_for_these(
+    cursor: FakeSnowflakeCursor, file: Path
+) -> None:
+    text = file.read_text(encoding="utf-8")
+    names = re.findall(r"%\((\w+)\)s", text)
+    for value in [*VALUES, *OTHERS]:
+        params = dict.fromkeys(names, value)
+        with _only_exact_sums():
+            theirs = _with_values(cursor, text, params)
+        with patched_emulator():
+            assert _with_values(cursor, text, params) == theirs
+
+
+@pytest.mark.parametrize("value", VALUES, ids=repr)
+def test_a_value_comes_back_as_it_was_sent(cursor: FakeSnowflakeCursor, value: object) -> None:
+    with patched_emulator():
+        for sent in (value, "another"):
+            cursor.execute("SELECT %s AS A, %s AS B, %s AS C", (sent, 1, "c"))
+            assert cursor.fetchall() == [(str(sent), 1, "c")]
+
+
+def _with_values(cursor: FakeSnowflakeCursor, text: str, params: dict[str, object]) -> list[str]:
+    command, rest = cursor._rewrite_with_params(text, params)
+    parsed = fakesnow.cursor.parse_one(command)
+    return [cursor._transform(part, rest).sql(dialect="duckdb") for part in cursor._transform_explode(parsed)]
 
 
 def _sent(cursor: FakeSnowflakeCursor, sql: str) -> Any:
