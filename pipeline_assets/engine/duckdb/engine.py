@@ -394,8 +394,8 @@ class DuckDBSession:
         return self._scalar(f"SELECT COUNT(*) FROM {name} WHERE _IS_NEW")
 
     def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> _Written:
-        # DuckDB ends a row group up to 2,047 rows late. If one exceeds the 122,880 rows of those of DuckDB's tables, the
-        # embedded warehouse splits it when it loads it, and its checkpoint writes the table again to join the parts.
+        # DuckDB ends a row group up to 2,047 rows late. If one exceeds the 122,880 rows of those in DuckDB's tables,
+        # the embedded warehouse splits it to load it, and its checkpoint writes the table again to join the parts.
         parquet = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 120000"
         options = "FORMAT csv, HEADER" if form == "csv" else parquet
         # Only reading depends on the order of rows; keeping it costs a third of the time here.
