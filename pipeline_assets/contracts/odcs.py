@@ -322,14 +322,15 @@ def _column(
         mistakes.add(join(location, "required"), "is false, but a key is always required.", "Leave it out.")
     if custom.get("blanks", "keep") != "keep" or ("blanks" in custom and logical != "string"):
         mistakes.add(join(location, "customProperties.blanks"), "is `keep`, of a string, or left out.")
+    pattern = _pattern(given, location, mistakes)
     return replace(
         column,
         required=column.required or key,
         key=key,
         max_length=_width(given, physical, location, mistakes),
         accepted=accepted_values(given, location, mistakes),
-        pattern=_pattern(given, location, mistakes),
-        examples=tuple(str(example) for example in given.get("examples") or ()),
+        pattern=pattern,
+        examples=tuple(map(str, given.get("examples") or ())) if pattern else (),
         reason_code=_reason_code(given, custom, location, mistakes),
         input_formats=_input_formats(custom, logical, location, mistakes),
         keep_blanks=custom.get("blanks") == "keep",

@@ -80,7 +80,10 @@ COLUMN = Level(
     ("blanks", "history", "inputFormats", "writesFloats", "reasonCode"),
 )
 JSON_COLUMN = Level(
-    "a column of json", (*COLUMN.read, "physicalName"), _OF_COLUMN, ("blanks", "inputFormats", "writesFloats")
+    "a column of json",
+    (*COLUMN.read, "physicalName"),
+    _OF_COLUMN,
+    tuple(name for name in COLUMN.custom if name != "history"),
 )
 # The key and the references of an element are those of its record.
 ELEMENT_COLUMN = replace(

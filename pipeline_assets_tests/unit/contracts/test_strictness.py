@@ -66,7 +66,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once_each_with_its_path_and_what
         "SHOP_ID.classification: 'secret' is unknown. Known: personal." in text,
         "STATE.quality.rule: is not read in quality of a column. Write `metric:`." in text,
         "Known: string, number, integer, date, timestamp, boolean." in text,
-        "format: is not read in logicalTypeOptions. Known: maxLength." in text,
+        "format: is not read in logicalTypeOptions. Known: maxLength, pattern." in text,
     ):
         assert known
 

@@ -36,6 +36,7 @@ NOT_TEXT = {
     "limit": 1,
     "batch_ids": ["x"],
     "uris": "[]",
+    "digests": "[]",
 } | dict.fromkeys(("every_code", "every_id", "every_pipeline", "every_state", "every_uri"), True)
 
 
