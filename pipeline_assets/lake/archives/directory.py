@@ -119,7 +119,7 @@ def find_directory(archive: Archive) -> Directory:
     if offset + size > position:
         raise archive.refused("archive_truncated", "bytes before its directory are missing")
     if offset + size < position:
-        raise archive.refused("archive_stray_bytes", "bytes before or after its directory belong to nothing")
+        raise archive.refused("archive_stray_bytes", "bytes before or after its directory belong to no entry")
     return Directory(offset, position, count)
 
 

@@ -87,7 +87,7 @@ def _check_layout(archive: Archive, entries: Sequence[Entry], directory: Directo
     if max(starts) > directory.offset:
         raise archive.refused("archive_overlap", f"{ordered[-1]} is not before the directory")
     if starts[0] > 0:
-        raise archive.refused("archive_stray_bytes", "bytes before its first entry belong to nothing")
+        raise archive.refused("archive_stray_bytes", "bytes before its first entry belong to no entry")
     for entry, end in zip(ordered, starts[1:], strict=True):
         archive.seek(entry.offset)
         _check_local_header(archive, entry)
@@ -97,7 +97,7 @@ def _check_layout(archive: Archive, entries: Sequence[Entry], directory: Directo
             raise archive.refused("archive_overlap", f"{entry} overlaps with what follows it")
         descriptors = set(_descriptors(entry)) if entry.flags & DESCRIPTOR else {b""}
         if after not in map(len, descriptors):
-            raise archive.refused("archive_stray_bytes", f"bytes after {entry} belong to nothing")
+            raise archive.refused("archive_stray_bytes", f"bytes after {entry} belong to no entry")
         archive.seek(end - after)
         if archive.read(after) not in descriptors:
             raise archive.refused("archive_header_mismatch", f"{entry} is described differently behind its data")

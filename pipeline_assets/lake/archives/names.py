@@ -52,7 +52,7 @@ def name_problem(name: str) -> Problem | None:
     if ".." in parts:
         return "archive_path_traversal", f"{entry} leads out of the folder"
     if {"", "."} & set(parts):
-        return "archive_unusable_name", f"{entry} has a name with an empty part"
+        return "archive_unusable_name", f"{entry} has a name with a part that is empty or a point"
     if len(parts) > PARTS or len(name.encode()) > NAME_BYTES or any(len(part.encode()) > PART_BYTES for part in parts):
         return "archive_unusable_name", f"the name of {entry} is too long or has too many folders"
     if any(_DEVICE.fullmatch(part) or part[-1] in ". " for part in parts):

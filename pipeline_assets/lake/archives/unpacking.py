@@ -106,4 +106,4 @@ def _inflated(archive: Archive, entry: Entry) -> Iterator[bytes]:
     if not inflate.eof:
         raise archive.refused("archive_corrupt_data", f"the data of {entry} ends too early")
     if left or inflate.unused_data:
-        raise archive.refused("archive_stray_bytes", f"bytes after the data of {entry} belong to nothing")
+        raise archive.refused("archive_stray_bytes", f"bytes after the data of {entry} belong to no entry")
