@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_assets.aws import Aws
@@ -272,30 +272,19 @@ class Settings(BaseSettings):
             raise ValueError("wildcards may be in the name of the file, not in its folder")
         return {stream: str(path) for stream, path in paths.items()}
 
-    @field_validator("s3_endpoint_url", "aws_endpoint_url")
+    @field_validator("s3_endpoint_url", "aws_endpoint_url", "movies_api_url")
     @classmethod
-    def _endpoint(cls, url: str | None) -> str | None:
+    def _endpoint(cls, url: str | None, setting: ValidationInfo) -> str | None:
         try:
             parts = urlsplit(url or "https://aws")
             is_valid = (
                 parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-            )
+            ) and not (parts.fragment or "apikey=" in parts.query.lower())
         except ValueError:  # its message may repeat a password
             is_valid = False
         if not is_valid:
-            raise ValueError("http(s)://host[:port] is expected; credentials go to AWS_ACCESS_KEY_ID and so on")
-        return url
-
-    @field_validator("movies_api_url")
-    @classmethod
-    def _api(cls, url: str | None) -> str | None:
-        try:
-            parts = urlsplit(url or "https://api")
-            is_valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:
-            is_valid = False
-        if not is_valid or "@" in parts.netloc or "apikey=" in parts.query.lower() or parts.fragment:
-            raise ValueError("http(s)://host[:port][/path] is expected; the key goes to PIPELINE_MOVIES_API_KEY")
+            own = "PIPELINE_MOVIES_API_KEY" if setting.field_name == "movies_api_url" else "AWS_ACCESS_KEY_ID and so on"
+            raise ValueError(f"http(s)://host[:port] is expected; credentials go to {own}")
         return url
 
     @property

@@ -212,7 +212,8 @@ class ApiClient:
 def error_record(asked: str, document: Mapping[str, Any]) -> dict[str, Any]:
     """An error object as a record that names what was asked: its text is the Plot, `Response` is False."""
     named = {"imdbID" if _IMDB_ID.fullmatch(asked) else "Title": asked} if asked else {}
-    return {**named, "Plot": document.get("Error"), "Response": "False"}
+    rest = {key: value for key, value in document.items() if key != "Error"}
+    return {**named, **rest, "Plot": document.get("Error", document.get("Plot")), "Response": "False"}
 
 
 @contextmanager
@@ -252,7 +253,10 @@ def _ask_for_missing(client: ApiClient, asked: Sequence[str], answers: Answers) 
     progress = Progress("titles", len(asked))
     missing = [each for each in asked if each not in answers]
     if kept := len(asked) - len(missing):
-        logger.info("%s of %s titles were answered before and are not requested again.", f"{kept:,}", f"{len(asked):,}")
+        logger.info(
+            "%s of %s titles were answered since %s and are not requested again.",
+            *(f"{kept:,}", f"{len(asked):,}", f"{answers.started_at:%Y-%m-%d %H:%M} UTC"),
+        )
         progress.skip(kept)
     for each in missing:
         answers.add(each, client.ask(each))

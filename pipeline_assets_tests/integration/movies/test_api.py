@@ -266,7 +266,7 @@ def test_what_was_answered_is_not_asked_again_after_a_failure(
     server.rule = lambda number, asked: None
     assert [row["imdbID"] for row in rows_of(server, asked, tmp_path, waits)] == asked
     assert server.asked == ["tt1", "tt2", "tt3", "tt3", "tt4"]
-    assert "2 of 4 titles were answered before" in caplog.text
+    assert "2 of 4 titles were answered since" in caplog.text
     assert "4 of 4 titles" in caplog.text
 
 
@@ -278,6 +278,11 @@ def test_a_list_is_one_answer_and_other_keys_are_named(
     assert server.paths == ["/?apikey=s3cret%2Fkey%2B1"]
     assert [(row["Title"], row["Year"], row["imdbID"]) for row in rows] == [("Ä", "2020", None), (None, None, None)]
     assert "keys that a movie does not have: cast." in caplog.text
+
+
+def test_an_error_object_in_a_list_keeps_what_it_names(server: MovieApi, waits: Waits) -> None:
+    server.rule = lambda number, asked: Reply(document=[{"imdbID": "tt5", "Response": False, "Error": "Gone."}])
+    assert client_of(server, waits).ask("") == [{"imdbID": "tt5", "Plot": "Gone.", "Response": "False"}]
 
 
 def test_a_select_maps_the_answers(server: MovieApi, waits: Waits, tmp_path: Path) -> None:

@@ -281,7 +281,7 @@ def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: 
 )
 def test_the_url_of_an_api_has_no_key_and_no_password(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("PIPELINE_MOVIES_API_URL", url)
-    with pytest.raises(ConfigurationError, match="the key goes to PIPELINE_MOVIES_API_KEY") as raised:
+    with pytest.raises(ConfigurationError, match="credentials go to PIPELINE_MOVIES_API_KEY") as raised:
         load_settings()
     assert "s3cret" not in str(raised.value)
 
