@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -49,6 +50,7 @@ def run(
 
     if extract:
         refuse_without_extraction(registered_pipelines()[pipeline])
+        logging.getLogger("pipeline_assets").setLevel(logging.INFO)  # what the source delivers, at which rate
     days = None if day is None else _days(pipeline, day)
     settings = prepared_settings()
     engine_name: Wanted | None = engine.value if engine else None
