@@ -7,6 +7,7 @@ refused is rejected as a whole, like a file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 from collections import defaultdict
@@ -19,7 +20,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery
 from pipeline_assets.batch.list_columns import write_list_records
 from pipeline_assets.engine import BadRecord, FileOutcome, SourceFile
-from pipeline_assets.errors import LakeError, ObjectChangedError, RejectedObjectError
+from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError, RejectedObjectError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.archives import Member, unpack
 from pipeline_assets.lake.store import copy_into_lake
@@ -146,8 +147,15 @@ class _Opened:
     def _open(self, landed: LandedObject, path: Path, folder: Path, times: Mapping[tuple[str, str], datetime]) -> None:
         context, archive = self._context, _archive(self._source)
         folder.mkdir(parents=True)
-        members = unpack(path, folder, context.platform.archive_limits)
-        contents = archive.contents(members)
+        try:
+            members = unpack(path, folder, context.platform.archive_limits)
+            contents = archive.contents(members)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise EngineError(
+                f"The disk is full: {landed.uri} cannot be unpacked.", remedy="Free disk space and run again."
+            ) from None
         now = context.platform.clock()
         if contents.created_at and contents.created_at.replace(tzinfo=None) > now + _CLOCKS_DIFFER:
             raise RejectedObjectError(

@@ -94,7 +94,9 @@ def _require_text(path: Path, plain: Path) -> None:
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            raise ConfigurationError(f"{path.name} is not UTF-8.", remedy="Save the sample as UTF-8.") from None
+            raise ConfigurationError(
+                f"{path.name} is not UTF-8.", remedy="Save the sample as CSV or JSON in UTF-8."
+            ) from None
 
 
 def _starts_as_json(plain: Path) -> bool:

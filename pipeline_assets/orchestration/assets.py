@@ -264,7 +264,7 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     # The contract of CSV may be that of a table, too.
     forms = {"parquet" if pattern.lower().endswith(".parquet") else "csv" for pattern in patterns}
     forms = {"json"} if contract.form == "json" else forms
-    files = f"{' and '.join(sorted(forms)).upper()} files as they land, plain or packed: {landing}."
+    files = f"{' and '.join(form.upper() for form in sorted(forms))} files as they land, plain or packed: {landing}."
     deps: list[dg.AssetKey] = []
     metadata: dict = {}
     if listed := source.list_column:

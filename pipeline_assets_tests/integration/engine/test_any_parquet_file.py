@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine import SourceFile
+from pipeline_assets.engine.formats.csv.dialect import normalized_header
+from pipeline_assets.engine.formats.parquet.record_sql import typed_header
+from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, landed, opened, read, reported, rows
 from pipeline_assets_tests.support.parquet_files import KINDS_OF_VALUES, SALES, check_cases, parquet, replay, sales
 
@@ -59,6 +62,15 @@ def shown(contract: Contract, file: SourceFile) -> tuple[list[tuple], list[tuple
         session.deduplicate("sales")
         names = ", ".join(contract.column_names)
         return rows(session, f"SELECT {names}, _RESCUED FROM sales"), reported(session, "sales")
+
+
+@given(names=st.lists(st.text(max_size=9) | st.sampled_from(["a text", "b Date", "json"]), min_size=1, unique=True))
+def test_no_header_of_a_csv_file_is_taken_for_typed_columns(names: list[str]) -> None:
+    try:
+        header = normalized_header(names, ())
+    except RejectedObjectError:
+        return  # names that differ in case only
+    assert typed_header(header) == ()
 
 
 # --- any values ----------------------------------------------------------------------------------------------

@@ -162,6 +162,20 @@ def test_digits_below_a_microsecond_are_not_cut_off(tmp_path: Path) -> None:
         assert [row[4] for row in found] == [at("2026-01-02T03:04:05.000001"), at("2026-01-02T03:04:05")]
 
 
+def test_old_timestamps_are_read_to_the_microsecond_and_never_cut_off(tmp_path: Path) -> None:
+    """Spark and Impala write INT96, and far days as marks."""
+    days = [at("0001-01-01T00:00:00.000001"), None, at("9999-12-31T23:59:59.999999"), at("2026-01-02")]
+    usual = sales(MOMENT=pa.array(days, pa.timestamp("us")))
+    fine = sales(MOMENT=pa.array([NS, None, NS + 1], pa.timestamp("ns")))
+    files = [
+        parquet(tmp_path / f"{n}.parquet", table, use_deprecated_int96_timestamps=True)
+        for n, table in enumerate((usual, fine))
+    ]
+    found, bad, _ = read(SALES, *files)
+    assert sorted(row[4] for row in found if row[4]) == sorted(filter(None, days))
+    assert [(record.landed.uri[-9], record.code) for record in bad] == [("1", "unreadable_object")]
+
+
 def test_times_outside_the_calendar_are_quarantined_one_by_one(tmp_path: Path) -> None:
     outside = [-(2**63), -(2**63) + 1, 2**63 - 1, 253_402_300_800_000_000, -62_135_596_800_000_001]
     for zone in (None, "UTC"):
@@ -248,6 +262,19 @@ def test_the_stored_copy_of_an_object_says_whether_it_is_parquet(tmp_path: Path)
     file = parquet(tmp_path / "a.parquet", pa.table({"ID": [1]}))
     member = replace(file, landed=replace(file.landed, uri="lake://bucket/a.zip"), place=file.landed)
     assert read(PEOPLE, member)[0] == [("1", None, None)]
+
+
+def test_texts_and_names_that_are_no_utf_8_reject_their_file(tmp_path: Path) -> None:
+    texts = pa.table({"ID": pa.array([b"1", b"caf\xe9"]).view(pa.string())})
+    files = [parquet(tmp_path / "a.parquet", texts), parquet(tmp_path / "b.parquet", pa.table({"ID": ["1"]}))]
+    named = parquet(tmp_path / "c.parquet", pa.table({"ID": ["1"], "caffee": ["x"]}))
+    content = named.path.read_bytes().replace(b"caffee", b"caf\xff\xe9e")
+    found, bad, _ = read(PEOPLE, *files, landed(tmp_path / "c.parquet", content))
+    assert found == [("1", None, None)]
+    assert [(record.landed.uri[-9], record.code) for record in bad] == [
+        ("a", "unreadable_object"),
+        ("c", "unreadable_object"),
+    ]
 
 
 def test_a_packed_parquet_file_is_unpacked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ own, which keeps nothing, before the session reads it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +30,11 @@ from pipeline_assets.errors import RejectedObjectError
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
 
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
+_DAMAGED = "The Parquet file is damaged, or is of a kind that cannot be read"
 _MOST_DIGITS = 38  # of a decimal in DuckDB and Snowflake; DuckDB reads longer ones as doubles
 
 
@@ -105,7 +107,7 @@ class TypedFileOpener:
         self._reader = self._reader or duckdb.connect(":memory:", config=self._settings)
         try:
             fields = self._reader.execute(
-                f"SELECT name, COALESCE(num_children, 0), precision FROM parquet_schema({path_list([path])})"
+                f"SELECT name, COALESCE(num_children, 0), type, precision FROM parquet_schema({path_list([path])})"
             ).fetchall()
             types = [row[1] for row in self._reader.execute(described).fetchall()]
             unnamed = [TypedColumn("", kind_of(type_name), type_name) for type_name in types]
@@ -117,13 +119,21 @@ class TypedFileOpener:
             raise
         except duckdb.Error:  # its message may show a value
             self._reader = None
-            raise _unreadable("The Parquet file is damaged, or is of a kind that cannot be read") from None
-        if any(precision and precision > _MOST_DIGITS for _, _, precision in fields):
+            raise _unreadable(_DAMAGED) from None
+        top_level = _top_level(fields)
+        if len(top_level) != len(types):
+            raise _unreadable(_DAMAGED)
+        if any(precision and precision > _MOST_DIGITS for *_, precision in fields):
             raise _unreadable(
                 f"The Parquet file has decimals of more than {_MOST_DIGITS} digits",
                 f"Deliver them as decimals of at most {_MOST_DIGITS} digits, or as text.",
             )
-        stored = _top_level(fields)
+        if _has_nanoseconds(path, [name for name, _, type_name, _ in top_level if type_name == "INT96"]):
+            raise _unreadable(
+                "The Parquet file has timestamps of the type INT96 with digits below a microsecond",
+                "Deliver them as TIMESTAMP with the unit NANOS.",
+            )
+        stored = [name for name, *_ in top_level]
         if any("\0" in name for name in stored):
             raise _unreadable("The Parquet file has a column name with a NUL character")
         header = normalized_header(stored, names)
@@ -148,12 +158,31 @@ def _unreadable(what: str, remedy: str = "Deliver the file again.") -> RejectedO
     return RejectedObjectError(f"{what}.", code="unreadable_object", remedy=remedy)
 
 
-def _top_level(fields: Sequence[tuple[str, int, int | None]]) -> list[str]:
-    """The names of the columns among those of all fields, which follow their parents."""
-    names, left = [], 0
-    for name, children, _ in fields[1:]:
+def _top_level(fields: Sequence[tuple]) -> list[tuple]:
+    """The columns among all fields (name, number of children, …), which follow their parents."""
+    columns, left = [], 0
+    for field in fields[1:]:
         if not left:
-            names.append(name)
+            columns.append(field)
             left = 1
-        left += children - 1
-    return names
+        left += field[1] - 1
+    return columns
+
+
+def _has_nanoseconds(path: Path, names: list[str]) -> bool:
+    """Whether a column of the old type INT96 has digits below a microsecond, which DuckDB 2.0.0 cuts off."""
+    if not names:
+        return False
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def numbers(unit: str) -> Iterator[np.ndarray]:
+        for batch in pq.ParquetFile(path, coerce_int96_timestamp_unit=unit).iter_batches(columns=names):
+            yield from (np.asarray(values.cast(pa.int64()).fill_null(0)) for values in batch.columns)
+
+    try:
+        # Nanoseconds of years beyond 2262 wrap around, and so does the product.
+        return any((exact != cut * 1000).any() for exact, cut in zip(numbers("ns"), numbers("us"), strict=True))
+    except (pa.ArrowException, OSError):
+        raise _unreadable(_DAMAGED) from None
