@@ -40,10 +40,11 @@ from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection, driver, embedded, emulator, transaction
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
+from pipeline_assets_tests.support.movies_lake import MoviesLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake
 
 driver.snowflake_resource()
-LAKES = {"bookings": BookingsLake, "commerce": CommerceLake, "orders": OrdersLake}
+LAKES = {"bookings": BookingsLake, "commerce": CommerceLake, "movies": MoviesLake, "orders": OrdersLake}
 WATCHED = [
     (LocalLake, "publish"),
     (LocalLake, "move"),
