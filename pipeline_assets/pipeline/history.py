@@ -174,7 +174,7 @@ def _statement(contract: Contract, observed: FileTable) -> str:
 ), _COMPARED AS (
     SELECT
         {_indented((*key, *versions, *newest, "_IS_DELETED", "_OBSERVED_AT"), 8)},
-        COALESCE(_IS_DELETED = LAG(_IS_DELETED) OVER {by_time}, FALSE) AND (_IS_DELETED OR ({same})) AS _IS_REPEATED
+        COALESCE(_IS_DELETED = LAG(_IS_DELETED) OVER {by_time}, FALSE) AND {same} AS _IS_REPEATED
     FROM _OBSERVATIONS
 ), _CHANGES AS (
     SELECT
