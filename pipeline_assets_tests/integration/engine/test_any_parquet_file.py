@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,11 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.contracts.model import DATE_PATTERNS, Dialect
 from pipeline_assets.engine import SourceFile
 from pipeline_assets.engine.formats.csv.dialect import normalized_header
 from pipeline_assets.engine.formats.parquet.record_sql import typed_header
 from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, landed, opened, read, reported, rows
 from pipeline_assets_tests.support.parquet_files import KINDS_OF_VALUES, SALES, check_cases, parquet, replay, sales
 
@@ -71,6 +75,45 @@ def test_no_header_of_a_csv_file_is_taken_for_typed_columns(names: list[str]) ->
     except RejectedObjectError:
         return  # names that differ in case only
     assert typed_header(header) == ()
+
+
+def test_a_record_too_large_to_be_replayed_stays_in_quarantine(tmp_path: Path) -> None:
+    file = parquet(tmp_path / "a.parquet", pa.table({"ID": ["123456789", "1"], "NOTE": ["x" * (40 << 20), "x"]}))
+    _, bad, _ = read(PEOPLE, file, policy=NEVER)
+    found, still_bad, (outcome,) = read(PEOPLE, replay(tmp_path, PEOPLE, bad), policy=NEVER)
+    assert (found, still_bad) == ([], [])
+    assert (outcome.read, outcome.quarantined, outcome.released, outcome.rejection) == (1, 1, (), None)
+
+
+def test_times_with_a_zone_are_in_utc_on_machines_in_every_zone(tmp_path: Path) -> None:
+    moment = pa.array([datetime(2026, 7, 1, 22, tzinfo=UTC)])
+    parquet(tmp_path / "a.parquet", sales(MOMENT=moment, extra=moment, nested=pa.array([[moment[0]]])))
+    script = (
+        "import sys; from pathlib import Path; from pipeline_assets_tests.support import engine_session as e;"
+        "from pipeline_assets_tests.support.parquet_files import SALES; path = Path(sys.argv[1]);"
+        "s = e.opened(); session = s.__enter__(); session.read('sales', SALES, [e.landed(path, path.read_bytes())]);"
+        "session.deduplicate('sales'); print(e.rows(session, 'SELECT MOMENT, _RESCUED FROM sales')[0])"
+    )
+    run = [sys.executable, "-c", script, str(tmp_path / "a.parquet")]
+    env = os.environ | {"TZ": "America/New_York"}
+    found = subprocess.run(run, env=env, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True).stdout
+    text = "2026-07-01 22:00:00+00"
+    assert found.strip() == repr(
+        (datetime.fromisoformat("2026-07-01T22:00"), f'{{"EXTRA":"{text}","NESTED":["{text}"]}}')
+    )
+
+
+@pytest.mark.parametrize("form", DATE_PATTERNS)
+def test_a_day_is_read_whatever_format_the_contract_expects_of_texts(tmp_path: Path, form: str) -> None:
+    contract = replace(SALES, columns=(SALES.columns[0], replace(SALES.columns[3], input_formats=(form,))))
+    days = [date(2026, 1, 2), date(987, 12, 31), date(1, 1, 1), date(9999, 10, 20)]
+    midnights = [datetime.combine(day, time()) for day in days]
+    files = [
+        parquet(tmp_path / f"{n}.parquet", pa.table({"NAME": ["x"] * 4, "DAY": values}))
+        for n, values in enumerate((days, pa.array(midnights, pa.timestamp("us")), midnights))
+    ]
+    found, bad, _ = read(contract, *files)
+    assert (sorted(day for _, day in found), bad) == (sorted(days * 3), [])
 
 
 # --- any values ----------------------------------------------------------------------------------------------

@@ -56,6 +56,12 @@ def test_every_type_is_read_exactly_or_quarantined(tmp_path: Path) -> None:
     check_cases(tmp_path, every_case())
 
 
+def test_a_text_that_means_null_in_csv_files_is_a_value_in_reasons_too(tmp_path: Path) -> None:
+    contract = replace(SALES, dialect=Dialect(null_text="N/A"))
+    _, (bad,), _ = read(contract, parquet(tmp_path / "a.parquet", sales(AMOUNT=["N/A"])), policy=NEVER)
+    assert bad.reason == 'AMOUNT: a number that fits NUMBER(18,4) was expected, "N/A" found.'
+
+
 def test_floats_that_stand_for_decimals_are_counted(tmp_path: Path) -> None:
     floats = replace(SALES, columns=tuple(replace(c, writes_floats=c.name == "AMOUNT") for c in SALES.columns))
     values = [0.30000000000000004, 0.3, 32.380001100000001, 0.12345]

@@ -17,6 +17,7 @@ from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.formats.csv.dialect import decompressed, normalized_header
 from pipeline_assets.engine.formats.csv.record_parser import PushBack, parser
+from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD
 from pipeline_assets.engine.formats.parquet.record_sql import (
     TypedColumn,
     kind_of,
@@ -88,6 +89,9 @@ class TypedFileOpener:
             RejectedObjectError: it cannot be read, names a column twice, or a required column is missing.
         """
         if waiting:
+            with open(path, "rb") as lines:
+                if path.stat().st_size > LARGEST_RECORD and any(len(line) > LARGEST_RECORD for line in lines):
+                    raise _unreadable(f"A record is larger than {LARGEST_RECORD >> 20} MB")
             columns, rows = _replayed_columns(path, contract.dialect), 0
         else:
             path = decompressed(path, target)
