@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SLICE = 50_000  # rows written at a time
+_FILES_AT_ONCE = 1000  # DuckDB keeps 75 KB for each file of a scan, outside its memory limit
 
 
 class _MiscountError(Exception):
@@ -91,7 +92,8 @@ class DelimitedReader:
             elif newline is None:
                 self._read_leniently(tables, members)
             else:
-                self._read_regular(tables, members)
+                for start in range(0, len(members), _FILES_AT_ONCE):
+                    self._read_regular(tables, members[start : start + _FILES_AT_ONCE])
 
     def bad_records(self, tables: InputTables, index: int, broken: dict[str, np.ndarray]) -> Iterator[BadRecord]:
         member, file = self._members[index], tables.files[index]
