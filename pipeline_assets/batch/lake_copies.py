@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.lake.zones import Zone
 from pipeline_assets.pipeline.resolved import LakeCopy
+
+_AT_ONCE = 8  # files
 
 
 def copy_tables_to_lake(context: BatchContext) -> list[str]:
@@ -49,7 +52,8 @@ def _copy_table(context: BatchContext, copy: LakeCopy, table: LakeTable) -> list
         for partition in changed:
             outdated = keys[partition] - {wanted.get(partition, "")}
             lake.delete([lake.uri(bucket, key) for key in sorted(outdated)])
-        return [lake.publish(path, bucket, wanted[partition]) for partition, path in sorted(files.items())]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # each file waits for the disk or the network
+            return list(pool.map(lambda part: lake.publish(files[part], bucket, wanted[part]), sorted(files)))
 
 
 def _stage_partitions(context: BatchContext, name: str, changed: Sequence[str], folder: Path) -> None:

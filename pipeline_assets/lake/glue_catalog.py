@@ -31,12 +31,9 @@ class GlueCatalog:
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
         client = self._aws.client("glue")
         self._ensure_table(client, table)
-        filled: list[str] = []
-        empty: list[str] = []
-        for partition in sorted(set(partitions)):
-            (filled if table.files(self._lake, partition) else empty).append(partition)
-        self._create(client, table, filled)
-        self._delete(client, table, empty)
+        found = table.files_by_partition(self._lake, partitions)
+        self._create(client, table, [partition for partition, files in found.items() if files])
+        self._delete(client, table, [partition for partition, files in found.items() if not files])
         if self._crawler:
             self._crawl(client, self._crawler)
 

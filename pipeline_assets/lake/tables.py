@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.store import Lake
 from pipeline_assets.lake.zones import Zone
+
+_AT_ONCE = 8  # folders
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,18 @@ class LakeTable:
 
     def files(self, lake: Lake, partition: str) -> list[LandedObject]:
         """The Parquet files of one partition by key; other objects in its folder (`_SUCCESS`, notes) are left out."""
-        zone = Zone(self.bucket, self.folder(partition), "*.parquet")
-        return sorted(zone.objects(lake), key=lambda file: file.key)
+        listed = lake.list_objects(self.bucket, self.folder(partition))
+        return sorted((file for file in listed if file in self._zone), key=lambda file: file.key)
+
+    def files_by_partition(self, lake: Lake, partitions: Iterable[str]) -> dict[str, list[LandedObject]]:
+        """The Parquet files of each of some partitions, sorted; several folders are listed at a time."""
+        names = sorted(set(partitions))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(zip(names, pool.map(lambda name: self.files(lake, name), names), strict=True))
+
+    @cached_property
+    def _zone(self) -> Zone:
+        return Zone(self.bucket, self.prefix, "*/*.parquet")
 
 
 class Catalog(Protocol):

@@ -26,18 +26,18 @@ class WarehouseCatalog:
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
         name = f"{table.contract.domain.upper()}.{table.contract.table}"
         registered = []
-        for partition in sorted(set(partitions)):
-            files = table.files(self._lake, partition)
+        found = table.files_by_partition(self._lake, partitions)
+        for partition, files in found.items():
             if files:
                 location = self._lake.uri(table.bucket, table.folder(partition))
                 size = sum(file.size for file in files)
                 registered.append((name, partition, location, len(files), size))
         with self._warehouse.transaction() as transaction:
+            # Each list is one value, as a statement with thousands of values takes seconds to parse.
             transaction.execute(
-                ops_sql("delete_lake_partitions"), {"table_name": name, "partitions": sorted(set(partitions))}
+                ops_sql("delete_lake_partitions"), {"table_name": name, "partitions": json.dumps(list(found))}
             )
             if registered:
-                # One value, as a statement with thousands of values takes seconds to parse.
                 rows = {"registered": json.dumps(registered), "at": self._clock()}
                 transaction.execute(ops_sql("insert_lake_partitions"), rows)
             remaining = int(transaction.scalar(ops_sql("count_lake_partitions"), {"table_name": name}))

@@ -35,6 +35,7 @@ NOT_TEXT = {
     "planned_on": 0,
     "limit": 1,
     "batch_ids": ["x"],
+    "partitions": "[]",
     "uris": "[]",
     "digests": "[]",
 } | dict.fromkeys(("every_code", "every_id", "every_pipeline", "every_state", "every_uri"), True)
@@ -393,9 +394,9 @@ def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: E
 
         assert lake_tables(transaction) == ["SHOP.A", "SHOP.B"]
         assert counts() == [1, 3]
-        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": ["1", "4"]})
+        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": '["1", "4"]'})
         assert counts() == [1, 2]
-        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": []})
+        transaction.execute(ops_sql("delete_lake_partitions"), {"table_name": "SHOP.B", "partitions": "[]"})
         assert counts() == [1, 2]
 
 
