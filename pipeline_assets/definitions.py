@@ -25,10 +25,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
-    from pipeline_assets.settings import require_known_queues
+    from pipeline_assets.settings import require_known_pipelines
 
     registered = pipelines()
-    require_known_queues(settings, registered)
+    require_known_pipelines(settings, registered)
     platform = build_platform(settings)
     resources = {
         "platform": (platform, "All of the following, with the policies and the clock of this installation."),

@@ -85,6 +85,10 @@ class Settings(BaseSettings):
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
     sensor_interval: int = Field(30, ge=5, description="Seconds between two polls of a landing zone.")
     schedule: str = Field("15 5 * * *", description="Cron (UTC) of the daily run, for changes that the sensors missed.")
+    scheduled_extracts: tuple[str, ...] = Field(
+        (),
+        description='Pipelines whose daily run also extracts, as JSON: `["movies"]`. Their source must be configured.',
+    )
     first_landing_day: date = Field(
         date(2024, 1, 1), description="First landing day that backfills offer, of pipelines whose keys contain the day."
     )
@@ -435,17 +439,18 @@ def _edit_distance(one: str, other: str) -> int:
     return rows[-1][-1]
 
 
-def require_known_queues(settings: Settings, pipelines: Iterable[str]) -> None:
-    """Refuse queues of pipelines that do not exist.
+def require_known_pipelines(settings: Settings, pipelines: Iterable[str]) -> None:
+    """Refuse queues and scheduled extracts of pipelines that do not exist.
 
     Raises:
         ConfigurationError: it names them, and the pipelines that exist.
     """
-    if unknown := sorted(set(settings.queues).difference(pipelines)):
-        raise ConfigurationError(
-            f"PIPELINE_QUEUES names unknown pipelines: {', '.join(unknown)}.",
-            remedy=f"The pipelines are {', '.join(pipelines)}.",
-        )
+    for variable, named in (("QUEUES", settings.queues), ("SCHEDULED_EXTRACTS", settings.scheduled_extracts)):
+        if unknown := sorted(set(named).difference(pipelines)):
+            raise ConfigurationError(
+                f"PIPELINE_{variable} names unknown pipelines: {', '.join(unknown)}.",
+                remedy=f"The pipelines are {', '.join(pipelines)}.",
+            )
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

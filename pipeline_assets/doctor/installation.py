@@ -15,7 +15,7 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError, masked
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
-from pipeline_assets.settings import PROJECT_ROOT, prepare_home, require_known_queues, unknown_variables
+from pipeline_assets.settings import PROJECT_ROOT, prepare_home, require_known_pipelines, unknown_variables
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile, with_bind_variables
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]
 
 
 def _settings(settings: Settings, pipelines: Sequence[str]) -> str:
-    require_known_queues(settings, pipelines)
+    require_known_pipelines(settings, pipelines)
     if unknown := list(unknown_variables()):
         raise CheckWarningError(f"not a setting, ignored: {', '.join(unknown)}")
     return "every PIPELINE_ variable is a setting"

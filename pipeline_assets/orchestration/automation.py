@@ -25,6 +25,7 @@ from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, Qu
 from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import pipeline_checks
+from pipeline_assets.orchestration.keys import batch_step
 from pipeline_assets.orchestration.retries import failed_batch, permanent_error
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
@@ -43,7 +44,7 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
         asset_checks=[checks],
         jobs=[job],
         sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
-        schedules=[daily_schedule(pipeline.name, job, settings.schedule)],
+        schedules=[daily_schedule(pipeline, job, settings)],
     )
 
 
@@ -189,13 +190,18 @@ def _poll_queue(queue: EventQueue, queue_cursor: QueueCursor) -> PollResult | No
         return None
 
 
-def daily_schedule(name: str, job: dg.UnresolvedAssetJobDefinition, cron: str) -> dg.ScheduleDefinition:
-    """A daily run (UTC) that loads what the sensor missed."""
+def daily_schedule(
+    pipeline: ResolvedPipeline, job: dg.UnresolvedAssetJobDefinition, settings: Settings
+) -> dg.ScheduleDefinition:
+    """A daily run (UTC) that loads what the sensor missed, after extracting what is new if the settings ask for it."""
+    name, extracts = pipeline.name, pipeline.name in settings.scheduled_extracts
+    extracting = "extracts what is new, " if extracts else ""
     return dg.ScheduleDefinition(
         name=f"{name}_daily",
         job=job,
-        cron_schedule=cron,
+        cron_schedule=settings.schedule,
         execution_timezone="UTC",
-        description=f"Runs {name} once a day: lists its zones and loads what the sensor missed.",
+        run_config={"ops": {batch_step(name): {"config": {"extract": True}}}} if extracts else None,
+        description=f"Runs {name} once a day: {extracting}lists its zones and loads what the sensor missed.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
