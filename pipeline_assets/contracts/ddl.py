@@ -91,6 +91,14 @@ def identifier(name: str) -> str:
 SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
 
 
+def observation_key(contract: Contract) -> tuple[str, ...]:
+    """The columns that identify a row of an appended table, if its contract has a key.
+
+    The time is one of them: bytes that are put back at a key are the same object, and observed again.
+    """
+    return (*contract.key, "_SOURCE_URI", "_SOURCE_ETAG", "_SOURCE_MODIFIED_AT") if contract.key else ()
+
+
 def table_for_write_mode(contract: Contract, write: str = "upsert") -> Table:
     """The table that analysts query, for a write mode; appended rows are identified by their object, not by a key."""
     table = target_table(contract)

@@ -13,7 +13,7 @@ from pipeline_assets import lake
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import View as WarehouseView
-from pipeline_assets.contracts.ddl import staging_table, table_for_write_mode, target_table, view_of
+from pipeline_assets.contracts.ddl import observation_key, staging_table, table_for_write_mode, target_table, view_of
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
@@ -107,8 +107,7 @@ class FileTable:
     @property
     def row_key(self) -> tuple[str, ...]:
         """The columns that no two rows have in common; empty if there are none."""
-        key = self.contract.key
-        return (*key, "_SOURCE_URI", "_SOURCE_ETAG") if key and self.write == "append" else key
+        return observation_key(self.contract) if self.write == "append" else self.contract.key
 
     @property
     def target(self) -> WarehouseTable:

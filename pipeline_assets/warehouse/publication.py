@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import Table, staging_table, target_table
+from pipeline_assets.contracts.ddl import Table, observation_key, staging_table, target_table
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
@@ -210,14 +210,16 @@ def _replace(transaction: Transaction, load: Load) -> None:
     """Delete the rows that the staged ones replace; the engine has already chosen the newest version."""
     target = target_table(load.contract).qualified
     if load.write == "append":
+        table = load.contract.table
+        same_time = f" AND {table}._SOURCE_MODIFIED_AT = S.LAST_MODIFIED" if load.contract.key else ""
         transaction.execute(
             f"DELETE FROM {target} USING OPS.STAGE_FILE_LEDGER AS S WHERE S.DATASET = %s "
-            f"AND {load.contract.table}._SOURCE_URI = S.URI AND {load.contract.table}._SOURCE_ETAG = S.ETAG",
+            f"AND {table}._SOURCE_URI = S.URI AND {table}._SOURCE_ETAG = S.ETAG{same_time}",
             (load.dataset,),
         )
         if load.contract.key:
             # A record that was in quarantine replaces the one of its key and object.
-            key = (*load.contract.key, "_SOURCE_URI", "_SOURCE_ETAG")
+            key = observation_key(load.contract)
             _replace_by_key(transaction, load, load.stage.qualified, key, tuple((name, name) for name in key))
         return
     if load.write == "full_refresh":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,23 @@ def test_a_correction_with_an_old_time_wins_over_what_it_replaces(lake: SmallLak
         assert prices(lake) == [(str(price), 6, None, True)]
     lake.run(reprocess=True)
     assert prices(lake) == [("5", 6, None, True)]
+
+
+def test_bytes_that_are_put_back_are_another_observation(lake: SmallLake) -> None:
+    path = lake.csv("file", item(1), at=1)
+    backup = lake.home / "backup"
+    os.link(path, backup)
+    lake.run()
+    path.unlink()
+    lake.csv("file", item(2), at=2)
+    lake.run()
+    path.unlink()
+    os.link(backup, path)
+    lake.run()
+    assert prices(lake) == [("1", 1, None, True)]
+    lake.run(reprocess=True)
+    assert prices(lake) == [("1", 1, None, True)]
+    assert broken(lake) == []
 
 
 def test_surrogate_keys_of_composite_keys_are_unambiguous_and_as_documented(lake: SmallLake) -> None:
