@@ -139,7 +139,10 @@ def _source(
         prefix, pattern = split_pattern(files.pattern)
         return Source(files, contract, lake.Zone(files.bucket or value.bucket, prefix, pattern), parents, declared)
     if contract.form not in ("csv", "json", "table"):
-        raise ContractError(f"{contract.name}: landed files are csv or json, not {contract.form}.")
+        raise ContractError(
+            f"{contract.name}: landed files are csv or json, not {contract.form}.",
+            remedy="Write csv for Parquet files: a source of csv reads objects that end in .parquet, too.",
+        )
     if declared.version and declared.version not in contract.column_names:
         raise ConfigurationError(
             f"{value.name}: {contract.name} has no column {declared.version} to order versions by."
