@@ -67,6 +67,7 @@ def _buckets_of(pipeline: Pipeline) -> list[StackBucket]:
     declared = {bucket.name: bucket for bucket in pipeline.buckets}
     landed = [source for source in pipeline.sources if isinstance(source, LandedFiles)]
     names = [*declared, *(source.bucket or pipeline.bucket for source in landed), pipeline.bucket]
+    names += [source.archive.bucket for source in landed if source.archive]
     buckets = []
     for name in dict.fromkeys(names):
         watched = list(declared[name].watched) if name in declared else []

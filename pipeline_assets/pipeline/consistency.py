@@ -119,6 +119,9 @@ def _require_landing_apart(pipeline: ResolvedPipeline) -> None:
         if source.declared.moved
         for zone in (PROCESSING, PROCESSED, REJECTED)
     ]
+    written += [
+        (s.declared.archive.bucket, s.declared.archive.prefix, s.name) for s in pipeline.sources if s.declared.archive
+    ]
     for source in pipeline.sources:
         zone = source.zone.prefix
         for bucket, key, name in written:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.pipeline import CsvExport, LakeTable, LandedFiles, Mart, Pipeline, Step, Table
+from pipeline_assets.pipeline import Archive, CsvExport, LakeTable, LandedFiles, ListColumn, Mart, Pipeline, Step, Table
 from pipeline_assets.pipeline.resolve import resolve, split_pattern
 from pipeline_assets_tests.support.small_pipelines import pipeline_of
 
@@ -371,6 +371,27 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "landing where the objects of another source are moved to": (
         swap("sources", "buyers", LandedFiles("buyers", "in/landing/*.csv", moved=True)),
         ["shop writes buyers to shop-bucket/in/processing/", "bills lands in shop-bucket/in/", "folder of its own"],
+    ),
+    "landing where the members of archives are stored": (
+        swap("sources", "buyers", LandedFiles("buyers", "zipped/*.zip", archive=Archive("shop-bucket", "in/x/", list))),
+        ["shop writes buyers to shop-bucket/in/x/", "lands in shop-bucket/in/", "folder of its own"],
+    ),
+    "a list in what is no archive": (
+        plus("sources", ListColumn("buyers_list", of="buyers", column="NAME"))
+        | {"contracts": {"buyers_list": ("csv", ["WISH text key"])}},
+        ["shop: buyers_list is a list in 'buyers', which is no source of archives"],
+    ),
+    "a list in a column that is not there": (
+        {
+            "sources": [
+                LandedFiles("bills", "in/bills*.csv"),
+                LandedFiles("orders", "in/orders*.json"),
+                LandedFiles("buyers", "zipped/*.zip", archive=Archive("other-bucket", "x/", list)),
+                ListColumn("buyers_list", of="buyers", column="WISHES"),
+            ],
+            "contracts": {"buyers_list": ("csv", ["WISH text key"])},
+        },
+        ["shop: buyers_list is the list 'WISHES' of buyers", "The columns of buyers are"],
     ),
     "the batch in a table that upserts": (
         {"sql": {"headers": SQL["headers"].replace("ORDERS.DAY", "ORDERS.DAY, ORDERS._BATCH_ID AS BATCH")}}
