@@ -184,7 +184,7 @@ def test_kill_at_a_random_moment_of_the_real_command(prepared: Prepared, tmp_pat
 
 
 @pytest.mark.slow
-def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, tmp_path: Path) -> None:
+def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, zygote: Zygote, tmp_path: Path) -> None:
     """FAULTS 29: an orderly end leaves no temporary file, not even for the next run to sweep."""
     lake = prepared.copy(tmp_path / "home")
     big = prepared.scenario.land_many(lake)
@@ -200,7 +200,7 @@ def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, tmp_path: Pat
     assert not [path for path in scratch.rglob("*") if path.is_file()]
     assert lake.tables() == prepared.before
     lake.path(big).unlink()
-    assert _start(lake).wait(timeout=120) == 0
+    assert zygote.order(lake)["code"] == 0
     _assert_finished(lake, prepared, "SIGTERM")
 
 
