@@ -123,7 +123,8 @@ VALUES = [
     datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC),
     date(2026, 1, 2),
 ]
-OTHERS = [None, 1, 1.5, Decimal("1.50"), True, ["b'"], [None]]
+# One of each way in which the connector writes a value.
+KINDS = ["".join(map(str, VALUES)), VALUES[-1], None, Decimal("1.50"), ["b'"]]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_statement_that_was_sent_with_other_values_is_the_one_made_for_these(
 ) -> None:
     text = file.read_text(encoding="utf-8")
     names = re.findall(r"%\((\w+)\)s", text)
-    for value in [*VALUES, *OTHERS]:
+    for value in KINDS:
         params = dict.fromkeys(names, value)
         with _only_exact_sums():
             theirs = _with_values(cursor, text, params)
