@@ -1,7 +1,7 @@
 """The elements of lists in a column of a file, as a CSV file of records.
 
-An element in quarantine shows the line of that file. What is no list of objects becomes one record with the text in its
-last column; it breaks the contract and is quarantined.
+An element in quarantine shows the line of that file. What is not a list of objects becomes one record with the
+text in its last column; it breaks the contract and is quarantined.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.pipeline.value import ListColumn
 
-_NOTED = 3
+_NOTED = 3  # examples in a note
 
 
 def write_list_records(
@@ -112,9 +112,9 @@ def _parquet_records(path: Path) -> Iterator[dict[str, str | None]]:
                     }
     except pa.ArrowException as error:
         raise RejectedObjectError(
-            f"{path.name} is no readable Parquet file ({str(error).splitlines()[0][:100]}).",
+            f"{path.name} is not a readable Parquet file ({str(error).splitlines()[0][:100]}).",
             code="unreadable_object",
-            remedy="Deliver the file again.",
+            remedy="Deliver the archive again.",
         ) from None
 
 

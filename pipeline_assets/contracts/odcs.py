@@ -387,7 +387,7 @@ def _pattern(given: Properties, location: str, mistakes: Mistakes) -> str | None
     try:
         re.compile(pattern)
     except (re.error, TypeError) as error:
-        mistakes.add(at, f"{pattern!r} is no regular expression: {error}.")
+        mistakes.add(at, f"{pattern!r} is not a regular expression: {error}.")
         return None
     if not _PLAIN_PATTERN.fullmatch(pattern):
         mistakes.add(

@@ -38,7 +38,7 @@ REASON_CODES = {
     "manifest_mismatch": "the whole archive: its members are not what its manifest states",
     "source_error": "the record is an error answer of the source",
     DOES_NOT_FIT: "a value that is computed from the record does not fit the column of a table",
-    "archive_not_zip": "the whole archive: it is no zip archive",
+    "archive_not_zip": "the whole archive: it is not a zip archive",
     "archive_truncated": "the whole archive: its end, or bytes within it, are missing",
     "archive_damaged": "the whole archive: its directory cannot be read",
     "archive_corrupt_data": "the whole archive: the data of a file cannot be inflated",

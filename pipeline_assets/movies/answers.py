@@ -1,4 +1,4 @@
-"""The answers of an API that are not in an archive yet, in a file, so that a killed extract asks only for the rest.
+"""A file with the answers of an API that are not in an archive yet: a killed extract requests only the rest.
 
 The file has one JSON document in each line: first the time of the first request, then an answer each. A line that was
 cut by a kill is removed when the file is opened again.
@@ -17,7 +17,7 @@ from pipeline_assets.errors import ConfigurationError, SourceError
 
 
 class Answers:
-    """The answers in one file, by what was asked. Close it."""
+    """The answers in one file, by id or title; `started_at` is the UTC time of the first request. Close it."""
 
     def __init__(self, path: Path) -> None:
         """Open or create the file.
@@ -62,7 +62,7 @@ class Answers:
         self._path.unlink(missing_ok=True)
 
     def _read(self) -> datetime:
-        """Find the answers, and remove a line that was cut; the time of the first request."""
+        """Read where each answer is, and remove a line that was cut; returns the time of the first request."""
         started_at, whole = None, 0
         self._file.seek(0)
         for line in self._file:

@@ -40,7 +40,7 @@ _IMDB_ID = re.compile(r"tt[0-9]+")
 
 @dataclass(frozen=True)
 class Api:
-    """Where and how to ask. `rate` is in requests a second, `timeout` and `patience` are in seconds."""
+    """An API and its limits: `rate` in requests a second, `timeout` and `patience` in seconds."""
 
     url: str
     key: str = ""
@@ -54,7 +54,7 @@ class Api:
         return urlunsplit(urlsplit(self.url)._replace(query="", fragment=""))
 
     def request_url(self, asked: str) -> str:
-        """The URL that asks for an IMDb id, a title or, if empty, for everything."""
+        """The URL that requests an IMDb id, a title or, if `asked` is empty, everything."""
         parts = urlsplit(self.url)
         parameters = parse_qsl(parts.query, keep_blank_values=True)
         if self.key:
@@ -78,7 +78,7 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 class ApiClient:
-    """Asks an API, one request after another."""
+    """Sends requests to an API, one after another."""
 
     def __init__(
         self, api: Api, *, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic
@@ -92,7 +92,7 @@ class ApiClient:
 
         Raises:
             ConfigurationError: the API refuses the key or the request, or its answer has no movies.
-            SourceError: it failed for longer than the patience; what it has answered is kept.
+            SourceError: it failed for longer than the patience; earlier answers are kept.
         """
         from tenacity import Retrying, retry_if_exception_type, wait_random_exponential
 
@@ -114,7 +114,7 @@ class ApiClient:
         except _TransientError as error:
             problem = str(error)
             later = f" It asks to wait {error.retry_after:.0f} seconds." if error.retry_after else ""
-        # Raised here, so that no earlier error, which may know the URL, is its context.
+        # Raised here, so that no earlier error, which may contain the URL, is its context.
         raise SourceError(
             f"The API {self._api.label} failed {_for(asked)}: {problem}.{later}",
             remedy="What it has answered is kept; run again for the rest.",
@@ -210,7 +210,7 @@ class ApiClient:
 
 
 def error_record(asked: str, document: Mapping[str, Any]) -> dict[str, Any]:
-    """An error object as a record that names what was asked: its text is the Plot, `Response` is False."""
+    """An error object as a record with the requested id or title; Plot is its text, Response is False."""
     named = {"imdbID" if _IMDB_ID.fullmatch(asked) else "Title": asked} if asked else {}
     rest = {key: value for key, value in document.items() if key != "Error"}
     return {**named, **rest, "Plot": document.get("Error", document.get("Plot")), "Response": "False"}
@@ -266,7 +266,7 @@ def _ask_for_missing(client: ApiClient, asked: Sequence[str], answers: Answers) 
 
 
 def _rows(records: Iterator[dict[str, Any]]) -> Iterator[Row]:
-    """Records by their keys, in any case; keys that are none of the 26 are named in a warning."""
+    """Rows of records by their keys in any case; a warning names keys that are not columns of a movie."""
     unknown: set[str] = set()
     for record in records:
         columns = {column: record[key] for key in reversed(record) if (column := column_of(key))}

@@ -65,7 +65,7 @@ def _row_count(path: Path, dialect: Dialect) -> int:
             return pq.read_metadata(path).num_rows
         except (pa.ArrowException, OSError) as error:
             raise RejectedObjectError(
-                f"{path.name} is no readable Parquet file ({str(error).splitlines()[0][:100]}).",
+                f"{path.name} is not a readable Parquet file ({str(error).splitlines()[0][:100]}).",
                 code="unreadable_object",
                 remedy="Deliver the archive again.",
             ) from None

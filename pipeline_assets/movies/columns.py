@@ -22,15 +22,15 @@ _NAMES = {name.lower(): name for name in COLUMNS}
 
 
 def column_of(name: str) -> str | None:
-    """The column that a source's name means, in any case; None if it is none of the 26."""
+    """The column with a source's name in any case, or None."""
     return _NAMES.get(name.lower())
 
 
 def row_builder(names: Sequence[str]) -> Callable[[Sequence[object]], Row]:
-    """A function from the values of a SELECT's result with these column names to a row of the 26 columns.
+    """A function that makes a row of the 26 columns from the values of a result with these column names.
 
     Raises:
-        ConfigurationError: a name is not among the 26, or is there twice, or there is none of them.
+        ConfigurationError: a name is not one of the 26, or occurs twice.
     """
     columns = [column_of(name) for name in names]
     if unknown := [one_line(name)[:64] for name, column in zip(names, columns, strict=True) if column is None]:

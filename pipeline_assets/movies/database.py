@@ -114,7 +114,7 @@ def _engine(url: str | URL) -> Engine:
     except NoSuchModuleError:
         problem = "SQLAlchemy has no such dialect"
     except (ArgumentError, ValueError):  # their messages may repeat the password
-        problem = "it is no SQLAlchemy URL"
+        problem = "it is not a SQLAlchemy URL"
     raise ConfigurationError(
         f"{SETTING} cannot be used: {problem}.",
         remedy="Write e.g. postgresql://user:password@host/database, sqlite:////path/movies.db or file:///path/movies.json.",

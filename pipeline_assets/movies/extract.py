@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
 logger = logging.getLogger("pipeline_assets")
-BUCKET, PREFIX = "movie-landing", "zipped/"
 SAMPLE = "movies.db"
-WATERMARK = "movies_extract"
+WATERMARK = "movies_extract"  # the digest of the last extract that landed
 ROWS_AT_A_TIME = 10_000
 
 
@@ -61,8 +60,9 @@ def extract_in_batch(context: BatchContext) -> None:
         (folder / "manifest.json").write_bytes(write_manifest(manifest))
         archive = folder / "movies.zip"
         pack([(name, folder / name) for name in (*(file.name for file in written.files), "manifest.json")], archive)
-        key = f"{PREFIX}movies_{context.started_at:%Y%m%dT%H%M%SZ}_{context.batch_id}.zip"
-        uri = context.platform.lake.publish(archive, BUCKET, key)
+        (landing,) = (source.zone for source in context.pipeline.landed_sources)
+        key = f"{landing.prefix}movies_{context.started_at:%Y%m%dT%H%M%SZ}_{context.batch_id}.zip"
+        uri = context.platform.lake.publish(archive, landing.bucket, key)
         snapshot.landed()
     context.set_watermark(WATERMARK, written.digest)
     logger.info("%s movies of %s landed in %s.", f"{written.total:,}", snapshot.source, uri)
@@ -81,15 +81,8 @@ def open_source(settings: Settings, scratch: Path) -> AbstractContextManager[Sna
             "Both PIPELINE_MOVIES_SOURCE_URL and PIPELINE_MOVIES_API_URL are set.", remedy="Unset one of them."
         )
     if settings.movies_api_url:
-        api = Api(
-            settings.movies_api_url,
-            settings.movies_api_key.get_secret_value() if settings.movies_api_key else "",
-            settings.movies_api_rate,
-            settings.movies_api_timeout,
-            settings.movies_api_patience,
-        )
         return open_api(
-            api,
+            _api(settings, settings.movies_api_url),
             _asked(settings.movies_api_ids),
             settings.movies_folder,
             select,
@@ -111,6 +104,11 @@ def open_source(settings: Settings, scratch: Path) -> AbstractContextManager[Sna
     )
 
 
+def _api(settings: Settings, url: str) -> Api:
+    key = settings.movies_api_key.get_secret_value() if settings.movies_api_key else ""
+    return Api(url, key, settings.movies_api_rate, settings.movies_api_timeout, settings.movies_api_patience)
+
+
 def _asked(setting: str | None) -> list[str]:
     """The ids and titles of PIPELINE_MOVIES_API_IDS, each once; an empty text, which asks for a list, if unset."""
     if not setting:
@@ -122,7 +120,7 @@ def _asked(setting: str | None) -> list[str]:
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """The files of a snapshot. `digest` is the SHA-256 of the CSV, so of every value and the order of the rows."""
+    """The files of a snapshot with `total` rows each; `digest` is the SHA-256 of the CSV."""
 
     files: tuple[ManifestFile, ...]
     total: int

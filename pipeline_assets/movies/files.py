@@ -81,13 +81,13 @@ def selected(path: Path, select: str, *, memory_limit: str, scratch: Path) -> It
             result = connection.execute(select or "SELECT * FROM movies")
         described = result.description or []
         build = row_builder([column[0] for column in described])
-        documents = [at for at, column in enumerate(described) if str(column[1]) == "JSON"]
+        json_columns = [at for at, column in enumerate(described) if str(column[1]) == "JSON"]
 
         def rows() -> Iterator[Row]:
             with _errors(path.name):
                 while chunk := result.fetchmany(ROWS_AT_A_TIME):
                     for values in chunk:
-                        yield build(_without_quotes(values, documents) if documents else values)
+                        yield build(_without_quotes(values, json_columns) if json_columns else values)
 
         yield rows()
     finally:
@@ -101,7 +101,7 @@ def _errors(name: str) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        # What follows the first line is the place in the SELECT, or values of the file.
+        # Later lines show the place in the SELECT, or values of the file.
         message = one_line(str(error).partition("\n")[0])[:300]
         if not isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException):
             message = without_values(message)
@@ -111,10 +111,10 @@ def _errors(name: str) -> Iterator[None]:
         ) from None
 
 
-def _without_quotes(values: tuple, documents: list[int]) -> tuple:
-    """A column with texts and numbers is of type JSON; its texts are wanted as they are."""
+def _without_quotes(values: tuple, json_columns: list[int]) -> tuple:
+    """The values of a row, JSON strings as plain texts: DuckDB gives a column of texts and numbers the type JSON."""
     changed = list(values)
-    for at in documents:
+    for at in json_columns:
         if changed[at] is not None and isinstance(parsed := json.loads(changed[at]), str):
             changed[at] = parsed
     return tuple(changed)
@@ -125,7 +125,7 @@ def _format(path: Path) -> str:
 
 
 def _require_whole(path: Path) -> None:
-    """Refuse an array that was cut behind a comma, which DuckDB reads without an error."""
+    """Refuse a JSON array that was cut after a comma, which DuckDB reads without an error."""
     if path.suffix.lower() != ".json":
         return
     with path.open("rb") as file:

@@ -13,10 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, Protocol
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline_assets.errors import RejectedObjectError, one_line
+
+if TYPE_CHECKING:
+    from pipeline_assets.lake.archives import Member
 
 CODE = "manifest_mismatch"
 FORMATS = ("csv", "parquet")
@@ -38,7 +41,7 @@ class ManifestFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says about itself.
+    """What an archive states about itself.
 
     `created_at` is the UTC time of the snapshot, None in the old form, which has no `files` either.
     """
@@ -49,19 +52,6 @@ class Manifest:
     columns: tuple[str, ...]
     total_movies: int
     files: tuple[ManifestFile, ...] = ()
-
-
-class Member(Protocol):
-    """A file that was unpacked, without the manifest itself."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> Path: ...
-    @property
-    def bytes(self) -> int: ...
-    @property
-    def sha256(self) -> str: ...
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -104,6 +94,16 @@ def verify(manifest: Manifest, members: Sequence[Member], rows: Callable[[str], 
         RejectedObjectError: `manifest_mismatch`, with every difference: missing and extra members, wrong bytes, hashes
             and counts.
     """
+    if wrong := _differences(manifest, members, rows, folder):
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise RejectedObjectError(
+            f"The archive differs from its manifest: {'; '.join(wrong[:SHOWN])}{more}.",
+            code=CODE,
+            remedy="Ask its sender for a whole archive; nothing of this one was loaded.",
+        )
+
+
+def _differences(manifest: Manifest, members: Sequence[Member], rows: Callable[[str], int], folder: str) -> list[str]:
     found = {member.name: member for member in members}
     counts: Counter[str] = Counter()
     wrong: list[str] = []
@@ -118,24 +118,18 @@ def verify(manifest: Manifest, members: Sequence[Member], rows: Callable[[str], 
         if member is None:
             wrong.append(f"{_shown(file.name)} is missing")
         elif member.bytes != file.bytes:
-            wrong.append(f"{_shown(name)} has {member.bytes:,} bytes, the manifest says {file.bytes:,}")
+            wrong.append(f"{_shown(name)} has {member.bytes:,} bytes, the manifest states {file.bytes:,}")
         elif member.sha256 != file.sha256:
-            wrong.append(f"{_shown(name)} has another SHA-256 than the manifest says")
+            wrong.append(f"{_shown(name)} has another SHA-256 than the manifest states")
         elif (counted := rows(name)) != file.rows:
-            wrong.append(f"{_shown(name)} has {counted:,} rows, the manifest says {file.rows:,}")
+            wrong.append(f"{_shown(name)} has {counted:,} rows, the manifest states {file.rows:,}")
         counts[file.format] += file.rows
     if manifest.files:
         wrong += [f"{_shown(name)} is not in the manifest" for name in sorted(found)]
     for kind, counted in sorted(counts.items()):
         if counted != manifest.total_movies:
             wrong.append(f"total_movies is {manifest.total_movies:,}, the {_shown(kind)} files have {counted:,} rows")
-    if wrong:
-        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise RejectedObjectError(
-            f"The archive differs from its manifest: {'; '.join(wrong[:SHOWN])}{more}.",
-            code=CODE,
-            remedy="Ask its sender for a whole archive; nothing of this one was loaded.",
-        )
+    return wrong
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
@@ -166,7 +160,7 @@ def _constant(name: str) -> NoReturn:
 def _text(document: Mapping[str, Any], key: str) -> str:
     value = document.get(key)
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST_TEXT:
-        _reject(f"its {key} is missing or no text")
+        _reject(f"its {key} is missing or not a text")
     return value
 
 
@@ -175,7 +169,7 @@ def _count(document: Mapping[str, Any], key: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,15}", value):  # the old form writes numbers as text, too
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        _reject(f"its {key} is missing or no count")
+        _reject(f"its {key} is missing or not a count")
     return value
 
 
@@ -202,7 +196,7 @@ def _columns(value: object) -> tuple[str, ...]:
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             _reject("its columns are not the text of a list")
     if not isinstance(value, list | tuple) or not value or not all(isinstance(name, str) and name for name in value):
-        _reject("its columns are missing or no list of names")
+        _reject("its columns are missing or not a list of names")
     if len(set(value)) != len(value):
         _reject("a column is in it twice")
     return tuple(value)
@@ -210,7 +204,7 @@ def _columns(value: object) -> tuple[str, ...]:
 
 def _files(value: object) -> tuple[ManifestFile, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(entry, dict) for entry in value):
-        _reject("its files are no list of objects")
+        _reject("its files are not a list of objects")
     files = tuple(_file(entry) for entry in value)
     if len({file.name for file in files}) != len(files):
         _reject("a file is in it twice")
@@ -228,7 +222,7 @@ def _file(entry: Mapping[str, Any]) -> ManifestFile:
 
 
 def _shown(name: str) -> str:
-    """A name from outside for a message: one line, and not endless."""
+    """A name from outside as it may stand in a message: printable, on one line, at most 80 characters."""
     printable = "".join(letter if letter.isprintable() else "?" for letter in one_line(name))
     return printable if len(printable) <= 80 else f"{printable[:77]}..."
 

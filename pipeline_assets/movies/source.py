@@ -24,7 +24,7 @@ class Snapshot:
     """One snapshot of a source.
 
     `source` names it without user, password and key; `created_at` is the UTC time at which reading it began; `total` is
-    the number of rows, if the source says it. `landed` is called once the archive is in landing.
+    the number of rows, if the source states it. `landed` is called once the archive is in landing.
     """
 
     source: str
@@ -35,7 +35,7 @@ class Snapshot:
 
 
 class Progress:
-    """Logs how many of what are done, the rate and the time left, every few seconds and at the end."""
+    """Logs the number of finished items, the rate and the time left every few seconds; `what` are the items."""
 
     def __init__(self, what: str, total: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._what, self._total, self._clock = what, total, clock
@@ -86,7 +86,7 @@ def text_or_file(value: str, setting: str) -> str:
         try:
             text = Path(text).expanduser().read_text(encoding="utf-8-sig").strip()
         except (OSError, RuntimeError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
             raise ConfigurationError(
                 f"The file of {setting} cannot be read: {reason}.", remedy="Correct its path, or its rights."
             ) from None

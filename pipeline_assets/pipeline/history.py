@@ -109,7 +109,7 @@ def _require_roles(contract: Contract, observed: Contract) -> None:
         _require_role(contract, column, observed)
     if wrong := [column for column in observed.columns if column.history not in ("", "deleted")]:
         raise ContractError(
-            f"{observed.name}.{wrong[0].name}: history: {wrong[0].history} belongs into {contract.name}; observations "
+            f"{observed.name}.{wrong[0].name}: history: {wrong[0].history} belongs in {contract.name}; observations "
             "may have deleted."
         )
     if len(_with_role(observed, "deleted")) > 1:
@@ -117,7 +117,7 @@ def _require_roles(contract: Contract, observed: Contract) -> None:
 
 
 def _require_role(contract: Contract, column: Column, observed: Contract) -> None:
-    """Refuse a column whose value is not said, or does not come from a column of the same name and type."""
+    """Refuse a column whose role is missing, or whose value does not come from a column of the same name and type."""
     name = f"{contract.name}.{column.name}"
     is_key = column.name in observed.key
     if bool(column.history) == is_key or column.history == "deleted":

@@ -165,7 +165,7 @@ def _files_with_list(value: Pipeline, declared: ListColumn, contract: Contract) 
     files = next((s for s in value.sources if isinstance(s, LandedFiles) and s.name == declared.of), None)
     if files is None or files.archive is None:
         raise ConfigurationError(
-            f"{value.name}: {declared.name} is a list in {declared.of!r}, which is no source of archives.",
+            f"{value.name}: {declared.name} is a list in {declared.of!r}, which is not a source of archives.",
             remedy="Name a source with an archive.",
         )
     record = contract_of(value, files.name)

@@ -1,7 +1,7 @@
 """The rows of the movie samples, clean and dirty: words, rates of dirt, and one function for the table's rows.
 
-The columns are those of OMDb, the values are our own. What OMDb does not have is `N/A` there, and so it is here: that
-is no dirt. Titles are unique, but for remakes, which have the title of the movie before them.
+The columns are those of OMDb, the values are our own. A value that OMDb lacks is `N/A` there and here, which
+is not dirt. Titles are unique, but for remakes, which have the title of the movie before them.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class ParquetReader:
 def find_records(
     connection: duckdb.DuckDBPyConnection, file: TypedFile, numbers: Sequence[int]
 ) -> Iterator[tuple[int, str, str]]:
-    """(position from 1, record as JSON, name of a column with bytes that are no text) of the records `numbers`."""
+    """(position from 1, record as JSON, name of a column with bytes that are not UTF-8) of the records `numbers`."""
     select = bad_select(file.matched, file.columns, records_of([file.path], file.columns))
     result = connection.cursor().execute(select, [list(numbers)])
     while rows := result.fetchmany(1000):
@@ -114,7 +114,7 @@ def explain_bad_record(
 ) -> tuple[str, str]:
     """(code, reason) of one bad record; `rule` 0 is malformed, a negative one is an orphan's or one of `misfits`."""
     if rule == 0:
-        return "malformed_record", f"{fault}: its bytes are no UTF-8 text. Deliver them as text."
+        return "malformed_record", f"{fault}: its bytes are not UTF-8 text. Deliver them as text."
     if misfit := explain_misfit(contract, rule, misfits):
         return misfit
     record = json.loads(raw, parse_int=str, parse_float=str)

@@ -1,6 +1,6 @@
 """Zip archives: `unpack` takes any bytes and refuses what is not plain and complete, `pack` writes archives.
 
-`guard` examines an archive before anything is written, with `directory` (what the archive says about itself) and
+`guard` examines an archive before anything is written, with `directory` (what the archive states about itself) and
 `names`. docs/archives.md says what is refused and why. An archive in an archive stays a file.
 """
 

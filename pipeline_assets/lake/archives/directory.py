@@ -1,7 +1,7 @@
-"""What an archive says about itself: its end record, zip64 included, and the entries of its directory.
+"""What an archive states about itself: its end record, zip64 included, and the entries of its directory.
 
-Nothing is believed here. Each value must agree with every other place that states it, and is checked against the bytes
-of the file before it is used as a position.
+No value is trusted: each must agree with every other place that states it, and is checked against the bytes of the file
+before it is used as a position.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class Directory:
-    """Where the directory is, and how many entries it should have."""
+    """Where the directory is, and how many entries the end record states."""
 
     offset: int
     end: int
@@ -107,13 +107,13 @@ def find_directory(archive: Archive) -> Directory:
     position = _end_record(archive)
     archive.seek(position)
     _, disk, directory_disk, here, count, size, offset, _ = END.unpack(archive.read(END.size))
-    said = (disk, directory_disk, here, count, size, offset)
+    stated = (disk, directory_disk, here, count, size, offset)
     if position >= ZIP64_LOCATOR.size:
         archive.seek(position - ZIP64_LOCATOR.size)
         locator = archive.read(ZIP64_LOCATOR.size)
         if locator.startswith(ZIP64_LOCATOR_SIGNATURE):
             position -= ZIP64_LOCATOR.size + ZIP64_END.size
-            disk, directory_disk, here, count, size, offset = _zip64_end_record(archive, locator, position, said)
+            disk, directory_disk, here, count, size, offset = _zip64_end_record(archive, locator, position, stated)
     if disk or directory_disk or here != count:
         raise archive.refused("archive_multi_disk", "it is one part of an archive in several files")
     if offset + size > position:
@@ -139,10 +139,10 @@ def _end_record(archive: Archive) -> int:
     archive.seek(0)
     if ends or archive.read(min(4, archive.size)) in (LOCAL_SIGNATURE, END_SIGNATURE):
         raise archive.refused("archive_truncated", "its end is missing")
-    raise archive.refused("archive_not_zip", "it is no zip archive")
+    raise archive.refused("archive_not_zip", "it is not a zip archive")
 
 
-def _zip64_end_record(archive: Archive, locator: bytes, position: int, said: Sequence[int]) -> tuple[int, ...]:
+def _zip64_end_record(archive: Archive, locator: bytes, position: int, stated: Sequence[int]) -> tuple[int, ...]:
     """The values of the zip64 end record, which must agree with those that the end record has itself."""
     _, disk, offset, disks = ZIP64_LOCATOR.unpack(locator)
     if disk or disks > 1:
@@ -154,7 +154,7 @@ def _zip64_end_record(archive: Archive, locator: bytes, position: int, said: Seq
     if signature != ZIP64_END_SIGNATURE or rest != ZIP64_END_REST:
         raise archive.refused("archive_zip64_mismatch", "its zip64 end record is damaged")
     limits = (LIMIT_16, LIMIT_16, LIMIT_16, LIMIT_16, LIMIT_32, LIMIT_32)
-    if any(short not in (limit, value) for short, limit, value in zip(said, limits, values, strict=True)):
+    if any(short not in (limit, value) for short, limit, value in zip(stated, limits, values, strict=True)):
         raise archive.refused("archive_zip64_mismatch", "its two end records disagree")
     return tuple(values)
 
@@ -162,7 +162,7 @@ def _zip64_end_record(archive: Archive, locator: bytes, position: int, said: Seq
 def read_entries(archive: Archive, directory: Directory) -> Iterator[Entry]:
     """The entries of the directory, in its order; names are decoded and not checked.
 
-    They come one by one, so that the first name that is too long ends it.
+    They are read one by one, so that a caller can stop at the first that it refuses.
 
     Raises:
         RefusedArchiveError: the directory is damaged, or has more or fewer entries than the end record says.
@@ -181,7 +181,7 @@ def _read_entry(archive: Archive) -> Entry:
         CENTRAL.unpack(archive.read(CENTRAL.size))
     )
     if signature != CENTRAL_SIGNATURE:
-        raise archive.refused("archive_damaged", "its directory has a record that is no entry")
+        raise archive.refused("archive_damaged", "its directory has a record that is not an entry")
     name_length, extra_length, comment_length = lengths
     raw_name, extra = archive.read(name_length), archive.read(extra_length)
     archive.read(comment_length)
@@ -209,7 +209,7 @@ def read_name(archive: Archive, raw: bytes, flags: int, extra: bytes, *, unix: b
             raise archive.refused("archive_header_mismatch", f"the entry {shown(name)} has two names")
         return decoded(path[5:], utf8=True, unix=unix)
     except UnicodeDecodeError:
-        raise archive.refused("archive_unusable_name", "an entry has a name that is not UTF-8, as it says") from None
+        raise archive.refused("archive_unusable_name", "an entry has a name that is not UTF-8 as stated") from None
 
 
 def read_zip64(archive: Archive, name: str, extra: bytes, fields: Sequence[tuple[int, int]]) -> list[int]:

@@ -38,7 +38,8 @@ from pipeline_assets.lake.archives.layout import (
 from pipeline_assets.lake.archives.limits import ArchiveLimits
 from pipeline_assets.lake.archives.names import collision, name_problem
 
-_EMPTY_DEFLATED = 2  # bytes; Java deflates the nothing in a folder
+_EMPTY_DEFLATED = 2  # bytes of deflated nothing, which Java writes for a folder
+_SHORT_DESCRIPTOR = 12  # bytes of a descriptor without signature whose sizes have 32 bits
 _COMPARED_FLAGS = ENCRYPTED | DESCRIPTOR | PATCHED | STRONG | UTF8 | MASKED
 _DESCRIPTORS = [
     (signature, Struct(sizes)) for signature, sizes in product((DESCRIPTOR_SIGNATURE, b""), ("<L2L", "<L2Q"))
@@ -104,7 +105,7 @@ def _check_layout(archive: Archive, entries: Sequence[Entry], directory: Directo
 
 
 def _check_local_header(archive: Archive, entry: Entry) -> None:
-    """Compare the header before the data with the directory; a value that a descriptor follows with may be 0."""
+    """Compare the header before the data with the directory; it may state 0 for what the descriptor repeats."""
     signature, _, flags, method, _, _, crc, packed, size, name_length, extra_length = LOCAL.unpack(
         archive.read(LOCAL.size)
     )
@@ -129,9 +130,6 @@ def _descriptors(entry: Entry) -> Iterator[bytes]:
     for signature, sizes in _DESCRIPTORS:
         if sizes.size > _SHORT_DESCRIPTOR or max(entry.packed, entry.size) <= LIMIT_32:
             yield signature + sizes.pack(entry.crc, entry.packed, entry.size)
-
-
-_SHORT_DESCRIPTOR = 12  # bytes
 
 
 def _check_limits(archive: Archive, entries: Sequence[Entry], limits: ArchiveLimits) -> None:

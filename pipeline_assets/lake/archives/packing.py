@@ -34,8 +34,8 @@ _BLOCK = 256 * 1024
 _VERSION, _ZIP64_VERSION = 20, 45
 _MADE_BY_UNIX = 3 << 8 | _ZIP64_VERSION
 _MODE = 0o100644 << 16
-_TIME, _DATE = 0, 0x21  # 1980-01-01, the first that the format can say
-# A file from this size on has zip64 values, as its packed form may be a little larger than itself.
+_TIME, _DATE = 0, 0x21  # 1980-01-01, the first that the format can express
+# Bytes from which on a file has zip64 values: a little below 4 GiB, as its packed form may be larger than itself.
 ZIP64_FROM = 0xFFF0_0000
 
 

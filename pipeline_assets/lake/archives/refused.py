@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline_assets.errors import RejectedObjectError
 
+_SHOWN = 100  # characters of a name in a message
 _DELIVER_AGAIN = "Deliver it again, whole."
 _PACK_AGAIN = "Ask the sender to pack the files again with an ordinary zip program."
 _RENAME = "Ask the sender to rename the file and to pack again."
@@ -50,5 +51,3 @@ def shown(name: str) -> str:
     """A name from an archive as it may stand in a message: quoted, on one line, shortened."""
     return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
 
-
-_SHOWN = 100

@@ -64,7 +64,7 @@ def test_a_select_names_the_columns_and_may_have_percent_signs_and_colons(databa
         ("sqlite:///{database}", "SELECT", "The SELECT of movies .* incomplete input"),
         ("sqlite:///{database}", "UPDATE films SET id = 'x'", "yields no rows"),
         ("sqlite:///{folder}/text.db", "", "file is not a database"),
-        ("what is this", "", "it is no SQLAlchemy URL"),
+        ("what is this", "", "it is not a SQLAlchemy URL"),
         ("none://user:{key}@host/db", "", "SQLAlchemy has no such dialect"),
         ("mysql+nodriver://user:{key}@host/db", "", "SQLAlchemy has no such dialect"),
         ("oracle+cx_oracle://user:{key}@host/db", "", "The driver cx_Oracle .* is not installed"),

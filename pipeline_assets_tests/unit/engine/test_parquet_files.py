@@ -156,7 +156,7 @@ def test_bytes_that_are_no_text_are_quarantined(tmp_path: Path) -> None:
     found, bad, _ = read(PEOPLE, parquet(tmp_path / "a.parquet", table))
     assert found == [("1", "é", None)]
     assert [(record.line, record.code) for record in bad] == [(2, "malformed_record"), (3, "missing_key")]
-    assert bad[0].reason == "ID: its bytes are no UTF-8 text. Deliver them as text."
+    assert bad[0].reason == "ID: its bytes are not UTF-8 text. Deliver them as text."
     assert bad[0].raw == r'{"ID":"\\xFF\\x00","NAME":null,"RAW":"\\xFF"}'
 
 

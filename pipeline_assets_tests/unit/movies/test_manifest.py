@@ -171,9 +171,9 @@ def test_names_may_be_relative_to_the_folder_of_the_manifest() -> None:
     [
         (MEMBERS[1:], three, "movies.csv is missing"),
         ([*MEMBERS, Unpacked("run.exe", 1, "c" * 64)], three, "run.exe is not in the manifest"),
-        ([replace(MEMBERS[0], bytes=99), MEMBERS[1]], three, "movies.csv has 99 bytes, the manifest says 100"),
+        ([replace(MEMBERS[0], bytes=99), MEMBERS[1]], three, "movies.csv has 99 bytes, the manifest states 100"),
         ([replace(MEMBERS[0], sha256="c" * 64), MEMBERS[1]], three, "movies.csv has another SHA-256"),
-        (MEMBERS, lambda name: 3 if name == "movies.csv" else 4, "movies.parquet has 4 rows, the manifest says 3"),
+        (MEMBERS, lambda name: 3 if name == "movies.csv" else 4, "movies.parquet has 4 rows, the manifest states 3"),
     ],
 )
 def test_each_difference_is_named(members: list, rows: object, reason: str) -> None:

@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_the_setting(tmp_path:
     (tmp_path / "empty").write_text(" ")
     for path, message in (
         (tmp_path / "absent", "PIPELINE_MOVIES_SELECT cannot be read: No such file"),
-        (tmp_path / "binary", "PIPELINE_MOVIES_SELECT cannot be read: it is no UTF-8 text"),
+        (tmp_path / "binary", "PIPELINE_MOVIES_SELECT cannot be read: it is not UTF-8 text"),
         (tmp_path / "empty", "PIPELINE_MOVIES_SELECT is empty"),
     ):
         with pytest.raises(ConfigurationError, match=message):

@@ -114,7 +114,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], Sequence[str]]] = {
     ),
     "a version in the observations": (
         {"contracts": changed("item_versions", VERSIONS[2], "PRICE number history:version")},
-        ["item_versions.PRICE: history: version belongs into dim_item"],
+        ["item_versions.PRICE: history: version belongs in dim_item"],
     ),
     "a role that nobody reads": (
         {"contracts": changed("items", ITEMS[2], "PRICE number history:version")},

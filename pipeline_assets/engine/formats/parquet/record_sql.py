@@ -86,7 +86,7 @@ def typed_texts(contract: Contract, matched: Columns, columns: Sequence[TypedCol
 
 
 def bad_select(matched: Columns, columns: Sequence[TypedColumn], records: str) -> str:
-    """SELECT position from 1, record as JSON, name of the column with bytes that are no text or NULL.
+    """SELECT position from 1, record as JSON, name of the column with bytes that are not UTF-8, or NULL.
 
     Has one parameter: the list of the numbers of the records, from 0.
     """
@@ -103,7 +103,7 @@ def bad_select(matched: Columns, columns: Sequence[TypedColumn], records: str) -
 
 
 def _texts(columns: Sequence[TypedColumn]) -> str:
-    """The text of each value as T0, T1, …, and whether it is bytes that are no text as B0, B1, …"""
+    """The text of each value as T0, T1, …, and whether it is bytes that are not UTF-8 as B0, B1, …"""
     texts = [f"{text_of(f'X{index}', column.type)} AS T{index}" for index, column in enumerate(columns)]
     texts += [
         f"X{index} IS NOT NULL AND TRY(decode(X{index})) IS NULL AS B{index}"

@@ -153,7 +153,7 @@ def _refuse_other_format(path: Path) -> None:
     if _ENCRYPTED in (first, last):
         raise _unreadable("The Parquet file is encrypted", "Deliver it without encryption of its own.")
     if first != _MAGIC:
-        raise _unreadable("The file is no Parquet file, though its name ends in .parquet")
+        raise _unreadable("The file is not a Parquet file, though its name ends in .parquet")
     if last != _MAGIC:
         raise _unreadable("The Parquet file is truncated")
 
