@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         10 * 1024**3, ge=1, description="Inflated bytes of all files above which a zip archive is refused."
     )
     archive_max_ratio: float = Field(
-        200, ge=1, description="Inflated to packed bytes, of a file or all, above which a zip archive is refused."
+        200, ge=1, description="Ratio of inflated to packed bytes, of one file or of all, above which a zip archive is refused."
     )
     retries: int = Field(2, ge=0, description="Number of retries of a step after a transient error.")
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
@@ -158,17 +158,17 @@ class Settings(BaseSettings):
         None,
         description="SELECT that names the 26 columns of a movie, or the path of a file with one; see docs/movies.md.",
     )
-    movies_api_url: str | None = Field(None, description="HTTP API of movies, OMDb's or one of its shape.")
-    movies_api_key: SecretStr | None = Field(None, description="Key of that API.")
+    movies_api_url: str | None = Field(None, description="HTTP API of movies: OMDb, or one of the same shape.")
+    movies_api_key: SecretStr | None = Field(None, description="Key of the API of movies.")
     movies_api_ids: str | None = Field(
         None,
         description="IMDb ids or titles to request, separated by commas, or the path of a file with one in each line; "
         "by default one request for everything.",
     )
-    movies_api_rate: float = Field(5, gt=0, description="Requests a second to that API, at most.")
-    movies_api_timeout: float = Field(30, gt=0, description="Seconds to wait for one answer of that API.")
+    movies_api_rate: float = Field(5, gt=0, description="Most requests a second to the API of movies.")
+    movies_api_timeout: float = Field(30, gt=0, description="Seconds to wait for one answer of the API of movies.")
     movies_api_patience: float = Field(
-        120, gt=0, description="Seconds for which a request to that API is repeated after transient errors."
+        120, gt=0, description="Seconds for which a request to the API of movies is repeated after transient errors."
     )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")

@@ -1,8 +1,8 @@
 """Landed archives: open each, store its members in the processed zone, and choose the files that the engine reads.
 
-An archive is known by its SHA-256: the same bytes under another key load nothing. What the engine reads keeps the
-identity of the archive; the time that its contents state, or the archive's own, orders versions. An archive that is
-refused is rejected as a whole, like a file.
+The SHA-256 of an archive identifies it: the same bytes under another key load nothing. What the engine reads keeps the
+identity of the archive; the time that its contents state, or the archive's own, orders versions. A refused archive is
+rejected as a whole, like a file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pipeline_assets.pipeline.value import Archive, ArchiveContents
 from pipeline_assets.warehouse import ledger
 
 _STARTED = "unpack/started"
-_CLOCKS_DIFFER = timedelta(days=1)
+_CLOCK_TOLERANCE = timedelta(days=1)
 
 
 def open_archives(context: BatchContext, discovery: Discovery, folder: Path) -> tuple[Discovery, set[str]]:
@@ -38,13 +38,17 @@ def open_archives(context: BatchContext, discovery: Discovery, folder: Path) -> 
     Returns:
         The discovery with the files to read and the outcomes of archives of which nothing is read, and the uris of
         objects that changed meanwhile.
+
+    Raises:
+        EngineError: the disk is full.
+        LakeError: a member cannot be stored.
     """
     changed: set[str] = set()
     for source in archive_sources(context.pipeline):
         if not discovery.new[source.name]:
             continue
         _mark_as_started(context, folder)
-        opened = _Opened(context, source, folder / source.name)
+        opened = _OpenedArchives(context, source, folder / source.name)
         opened.open(discovery.new[source.name])
         changed |= opened.changed
         discovery = replace(
@@ -64,14 +68,14 @@ def archive_sources(pipeline: ResolvedPipeline) -> list[Source]:
 
 
 def clear_unpacked(context: BatchContext) -> None:
-    """Delete the members that a batch stored which was not published."""
+    """Delete the members that a batch has stored and not published."""
     for source in archive_sources(context.pipeline):
         archive = _archive(source)
         context.platform.lake.delete_prefix(archive.bucket, f"{archive.prefix}{context.batch_id}/")
 
 
 def _mark_as_started(context: BatchContext, folder: Path) -> None:
-    """Leave something in the staging prefix before anything is stored elsewhere, so that `recover` finds the batch."""
+    """Write a file into the staging prefix before members are stored elsewhere, so that `recover` finds the batch."""
     path = folder / "started"
     path.touch()
     context.platform.lake.publish(path, context.pipeline.bucket, context.staging + _STARTED)
@@ -82,8 +86,12 @@ def _archive(source: Source) -> Archive:
     return source.declared.archive
 
 
-class _Opened:
-    """The archives of one source in one batch."""
+class _OpenedArchives:
+    """The archives of one source in one batch, without those that `changed` meanwhile (by uri).
+
+    `objects` are the archives with the time that orders their versions, `files` what the engine reads, by source;
+    `digests` and `unread` are those of `Discovery`.
+    """
 
     def __init__(self, context: BatchContext, source: Source, folder: Path) -> None:
         self.objects: list[LandedObject] = []
@@ -122,7 +130,7 @@ class _Opened:
             return None
 
     def _repeated(self, digests: Mapping[LandedObject, str]) -> set[LandedObject]:
-        """Archives of whose bytes another one is loaded, or is loaded by this batch."""
+        """Archives with the bytes of another one that is loaded already, or by this batch."""
         with self._context.platform.warehouse.read_only() as transaction:
             loaded = ledger.loaded_contents(
                 transaction, self._context.pipeline.name, self._source.name, sorted(set(digests.values()))
@@ -135,8 +143,8 @@ class _Opened:
             loaded_from = loaded.get(digest, set())
             first = min(archives, key=lambda landed: (landed.uri not in loaded_from, landed.version))
             elsewhere = loaded_from - {landed.uri for landed in archives}
-            taken = set() if elsewhere and first.uri not in loaded_from else {first}
-            repeated |= set(archives) - taken
+            read = set() if elsewhere and first.uri not in loaded_from else {first}
+            repeated |= set(archives) - read
         return repeated
 
     def _times_of_replaced(self, objects: Sequence[LandedObject]) -> Mapping[tuple[str, str], datetime]:
@@ -157,7 +165,7 @@ class _Opened:
                 f"The disk is full: {landed.uri} cannot be unpacked.", remedy="Free disk space and run again."
             ) from None
         now = context.platform.clock()
-        if contents.created_at and contents.created_at.replace(tzinfo=None) > now + _CLOCKS_DIFFER:
+        if contents.created_at and contents.created_at.replace(tzinfo=None) > now + _CLOCK_TOLERANCE:
             raise RejectedObjectError(
                 f"The archive states that it was created at {contents.created_at:%Y-%m-%d %H:%M:%S}, which is in the "
                 "future: it would replace every later version.",
@@ -172,7 +180,7 @@ class _Opened:
             landed = replace(landed, modified=max(contents.created_at, replaced or contents.created_at))
         self.objects.append(landed)
         stored = self._store(landed, members)
-        self._read(landed, contents, stored, folder)
+        self._add_files(landed, contents, stored, folder)
 
     def _store(self, landed: LandedObject, members: Sequence[Member]) -> dict[Path, LandedObject]:
         """Copy the members to the processed zone."""
@@ -190,15 +198,15 @@ class _Opened:
         return f"{archive.prefix}{self._context.batch_id}/{name}-{digest[:8]}/"
 
     def _head(self, uri: str) -> LandedObject:
-        place = self._context.platform.lake.head(uri)
-        if place is None:
-            raise LakeError(f"{uri} was written and is not there.", remedy="Run again.")
-        return place
+        stored = self._context.platform.lake.head(uri)
+        if stored is None:
+            raise LakeError(f"{uri} was written and does not exist.", remedy="Run again.")
+        return stored
 
-    def _read(
+    def _add_files(
         self, landed: LandedObject, contents: ArchiveContents, stored: Mapping[Path, LandedObject], folder: Path
     ) -> None:
-        """The files for the engine: that of the archive's records, and one of the records of each list in them."""
+        """Add the files for the engine: one of the archive's records, and one for each list in them."""
         if not contents.files:
             self.unread.append(FileOutcome(landed))
             return
@@ -223,10 +231,10 @@ class _Opened:
 
 
 def _joined(paths: Sequence[Path], target: Path) -> Path:
-    """CSV files of one header as one file; the header of all but the first is left out.
+    """Write CSV files with the same header to `target` as one file with one header.
 
     Raises:
-        RejectedObjectError: they do not have one header.
+        RejectedObjectError: their headers differ.
     """
     first = b""
     with open(target, "wb") as joined:

@@ -50,8 +50,8 @@ class Discovery:
     `quarantined` and `withheld`. `copies` are the objects of moved sources by identity; `arrive` adds those that come
     from landing. `covered` are objects to process again, by uri, for which landing has an object with the same key:
     `arrive` compares the bytes. `removed` are the uris of processed objects that the run would process again, but that
-    somebody removed. `open_archives` adds, by source, the `unpacked` files that are read of archives and the `unread`
-    outcomes of those of which nothing is read, their SHA-256 (`digests`) by identity, and `notes`.
+    somebody removed. `open_archives` adds by source the `unpacked` files to read and the outcomes of `unread` archives,
+    of which nothing is read; by identity the SHA-256 of archives (`digests`); and `notes` for the report.
     """
 
     new: dict[str, list[LandedObject]]

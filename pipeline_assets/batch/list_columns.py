@@ -1,4 +1,4 @@
-"""The elements of lists in a column of a file, as a CSV file of records.
+"""Write the elements of the lists in a column of a file as records of a CSV file.
 
 An element in quarantine shows the line of that file. What is not a list of objects becomes one record with the
 text in its last column; it breaks the contract and is quarantined.
@@ -30,7 +30,7 @@ def write_list_records(
     """Write the elements in a file of `record`s to `target`, with the columns of `element`.
 
     Returns:
-        A note if a key of an element is listed twice with different values: the last of them counts.
+        A note with examples if a record lists a key twice with different values, of which the last counts; else [].
 
     Raises:
         RejectedObjectError: the file cannot be read.
@@ -64,7 +64,10 @@ def write_list_records(
 
 
 def _last_of_repeated(path: Path, record: Contract) -> dict[int, int]:
-    """By hash of the keys that several records have: the number of the last one. Eight bytes for each record."""
+    """The number of the last record of each key that several records have, by the key's hash.
+
+    It takes eight bytes of memory for each record.
+    """
     import numpy as np
 
     hashes = array("q", (_key_hash(fields, record) for fields in _records(path, record)))
@@ -79,7 +82,7 @@ def _key_hash(fields: Mapping[str, str | None], record: Contract) -> int:
 
 
 def _records(path: Path, contract: Contract) -> Iterator[dict[str, str | None]]:
-    """The well-formed records of a file by column name, upper case, without error answers of the source."""
+    """The well-formed records of a file by column name, upper case, without those that a `reasonCode` quarantines."""
     limits = {column.name: column.accepted for column in contract.columns if column.reason_code and column.accepted}
     for fields in _every_record(path, contract):
         if all(not (text := (fields.get(name) or "").strip()) or text in limits[name] for name in limits):
@@ -121,7 +124,7 @@ def _parquet_records(path: Path) -> Iterator[dict[str, str | None]]:
 def _elements(
     text: str | None, names: list[str], keys: Sequence[str], null_text: str | None
 ) -> Iterator[dict[str, str | None]]:
-    """The elements of a list; one that has nothing but its key is left out."""
+    """The elements of the list in a text; one without a value beside its key is left out."""
     if text is None or text.strip() in ("", null_text):
         return
     listed = _parsed(text)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
 logger = logging.getLogger("pipeline_assets")
+BUCKET, PREFIX = "movie-landing", "zipped/"
 SAMPLE = "movies.db"
 WATERMARK = "movies_extract"  # the digest of the last extract that landed
 ROWS_AT_A_TIME = 10_000
@@ -60,9 +61,8 @@ def extract_in_batch(context: BatchContext) -> None:
         (folder / "manifest.json").write_bytes(write_manifest(manifest))
         archive = folder / "movies.zip"
         pack([(name, folder / name) for name in (*(file.name for file in written.files), "manifest.json")], archive)
-        (landing,) = (source.zone for source in context.pipeline.landed_sources)
-        key = f"{landing.prefix}movies_{context.started_at:%Y%m%dT%H%M%SZ}_{context.batch_id}.zip"
-        uri = context.platform.lake.publish(archive, landing.bucket, key)
+        key = f"{PREFIX}movies_{context.started_at:%Y%m%dT%H%M%SZ}_{context.batch_id}.zip"
+        uri = context.platform.lake.publish(archive, BUCKET, key)
         snapshot.landed()
     context.set_watermark(WATERMARK, written.digest)
     logger.info("%s movies of %s landed in %s.", f"{written.total:,}", snapshot.source, uri)

@@ -31,13 +31,13 @@ def patched_emulator() -> Iterator[None]:
 # Statements whose transformation depends on parameters, variables, chance, or what ran before; CURRENT_URI is a column.
 _DEPENDS_ON_MORE = re.compile(r"IDENTIFIER\(|\$|RANDOM|SAMPLE|RESULT_SCAN|NEXTVAL|CURRENT_(?!URI\b)", re.IGNORECASE)
 _STATEMENTS_LIMIT = 500
-# What stands for a string value in the text of a kept statement.
+# The placeholder of a string value in the text of a cached statement.
 _MARK = re.compile("'\ue000([0-9]+)\ue001'")
 
 
 @dataclass
 class _Statement:
-    """One text as fakesnow has it: parsed, whether it lacks a database or a schema, transformed by current schema."""
+    """What fakesnow makes of a text: its tree, whether it lacks a database or a schema, its form in each schema."""
 
     parsed: Any
     unqualified: tuple[bool, bool]
@@ -179,7 +179,7 @@ def _cached_statements() -> Iterator[None]:
             if len(_statements) >= _STATEMENTS_LIMIT:
                 _statements.pop(next(iter(_statements)))
             statement = _statements[command] = _Statement(parsed, qualified(parsed))
-            vars(parsed)["cached"] = statement  # which no copy of the tree has
+            vars(parsed)["cached"] = statement  # an attribute that copies of the tree lack
         return statement.parsed
 
     def qualified_once(parsed: Any) -> tuple[bool, bool]:
@@ -187,7 +187,7 @@ def _cached_statements() -> Iterator[None]:
         return statement.unqualified if statement else qualified(parsed)
 
     def rewrite_with_marks(self: Any, command: str, params: Any = None) -> Any:
-        # Values would be part of the text, which then never comes again.
+        # With its values the text of a statement would seldom occur again.
         self.values = []
 
         def mark(value: Any) -> Any:
@@ -209,7 +209,7 @@ def _cached_statements() -> Iterator[None]:
         place, made = (self._conn.database, self._conn.schema), parsed.cached.transformed
         if place not in made:
             made[place] = transform(self, _InPlace(parsed.copy()), None).expression
-            made[place].sql = cache(made[place].sql)  # its text for DuckDB, generated once
+            made[place].sql = cache(made[place].sql)  # DuckDB's text is generated once
         return made[place]
 
     def transform_once(self: Any, parsed: Any, params: Any) -> Any:
@@ -218,7 +218,7 @@ def _cached_statements() -> Iterator[None]:
         made = once(self, parsed)
         if values := getattr(self, "values", None):
             text = made.sql(dialect="duckdb")
-            made = copy(made)  # of the root alone
+            made = copy(made)  # a shallow copy
             made.sql = lambda dialect: _MARK.sub(
                 lambda found: exp.Literal.string(values[int(found[1])]).sql(dialect=dialect), text
             )

@@ -15,7 +15,7 @@ from pipeline_assets.warehouse.transaction import Transaction
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_URIS_AT_A_TIME = 10_000  # a statement in Snowflake has at most 1 MiB, compressed
+_TEXTS_AT_A_TIME = 10_000  # a statement in Snowflake has at most 1 MiB, compressed
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def stored_objects(
 def loaded_contents(
     transaction: Transaction, pipeline: str, dataset: str, digests: Sequence[str]
 ) -> dict[str, set[str]]:
-    """The uris of loaded archives with records, by the SHA-256 of their bytes; of some digests."""
+    """The uris of loaded archives that had records, by the SHA-256 of their bytes, for those among `digests`."""
     uris: dict[str, set[str]] = {}
     for some in _groups(digests):
         params = {"pipeline": pipeline, "dataset": dataset, "digests": some}
@@ -152,7 +152,7 @@ def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple
     return arrived, modified
 
 
-def _groups(uris: Sequence[str]) -> list[str]:
+def _groups(texts: Sequence[str]) -> list[str]:
     """Texts as JSON lists: to parse one text takes the embedded warehouse a tenth of the time for thousands."""
-    starts = range(0, len(uris), _URIS_AT_A_TIME)
-    return [json.dumps(uris[start : start + _URIS_AT_A_TIME]) for start in starts]
+    starts = range(0, len(texts), _TEXTS_AT_A_TIME)
+    return [json.dumps(texts[start : start + _TEXTS_AT_A_TIME]) for start in starts]

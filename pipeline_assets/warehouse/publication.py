@@ -45,8 +45,7 @@ class Load:
     `upsert` deletes the rows of every record in the staging table `replaced_by` before it inserts, so a record that no
     longer yields a row loses its earlier rows; `on` are pairs of (column of the table, column of `replaced_by`).
     `append` replaces the rows of every object of `dataset` in the batch, and those of the same key and object, if the
-    contract has a key. `full_refresh` replaces all rows, unless there
-    are none to write.
+    contract has a key. `full_refresh` replaces all rows, unless there are none to write.
     """
 
     contract: Contract

@@ -1,4 +1,4 @@
--- Grain: one row per movie, role and person, of current movies; the text in parentheses behind a writer is left out.
+-- Grain: one row per current movie, role and person; the text in parentheses behind a writer is left out.
 SELECT
     CREDIT.IMDB_ID,
     MD5(TRIM(PERSON.VALUE, ' ')) AS PERSON_SK,

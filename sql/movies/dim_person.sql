@@ -1,4 +1,4 @@
--- Grain: one row per name of a director, writer or actor of a movie as it is now.
+-- Grain: one row per name of a director, writer or actor of the current movies.
 SELECT
     MD5(TRIM(PERSON.VALUE, ' ')) AS PERSON_SK,
     TRIM(PERSON.VALUE, ' ') AS NAME

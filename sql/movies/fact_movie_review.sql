@@ -1,8 +1,8 @@
--- Grain: one row per movie and review provider, with the row of the movie as it is now.
+-- Grain: one row per movie and review provider, with the movie's current row in DIM_MOVIE.
 SELECT
     REVIEW.IMDB_ID,
-    NOW_MOVIE.MOVIE_SK,
+    MOVIE.MOVIE_SK,
     REVIEW.REVIEW_PROVIDER,
     REVIEW.RATING
 FROM MOVIES.MOVIE_REVIEWS AS REVIEW
-INNER JOIN MOVIES.DIM_MOVIE AS NOW_MOVIE ON REVIEW.IMDB_ID = NOW_MOVIE.IMDB_ID AND NOW_MOVIE.IS_CURRENT
+INNER JOIN MOVIES.DIM_MOVIE AS MOVIE ON REVIEW.IMDB_ID = MOVIE.IMDB_ID AND MOVIE.IS_CURRENT

@@ -1,4 +1,4 @@
--- Grain: one row per delivered version of a movie, with typed values; a text that has no such value is NULL.
+-- Grain: one row per delivered version of a movie, with typed values; a text that cannot be typed is NULL.
 SELECT
     MOVIES.IMDBID AS IMDB_ID,
     MOVIES.TITLE,

@@ -1,4 +1,4 @@
--- Grain: one row per loaded archive with records whose bytes are among the given ones, in its current version.
+-- Grain: one row per archive whose current version is loaded, had records, and has one of the given SHA-256.
 SELECT
     CONTENT_SHA256,
     URI

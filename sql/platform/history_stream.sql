@@ -1,4 +1,4 @@
--- Makes: a stream of the observations of a history that were added or removed, with those that exist already.
+-- Makes: a stream of the observations that a history is made from: those that exist, then those added or removed.
 CREATE STREAM IF NOT EXISTS ${stream}
 ON TABLE ${table}
 SHOW_INITIAL_ROWS = TRUE

@@ -1,2 +1,2 @@
--- Makes: a task that starts.
+-- Makes: a resumed task, which starts when its stream has rows.
 ALTER TASK ${task} RESUME

@@ -1,2 +1,2 @@
--- Makes: a task that does not start, as Snowflake changes no other.
+-- Makes: a suspended task; Snowflake does not modify one that runs on a schedule.
 ALTER TASK ${task} SUSPEND
