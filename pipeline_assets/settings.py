@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pipeline_assets.aws import Aws
 from pipeline_assets.errors import ConfigurationError, masked
 from pipeline_assets.secret import read_secret
+from pipeline_assets.spelling import resembling
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -79,7 +80,9 @@ class Settings(BaseSettings):
         10 * 1024**3, ge=1, description="Inflated bytes of all files above which a zip archive is refused."
     )
     archive_max_ratio: float = Field(
-        200, ge=1, description="Ratio of inflated to packed bytes, of one file or of all, above which a zip archive is refused."
+        200,
+        ge=1,
+        description="Ratio of inflated to packed bytes, of a file or of all, above which an archive is refused.",
     )
     retries: int = Field(2, ge=0, description="Number of retries of a step after a transient error.")
     retry_seconds: float = Field(15, gt=0, description="Seconds before the first retry, doubled for each next one.")
@@ -407,36 +410,14 @@ def unknown_variables() -> dict[str, str | None]:
 
     Build systems set such variables, for example PIPELINE_ID.
     """
-    known = {_normalized(name): f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
     prefix = str(Settings.model_config["env_prefix"])
     unknown: dict[str, str | None] = {}
     for variable, value in sorted(os.environ.items()):
         name = variable.upper().removeprefix(prefix)
         if value and variable.upper().startswith(prefix) and name.lower() not in Settings.model_fields:
-            name = _normalized(name)
-            distance, nearest = min((_edit_distance(name, each), each) for each in known)
-            unknown[variable] = known[nearest] if distance <= (1 if len(nearest) < _LONG_NAME else 2) else None
+            meant = resembling(name, Settings.model_fields)
+            unknown[variable] = f"PIPELINE_{meant.upper()}" if meant else None
     return unknown
-
-
-_LONG_NAME = 10  # letters; in shorter names a second difference makes another word
-
-
-def _normalized(name: str) -> str:
-    return re.sub("[^A-Z0-9]", "", name.upper())
-
-
-def _edit_distance(one: str, other: str) -> int:
-    """The number of letters to insert, delete, replace or swap with the next one (optimal string alignment)."""
-    rows = [list(range(len(other) + 1))]
-    for i, letter in enumerate(one, 1):
-        row = [i]
-        for j, wanted in enumerate(other, 1):
-            row.append(min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted)))
-            if i > 1 and j > 1 and one[i - 2 : i] == other[j - 1] + other[j - 2]:
-                row[-1] = min(row[-1], rows[-2][j - 2] + 1)
-        rows.append(row)
-    return rows[-1][-1]
 
 
 def require_known_pipelines(settings: Settings, pipelines: Iterable[str]) -> None:

@@ -1,8 +1,8 @@
 -- Grain: one row per current movie, role and person; the text in parentheses behind a writer is left out.
 SELECT
     CREDIT.IMDB_ID,
-    MD5(TRIM(PERSON.VALUE, ' ')) AS PERSON_SK,
     CREDIT.ROLE,
+    MD5(TRIM(PERSON.VALUE, ' ')) AS PERSON_SK,
     MIN(PERSON.INDEX) + 1 AS POSITION
 FROM (
     SELECT

@@ -1,2 +1,2 @@
--- Makes: a suspended task; Snowflake does not modify one that runs on a schedule.
+-- Makes: a suspended task; Snowflake modifies no other.
 ALTER TASK ${task} SUSPEND

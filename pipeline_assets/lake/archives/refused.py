@@ -50,4 +50,3 @@ class RefusedArchiveError(RejectedObjectError):
 def shown(name: str) -> str:
     """A name from an archive as it may stand in a message: quoted, on one line, shortened."""
     return repr(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…")
-
