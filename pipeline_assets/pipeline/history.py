@@ -17,8 +17,8 @@ from pipeline_assets.pipeline.resolved import FileTable, MartTable
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import History, Mart, Pipeline
 
-_ONCE = ("surrogate_key", "valid_from", "valid_to", "is_current")
-_COPIED = ("version", "overwrite")
+_SINGLE_ROLES = ("surrogate_key", "valid_from", "valid_to", "is_current")  # each of one column
+_COPIED_ROLES = ("version", "overwrite")  # of columns with values of the observations
 
 
 def resolve_history(
@@ -84,11 +84,11 @@ def _observations(value: Pipeline, declared: History, tables: Sequence[FileTable
 
 
 def _require_roles(contract: Contract, observed: Contract) -> None:
-    for role in _ONCE:
+    for role in _SINGLE_ROLES:
         if len(names := _with_role(contract, role)) != 1:
             raise ContractError(
                 f"{contract.name}: {len(names)} columns have history: {role}; a history has one.",
-                remedy=f"Known: {', '.join((*_COPIED, *_ONCE))}.",
+                remedy=f"Known: {', '.join((*_COPIED_ROLES, *_SINGLE_ROLES))}.",
             )
     if not _with_role(contract, "version"):
         raise ContractError(
@@ -102,15 +102,21 @@ def _require_roles(contract: Contract, observed: Contract) -> None:
             remedy=f"Mark {', '.join(_with_role(contract, 'surrogate_key'))} with primaryKey, and no other column.",
         )
     if contract.column(*_with_role(contract, "valid_to")).required:
-        raise ContractError(f"{contract.name}: valid_to is required, but NULL in current rows.")
+        raise ContractError(
+            f"{contract.name}: valid_to is required, but NULL in current rows.", remedy="Remove required from it."
+        )
     if missing := [name for name in observed.key if name not in contract.column_names]:
-        raise ContractError(f"{contract.name} lacks {', '.join(missing)}, the key of {observed.name}.")
+        raise ContractError(
+            f"{contract.name} lacks {', '.join(missing)}, the key of {observed.name}.",
+            remedy="Add it, without a history.",
+        )
     for column in contract.columns:
         _require_role(contract, column, observed)
     if wrong := [column for column in observed.columns if column.history not in ("", "deleted")]:
         raise ContractError(
             f"{observed.name}.{wrong[0].name}: history: {wrong[0].history} belongs in {contract.name}; observations "
-            "may have deleted."
+            "may have deleted.",
+            remedy=f"Move it to {contract.name}.",
         )
     if len(_with_role(observed, "deleted")) > 1:
         raise ContractError(f"{observed.name}: several columns have history: deleted.", remedy="Mark one.")
@@ -120,15 +126,17 @@ def _require_role(contract: Contract, column: Column, observed: Contract) -> Non
     """Refuse a column whose role is missing, or whose value does not come from a column of the same name and type."""
     name = f"{contract.name}.{column.name}"
     is_key = column.name in observed.key
-    if bool(column.history) == is_key or column.history == "deleted":
+    if is_key and column.history:
         raise ContractError(
-            f"{name} {f'has history: {column.history}' if column.history else 'has no history'}"
-            f"{f', but is the key of {observed.name}' if is_key else ''}.",
-            remedy="Leave it out: the business key needs none."
-            if is_key
-            else f"Set it to one of {', '.join((*_COPIED, *_ONCE))}.",
+            f"{name} has history: {column.history}, but is the key of {observed.name}.",
+            remedy="Leave it out: the business key needs none.",
         )
-    if not is_key and column.history not in _COPIED:
+    if not is_key and column.history not in (*_COPIED_ROLES, *_SINGLE_ROLES):
+        raise ContractError(
+            f"{name} has {f'history: {column.history}' if column.history else 'no history'}.",
+            remedy=f"Set it to one of {', '.join((*_COPIED_ROLES, *_SINGLE_ROLES))}.",
+        )
+    if not is_key and column.history not in _COPIED_ROLES:
         return
     if column.name not in observed.column_names:
         raise ContractError(f"{name} is not a column of {observed.name}.", remedy="Add it there, or leave it out here.")
@@ -144,23 +152,13 @@ def _statement(contract: Contract, observed: FileTable) -> str:
     Of observations of a key with one time the last counts: by uri and, at one uri, by the batch that loaded it.
     """
     key = observed.contract.key
-    versions, overwritten = (_with_role(contract, role) for role in _COPIED)
+    versions, overwritten = (_with_role(contract, role) for role in _COPIED_ROLES)
     deleted = _with_role(observed.contract, "deleted")
     of_key = f"PARTITION BY {', '.join(key)}"
     by_time = f"({of_key} ORDER BY _OBSERVED_AT)"
     # A deletion may carry the key alone, so values come from the newest other observation.
     newest = [f"FIRST_VALUE({c}) OVER ({of_key} ORDER BY _IS_DELETED, _OBSERVED_AT DESC) AS {c}" for c in overwritten]
     same = " AND ".join(f"EQUAL_NULL({c}, LAG({c}) OVER {by_time})" for c in versions)
-    made = {
-        "surrogate_key": f"MD5({_key_text([observed.contract.column(name) for name in key])})",
-        "valid_from": "_OBSERVED_AT",
-        "valid_to": "_ENDED_AT",
-        "is_current": "_ENDED_AT IS NULL",
-    }
-    selected = ",\n    ".join(
-        f"{made[column.history]} AS {column.name}" if column.history in made else column.name
-        for column in contract.columns
-    )
     return f"""WITH _OBSERVATIONS AS (
     SELECT
         {_listed((*key, *versions, *overwritten), "O", 8)},
@@ -184,9 +182,21 @@ def _statement(contract: Contract, observed: FileTable) -> str:
     WHERE NOT _IS_REPEATED
 )
 SELECT
-    {selected}
+    {_selected(contract, [observed.contract.column(name) for name in key])}
 FROM _CHANGES
 WHERE NOT _IS_DELETED"""
+
+
+def _selected(contract: Contract, key: Sequence[Column]) -> str:
+    """The columns of a history in the order of its contract."""
+    computed = {
+        "surrogate_key": f"MD5({_key_text(key)})",
+        "valid_from": "_OBSERVED_AT",
+        "valid_to": "_ENDED_AT",
+        "is_current": "_ENDED_AT IS NULL",
+    }
+    selected = (f"{computed[c.history]} AS {c.name}" if c.history in computed else c.name for c in contract.columns)
+    return _indented(tuple(selected), 4)
 
 
 def _key_text(key: Sequence[Column]) -> str:
@@ -208,7 +218,7 @@ def _key_text(key: Sequence[Column]) -> str:
 def _rules(contract: Contract, observed: Contract) -> tuple[QualityRule, ...]:
     """The rules of intervals, as checks; that the rows are those of the observations is another check of every mart."""
     table, key = target_table(contract).qualified, ", ".join(observed.key)
-    ((valid_from,), (valid_to,), (is_current,)) = (_with_role(contract, role) for role in _ONCE[1:])
+    ((valid_from,), (valid_to,), (is_current,)) = (_with_role(contract, role) for role in _SINGLE_ROLES[1:])
     may_end = bool(_with_role(observed, "deleted"))
     return (
         QualityRule(
