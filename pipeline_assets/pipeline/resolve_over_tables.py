@@ -54,7 +54,7 @@ def resolve_views(value: Pipeline, tables: Sequence[FileTable], marts: Sequence[
     """The views of a pipeline, in the order in which the value lists them.
 
     Raises:
-        ConfigurationError: a SELECT reads landed files or a later view, or has other columns than the contract.
+        ConfigurationError: a SELECT reads landed files, a later view or nothing, or has other columns than the contract.
     """
     made: list[FileTable | MartTable] = [*tables, *marts]
     schema = {table.qualified: (*table.contract.column_names, *PROVENANCE) for table in made}
@@ -63,7 +63,10 @@ def resolve_views(value: Pipeline, tables: Sequence[FileTable], marts: Sequence[
         if isinstance(declared, View):
             contract = contract_of(value, declared.name)
             select = select_of(value, declared.name, contract, None, schema)
-            assert select.relations  # raises if it reads anything else
+            if not select.relations:
+                raise ConfigurationError(
+                    f"{select.name} reads no table.", remedy="Name tables, or views that stand before it, in FROM."
+                )
             refuse_missing_columns(select, contract)
             resolved.append(ViewTable(declared, contract, select))
             schema = {**schema, resolved[-1].qualified: contract.column_names}

@@ -122,6 +122,7 @@ def test_assets_checks_and_lineage_of_views_follow_from_the_value(tmp_path: Path
     [
         ({"charts": SQL["charts"].replace("SHOP.RATINGS", "RATINGS")}, "reads RATINGS, which this pipeline does not"),
         ({"charts": "SELECT B.FILM, B.BEST, 1 AS WORST FROM SHOP.BEST AS B"}, "sql/shop/charts.sql reads SHOP.BEST"),
+        ({"charts": "SELECT 'x' AS FILM, 1 AS BEST, 1 AS WORST"}, "sql/shop/charts.sql reads no table"),
         ({"charts": SQL["films"]}, "sql/shop/charts.sql does not select BEST, WORST and selects RATINGS"),
         ({"films": "SELECT C.FILM, COUNT(*) AS RATINGS FROM SHOP.CHARTS AS C GROUP BY C.FILM"}, "reads SHOP.CHARTS"),
     ],

@@ -71,7 +71,7 @@ def _replayed_columns(path: Path, dialect: Dialect) -> tuple[TypedColumn, ...]:
 
 
 class TypedFileOpener:
-    """Opens files that `connection` reads then, with the same limits; its values with a zone are written in UTC."""
+    """Opens files before `connection` reads them, with its limits; times with a zone are read in UTC."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -103,7 +103,7 @@ class TypedFileOpener:
             raise
 
     def _read(self, path: Path, names: Sequence[str]) -> tuple[tuple[TypedColumn, ...], int]:
-        """The columns of a Parquet file and the number of its records, after all of its values were read."""
+        """The columns of a Parquet file and the number of its records; reads all of its values."""
         import duckdb
 
         _refuse_other_format(path)
