@@ -18,10 +18,11 @@ from typing import Any
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
-from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.errors import RejectedObjectError, one_line
 from pipeline_assets.pipeline.value import ListColumn
 
 _NOTED = 3  # examples in a note
+_LONGEST_LITERAL = 100_000  # characters
 
 
 def write_list_records(
@@ -40,7 +41,7 @@ def write_list_records(
     last = _last_of_repeated(path, record)
     contradictory: dict[tuple, None] = {}
     with open(target, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # its line end is \r\n; if it were \n, values with \r would not be quoted
         writer.writerow(element.column_names)
         for number, fields in enumerate(_records(path, record)):
             if last.get(_key_hash(fields, record), number) != number or not all(map(fields.get, record.key)):
@@ -56,7 +57,7 @@ def write_list_records(
             contradictory.update(dict.fromkeys(key for key, values in rows.items() if len(values) > 1))
     if not contradictory:
         return []
-    examples = "; ".join(", ".join(map(str, key)) for key in list(contradictory)[:_NOTED])
+    examples = "; ".join(one_line(", ".join(map(str, key)))[:80] for key in list(contradictory)[:_NOTED])
     return [
         f"{len(contradictory)} of the {element.name} are listed twice with different values, of which the last counts, "
         f"for example {examples}."
@@ -113,7 +114,7 @@ def _parquet_records(path: Path) -> Iterator[dict[str, str | None]]:
                         else json.dumps(value, default=str)
                         for name, value in row.items()
                     }
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:  # of pages, texts and times in it
         raise RejectedObjectError(
             f"{path.name} is not a readable Parquet file ({str(error).splitlines()[0][:100]}).",
             code="unreadable_object",
@@ -127,27 +128,43 @@ def _elements(
     """The elements of the list in a text; one without a value beside its key is left out."""
     if text is None or text.strip() in ("", null_text):
         return
-    listed = _parsed(text)
-    if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
+    for parse in (json.loads, _python_literal):
+        try:
+            elements = [_texts(each, names) for each in _as_list(parse(text))]
+            break
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the text is from outside
+            continue
+    else:
         yield dict.fromkeys(names[:-1]) | {names[-1]: text}
         return
-    for each in listed:
-        values = {str(name).upper(): value for name, value in each.items()}
-        texts = {name: _as_text(values.get(name)) for name in names}
+    for texts in elements:
         if any(text and text.strip() not in ("", null_text) for name, text in texts.items() if name not in keys):
             yield texts
 
 
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
+def _python_literal(text: str) -> Any:
+    """What Python prints, without running it. Its parser takes 250 bytes for each character, so the text is limited."""
+    if len(text) > _LONGEST_LITERAL:
+        raise ValueError("too long")
+    return ast.literal_eval(text.strip())
+
+
+def _as_list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError("not a list")
+    return value
+
+
+def _texts(element: Any, names: Sequence[str]) -> dict[str, str | None]:
+    if not isinstance(element, Mapping):
+        raise ValueError("not an object")
+    values = {str(name).upper(): value for name, value in element.items()}
+    return {name: _as_text(values.get(name)) for name in names}
 
 
 def _as_text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, default=str)
+    """Half a surrogate pair, which UTF-8 does not have, becomes its escape sequence."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

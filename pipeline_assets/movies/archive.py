@@ -85,11 +85,11 @@ def _without_backslashes(path: Path) -> Path:
     target = path.with_name(f"{path.stem}.rfc4180.csv")
     header, records = _records(path, _BACKSLASH)
     with open(target, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file)  # its line end is \r\n; if it were \n, values with \r would not be quoted
         writer.writerow(header)
         for record in records:
             if record.fields is None:
-                file.write(record.raw + "\n")
+                file.write(record.raw + "\r\n")
             else:
                 writer.writerow(record.fields)
     return target
