@@ -19,10 +19,13 @@ from pathlib import Path, PurePosixPath
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery
 from pipeline_assets.batch.list_columns import write_list_records
+from pipeline_assets.contracts import Contract
 from pipeline_assets.engine import BadRecord, FileOutcome, SourceFile
+from pipeline_assets.engine.formats.csv.dialect import BOM, open_as_utf8
 from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError, RejectedObjectError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.archives import Member, unpack
+from pipeline_assets.lake.archives.names import NAME_BYTES, PART_BYTES
 from pipeline_assets.lake.store import copy_into_lake
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.pipeline.value import Archive, ArchiveContents
@@ -30,6 +33,7 @@ from pipeline_assets.warehouse import ledger
 
 _STARTED = "unpack/started"
 _CLOCK_TOLERANCE = timedelta(days=1)
+_DIGEST = 8  # characters
 
 
 def open_archives(context: BatchContext, discovery: Discovery, folder: Path) -> tuple[Discovery, set[str]]:
@@ -38,10 +42,6 @@ def open_archives(context: BatchContext, discovery: Discovery, folder: Path) -> 
     Returns:
         The discovery with the files to read and the outcomes of archives of which nothing is read, and the uris of
         objects that changed meanwhile.
-
-    Raises:
-        EngineError: the disk is full.
-        LakeError: a member cannot be stored.
     """
     changed: set[str] = set()
     for source in archive_sources(context.pipeline):
@@ -143,8 +143,8 @@ class _OpenedArchives:
             loaded_from = loaded.get(digest, set())
             first = min(archives, key=lambda landed: (landed.uri not in loaded_from, landed.version))
             elsewhere = loaded_from - {landed.uri for landed in archives}
-            read = set() if elsewhere and first.uri not in loaded_from else {first}
-            repeated |= set(archives) - read
+            taken = set() if elsewhere and first.uri not in loaded_from else {first}
+            repeated |= set(archives) - taken
         return repeated
 
     def _times_of_replaced(self, objects: Sequence[LandedObject]) -> Mapping[tuple[str, str], datetime]:
@@ -154,10 +154,12 @@ class _OpenedArchives:
 
     def _open(self, landed: LandedObject, path: Path, folder: Path, times: Mapping[tuple[str, str], datetime]) -> None:
         context, archive = self._context, _archive(self._source)
-        folder.mkdir(parents=True)
+        made = folder / "made"  # not beside the members, which may have any name
+        made.mkdir(parents=True)
         try:
-            members = unpack(path, folder, context.platform.archive_limits)
+            members = unpack(path, folder / "members", context.platform.archive_limits)
             contents = archive.contents(members)
+            read, notes = self._files_to_read(contents, made)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -172,84 +174,89 @@ class _OpenedArchives:
                 code="manifest_mismatch",
                 remedy="Correct created_at in its manifest and deliver it again.",
             )
-        if self._context.platform.lake.changed([landed]):
+        batch, name = context.batch_id, self._folder_name(landed)
+        _refuse_long_keys(f"{archive.prefix}{batch}/{name}/", members)
+        if context.platform.lake.changed([landed]):
             self.changed.add(landed.uri)
             return
         if contents.created_at:  # the bytes that are at a key now win over those that were there before
             replaced = times.get((self._source.name, landed.uri))
             landed = replace(landed, modified=max(contents.created_at, replaced or contents.created_at))
-        self.objects.append(landed)
-        stored = self._store(landed, members)
-        self._add_files(landed, contents, stored, folder)
-
-    def _store(self, landed: LandedObject, members: Sequence[Member]) -> dict[Path, LandedObject]:
-        """Copy the members to the processed zone."""
-        lake, archive = self._context.platform.lake, _archive(self._source)
-        prefix = self._prefix(landed)
-        stored = {}
-        for member in members:
-            uri = copy_into_lake(lake, member.path, archive.bucket, prefix + member.name, self._folder / "copies")
-            stored[member.path] = self._head(uri)
-        return stored
-
-    def _prefix(self, landed: LandedObject) -> str:
-        archive, digest = _archive(self._source), self.digests[landed.identity]
-        name = PurePosixPath(landed.key).stem
-        return f"{archive.prefix}{self._context.batch_id}/{name}-{digest[:8]}/"
-
-    def _head(self, uri: str) -> LandedObject:
-        stored = self._context.platform.lake.head(uri)
-        if stored is None:
-            raise LakeError(f"{uri} was written and does not exist.", remedy="Run again.")
-        return stored
-
-    def _add_files(
-        self, landed: LandedObject, contents: ArchiveContents, stored: Mapping[Path, LandedObject], folder: Path
-    ) -> None:
-        """Add the files for the engine: one of the archive's records, and one for each list in them."""
-        if not contents.files:
+        stored = {m.path: self._publish(m.path, f"{batch}/{name}/{m.name}") for m in members}
+        for source, file in read.items():
+            place = stored.get(file) or self._publish(file, f"{batch}/read/{name}/{file.name}")
+            self.files[source].append(SourceFile(file, landed, place=place, file_set=landed.uri))
+        if not read:
             self.unread.append(FileOutcome(landed))
-            return
+        self.objects.append(landed)
+        self.notes += [f"{landed.uri}: {note}" for note in notes]
+
+    def _files_to_read(self, contents: ArchiveContents, folder: Path) -> tuple[dict[str, Path], list[str]]:
+        """By source, the file of the archive's records and one of the records of each list in them; and notes."""
+        if not contents.files:
+            return {}, []
         path = contents.files[0]
         if len(contents.files) > 1:
-            path = _joined(contents.files, folder / "records.csv")
-        place = stored.get(path) or self._publish(landed, path, f"read/{path.name}")
-        self.files[self._source.name].append(SourceFile(path, landed, place=place, file_set=landed.uri))
+            path = _joined(contents.files, self._source.contract, folder / "records.csv")
+        read, notes = {self._source.name: path}, []
         for source in self._context.pipeline.list_sources(self._source):
             assert source.list_column is not None
-            listed = folder / f"{source.name}.csv"
-            repeated = write_list_records(path, self._source.contract, source.list_column, source.contract, listed)
-            self.notes += [f"{landed.uri}: {note}" for note in repeated]
-            place = self._publish(landed, listed, f"read/{listed.name}")
-            self.files[source.name].append(SourceFile(listed, landed, place=place, file_set=landed.uri))
+            read[source.name] = folder / f"{source.name}.csv"
+            notes += write_list_records(
+                path, self._source.contract, source.list_column, source.contract, read[source.name]
+            )
+        return read, notes
 
-    def _publish(self, landed: LandedObject, path: Path, name: str) -> LandedObject:
+    def _folder_name(self, landed: LandedObject) -> str:
+        """The archive's name, cut to what a folder may have, and the start of its digest, which makes it distinct."""
+        stem = PurePosixPath(landed.key).stem.encode()[: PART_BYTES - _DIGEST - 1].decode(errors="ignore")
+        return f"{stem}-{self.digests[landed.identity][:_DIGEST]}"
+
+    def _publish(self, path: Path, name: str) -> LandedObject:
+        """Copy a file to the processed zone."""
         lake, archive = self._context.platform.lake, _archive(self._source)
-        return self._head(
-            copy_into_lake(lake, path, archive.bucket, self._prefix(landed) + name, self._folder / "copies")
-        )
+        uri = copy_into_lake(lake, path, archive.bucket, archive.prefix + name, self._folder / "copies")
+        place = lake.head(uri)
+        if place is None:
+            raise LakeError(f"{uri} was written and does not exist.", remedy="Run again.")
+        return place
 
 
-def _joined(paths: Sequence[Path], target: Path) -> Path:
-    """Write CSV files with the same header to `target` as one file with one header.
+def _refuse_long_keys(prefix: str, members: Sequence[Member]) -> None:
+    for member in members:
+        if len((prefix + member.name).encode()) > NAME_BYTES:
+            raise RejectedObjectError(
+                f"The name {member.name[:40]}… is too long for a key of {NAME_BYTES} bytes below {prefix}.",
+                code="archive_unusable_name",
+                remedy="Pack the archive again with shorter names.",
+            )
+
+
+def _joined(paths: Sequence[Path], contract: Contract, target: Path) -> Path:
+    """CSV files with the same columns as one file; the header of all but the first is left out.
 
     Raises:
-        RejectedObjectError: their headers differ.
+        RejectedObjectError: they have other columns, or in another order, or one is no text.
     """
-    first = b""
+    first: tuple[str, ...] = ()
     with open(target, "wb") as joined:
-        for number, path in enumerate(paths):
-            with open(path, "rb") as file:
-                header = file.readline().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
-                first = first or header
-                if header != first:
-                    raise RejectedObjectError(
-                        f"The archive has files with different headers: {paths[0].name} and {path.name}.",
-                        code="manifest_mismatch",
-                        remedy="Deliver one archive for each extract.",
-                    )
-                if number == 0:
-                    joined.write(header + b"\n")
+        for path in paths:
+            plain, dialect = open_as_utf8(
+                path, contract.dialect, contract.column_names, path.with_name(f"{path.name}.utf8")
+            )
+            if not dialect.header:  # an empty file
+                continue
+            if first and dialect.header != first:
+                raise RejectedObjectError(
+                    f"The archive has files with different headers: {paths[0].name} and {path.name}.",
+                    code="manifest_mismatch",
+                    remedy="Deliver one archive for each extract.",
+                )
+            with open(plain, "rb") as file:
+                header = next(line for line in file if line.removeprefix(BOM).strip(b"\r\n"))
+                if not first:
+                    joined.write(header.removeprefix(BOM).rstrip(b"\r\n") + b"\n")
+                    first = dialect.header
                 shutil.copyfileobj(file, joined, 1 << 20)
                 file.seek(max(file.tell() - 1, 0))
                 if file.read(1) != b"\n":

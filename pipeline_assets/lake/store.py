@@ -180,7 +180,7 @@ class Lake(ABC):
 def copy_into_lake(lake: Lake, source: Path, bucket: str, key: str, scratch: Path) -> str:
     """Publish a copy of `source`, which stays where it is."""
     scratch.mkdir(parents=True, exist_ok=True)
-    copy = scratch / f".copy-{os.getpid()}-{source.name}"
+    copy = scratch / f".copy-{os.getpid()}"  # without the name, which may be as long as a name can be
     shutil.copyfile(source, copy)
     return lake.publish(copy, bucket, key)
 

@@ -8,12 +8,12 @@ must have as many rows.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_assets.contracts.model import Dialect
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
-from pipeline_assets.engine.formats.csv.lenient_reader import Record, read_leniently
+from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.lake.archives import Member
 from pipeline_assets.movies.manifest import read_manifest, verify
@@ -69,25 +69,21 @@ def _row_count(path: Path, dialect: Dialect) -> int:
                 code="unreadable_object",
                 remedy="Deliver the archive again.",
             ) from None
-    return sum(1 for _ in _records(path, dialect)[1])
-
-
-def _records(path: Path, dialect: Dialect) -> tuple[Sequence[str], Iterator[Record]]:
     plain, found = open_as_utf8(path, dialect, (), path.with_name(f"{path.name}.utf8"))
-    return found.header, read_leniently(plain, found) if found.header else iter(())
+    return sum(1 for _ in read_leniently(plain, found)) if found.header else 0
 
 
 def _without_backslashes(path: Path) -> Path:
     """A CSV as RFC 4180 writes it; the same file if it escapes nothing. A malformed record stays as it is."""
-    with open(path, "rb") as file:
+    plain, dialect = open_as_utf8(path, _BACKSLASH, (), path.with_name(f"{path.name}.utf8"))
+    with open(plain, "rb") as file:
         if not any(b'\\"' in line or b"\\\\" in line for line in file):
             return path
-    target = path.with_name(f"{path.stem}.rfc4180.csv")
-    header, records = _records(path, _BACKSLASH)
+    target = path.with_name(f"{path.name}.rfc4180")  # no member ends like this
     with open(target, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)  # its line end is \r\n; if it were \n, values with \r would not be quoted
-        writer.writerow(header)
-        for record in records:
+        writer.writerow(dialect.header)
+        for record in read_leniently(plain, dialect):
             if record.fields is None:
                 file.write(record.raw + "\r\n")
             else:

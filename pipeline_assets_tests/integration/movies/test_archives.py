@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from collections.abc import Callable
 from datetime import timedelta
@@ -276,3 +277,91 @@ def test_remakes_stay_apart(lake: MoviesLake) -> None:
 
     assert len(titles(lake)) == 2
     assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT IMDB_ID) FROM MOVIES.MOVIE_REVIEWS") == [(4, 2)]
+
+
+NAMES = {
+    "the list of ratings": ["ratings.csv"],
+    "joined files": ["a.csv", "records.csv"],
+    "the folder of what is read besides": ["read/ratings.csv"],
+    "converted files": ["movies.csv", "movies.rfc4180.csv"],
+    "the longest part": [f"{'m' * 251}.csv"],
+}
+
+
+@pytest.mark.parametrize("names", NAMES.values(), ids=list(NAMES))
+def test_members_may_have_any_name(lake: MoviesLake, names: list[str]) -> None:
+    csvs = {name: csv_bytes([movie(number)]) for number, name in enumerate(names)}
+    files = {name: (data, 1) for name, data in csvs.items()}
+    lake.write("a.zip", zipped({**csvs, "manifest.json": manifest(len(csvs), CREATED, files)}))
+
+    report = lake.run()
+
+    assert (report.new, report.loaded, report.rejected) == (1, 1, 0)
+    assert len(titles(lake)) == len(names)
+    assert len(lake.rows("SELECT IMDB_ID FROM MOVIES.MOVIE_REVIEWS")) == 2 * len(names)
+    assert len(list((lake.home / "lake" / "movie-processed").rglob(Path(names[-1]).name))) >= 1
+
+
+def test_an_old_archive_may_have_the_name_of_a_converted_file(lake: MoviesLake) -> None:
+    csvs = {
+        "movies.csv": csv_bytes([movie(1, Plot='say "hi"')], doublequote=False, escapechar="\\"),
+        "movies.rfc4180.csv": csv_bytes([movie(2)]),
+    }
+    lake.write("a.zip", zipped({**csvs, "manifest.json": old_manifest(2)}))
+
+    lake.run()
+
+    assert len(titles(lake)) == 2
+
+
+def test_an_old_archive_may_have_compressed_files(lake: MoviesLake) -> None:
+    data = csv_bytes([movie(1, Plot='say "hi", twice')], doublequote=False, escapechar="\\")
+    lake.write("a.zip", zipped({"movies.csv": gzip.compress(data), "manifest.json": old_manifest(1)}))
+
+    lake.run()
+
+    assert lake.rows("SELECT PLOT FROM MOVIES.MOVIES_LANDING") == [('say "hi", twice',)]
+
+
+def test_an_archive_may_have_the_longest_name(lake: MoviesLake) -> None:
+    data = csv_bytes([movie(1)])
+    content = zipped({"m.csv": data, "manifest.json": manifest(1, CREATED, {"m.csv": (data, 1)})})
+    short = lake.write("a.zip", content)
+    short.rename(short.with_name(f"{'é' * 125}x.zip"))
+
+    assert lake.run().loaded == 1
+    assert len(titles(lake)) == 1
+
+
+def test_a_name_that_is_too_long_for_a_key_rejects_its_archive(lake: MoviesLake) -> None:
+    data, name = csv_bytes([movie(1)]), "/".join(["f" * 200] * 5 + ["m.csv"])
+    lake.write("a.zip", zipped({name: data, "manifest.json": manifest(1, CREATED, {name: (data, 1)})}))
+
+    report = lake.run()
+
+    assert (report.new, report.loaded, report.rejected) == (1, 0, 1)
+    assert lake.rows("SELECT REASON_CODE FROM OPS.QUARANTINE") == [("archive_unusable_name",)]
+    assert lake.files("movie-processed") == []
+
+
+def test_an_empty_file_before_others_costs_none_of_their_records(lake: MoviesLake) -> None:
+    csvs = {"a.csv": b"", "b.csv": csv_bytes([movie(1), movie(2)])}
+    files = {"a.csv": (b"", 0), "b.csv": (csvs["b.csv"], 2)}
+    lake.write("a.zip", zipped({**csvs, "manifest.json": manifest(2, CREATED, files)}))
+
+    lake.run()
+
+    assert len(titles(lake)) == 2
+
+
+def test_damaged_pages_of_a_parquet_file_reject_its_archive_and_not_the_run(lake: MoviesLake) -> None:
+    data = bytearray(parquet_bytes([movie(number) for number in range(2000)]))
+    data[100:600] = b"\xff" * 500
+    files = {"movies.parquet": (bytes(data), 2000)}
+    lake.write("a.zip", zipped({"movies.parquet": bytes(data), "manifest.json": manifest(2000, CREATED, files)}))
+    lake.archive("b", movie(1))
+
+    report = lake.run()
+
+    assert (report.new, report.loaded, report.rejected) == (2, 1, 1)
+    assert titles(lake) == [("tt0000001", "Movie 1")]
