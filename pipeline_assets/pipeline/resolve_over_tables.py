@@ -54,7 +54,7 @@ def resolve_views(value: Pipeline, tables: Sequence[FileTable], marts: Sequence[
     """The views of a pipeline, in the order in which the value lists them.
 
     Raises:
-        ConfigurationError: a SELECT reads landed files, a later view or nothing, or has other columns than the contract.
+        ConfigurationError: a SELECT reads no table, landed files or a later view, or lacks columns of its contract.
     """
     made: list[FileTable | MartTable] = [*tables, *marts]
     schema = {table.qualified: (*table.contract.column_names, *PROVENANCE) for table in made}
