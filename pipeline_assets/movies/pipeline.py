@@ -11,6 +11,7 @@ from pipeline_assets.pipeline import (
     ListColumn,
     Mart,
     Pipeline,
+    Plot,
     Step,
     Table,
     View,
@@ -44,6 +45,12 @@ MOVIES = Pipeline(
     exports=[
         CsvExport("movies_csv", of="movies_landing", key="archival/full_data/movies_{started_at}_{batch_id}.csv"),
         CsvExport("reviews_csv", of="movie_reviews", key="archival/review/reviews_{started_at}_{batch_id}.csv"),
+    ],
+    plots=[
+        Plot("rating_distribution", of="movie_reviews", kind="bar"),
+        Plot("movies_per_genre", of="bridge_movie_genre", kind="barh"),
+        Plot("top_movies", of="movie_overview", kind="barh"),
+        Plot("longest_history", of="dim_movie", kind="intervals"),
     ],
     steps=[Step("extract", extract_in_batch)],
     buckets=[

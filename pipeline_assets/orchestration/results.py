@@ -6,7 +6,7 @@ its plots and its freshness stay those of the last batch that changed it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -20,7 +20,8 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.keys import source_key, table_key
-from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline
+from pipeline_assets.orchestration.plots import Rows, plot_metadata, plot_rows
+from pipeline_assets.pipeline.resolved import FileTable, PlotQuery, ResolvedPipeline, ViewTable
 from pipeline_assets.warehouse import Transaction, ledger
 
 PREVIEW_ROWS = 5
@@ -35,19 +36,28 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
     A batch that was interrupted after its commit and finished by this run counts as part of this run.
     """
     batches = [*report.recovered, *([report.batch_id] if report.batch_id else [])]
-    tables: dict[str, dict[str, Any]] = {}
+    written: dict[str, dict[str, Any]] = {}
     arrivals: list[Event] = []
     view_rows: dict[str, int] = {}
+    changed: set[str] = set()
+    plots: dict[PlotQuery, Rows] = {}
     if batches or pipeline.views:
         with platform.warehouse.read_only() as transaction:
             view_rows = {
                 v.qualified: int(transaction.scalar(f"SELECT COUNT(*) FROM {v.qualified}")) for v in pipeline.views
             }
             if batches:
-                tables = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
+                written = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
                 arrivals = list(_arrivals(transaction, pipeline, batches))
-    results = [_table_event(report, pipeline, contract, tables.get(contract.name, {})) for contract in pipeline.targets]
-    results += _view_events(report, pipeline, results, view_rows)
+                changed = _changed(report, pipeline, written)
+                plots = plot_rows(transaction, pipeline, changed)  # last: a SELECT that fails may end the transaction
+    for name, pictures in plot_metadata(plots, datetime.now(UTC).replace(tzinfo=None)).items():
+        written.setdefault(name, {}).update(pictures)
+    results = [
+        _table_event(report, pipeline, contract, changed, written.get(contract.name, {}))
+        for contract in pipeline.targets
+    ]
+    results += [_view_event(report, pipeline, view, changed, view_rows, written) for view in pipeline.views]
     counts = {output.contract.name: _lake_row_count(report, pipeline, output) for output in pipeline.lake_outputs}
     counts |= {
         copy.contract.name: {"dagster/row_count": report.table_rows.get(copy.select.relations[0], 0)}
@@ -103,13 +113,31 @@ def _written(transaction: Transaction, contract: Contract, batches: Sequence[str
     return {"rows_written": rows_written, "preview": dg.MetadataValue.md(preview)}
 
 
+def _changed(report: BatchReport, pipeline: ResolvedPipeline, written: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The tables of which a row was written or removed, and the views that read one of them; their qualified names."""
+    tables = {target_table(contract).qualified: contract.name for contract in pipeline.targets}
+    changed = {
+        table
+        for table, name in tables.items()
+        if written[name] or report.table_rows.get(table, 0) != report.rows_before.get(table, 0)
+    }
+    for view in pipeline.views:
+        if not changed.isdisjoint(view.select.relations):
+            changed.add(view.qualified)
+    return changed
+
+
 def _table_event(
-    report: BatchReport, pipeline: ResolvedPipeline, contract: Contract, written: Mapping[str, Any]
+    report: BatchReport,
+    pipeline: ResolvedPipeline,
+    contract: Contract,
+    changed: Collection[str],
+    written: Mapping[str, Any],
 ) -> Event:
+    """`written` is the metadata of a changed table: its written rows, a preview and pictures."""
     table = target_table(contract).qualified
-    rows = report.table_rows.get(table, 0)
-    metadata = batch_metadata(report) | {"dagster/row_count": rows}
-    if not written and rows == report.rows_before.get(table, 0):
+    metadata = batch_metadata(report) | {"dagster/row_count": report.table_rows.get(table, 0)}
+    if table not in changed:
         return dg.AssetObservation(table_key(pipeline, contract), metadata=metadata)
     sql = {"sql": dg.MetadataValue.md(_as_markdown_sql(report.statements))} if report.statements else {}
     return dg.MaterializeResult(
@@ -117,22 +145,19 @@ def _table_event(
     )
 
 
-def _view_events(
-    report: BatchReport, pipeline: ResolvedPipeline, tables: Sequence[Event], rows: Mapping[str, int]
-) -> list[Event]:
-    """A view is materialized if something that it reads was."""
-    changed = {event.asset_key for event in tables if isinstance(event, dg.MaterializeResult)}
-    keys = {target_table(contract).qualified: table_key(pipeline, contract) for contract in pipeline.targets}
-    keys |= {view.qualified: table_key(pipeline, view.contract) for view in pipeline.views}
-    events: list[Event] = []
-    for view in pipeline.views:
-        key, metadata = keys[view.qualified], batch_metadata(report) | {"dagster/row_count": rows[view.qualified]}
-        if changed.isdisjoint(keys[relation] for relation in view.select.relations):
-            events.append(dg.AssetObservation(key, metadata=metadata))
-        else:
-            changed.add(key)
-            events.append(dg.MaterializeResult(asset_key=key, metadata=metadata))
-    return events
+def _view_event(
+    report: BatchReport,
+    pipeline: ResolvedPipeline,
+    view: ViewTable,
+    changed: Collection[str],
+    rows: Mapping[str, int],
+    written: Mapping[str, Mapping[str, Any]],
+) -> Event:
+    key = table_key(pipeline, view.contract)
+    metadata = batch_metadata(report) | {"dagster/row_count": rows[view.qualified]}
+    if view.qualified not in changed:
+        return dg.AssetObservation(key, metadata=metadata)
+    return dg.MaterializeResult(asset_key=key, metadata={**metadata, **written.get(view.contract.name, {})})
 
 
 def _lake_event(

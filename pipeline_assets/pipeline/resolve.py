@@ -18,7 +18,13 @@ from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.consistency import require_consistent
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of
 from pipeline_assets.pipeline.history import refuse_unread_roles
-from pipeline_assets.pipeline.resolve_over_tables import reads_tables, resolve_lake_copy, resolve_marts, resolve_views
+from pipeline_assets.pipeline.resolve_over_tables import (
+    reads_tables,
+    resolve_lake_copy,
+    resolve_marts,
+    resolve_plots,
+    resolve_views,
+)
 from pipeline_assets.pipeline.resolved import (
     BATCH_ID,
     LANDING,
@@ -39,6 +45,7 @@ from pipeline_assets.pipeline.value import (
     Mart,
     Phase,
     Pipeline,
+    PlotKind,
     RefreshMode,
     Table,
     WriteMode,
@@ -60,6 +67,7 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
         raise ConfigurationError(f"{subject} has no usable name.", remedy="Use small letters, digits and _.")
     _refuse_duplicate_names(subject, [*value.sources], "source")
     _refuse_duplicate_names(subject, [*value.tables, *value.lake_tables, *value.exports], "table, lake table or export")
+    _refuse_duplicate_names(subject, [*value.plots], "plot")
     _require_known_words(value)
     sources = _sources(value)
     _refuse_shared_names(subject, "relation", [(name, source.name) for source in sources for name in source.relations])
@@ -77,7 +85,10 @@ def resolve(value: Pipeline) -> ResolvedPipeline:
     published = {s.name: p for s in sources if (p := _published(value, s, sources, tables, lake_outputs))}
     lake_copies = tuple(resolve_lake_copy(value, t, tables, marts) for t in value.lake_tables if t.name in from_tables)
     views = resolve_views(value, tables, marts)
-    resolved = ResolvedPipeline(value, sources, tables, marts, lake_outputs, exports, published, lake_copies, views)
+    plots = resolve_plots(value, [*tables, *marts, *views])
+    resolved = ResolvedPipeline(
+        value, sources, tables, marts, lake_outputs, exports, published, lake_copies, views, plots
+    )
     refuse_unread_roles(resolved.contracts, [table for table in value.tables if isinstance(table, History)])
     require_consistent(resolved)
     return resolved
@@ -88,6 +99,7 @@ def _require_known_words(value: Pipeline) -> None:
     for what, name, word, known in (
         *(("write", t.name, t.write, get_args(WriteMode)) for t in value.tables if isinstance(t, Table)),
         *(("refresh", t.name, t.refresh, get_args(RefreshMode)) for t in value.tables if isinstance(t, Mart)),
+        *(("kind", f"the plot {plot.name}", plot.kind, get_args(PlotKind)) for plot in value.plots),
         *(("phase", "a step", step.phase, get_args(Phase)) for step in value.steps),
     ):
         if word not in known:

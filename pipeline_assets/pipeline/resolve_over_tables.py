@@ -1,4 +1,4 @@
-"""Resolve what is made from tables of the warehouse, not from landed files: marts, and copies of tables in the lake."""
+"""Resolve what is made from tables of the warehouse, not from landed files: marts, views, lake copies and plots."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from pipeline_assets.contracts.ddl import PROVENANCE, target_table
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.declared_files import contract_of, refuse_missing_columns, select_of, sql_folder
 from pipeline_assets.pipeline.history import resolve_history
-from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, ViewTable, partition_column
+from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, PlotQuery, ViewTable, partition_column
 from pipeline_assets.pipeline.selects import Select
-from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline, View
+from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline, PlotKind, View
+
+# (columns, rows at most) of the SELECT of a plot; more rows cannot be read in a picture.
+_PLOTTED: dict[PlotKind, tuple[tuple[int, ...], int]] = {
+    "bar": ((2,), 40),
+    "barh": ((2,), 40),
+    "line": ((2, 3), 400),
+    "intervals": ((3,), 40),
+}
 
 
 def resolve_marts(value: Pipeline, tables: Sequence[FileTable]) -> tuple[MartTable, ...]:
@@ -113,6 +121,50 @@ def resolve_lake_copy(
             remedy=f"Make it required in {by_qualified[copy[0]].name}, or partition by another column.",
         )
     return LakeCopy(declared, contract, select)
+
+
+def resolve_plots(value: Pipeline, made: Sequence[FileTable | MartTable | ViewTable]) -> tuple[PlotQuery, ...]:
+    """The SELECTs of a pipeline's plots, over the business columns of its tables and views.
+
+    Raises:
+        ConfigurationError: a SELECT does not read its table, reads a personal column, has another number of columns
+            than the kind of plot, or may have more rows than a picture shows.
+    """
+    contracts = {table.qualified: table.contract for table in made}
+    schema = {relation: contract.column_names for relation, contract in contracts.items()}
+    resolved = []
+    for plot in value.plots:
+        of = next((table for table in made if table.contract.name == plot.of), None)
+        if of is None:
+            raise ConfigurationError(
+                f"{value.name}: the plot {plot.name} is of {plot.of!r}, which is no table or view of the warehouse.",
+                remedy=f"It has {', '.join(contract.name for contract in contracts.values())}.",
+            )
+        select = select_of(value, f"plots/{plot.name}", of.contract, None, schema)
+        if of.qualified not in select.relations:
+            raise ConfigurationError(
+                f"{select.name} does not read {of.qualified}, whose changes it is drawn after.",
+                remedy="Read it, or let the plot be of another table.",
+            )
+        if personal := sorted(f"{r}.{name}" for r, name in select.columns_read if contracts[r].column(name).personal):
+            raise ConfigurationError(
+                f"{select.name} reads personal data: {', '.join(personal)}.",
+                remedy="Leave it out: plots are not masked.",
+            )
+        numbers, most = _PLOTTED[plot.kind]
+        if len(select.columns) not in numbers:
+            raise ConfigurationError(
+                f"{select.name} has {len(select.columns)} columns; a plot of kind {plot.kind} has "
+                f"{' or '.join(map(str, numbers))}.",
+                remedy="Select the columns that the docstring of Plot names.",
+            )
+        if select.most_rows is None or select.most_rows > most:
+            raise ConfigurationError(
+                f"{select.name} may have more rows than a plot of kind {plot.kind} shows.",
+                remedy=f"End it with ORDER BY … LIMIT, at most {most}.",
+            )
+        resolved.append(PlotQuery(plot, select, of.qualified))
+    return tuple(resolved)
 
 
 def _require_refresh(mart: Mart, select: Select) -> None:

@@ -24,6 +24,7 @@ from pipeline_assets.pipeline.value import (
     ListColumn,
     Mart,
     Pipeline,
+    Plot,
     Table,
     View,
     WriteMode,
@@ -178,6 +179,15 @@ class LakeCopy:
 
 
 @dataclass(frozen=True, eq=False)
+class PlotQuery:
+    """The rows of a picture; `of` is the qualified name of the table or view that it is a picture of."""
+
+    declared: Plot
+    select: Select
+    of: str
+
+
+@dataclass(frozen=True, eq=False)
 class Published:
     """The table with the newest version of a source's records; `columns` maps the source's columns to the table's."""
 
@@ -209,6 +219,7 @@ class ResolvedPipeline:
     published: Mapping[str, Published]
     lake_copies: tuple[LakeCopy, ...] = ()
     views: tuple[ViewTable, ...] = ()
+    plots: tuple[PlotQuery, ...] = ()
 
     @property
     def name(self) -> str:

@@ -65,6 +65,15 @@ class Select:
         """The names of the columns that it yields."""
         return tuple(name.upper() for name in self._tree.named_selects)
 
+    @cached_property
+    def most_rows(self) -> int | None:
+        """The LIMIT of its ordered rows; None if it has no ORDER BY or no LIMIT."""
+        from sqlglot import exp
+
+        limit = self._tree.args.get("limit")
+        number = limit.expression if limit and self._tree.args.get("order") else None
+        return int(number.this) if isinstance(number, exp.Literal) and number.is_int else None
+
     def sources_of(self, column: str) -> list[tuple[str, str]]:
         """The (relation, column) pairs that a column is computed from, sorted; a constant has none."""
         leaves = set()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 WriteMode = Literal["upsert", "append", "full_refresh"]
 RefreshMode = Literal["touched", "full"]
 Phase = Literal["extract", "arrive", "promote"]
+PlotKind = Literal["bar", "barh", "line", "intervals"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,21 @@ class LakeTable:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A picture in the metadata of the table or view `of`, drawn by each batch that changes it.
+
+    Its rows come from `sql/<pipeline>/plots/<name>.sql`, which reads `of`, and other tables if need be, ends with ORDER
+    BY and LIMIT, and reads no personal column. Column names are the titles of the axes. `bar` and `barh` (horizontal)
+    draw a label and a number, in the order of the rows; `line` a date, time or number, a number and, if there are
+    several lines, the name of the line; `intervals` a label, a beginning and an end (NULL: not ended).
+    """
+
+    name: str
+    of: str
+    kind: PlotKind
+
+
+@dataclass(frozen=True)
 class Step:
     """A function of the `batch.context.BatchContext` that one pipeline runs in its batches.
 
@@ -211,6 +227,7 @@ class Pipeline:
     tables: Sequence[Table | Mart | History | View] = ()
     exports: Sequence[CsvExport] = ()
     lake_tables: Sequence[LakeTable] = ()
+    plots: Sequence[Plot] = ()
     steps: Sequence[Step] = ()
     buckets: Sequence[Bucket] = ()
     streams: Sequence[DeliveryStream] = ()

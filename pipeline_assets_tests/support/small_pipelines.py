@@ -1,7 +1,8 @@
 """Small pipelines for tests: contracts and SELECTs from short texts, in a temporary folder, and a home to run them in.
 
-A column is `NAME type` with marks behind it: `key`, `required`, `partition`, `together` (kept in one lake file),
-`history:<role>` and `-> dataset.COLUMN` for a relationship. `items={"LIST": [columns]}` gives a JSON record its list.
+A column is `NAME type` with marks behind it: `key`, `required`, `personal`, `partition`, `together` (kept in one lake
+file), `history:<role>` and `-> dataset.COLUMN` for a relationship. `items={"LIST": [columns]}` gives a JSON record its
+list.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def pipeline_of(
     **value: Any,
 ) -> Pipeline:
     """Write contracts (name to (form, columns, further entries)) and SELECTs; returns the value that reads them."""
-    for kind in ("contracts", "sql"):
+    for kind in ("contracts", "sql/plots"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for contract, (form, columns, *more) in contracts.items():
         document = odcs(contract, name, form, columns, **(more[0] if more else {}))
@@ -97,6 +98,8 @@ def _property(form: str, text: str) -> dict[str, Any]:
         made |= {"primaryKey": True, "required": True}
     if "required" in marks:
         made["required"] = True
+    if "personal" in marks:
+        made["classification"] = "personal"
     if "partition" in marks:
         made["partitioned"] = True
     if "together" in marks:

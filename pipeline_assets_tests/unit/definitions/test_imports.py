@@ -16,7 +16,17 @@ from pipeline_assets.settings import PROJECT_ROOT
 # What takes long to import or talks to something.
 HEAVY = {
     *("adbc_driver_snowflake", "boto3", "botocore", "dagster_aws", "dagster_pyspark", "dagster_snowflake", "duckdb"),
-    *("fakesnow", "moto", "obstore", "pandas", "pyarrow", "pydantic_settings", "pyspark", "snowflake.connector"),
+    *(
+        "fakesnow",
+        "matplotlib",
+        "moto",
+        "obstore",
+        "pandas",
+        "pyarrow",
+        "pydantic_settings",
+        "pyspark",
+        "snowflake.connector",
+    ),
     "sqlglot",
 }
 
