@@ -4,7 +4,7 @@ A booking is joined with the newest version of its customer. If its customer is 
 `orphan_booking` (by the contract's relationship) and read again when new files arrive.
 """
 
-from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Plot, Table
 
 BOOKINGS = Pipeline(
     "bookings",
@@ -18,6 +18,7 @@ BOOKINGS = Pipeline(
         Table("customer_bookings"),
         Mart("daily_spend", refresh_by="BOOKING_DATE"),
     ],
+    plots=[Plot("monthly_spend", of="daily_spend", kind="line")],
     exports=[
         CsvExport(
             "customer_bookings_csv",

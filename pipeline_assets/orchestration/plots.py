@@ -10,7 +10,7 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -123,6 +123,8 @@ def _draw_line(axes: Axes, titles: Sequence[str], rows: Rows) -> None:
             lines.setdefault(_label(*names) if names else "", []).append((x, float(y)))
     for name, points in sorted(lines.items()):
         axes.plot(*zip(*sorted(points), strict=True), marker=".", label=name)
+    if any(isinstance(x, date) for points in lines.values() for x, _ in points):
+        _write_dates(axes)
     if len(titles) > 2:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.yaxis.set_major_formatter(_number_text)
@@ -131,7 +133,7 @@ def _draw_line(axes: Axes, titles: Sequence[str], rows: Rows) -> None:
 
 
 def _draw_intervals(axes: Axes, rows: Rows, now: datetime) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+    from matplotlib.dates import date2num
 
     beginnings = [float(date2num(row[1])) for row in rows]
     ends = [float(date2num(row[2] or now)) for row in rows]
@@ -140,10 +142,7 @@ def _draw_intervals(axes: Axes, rows: Rows, now: datetime) -> None:
     colors = [_ENDED if row[2] else _BAR for row in rows]
     axes.barh(range(len(rows)), lengths, left=beginnings, color=colors, edgecolor=_BAR)
     _write_labels(axes, rows)
-    axes.xaxis_date()
-    locator = AutoDateLocator()
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    _write_dates(axes)
 
 
 _DRAW: dict[str, Callable[[Axes, Sequence[str], Rows], None]] = {
@@ -157,6 +156,14 @@ def _write_labels(axes: Axes, rows: Rows) -> None:
     """The labels of rows, from top to bottom."""
     axes.set_yticks(range(len(rows)), [_label(row[0]) for row in rows])
     axes.invert_yaxis()
+
+
+def _write_dates(axes: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator()
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def _write_values(axes: Axes, bars: Any, axis: Any) -> None:

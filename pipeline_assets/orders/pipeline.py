@@ -5,7 +5,7 @@ move to another day's folder. Lake files have the columns and types that their r
 numbers are in the tables.
 """
 
-from pipeline_assets.pipeline import LakeTable, LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline import LakeTable, LandedFiles, Mart, Pipeline, Plot, Table
 
 ORDERS = Pipeline(
     "orders",
@@ -18,5 +18,6 @@ ORDERS = Pipeline(
         Table("order_lines"),
         Mart("daily_category_sales", refresh_by="ORDER_DATE"),
     ],
+    plots=[Plot("category_sales", of="daily_category_sales", kind="barh")],
     lake_tables=[LakeTable("orders_parquet_datalake")],
 )

@@ -105,7 +105,6 @@ def test_a_select_that_fails_is_a_warning_with_its_reason(lake: SmallLake) -> No
     """The pictures that are read after it may be missing as well, the tables' other metadata may not."""
     lake.csv("visits1", visit(1, "seven", 2), at=1)
     run = Run(lake)
-    print("XX", run.warnings, run.pictures)
     assert run.warnings[0].startswith("The plot a_number was not drawn: The warehouse refused")
     assert ("visits", "a_number") not in run.pictures
     assert len(run.pictures) + len(run.warnings) == 3
