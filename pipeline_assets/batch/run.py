@@ -76,7 +76,8 @@ def run_batch(
         with context.scratch("arrived") as folder:
             arrived, requeued = arrive(context, discovered, folder)
             opened, changed = open_archives(context, arrived, folder)
-            discovery, requeued = with_quarantined_records(context, opened), requeued | changed
+            requeued |= changed
+            discovery = with_quarantined_records(context, opened)
             new = len(discovery.objects) + sum(map(len, discovery.foreign.values())) + len(requeued)
             report = BatchReport(new=new, known=discovery.known, recovered=recovered)
             report.rows_before = report.table_rows = discovery.published_rows
