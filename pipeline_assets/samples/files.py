@@ -94,7 +94,7 @@ class Publisher:
         return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
 
     def publish_database(self, key: str, kind: str, chunks: Iterable[TableChunk], *, modified: datetime) -> SampleFile:
-        """Publish rows as the table `kind` of a SQLite file; equal chunks give equal bytes. `modified` as in `publish`."""
+        """Publish rows as the table `kind` of a SQLite file; equal chunks give equal bytes. See `publish`."""
         staged = self._staging / "database"
         rows, dirt = _write_table(staged, kind, chunks)
         path = self._directory / key
