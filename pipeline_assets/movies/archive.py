@@ -34,11 +34,12 @@ def archive_contents(members: Sequence[Member]) -> ArchiveContents:
         raise _mismatch(f"The archive has files that are neither CSV, Parquet nor a manifest: {', '.join(other[:3])}.")
     if len(kinds["json"]) != 1:
         raise _mismatch(f"The archive has {len(kinds['json'])} manifests (files that end with .json).")
-    manifest = read_manifest(kinds["json"][0].path.read_bytes())
+    (described,) = kinds["json"]
+    manifest = read_manifest(described.path.read_bytes())
     data = [*kinds["csv"], *kinds["parquet"]]
     dialect = Dialect() if manifest.files else _BACKSLASH
     counts = {m.name: _row_count(m.path, dialect) for m in data}
-    verify(manifest, data, counts.__getitem__)
+    verify(manifest, data, counts.__getitem__, folder=described.name[: described.name.rfind("/") + 1])
     rows = {kind: sum(counts[m.name] for m in kinds[kind]) for kind in ("csv", "parquet")}
     if kinds["csv"] and kinds["parquet"] and rows["csv"] != rows["parquet"]:
         raise _mismatch(f"The CSV has {rows['csv']} rows and the Parquet {rows['parquet']}.")
