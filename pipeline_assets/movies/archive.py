@@ -8,6 +8,7 @@ must have as many rows.
 from __future__ import annotations
 
 import csv
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline_assets.movies.manifest import read_manifest, verify
 from pipeline_assets.pipeline import ArchiveContents
 
 _BACKSLASH = Dialect(escape="\\")
+_NOTHING = ("", "N/A")
 _REMEDY = "Deliver one extract as CSV, Parquet or both, with its manifest.json."
 
 
@@ -48,7 +50,9 @@ def archive_contents(members: Sequence[Member]) -> ArchiveContents:
     if len(kinds["parquet"]) > 1 and not kinds["csv"]:
         raise _mismatch(f"The archive has {len(kinds['parquet'])} Parquet files.")
     files = [m.path for m in kinds["csv"] or kinds["parquet"]]
-    if kinds["csv"] and not manifest.files:
+    if not kinds["csv"]:
+        files = [_with_nulls(path) for path in files]
+    elif not manifest.files:
         files = [_without_backslashes(path) for path in files]
     return ArchiveContents(files, manifest.created_at)
 
@@ -65,13 +69,48 @@ def _row_count(path: Path, dialect: Dialect) -> int:
         try:
             return pq.read_metadata(path).num_rows
         except (pa.ArrowException, OSError) as error:
-            raise RejectedObjectError(
-                f"{path.name} is not a readable Parquet file ({str(error).splitlines()[0][:100]}).",
-                code="unreadable_object",
-                remedy="Deliver the archive again.",
-            ) from None
+            raise _unreadable(path, error) from None
     plain, found = open_as_utf8(path, dialect, (), path.with_name(f"{path.name}.utf8"))
     return sum(1 for _ in read_leniently(plain, found)) if found.header else 0
+
+
+def _unreadable(path: Path, error: Exception) -> RejectedObjectError:
+    return RejectedObjectError(
+        f"{path.name} is no readable Parquet file ({str(error).splitlines()[0][:100]}).",
+        code="unreadable_object",
+        remedy="Deliver the archive again.",
+    )
+
+
+def _with_nulls(path: Path) -> Path:
+    """A Parquet file with NULL for `N/A` and blanks, as the source means by them; values of Parquet are not cleaned.
+
+    Raises:
+        RejectedObjectError: the file cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    def with_nulls(values: pa.Array) -> pa.Array:
+        if not pa.types.is_string(values.type) and not pa.types.is_large_string(values.type):
+            return values
+        is_nothing = pc.is_in(pc.utf8_trim_whitespace(values), value_set=pa.array(_NOTHING, values.type))
+        return pc.if_else(is_nothing, pa.scalar(None, values.type), values)
+
+    target = path.with_name("with_nulls.parquet")
+    target = target if target != path else path.with_name("with_nulls_too.parquet")  # it is the only Parquet file
+    try:
+        with pq.ParquetFile(path) as file, pq.ParquetWriter(target, file.schema_arrow) as writer:
+            for batch in file.iter_batches():
+                writer.write_batch(pa.record_batch(list(map(with_nulls, batch.columns)), schema=batch.schema))
+    except pa.ArrowException as error:
+        raise _unreadable(path, error) from None
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise _unreadable(path, error) from None
+    return target
 
 
 def _without_backslashes(path: Path) -> Path:

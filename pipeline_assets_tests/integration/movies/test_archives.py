@@ -373,3 +373,16 @@ def test_damaged_pages_of_a_parquet_file_reject_its_archive_and_not_the_run(lake
 
     assert (report.new, report.loaded, report.rejected) == (2, 1, 1)
     assert titles(lake) == [("tt0000001", "Movie 1")]
+
+
+def test_na_and_blanks_are_null_in_parquet_as_in_csv(tmp_path: Path) -> None:
+    movies = [movie(1), movie(2, Title="N/A", Genre=" ", Director=""), movie(3, imdbID="N/A")]
+    tables = []
+    for name, data in {"m.csv": csv_bytes(movies), "with_nulls.parquet": parquet_bytes(movies)}.items():
+        lake = MoviesLake.with_tables(tmp_path / name)
+        lake.write("a.zip", zipped({name: data, "manifest.json": manifest(3, CREATED, {name: (data, 3)})}))
+        lake.run()
+        tables.append({table: rows for table, rows in lake.tables().items() if table != "MOVIE_VERSIONS"})
+
+    assert tables[0] == tables[1]
+    assert titles(lake) == [("tt0000001", "Movie 1"), ("tt0000002", None)]
