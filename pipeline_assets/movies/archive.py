@@ -76,7 +76,7 @@ def _row_count(path: Path, dialect: Dialect) -> int:
 
 def _unreadable(path: Path, error: Exception) -> RejectedObjectError:
     return RejectedObjectError(
-        f"{path.name} is no readable Parquet file ({str(error).splitlines()[0][:100]}).",
+        f"{path.name} is not a readable Parquet file ({str(error).splitlines()[0][:100]}).",
         code="unreadable_object",
         remedy="Deliver the archive again.",
     )

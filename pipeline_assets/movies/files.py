@@ -6,6 +6,7 @@ A SELECT in DuckDB's SQL maps them to the 26 columns of a movie.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ _READERS = {
     ".csv": "read_csv($path, header = true, all_varchar = true)",
     ".parquet": "read_parquet($path)",
 }
+_READ_FILE = re.compile(r" in file a value,?")
 
 
 def path_of(url: str) -> Path:
@@ -102,7 +104,12 @@ def _errors(name: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         # Later lines show the place in the SELECT, or values of the file.
-        message = one_line(str(error).partition("\n")[0])[:300]
+        message = one_line(str(error).partition("\n")[0])[:300].rstrip(".")
+        if isinstance(error, duckdb.InvalidInputException | duckdb.IOException):
+            raise ConfigurationError(
+                f"The file {name} of movies cannot be read: {_READ_FILE.sub('', without_values(message))}.",
+                remedy="Write it again in the format that its name ends with.",
+            ) from None
         if not isinstance(error, duckdb.BinderException | duckdb.CatalogException | duckdb.ParserException):
             message = without_values(message)
         raise ConfigurationError(
