@@ -150,7 +150,9 @@ class _OpenedArchives:
     def _times_of_replaced(self, objects: Sequence[LandedObject]) -> Mapping[tuple[str, str], datetime]:
         with self._context.platform.warehouse.read_only() as transaction:
             uris = sorted(landed.uri for landed in objects)
-            return ledger.last_modified(transaction, self._context.pipeline.name, uris) if uris else {}
+            # Rejected archives and copies are in the ledger with their own time, which must not win over a manifest's.
+            name = self._context.pipeline.name
+            return ledger.last_modified(transaction, name, uris, only_with_records=True) if uris else {}
 
     def _open(self, landed: LandedObject, path: Path, folder: Path, times: Mapping[tuple[str, str], datetime]) -> None:
         context, archive = self._context, _archive(self._source)

@@ -69,11 +69,17 @@ def loaded_contents(
     return uris
 
 
-def last_modified(transaction: Transaction, pipeline: str, uris: Sequence[str]) -> dict[tuple[str, str], datetime]:
-    """The time of the newest version in the ledger by (dataset, uri), UTC; objects that it lacks are left out."""
+def last_modified(
+    transaction: Transaction, pipeline: str, uris: Sequence[str], *, only_with_records: bool = False
+) -> dict[tuple[str, str], datetime]:
+    """The time of the newest version in the ledger by (dataset, uri), UTC; objects that it lacks are left out.
+
+    With `only_with_records`, versions of which nothing was loaded are left out, too.
+    """
     times: dict[tuple[str, str], datetime] = {}
     for some in _groups(uris):
-        rows = transaction.rows(ops_sql("last_modified"), {"pipeline": pipeline, "uris": some})
+        params = {"pipeline": pipeline, "uris": some, "only_with_records": only_with_records}
+        rows = transaction.rows(ops_sql("last_modified"), params)
         times.update({(dataset, uri): modified.replace(tzinfo=UTC) for dataset, uri, modified in rows})
     return times
 

@@ -92,6 +92,35 @@ def test_new_bytes_at_a_key_win_over_the_bytes_that_lay_there_whatever_their_man
     assert titles(lake) == [("tt0000001", "Corrected")]
 
 
+def test_the_time_of_a_rejected_archive_orders_nothing(lake: MoviesLake) -> None:
+    lake.write("a.zip", b"broken", LATER + timedelta(days=30))
+    lake.run()
+    lake.archive("a", movie(1, Title="Older"), created=CREATED)
+    lake.run()
+    lake.archive("b", movie(1, Title="Newer"), created=LATER)
+
+    lake.run()
+
+    assert titles(lake) == [("tt0000001", "Newer")]
+
+
+def test_the_time_of_a_copy_that_loaded_nothing_orders_nothing(lake: MoviesLake) -> None:
+    path = lake.archive("a", movie(1, Title="Older"))
+    lake.run()
+    shutil.copy(path, path.with_name("copy.zip"))  # now, which is later than what the manifests state
+    lake.run()
+    lake.archive("a", movie(1, Title="Newer"), created=LATER)
+    lake.run()
+    before = lake.tables()
+
+    lake.run(reprocess=True)
+
+    after = lake.tables()
+    assert len(after.pop("MOVIE_VERSIONS")) == len(before.pop("MOVIE_VERSIONS")) + 1  # the bytes that a.zip had
+    assert after == before
+    assert titles(lake) == [("tt0000001", "Newer")]
+
+
 def test_an_archive_from_the_future_is_rejected(lake: MoviesLake) -> None:
     future = lake.platform.clock().replace(tzinfo=CREATED.tzinfo) + timedelta(days=2)
     lake.archive("a", movie(1), created=future, modified=CREATED)
