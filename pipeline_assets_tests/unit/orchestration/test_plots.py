@@ -66,10 +66,21 @@ def test_bars_of_one_label_are_all_drawn() -> None:
     assert drawn("barh", [("Dune", 90), ("Dune", 60)]) != drawn("barh", [("Dune", 90)])
 
 
-def test_bars_keep_the_order_of_rows_and_lines_are_ordered_by_their_axis() -> None:
-    for kind, ordered in (("bar", False), ("barh", False), ("line", True)):
-        rows = [row[:2] for row in ROWS[kind][:2]]
-        assert (drawn(kind, rows) == drawn(kind, rows[::-1])) is ordered
+def test_the_first_row_is_the_leftmost_or_the_uppermost_bar() -> None:
+    for kind, first_half in (("bar", (0, 0, 350, 350)), ("barh", (0, 0, 700, 175))):
+        picture = drawn(kind, [("large", 9), ("small", 1)])
+        assert picture
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+        blue = [
+            sum(count for count, (red, _, blue) in part.getcolors() or [] if blue > 150 > red)  # type: ignore[misc]
+            for part in (image.crop(first_half), image)
+        ]
+        assert blue[0] > blue[1] / 2
+
+
+def test_the_points_of_a_line_are_ordered_by_their_axis() -> None:
+    rows = [(1, 4), (3, 7), (2, 9)]
+    assert drawn("line", rows) == drawn("line", sorted(rows))
 
 
 def test_an_interval_that_has_not_ended_ends_now() -> None:
