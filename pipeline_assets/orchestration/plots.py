@@ -30,7 +30,7 @@ _LABEL = 36  # characters; longer labels are cut off
 _LEVEL = 70  # characters of all labels below vertical bars; more are turned
 _COLORS = 32  # of a picture; all of them would make it three times as large
 _BAR, _ENDED = "#4f43dd", "#a9a5e8"
-# A title such as "$5 to $9" is no formula.
+# Else a title such as "$5 to $9" would be read as a formula.
 _STYLE: Any = {"text.parse_math": False, "axes.spines.top": False, "axes.spines.right": False}
 
 Rows = Sequence[Sequence[Any]]
@@ -74,7 +74,7 @@ def draw(kind: PlotKind, title: str, columns: Sequence[str], rows: Rows, now: da
 
     `now`, UTC without time zone like the warehouse's times, is the end of intervals that have not ended.
     """
-    rows = [row for row in rows if row[1] is not None]
+    rows = [row for row in rows if row[1] is not None and (kind != "line" or row[0] is not None)]
     if not rows:
         return None
     import matplotlib
@@ -119,8 +119,7 @@ def _draw_horizontal_bars(axes: Axes, titles: Sequence[str], rows: Rows) -> None
 def _draw_line(axes: Axes, titles: Sequence[str], rows: Rows) -> None:
     lines: dict[str, list[tuple[Any, float]]] = {}
     for x, y, *names in rows:
-        if x is not None:
-            lines.setdefault(_label(*names) if names else "", []).append((x, float(y)))
+        lines.setdefault(_label(*names) if names else "", []).append((x, float(y)))
     for name, points in sorted(lines.items()):
         axes.plot(*zip(*sorted(points), strict=True), marker=".", label=name)
     if any(isinstance(x, date) for points in lines.values() for x, _ in points):

@@ -137,7 +137,7 @@ def resolve_plots(value: Pipeline, made: Sequence[FileTable | MartTable | ViewTa
         of = next((table for table in made if table.contract.name == plot.of), None)
         if of is None:
             raise ConfigurationError(
-                f"{value.name}: the plot {plot.name} is of {plot.of!r}, which is no table or view of the warehouse.",
+                f"{value.name}: the plot {plot.name} is of {plot.of!r}, which is not a table or view of the warehouse.",
                 remedy=f"It has {', '.join(contract.name for contract in contracts.values())}.",
             )
         select = select_of(value, f"plots/{plot.name}", of.contract, None, schema)

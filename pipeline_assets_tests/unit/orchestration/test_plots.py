@@ -56,7 +56,7 @@ def test_a_picture_is_higher_if_it_has_more_labels_than_fit(kind: PlotKind) -> N
 
 
 @pytest.mark.parametrize("kind", get_args(PlotKind))
-def test_rows_without_values_are_no_picture(kind: PlotKind) -> None:
+def test_rows_without_values_give_no_picture(kind: PlotKind) -> None:
     assert drawn(kind, []) is None
     assert drawn(kind, [(row[0], None, *row[2:]) for row in ROWS[kind]]) is None
 
@@ -94,15 +94,20 @@ def test_an_interval_that_has_not_ended_ends_now() -> None:
 @given(rows=st.lists(st.tuples(st.none() | texts, st.none() | numbers), min_size=1, max_size=20))
 @settings(max_examples=10, deadline=None)
 def test_any_label_and_number_can_be_drawn(rows: list[tuple[str | None, Any]]) -> None:
-    """A dollar sign begins no formula, and glyphs that the font lacks are no warning."""
+    """Dollar signs do not begin a formula, and glyphs that the font lacks are not a warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for kind in ("bar", "barh"):
             assert (drawn(kind, rows) is None) is all(value is None for _, value in rows)
 
 
-def test_a_title_with_dollar_signs_is_no_formula() -> None:
+def test_a_title_with_dollar_signs_is_not_a_formula() -> None:
     assert drawn("barh", [(r"$\frac{$ and $\sqrt$", 1), ("映画", 2)])
+
+
+def test_a_point_without_a_place_on_the_axis_is_left_out() -> None:
+    assert drawn("line", [(None, 4)]) is None
+    assert drawn("line", [(1, 4), (None, 9)]) == drawn("line", [(1, 4)])
 
 
 def test_names_are_titles_in_words() -> None:
