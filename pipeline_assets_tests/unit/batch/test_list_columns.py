@@ -108,5 +108,5 @@ def _late_time(path: Path) -> None:
 def test_a_parquet_file_that_cannot_be_read_is_rejected(tmp_path: Path, write: object) -> None:
     write(tmp_path / "movies.parquet")  # type: ignore[operator]
 
-    with pytest.raises(RejectedObjectError, match=r"movies\.parquet is no readable Parquet file"):
+    with pytest.raises(RejectedObjectError, match=r"movies\.parquet is not a readable Parquet file"):
         written(tmp_path, tmp_path / "movies.parquet")
