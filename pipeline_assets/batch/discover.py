@@ -261,11 +261,13 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
             f"example {discovery.removed[0]}."
         )
     moved = any(source.declared.moved for source in context.pipeline.sources)
+    extracts = any(step.phase == "extract" for step in context.pipeline.value.steps)
     if not (discovery or discovery.known or discovery.unmatched_count or (moved and discovery.planned_on)):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
             sources = [source for source in context.pipeline.landed_sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))
             others = list(islice(context.platform.lake.list_objects(bucket), _MAX_LISTED))
             elsewhere = f"; the bucket holds {len(others)} other objects, such as {others[0].key}" if others else ""
-            notes.append(f"Nothing has landed: {zones} is empty{elsewhere}.")
+            extract = "; --extract pulls from its source first" if extracts and not context.request.extract else ""
+            notes.append(f"Nothing has landed: {zones} is empty{elsewhere}{extract}.")
     return notes

@@ -30,8 +30,10 @@ def contract(name: str) -> Contract:
 
 
 def _select(made: Contract) -> str:
+    """Times as text: the HTTP server of the warehouse emulator (fakesnow 0.12) sends a NULL one as 1970-01-01."""
     columns = ", ".join(made.column_names)
-    return f"SELECT {columns} FROM MOVIES.{made.table} ORDER BY {columns}"
+    read = (f"CAST({c.name} AS VARCHAR)" if c.logical_type == "timestamp" else c.name for c in made.columns)
+    return f"SELECT {', '.join(read)} FROM MOVIES.{made.table} ORDER BY {columns}"
 
 
 TABLES = {made.table: _select(made) for made in (*pipeline().targets, contract("rating_charts"))}

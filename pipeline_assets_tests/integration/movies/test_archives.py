@@ -50,6 +50,13 @@ def test_an_archive_is_loaded_once_and_its_members_are_in_the_processed_zone(lak
     assert lake.files("movie-archive") == ["archival/full_data/movies_BATCH.csv", "archival/review/reviews_BATCH.csv"]
 
 
+def test_an_empty_landing_zone_is_noted_with_the_way_to_fill_it(lake: MoviesLake) -> None:
+    (note,) = lake.run().notes
+
+    assert note.startswith("Nothing has landed: movie-landing/zipped/**/*.zip is empty")
+    assert note.endswith("--extract pulls from its source first.")
+
+
 def test_the_same_bytes_under_another_key_load_nothing(lake: MoviesLake) -> None:
     path = lake.archive("a", movie(1))
     lake.run()

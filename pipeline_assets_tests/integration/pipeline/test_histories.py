@@ -170,14 +170,14 @@ def test_any_order_and_split_into_batches_gives_the_history_of_all_observations(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_interleavings_of_forty_keys_give_the_history_of_each(lake: SmallLake, seed: int) -> None:
+def test_interleavings_of_eighty_keys_give_the_history_of_each(lake: SmallLake, seed: int) -> None:
     draw = random.Random(seed)
 
     def record(key: int) -> tuple:
         return f"k{key:02}", draw.choice([None, 1, 2]), draw.choice("mn"), draw.choice("pq"), draw.random() < 0.2
 
     files = [
-        Delivered(f"f{number}", draw.randrange(6), tuple(record(key) for key in draw.choices(range(40), k=35)))
+        Delivered(f"f{number}", draw.randrange(6), tuple(record(key) for key in draw.choices(range(80), k=70)))
         for number in range(9)
     ]
     for file in draw.sample(files, len(files)):
