@@ -18,14 +18,15 @@ from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.pipelines import pipelines
+from pipeline_assets_tests.support.movies_lake import CREATED, manifest, zipped
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 DAYS = ("0001-01-01", "9999-12-31")
 
 
 def extremes(column: Column) -> list[str]:
-    if column.accepted:
-        return list(column.accepted)
+    if column.accepted or column.pattern:
+        return list(column.accepted or column.examples)
     match column.logical_type:
         case "number" | "integer":
             precision, scale = column.precision_and_scale
@@ -45,7 +46,7 @@ def records(contract: Contract, fixed: dict[str, str]) -> Iterator[dict[str, str
     usual = {
         c.name: {"number": "1", "integer": "1", "date": DAYS[0]}.get(c.logical_type, "x") for c in contract.columns
     }
-    usual |= {c.name: c.accepted[0] for c in contract.columns if c.accepted} | fixed
+    usual |= {c.name: extremes(c)[0] for c in contract.columns if c.accepted or c.pattern} | fixed
     changes = [{c.name: value} for c in contract.columns if not c.reference for value in extremes(c)]
     largest = {c.name: extremes(c)[0] for c in contract.columns if not c.reference and not c.key}
     for number, change in enumerate([{}, *changes, largest]):
@@ -53,13 +54,13 @@ def records(contract: Contract, fixed: dict[str, str]) -> Iterator[dict[str, str
         yield usual | keys | change | fixed
 
 
-def content(source: Source, fixed: dict[str, str]) -> str:
+def content(source: Source, fixed: dict[str, str], lists: dict[str, str]) -> str:
     contract = source.contract
     if contract.form != "json":
         text = io.StringIO()
         writer = csv.DictWriter(text, contract.column_names, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(records(contract, fixed))
+        writer.writerows(records(contract, fixed | lists))
         return text.getvalue()
     lines = []
     items = contract.items
@@ -101,13 +102,33 @@ def landing_key(source: Source) -> str:
     )
 
 
+def lists_in(pipeline: ResolvedPipeline, source: Source) -> dict[str, str]:
+    """A list with every extreme element for each column that has lists."""
+    lists = {}
+    for listed in pipeline.list_sources(source):
+        assert listed.list_column is not None
+        names = [name for name in listed.contract.column_names if name not in source.contract.column_names]
+        elements = [{name: record[name] for name in names} for record in records(listed.contract, {})]
+        lists[listed.list_column.column] = json.dumps(elements, ensure_ascii=False)
+    return lists
+
+
+def archived(source: Source, text: str) -> bytes:
+    """A landed archive of a CSV, if the source is one of archives."""
+    data = text.encode()
+    if not source.declared.archive:
+        return data
+    rows = sum(1 for _ in csv.reader(io.StringIO(text))) - 1
+    return zipped({"movies.csv": data, "manifest.json": manifest(rows, CREATED, {"movies.csv": (data, rows)})})
+
+
 def published(pipeline: ResolvedPipeline, home: Path, engine: str) -> dict[str, list[tuple]]:
     lake = PipelineLake.at.__func__(type("Lake", (PipelineLake,), {"pipeline": staticmethod(lambda: pipeline)}), home)
-    for source in pipeline.sources:
+    for source in pipeline.landed_sources:
         path = home / "lake" / source.zone.bucket / landing_key(source)
         path.parent.mkdir(parents=True, exist_ok=True)
         fixed = {column: "c0" for column, _ in source.parents}
-        path.write_text(content(source, fixed), encoding="utf-8")
+        path.write_bytes(archived(source, content(source, fixed, lists_in(pipeline, source))))
     report = lake.run(engine=engine)
     assert report.rows["loaded"] > 0
     assert report.rejected == 0

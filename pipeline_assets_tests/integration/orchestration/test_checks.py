@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -19,6 +19,7 @@ from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
+from pipeline_assets_tests.support.movies_lake import CREATED, MoviesLake, movie
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
@@ -90,7 +91,11 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
     commerce.deliver("customers", MARCH, commerce_lake.customer(1), commerce_lake.customer(2))
     commerce.deliver("orders", MARCH, commerce_lake.order(10, 1), commerce_lake.order(11, 2, "O"))
     assert commerce.run().rows == {"read": 4, "loaded": 4, "superseded": 0, "quarantined": 0}
-    return {lake.name: Home(lake) for lake in (bookings, orders, commerce)}
+    movies = MoviesLake.with_tables(tmp_path_factory.mktemp("movies") / "home")
+    movies.archive("a", movie(1), movie(2))
+    movies.archive("b", movie(1, Title="Renamed"), created=CREATED + timedelta(days=1))
+    assert movies.run().rows == {"read": 9, "loaded": 6, "superseded": 3, "quarantined": 0}
+    return {lake.name: Home(lake) for lake in (bookings, orders, commerce, movies)}
 
 
 @pytest.fixture
