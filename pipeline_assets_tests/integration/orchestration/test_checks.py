@@ -228,7 +228,12 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             [LEDGER.format(f"{column} = {column} + 1", pipeline)],
             {f"{main}.row_accounting"},
         )
-        for pipeline, main in (("bookings", "customers"), ("commerce", "customer_raw"), ("orders", "order_headers"))
+        for pipeline, main in (
+            ("bookings", "customers"),
+            ("commerce", "customer_raw"),
+            ("movies", "movies_landing"),
+            ("orders", "order_headers"),
+        )
         for column in ("ROWS_READ", "ROWS_LOADED", "ROWS_SUPERSEDED", "ROWS_QUARANTINED")
     ),
     (
@@ -249,6 +254,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             ("bookings", "bookings"),
             ("commerce", "customers"),
             ("commerce", "orders"),
+            ("movies", "movies"),
             ("orders", "orders"),
         )
     ),
@@ -275,6 +281,17 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
         "an order that is finished and not in the mart",
         ["UPDATE COMMERCE.ORDERS SET O_ORDERSTATUS = 'F' WHERE O_ORDERKEY = '11'"],
         {RECONCILES["commerce"]},
+    ),
+    ("movies", "a record in quarantine", [waiting("movies")], {"movies_landing.quarantine"}),
+    ("movies", "an object in quarantine", [waiting("movies", "NULL")], {"movies_landing.rejected_objects"}),
+    *(
+        (
+            "movies",
+            f"an unknown column of {table.name}",
+            [f"UPDATE MOVIES.{table.name} SET _RESCUED = PARSE_JSON('{{\"TIER\": 1}}')"],
+            {f"{table.name}.unknown_columns"},
+        )
+        for table in pipelines()["movies"].targets
     ),
     ("orders", "a record in quarantine", [waiting("orders")], {"order_headers.quarantine"}),
     ("bookings", "an object in quarantine", [waiting("bookings", "NULL")], {"customers.rejected_objects"}),
@@ -421,7 +438,37 @@ REPEATED: list[tuple[str, str, str, set[str]]] = [
         {"order_lines.unique_key", "order_lines.lines_match_headers", RECONCILES["orders"]},
     ),
     ("orders", "ORDERS.DAILY_CATEGORY_SALES", "CATEGORY IS NULL", {RECONCILES["orders"]}),
+    ("movies", "MOVIES.MOVIES_LANDING", "IMDBID = 'tt0000001'", {"movies_landing.unique_key"}),
+    ("movies", "MOVIES.MOVIE_VERSIONS", "IMDB_ID = 'tt0000001'", {"movie_versions.unique_key"}),
+    (
+        "movies",
+        "MOVIES.MOVIE_REVIEWS",
+        "IMDB_ID = 'tt0000001'",
+        {"movie_reviews.unique_key", "fact_movie_review.reconciles", "movie_overview.reconciles"},
+    ),
+    (
+        "movies",
+        "MOVIES.DIM_MOVIE",
+        "IMDB_ID = 'tt0000001' AND IS_CURRENT",
+        {
+            *(f"dim_movie.{check}" for check in ("unique_key", "reconciles", "current_rows", "disjoint_intervals")),
+            "fact_movie_review.reconciles",
+            "movie_overview.reconciles",
+        },
+    ),
+    *(
+        ("movies", f"MOVIES.{table}", rows, {f"{table.lower()}.unique_key", f"{table.lower()}.reconciles"})
+        for table, rows in (
+            ("DIM_GENRE", "GENRE = 'Crime'"),
+            ("BRIDGE_MOVIE_GENRE", "IMDB_ID = 'tt0000001'"),
+            ("DIM_PERSON", "NAME = 'Ada Director'"),
+            ("BRIDGE_MOVIE_PERSON", "IMDB_ID = 'tt0000001'"),
+            ("FACT_MOVIE_REVIEW", "IMDB_ID = 'tt0000001'"),
+            ("MOVIE_OVERVIEW", "IMDB_ID = 'tt0000001'"),
+        )
+    ),
 ]
+TWO_TITLES = ("movies", {"movies_landing.unique_key", "rating_charts.unique_key"})
 
 
 @pytest.mark.parametrize(("home", "table", "rows", "failing"), REPEATED, indirect=["home"])
@@ -432,10 +479,17 @@ def test_a_row_that_is_there_twice_fails_the_checks_that_look_for_it(
     assert home.failed() == failing
 
 
+@pytest.mark.parametrize("home", ["movies"], indirect=True)
+def test_a_movie_with_two_titles_fails_the_key_of_the_view(home: Home) -> None:
+    home.repeat("MOVIES.MOVIES_LANDING", "FALSE")  # only without its primary key
+    home.damage("INSERT INTO MOVIES.MOVIES_LANDING (IMDBID, TITLE) VALUES ('tt0000001', 'Another')")
+    assert home.failed() == TWO_TITLES[1]
+
+
 @pytest.mark.parametrize("home", pipelines(), indirect=True)
 def test_every_check_is_seen_failing_here(home: Home) -> None:
     """A check that nothing can fail would always pass; a new one needs a damage above."""
-    seen = [failing for pipeline, *_, failing in [*DAMAGES, *REPEATED] if pipeline == home.lake.name]
+    seen = [failing for pipeline, *_, failing in [*DAMAGES, *REPEATED, TWO_TITLES] if pipeline == home.lake.name]
     assert set(home.checks()) <= set().union(*seen)
 
 
