@@ -77,6 +77,7 @@ class Shop:
     sources = ()
     lake_tables = ()
     warehouse_tables = TABLES
+    warehouse_views = ()
     load_stages = (staging_table(SALES),)
 
 

@@ -114,10 +114,10 @@ def test_a_value_that_lacks_a_line_and_resolves_gives_the_same_tables(label: str
 
 def test_every_line_of_both_values_is_tried_and_most_are_needed() -> None:
     assert set(RIGHT) == {
-        "bookings-tables-daily_spend",
+        "bookings-plots",
         "bookings-exports-customer_bookings_csv",
         "orders-sources-orders-bucket",
-        "orders-tables-daily_category_sales",
+        "orders-plots",
         "orders-lake_tables-orders_parquet_datalake",
     }
     assert {label for label in SHORTER if label not in RIGHT} >= {
@@ -125,9 +125,11 @@ def test_every_line_of_both_values_is_tried_and_most_are_needed() -> None:
         "bookings-sources-bookings",
         "bookings-tables-customers",
         "bookings-tables-customer_bookings",
+        "bookings-tables-daily_spend",
         "bookings-tables-daily_spend-refresh_by",
         "orders-sources-orders",
         "orders-tables-order_headers",
         "orders-tables-order_lines",
+        "orders-tables-daily_category_sales",
         "orders-tables-daily_category_sales-refresh_by",
     }

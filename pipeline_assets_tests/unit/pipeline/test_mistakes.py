@@ -379,7 +379,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a list in what is no archive": (
         plus("sources", ListColumn("buyers_list", of="buyers", column="NAME"))
         | {"contracts": {"buyers_list": ("csv", ["WISH text key"])}},
-        ["shop: buyers_list is a list in 'buyers', which is no source of archives"],
+        ["shop: buyers_list is a list in 'buyers', which is not a source of archives"],
     ),
     "a list in a column that is not there": (
         {
