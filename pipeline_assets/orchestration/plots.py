@@ -85,6 +85,7 @@ def draw(kind: PlotKind, title: str, columns: Sequence[str], rows: Rows, now: da
     height = max(HEIGHT, _LINE * len(rows) + 80) if kind in ("barh", "intervals") else HEIGHT
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # drawn as a box
+        warnings.filterwarnings("ignore", "constrained_layout not applied")  # labels of wide boxes leave no room
         canvas = FigureCanvasAgg(Figure(figsize=(WIDTH / _DPI, height / _DPI), dpi=_DPI, layout="constrained"))
         axes = canvas.figure.subplots()
         axes.set_title(title)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -92,6 +92,7 @@ def test_an_interval_that_has_not_ended_ends_now() -> None:
 
 
 @given(rows=st.lists(st.tuples(st.none() | texts, st.none() | numbers), min_size=1, max_size=20))
+@example(rows=[("\u1774" * 36, 0)] * 2)
 @settings(max_examples=10, deadline=None)
 def test_any_label_and_number_can_be_drawn(rows: list[tuple[str | None, Any]]) -> None:
     """Dollar signs do not begin a formula, and glyphs that the font lacks are not a warning."""
