@@ -58,10 +58,15 @@ class Tail:
                 remedy=f"Name the files in it, e.g. {os.path.join(path, 'customers*.csv')}.",
             )
         for path, _ in self._watched(self._listing()).values():
-            if not os.access(path, os.R_OK):
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except FileNotFoundError:  # renamed or deleted since the listing
+                continue
+            except OSError as error:
                 raise ConfigurationError(
-                    f"The watched file {path} cannot be read.", remedy="Give this user the right to read it."
-                )
+                    f"The watched file {path} cannot be read: {os.strerror(error.errno or 0)}.",
+                    remedy="Give this user the right to read it.",
+                ) from None
 
     def known_files(self) -> list[KnownFile]:
         """What the checkpoint keeps."""
@@ -145,6 +150,8 @@ class Tail:
         """Follow a file that was not known."""
         try:
             handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # renamed or deleted since the listing; the next round finds it
+            return
         except OSError as error:
             self._report(path, error)
             return

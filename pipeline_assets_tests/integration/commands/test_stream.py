@@ -170,7 +170,7 @@ def test_a_file_without_rights_is_one_line_and_exit_code_2() -> None:
             timeout=60,
         )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert "customers.csv cannot be read. Give this user the right to read it." in done.stderr
+    assert "customers.csv cannot be read: Permission denied. Give this user the right to read it." in done.stderr
 
 
 def test_the_producer_starts_without_heavy_imports(home: Path) -> None:

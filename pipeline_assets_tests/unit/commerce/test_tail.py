@@ -241,6 +241,25 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(
     assert message == f"{watched.files}/customers-1.csv cannot be read: Too many levels of symbolic links."
 
 
+def test_a_file_that_is_rotated_while_the_producer_looks_at_it_is_delivered(
+    watched: WatchedFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Between any listing and the first opening of its files, the start of a producer included."""
+    find = tail.Tail._watched
+
+    def find_and_rotate(self: tail.Tail, listing: tail.Listing) -> object:
+        found = find(self, listing)
+        for number, (path, _) in enumerate(found.values()):
+            os.rename(path, watched.files / f"customers-{len(os.listdir(watched.files))}-{number}.csv")
+        return found
+
+    watched.append("1,a\n")
+    monkeypatch.setattr(tail.Tail, "_watched", find_and_rotate)
+    watched.session([None, None, monkeypatch.undo, None, None])
+    assert watched.stored == [b"1,a"]
+    assert not caplog.records
+
+
 def test_a_missing_file_is_forgotten_after_a_week(watched: WatchedFiles) -> None:
     watched.append("1,a\n")
     watched.deliver()
