@@ -6,15 +6,15 @@ is derived from these three (see `resolve`). Values only: nothing here reads a f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-WriteMode = Literal["upsert", "append", "full_refresh"]
+WriteMode = Literal["upsert", "append", "append_distinct", "full_refresh"]
 RefreshMode = Literal["touched", "full"]
-Phase = Literal["extract", "arrive", "promote"]
+Phase = Literal["extract", "arrive", "publish", "promote"]
 PlotKind = Literal["bar", "barh", "line", "intervals"]
 
 
@@ -44,6 +44,18 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """What a source's `examine` decides about new objects (`lake.LandedObject`), before they are read.
+
+    `accepted` are read; `modified` of each orders versions. `rejected` are not, for the RejectedObjectError beside
+    them. Objects in neither wait, and are new in the next run as well.
+    """
+
+    accepted: Sequence[Any]
+    rejected: Sequence[tuple[Any, Exception]] = ()
+
+
+@dataclass(frozen=True)
 class LandedFiles:
     """Delivered files of one shape; the contract of the same name describes them.
 
@@ -56,6 +68,9 @@ class LandedFiles:
     them: that time orders versions, and a run may be limited to landing days. With `moved` the prefix is a
     folder `landing/` inside another one, and a run moves each object to `processing/<batch>/` beside it, and after the
     commit to `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
+
+    `examine` gets the `batch.context.BatchContext` and the new objects of a batch. `beside` matches objects that
+    describe others: they lie in the zone, and are neither read nor reported.
     """
 
     name: str
@@ -65,6 +80,8 @@ class LandedFiles:
     dated_keys: bool = False
     moved: bool = False
     archive: Archive | None = None
+    examine: Callable[[Any, Sequence[Any]], Examined] | None = None
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,8 @@ class Table:
 
     `write` says what happens to published rows: `upsert` keeps the newest version of each key (rows of a list are
     replaced with the record they belong to), `append` keeps every record, or the last of each key and object if its
-    contract has a key, and replaces those of an object that is processed again, `full_refresh` keeps the rows of the
+    contract has a key, and replaces those of an object that is processed again, `append_distinct` adds the rows that
+    the table lacks (of equal rows it has as many as the object with most of them), `full_refresh` keeps the rows of the
     newest object only. A `filtered` SELECT leaves rows out on purpose; any other that loses one fails the batch.
     """
 
@@ -184,9 +202,10 @@ class Plot:
 class Step:
     """A function of the `batch.context.BatchContext` that one pipeline runs in its batches.
 
-    `extract` runs before discovery if the run was asked to extract, `arrive` before discovery in every run, and
-    `promote` after the commit. A value for the next run goes to `BatchContext.set_watermark`, which is published with
-    the batch. A step must be safe to repeat: the run after a killed one repeats it.
+    `extract` runs before discovery if the run was asked to extract, `arrive` before discovery in every run, `publish`
+    before the transaction, when `BatchContext.outcomes` has the outcome of each object, and `promote` after the commit.
+    A value for the next run goes to `BatchContext.set_watermark`, which is published with the batch. A step must be
+    safe to repeat: the run after a killed one repeats it.
     """
 
     phase: Phase
@@ -214,11 +233,25 @@ class DeliveryStream:
     prefix: str
 
 
+@dataclass(frozen=True)
+class SeparateBatch:
+    """A part of a run with a transaction of its own: if it fails, the others are published all the same.
+
+    `name` is that of a table of the pipeline. `prepare` returns the value to run, which has the pipeline's name and a
+    part of its sources and tables, or None if there is nothing to do. It runs outside the lock of the pipeline.
+    """
+
+    name: str
+    prepare: Callable[[], Pipeline | None]
+
+
 @dataclass(frozen=True, eq=False)
 class Pipeline:
     """One pipeline. It writes to `bucket`, and its sources land there unless they name another.
 
     `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
+    `contracts` (`contracts.Contract` by name) replace files. `batches` gets the platform, the run's id and its
+    `batch.report.Request`, and splits the run.
     """
 
     name: str
@@ -233,3 +266,5 @@ class Pipeline:
     streams: Sequence[DeliveryStream] = ()
     description: str = ""
     folder: Path | None = None
+    contracts: Mapping[str, Any] = field(default_factory=dict)
+    batches: Callable[[Any, str, Any], Iterable[SeparateBatch]] | None = None

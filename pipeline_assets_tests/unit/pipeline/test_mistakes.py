@@ -278,7 +278,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a misspelt write mode": (
         swap("tables", "billed", Table("billed", write="upsrt")),  # type: ignore[arg-type]
-        ["shop: write='upsrt' of billed", "upsert, append, full_refresh"],
+        ["shop: write='upsrt' of billed", "upsert, append, append_distinct, full_refresh"],
     ),
     "a misspelt refresh": (
         swap("tables", "weekly", Mart("weekly", refresh="ful")),  # type: ignore[arg-type]
@@ -286,7 +286,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "a misspelt phase": (
         {"steps": [Step("extrct", print)]},  # type: ignore[arg-type]
-        ["shop: phase='extrct' of a step", "extract, arrive, promote"],
+        ["shop: phase='extrct' of a step", "extract, arrive, publish, promote"],
     ),
     "an appended join": (
         swap("tables", "billed", Table("billed", write="append")),
