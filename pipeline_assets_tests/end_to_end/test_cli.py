@@ -18,6 +18,7 @@ from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import declared_files, resolve
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import environment, process
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -210,42 +211,12 @@ def test_doctor_names_what_does_not_work(command, lake: BookingsLake, monkeypatc
     assert "-    sqs:ReceiveMessage on queues: not tried: PIPELINE_QUEUES is not set: no queue, zones are listed" in out
 
 
-@pytest.mark.slow
-def test_demo_twice_loads_nothing_twice(tmp_path: Path) -> None:
-    """In a process of its own, as people run it."""
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    outputs = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline_assets.cli", "demo"],
-            cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert "Traceback" not in done.stderr
-        outputs.append(done.stdout)
-    assert "4 new objects (4 loaded, 0 rejected), 0 known" in outputs[0]
-    assert "0 new objects (0 loaded, 0 rejected), 4 known" in outputs[1]
-    assert (
-        outputs[0].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0]
-        == (outputs[1].partition("TABLE")[2].partition("Where")[0].split("pipelines")[0])
-    )
-
-
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("PIPELINE_PROFILE", "azure"), ("PIPELINE_HOME", "/proc/nope"), ("PIPELINE_REJECT_SHARE", "7")],
 )
 def test_a_wrong_setting_stops_before_anything_starts(variable: str, value: str, tmp_path: Path) -> None:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PIPELINE_HOME": str(tmp_path / "home"),
-        "HOME": str(tmp_path),
-        variable: value,
-    }
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    done = process(tmp_path, "run", "bookings", env=environment(tmp_path / "home", **{variable: value}))
     assert done.returncode == 2
     assert variable in done.stderr
     assert "Traceback" not in done.stderr
@@ -295,7 +266,7 @@ def test_ctrl_c_during_a_run_says_so_and_exits_with_130(lake: BookingsLake) -> N
 
     lake.customers("", customer(1))
     lake.bookings("", *(booking(n, 1) for n in range(300_000)))
-    process = subprocess.Popen(
+    running = subprocess.Popen(
         [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)},
@@ -308,8 +279,8 @@ def test_ctrl_c_during_a_run_says_so_and_exits_with_130(lake: BookingsLake) -> N
     while not any((lake.home / "scratch" / "bookings").glob("*/*")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    running.send_signal(signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130, err
     assert "Stopped. The state is intact" in err
     assert "Traceback" not in err

@@ -138,7 +138,7 @@ def test_every_test_that_could_notice_is_asked_once_and_the_nearest_first(file: 
     assert len(asked) == len(set(asked))
     assert {Path(test).parent.name for test in asked} >= {"bookings", "engine", "faults", "warehouse", "end_to_end"}
     if "publication" in file or "ops" in file:
-        assert f"{targets.TESTS}/unit/warehouse/test_publication.py" in stages[0]
+        assert f"{targets.TESTS}/integration/warehouse/test_publication.py" in stages[0]
 
 
 def test_a_survivor_is_argued_by_its_text_and_not_by_its_line() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.settings import PROJECT_ROOT
+from pipeline_assets_tests.support import warm_python
 
 ORDERS_CSV = """\
 id,user_id,order_date,status
@@ -30,7 +30,7 @@ BASKETS_JSON = """\
 def copy_checkout(root: Path) -> Path:
     """What `new` reads and writes, and nothing else."""
     for folder in ("pipeline_assets", "sql", "infra"):
-        shutil.copytree(PROJECT_ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
+        shutil.copytree(PROJECT_ROOT / folder, root / folder)  # with what Python has compiled
     for file in ("pyproject.toml", "workspace.yaml"):
         shutil.copy(PROJECT_ROOT / file, root / file)
     return root
@@ -47,14 +47,8 @@ def tree(root: Path) -> dict[str, bytes]:
 
 def python(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the package of the copy."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=root,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": str(root), **environment}
+    return warm_python.run(arguments, env=variables, cwd=root, timeout=240)
 
 
 def value_in(root: Path, name: str, folder: Path) -> Pipeline:

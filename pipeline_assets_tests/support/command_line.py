@@ -6,6 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+from pipeline_assets_tests.support import warm_python
+
+CLI = ("-m", "pipeline_assets.cli")
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -17,7 +22,13 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     } | more
 
 
-def process(home: Path, *arguments: str, **streams) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline_assets.cli", *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(home)} | streams
-    return subprocess.run(command, cwd=home, text=True, encoding="utf-8", timeout=120, check=False, **streams)
+def process(home: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process that has imported everything; options as `warm_python.run`."""
+    return warm_python.run([*CLI, *arguments], cwd=home, **({"env": environment(home)} | options))
+
+
+def fresh_process(home: Path, *arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command in an interpreter of its own, for tests of how one starts; options as `subprocess.run`."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(home)} | options
+    command = [sys.executable, *CLI, *arguments]
+    return subprocess.run(command, cwd=home, text=True, encoding="utf-8", timeout=120, check=False, **options)

@@ -1,6 +1,7 @@
 """What every command does for a hurried user: mistakes are one line, and an output that cannot be written is no fault.
 
-Commands whose output is tested run in processes of their own, as the streams of this one belong to pytest.
+Commands whose output is tested run in processes of their own, as the streams of this one belong to pytest. What an
+interpreter does with its streams and environment at its start is tested in fresh interpreters.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import pytest
 
 from pipeline_assets import cli
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.support.command_line import environment, process
+from pipeline_assets_tests.support.command_line import environment, fresh_process, process
 
 # Calls that succeed on the home below and print to stdout.
 COMMANDS = {
@@ -59,15 +60,21 @@ def calls(*chosen: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("words", chosen, indirect=True)
 
 
-UNBUFFERED = [("run --json", "1"), ("query", "1")]
+FULL = "error: The result cannot be written to stdout: No space left on device.\n"
 
 
-@pytest.mark.parametrize(("words", "unbuffered"), [*((name, "") for name in COMMANDS), *UNBUFFERED], indirect=["words"])
-def test_a_full_disk_below_stdout_is_one_line_and_1(home: Path, words: list[str], unbuffered: str) -> None:
+@calls(*COMMANDS)
+def test_a_full_disk_below_stdout_is_one_line_and_1(home: Path, words: list[str]) -> None:
     with open("/dev/full", "w") as full:
-        done = process(home, *words, stdout=full, env=environment(home, PYTHONUNBUFFERED=unbuffered))
-    expected = "error: The result cannot be written to stdout: No space left on device.\n"
-    assert (done.returncode, done.stderr) == (1, expected)
+        done = process(home, *words, stdout=full)
+    assert (done.returncode, done.stderr) == (1, FULL)
+
+
+@calls("run --json", "query")
+def test_a_full_disk_below_an_unbuffered_stdout_is_one_line_and_1(home: Path, words: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = fresh_process(home, *words, stdout=full, env=environment(home, PYTHONUNBUFFERED="1"))
+    assert (done.returncode, done.stderr) == (1, FULL)
 
 
 @calls("run --json", "query", "query of much", "quarantine list")
@@ -84,7 +91,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(home: Path, words: li
 
 @calls("query", "run --json")
 def test_a_closed_stdout_is_refused_before_any_work(home: Path, words: list[str]) -> None:
-    done = process(home, *words, stdout=None, preexec_fn=lambda: os.close(1))
+    done = fresh_process(home, *words, stdout=None, preexec_fn=lambda: os.close(1))
     assert (done.returncode, done.stderr) == (1, "error: stdout is closed. Use >/dev/null to drop the result.\n")
 
 
@@ -94,7 +101,7 @@ def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, sql: str
         os.close(0)
         os.close(2)
 
-    done = process(home, "query", sql, "--format", "csv", stderr=None, preexec_fn=close)
+    done = fresh_process(home, "query", sql, "--format", "csv", stderr=None, preexec_fn=close)
     assert (done.returncode, done.stdout) == (code, out)
 
 
@@ -107,14 +114,14 @@ def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, sql: str
     ],
 )
 def test_results_are_utf_8_in_any_locale(home: Path, form: str, locale: dict[str, str]) -> None:
-    done = process(home, "query", "SELECT 'é日本' AS \"ü\"", "--format", form, env=environment(home, **locale))
+    done = fresh_process(home, "query", "SELECT 'é日本' AS \"ü\"", "--format", form, env=environment(home, **locale))
     assert done.returncode == 0, done.stderr
     assert "é日本" in done.stdout
     assert "ü" in done.stdout
 
 
 def test_a_statement_that_is_no_utf_8_is_one_line(home: Path) -> None:
-    done = process(home, "query", b"SELECT '\xff'")  # type: ignore[arg-type]
+    done = fresh_process(home, "query", b"SELECT '\xff'")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "not UTF-8" in done.stderr
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.support.command_line import environment
+from pipeline_assets_tests.support import warm_python
+from pipeline_assets_tests.support.command_line import CLI, environment, process
 
 NOBODY = 65534
 LANDING = "lake/commerce-stream/firehose/customers/landing"
@@ -28,19 +29,15 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "pipeline_assets.cli", "stream", *arguments]
-
-
 def run(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), env=environment(home, **variables), cwd=home, capture_output=True, text=True, timeout=60
-    )
+    return process(home, "stream", *arguments, env=environment(home, **variables))
 
 
 @contextmanager
 def running(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(command(), env=environment(home, **variables), cwd=home, stdout=-1, stderr=-1, text=True)
+    """A producer in an interpreter of its own, as it gets signals."""
+    command = [sys.executable, *CLI, "stream"]
+    process = subprocess.Popen(command, env=environment(home, **variables), cwd=home, stdout=-1, stderr=-1, text=True)
     try:
         until(lambda: checkpoint(home).exists() or process.poll() is not None)
         yield process
@@ -190,15 +187,15 @@ def test_the_producer_starts_without_heavy_imports(home: Path) -> None:
 def test_progress_is_shown_in_a_terminal(home: Path) -> None:
     append(home, "1,a\n")
     reader, writer = os.openpty()
-    process = subprocess.Popen(command(), env=environment(home), cwd=home, stdout=-1, stderr=writer, text=True)
+    producer = warm_python.start([*CLI, "stream"], env=environment(home), cwd=home, stderr=writer)
     os.close(writer)
     shown = b""
     try:
         while b"1 records, 4 bytes delivered" not in shown and b"4 bytes and" not in shown:
             shown += os.read(reader, 4096)
     finally:
-        process.terminate()
-        process.communicate(timeout=30)
+        producer.send_signal(signal.SIGTERM)
+        code = producer.wait(timeout=30)
         os.close(reader)
     assert b"\r\x1b[Kcustomers: " in shown
-    assert process.returncode == 0
+    assert code == 0

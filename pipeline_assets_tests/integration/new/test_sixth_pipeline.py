@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,9 +171,7 @@ def test_what_was_written_passes_the_linters(from_csv: Made, from_json: Made) ->
             [str(BIN / "ruff"), "format", "--check", *files],
             [str(BIN / "sqlfluff"), "lint", f"sql/{pipeline.name}"],
         ):
-            done = python(
-                pipeline.root, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))", *command
-            )
+            done = subprocess.run(command, cwd=pipeline.root, capture_output=True, text=True, timeout=120)
             assert done.returncode == 0, done.stdout + done.stderr
     done = python(from_json.root, "-c", "from importlinter.cli import lint_imports; raise SystemExit(lint_imports())")
     assert done.returncode == 0, done.stdout + done.stderr

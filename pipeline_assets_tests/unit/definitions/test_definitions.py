@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -15,7 +12,7 @@ from pipeline_assets.contracts.properties import BUILT_IN_CHECKS
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.orchestration.assets import RunRequestConfig
 from pipeline_assets.pipelines import pipelines
-from pipeline_assets.settings import PROJECT_ROOT, load_settings
+from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support import bookings_lake as bookings
 from pipeline_assets_tests.support import orders_lake as orders
 
@@ -151,26 +148,3 @@ def test_contracts_reserve_the_names_of_all_built_in_checks(definitions: dg.Defi
     rules = {rule.name for pipeline in pipelines().values() for table in pipeline.targets for rule in table.quality}
     assert rules
     assert names - rules == {*BUILT_IN_CHECKS} - {"latency"}, "no contract declares a latency"
-
-
-@pytest.mark.slow
-def test_dagster_itself_accepts_the_workspace(tmp_path: Path) -> None:
-    """As `dagster dev` loads it, in a process of its own, without a warning about our code."""
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PIPELINE_", "AWS_", "DAGSTER_"))
-    }
-
-    done = subprocess.run(
-        [sys.executable, "-m", "dagster", "definitions", "validate", "-w", "workspace.yaml"],
-        cwd=PROJECT_ROOT,
-        env=environment | {"DAGSTER_HOME": str(tmp_path), "PYTHONWARNINGS": "default::DeprecationWarning"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert "Validation successful for code location pipeline_assets" in said
-    assert [line for line in said.splitlines() if "pipeline_assets/" in line and "Warning" in line] == []

@@ -43,7 +43,7 @@ COUNTED = Contract(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(random=st.randoms(use_true_random=False))
 def test_any_case_is_settled_as_the_plain_model_says(random: Random) -> None:
     case = drawn(random, "settled_case")

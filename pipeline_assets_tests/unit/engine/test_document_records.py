@@ -30,106 +30,88 @@ def one(record: object, **replaced: str) -> LandedFileReader:
     return found
 
 
-def fault(record: object, **replaced: str) -> tuple[str, str]:
-    """(code, reason) of a single bad record."""
-    found = one(record, **replaced)
-    (bad,) = found.bad
-    assert (found.ids, len(found.lines), bad.line) == (["good"], 1, 1)
-    assert bad.raw == text(record, **replaced)
-    return bad.code, bad.reason
+def faults(*raws: str) -> list[tuple[str, str]]:
+    """(code, reason) of bad records, each in a file of its own; a session costs more than all that it reads here."""
+    found = delivered(*(f"[{raw},{text(order('good'))}]" for raw in raws))
+    assert (found.ids, len(found.lines)) == (["good"], 1)
+    assert sorted((bad.raw, bad.line) for bad in found.bad) == sorted((raw, 1) for raw in raws)
+    bad = {bad.raw: bad for bad in found.bad}
+    return [(bad[raw].code, bad[raw].reason) for raw in raws]
 
 
-def value(record: object, column: str, **replaced: str) -> object:
-    """What a column of a single good record came to."""
-    found = one(record, **replaced)
-    assert found.bad == []
-    return next(row[column] for row in found.orders if row["ORDER_ID"] != "good")
+def values(column: str, *raws: str) -> list[object]:
+    """What a column of good records came to, each in a file of its own; their ids are 0, 1, …"""
+    found = delivered(*(f"[{raw},{text(order('good'))}]" for raw in raws))
+    assert (found.bad, len(found.orders)) == ([], len(raws) + 1)
+    by_id = {row["ORDER_ID"]: row[column] for row in found.orders}
+    return [by_id[str(number)] for number in range(len(raws))]
 
 
 # --- numbers and texts ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ("25.00", "25.0000"),
-        ("12345678901234.5678", "12345678901234.5678"),
-        ("-12345678901234.5678", "-12345678901234.5678"),
-        ("0.1", "0.1000"),
-        ("-0", "0.0000"),
-        ("1.10000000000000000000000", "1.1000"),
-        ('"25.00"', "25.0000"),
-        ('" 25.5 "', "25.5000"),
-        ('"+5"', "5.0000"),
-        ("1e3", "1000.0000"),
-        ("1.5E2", "150.0000"),
-        ("-25e-1", "-2.5000"),
-        ('".5"', "0.5000"),
-        ('"\\t7\\u00a0"', "7.0000"),
-        ('"007"', "7.0000"),
-    ],
-)
-def test_numbers_keep_their_digits(raw: str, expected: str) -> None:
+def test_numbers_keep_their_digits() -> None:
     """A parser that goes by way of a double would turn 12345678901234.5678 into ….568."""
-    assert str(value(order(total_amount="@n"), "TOTAL_AMOUNT", n=raw)) == expected
+    digits = {
+        "25.00": "25.0000",
+        "12345678901234.5678": "12345678901234.5678",
+        "-12345678901234.5678": "-12345678901234.5678",
+        "0.1": "0.1000",
+        "-0": "0.0000",
+        "1.10000000000000000000000": "1.1000",
+        '"25.00"': "25.0000",
+        '" 25.5 "': "25.5000",
+        '"+5"': "5.0000",
+        "1e3": "1000.0000",
+        "1.5E2": "150.0000",
+        "-25e-1": "-2.5000",
+        '".5"': "0.5000",
+        '"\\t7\\u00a0"': "7.0000",
+        '"007"': "7.0000",
+    }
+    found = values("TOTAL_AMOUNT", *(text(order(n, total_amount="@n"), n=raw) for n, raw in enumerate(digits)))
+
+    assert dict(zip(digits, map(str, found), strict=True)) == digits
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        "1e30",
-        "1.23456e0",
-        '"1e-9"',
-        '"e3"',
-        "0.00001",
-        "123456789012345.5",
-        "NaN",
-        "-Infinity",
-        "inf",
-        '"true"',
-        '"1,5"',
-        "7" * 5000,
-    ],
-)
-def test_a_number_that_cannot_be_kept_exactly_is_no_number(raw: str) -> None:
-    code, reason = fault(order(total_amount="@n"), n=raw)
-
-    assert code == "not_a_number"
-    assert reason.startswith("TOTAL_AMOUNT: a number that fits NUMBER(18,4) was expected")
+def test_a_number_that_cannot_be_kept_exactly_is_no_number() -> None:
+    raws = (
+        *("1e30", "1.23456e0", '"1e-9"', '"e3"', "0.00001", "123456789012345.5", "NaN", "-Infinity", "inf"),
+        *('"true"', '"1,5"', "7" * 5000),
+    )
+    for raw, (code, reason) in zip(raws, faults(*(text(order(total_amount="@n"), n=raw) for raw in raws)), strict=True):
+        assert code == "not_a_number", raw
+        assert reason.startswith("TOTAL_AMOUNT: a number that fits NUMBER(18,4) was expected"), raw
 
 
-@pytest.mark.parametrize(
-    ("raw", "expected"),
-    [
-        ("1", "1"),
-        ('"1"', "1"),
-        ('" 1 "', "1"),
-        ("1.0", "1"),
-        ("-7.000", "-7"),
-        ('"1.0"', "1.0"),
-        ("1.50", "1.50"),
-        ("123456789012345678901234567890", "123456789012345678901234567890"),
-        ("18446744073709551616", "18446744073709551616"),
-        ('"0001"', "0001"),
-        ("-7", "-7"),
-        ('"true"', "true"),
-        ('"false"', "false"),
-        ('"null"', "null"),
-        ('"{x"', "{x"),
-        ('"{}"', "{}"),
-        ('"[gift]"', "[gift]"),
-        ('"\\u00e9\\ud83d\\ude00"', "é😀"),
-        ('"a\\nb"', "a\nb"),
-    ],
-)
-def test_texts_and_ids_are_what_they_were(raw: str, expected: str) -> None:
-    assert value(order("@id"), "ORDER_ID", id=raw) == expected
+def test_texts_and_ids_are_what_they_were() -> None:
+    ids = {
+        '" 1 "': "1",
+        "-7.000": "-7",
+        '"1.0"': "1.0",
+        "1.50": "1.50",
+        "123456789012345678901234567890": "123456789012345678901234567890",
+        "18446744073709551616": "18446744073709551616",
+        '"0001"': "0001",
+        '"true"': "true",
+        '"false"': "false",
+        '"null"': "null",
+        '"{x"': "{x",
+        '"{}"': "{}",
+        '"[gift]"': "[gift]",
+        '"\\u00e9\\ud83d\\ude00"': "é😀",
+        '"a\\nb"': "a\nb",
+    }
+    found = delivered(*(text(order("@id"), id=raw) for raw in ids))
+
+    assert found.ids == sorted(ids.values(), key=lambda key: repr((key,)))
 
 
-def test_an_id_is_one_key_whether_number_or_text() -> None:
-    found = delivered(text(order(1)), text(order("1", total_amount=26)))
+@pytest.mark.parametrize(("raw", "same"), [("1", '"1"'), ("1.0", "1"), ("-7", "-7.000")])
+def test_an_id_is_one_key_however_it_is_written(raw: str, same: str) -> None:
+    found = delivered(text(order("@id"), id=raw), text(order("@id", total_amount=26), id=same))
 
-    assert [(row["ORDER_ID"], row["TOTAL_AMOUNT"]) for row in found.orders] == [("1", Decimal(26))]
+    assert [(row["ORDER_ID"], row["TOTAL_AMOUNT"]) for row in found.orders] == [(raw.removesuffix(".0"), Decimal(26))]
     assert [(outcome.loaded, outcome.superseded) for outcome in found.outcomes] == [(0, 1), (1, 0)]
 
 
@@ -139,25 +121,26 @@ def test_blanks_go_around_names_and_stay_in_free_text() -> None:
     assert (row["CUSTOMER_NAME"], row["EMAIL"], row["ADDRESS"]) == ("Ada L.", None, " 1\n Row ")
 
 
-@pytest.mark.parametrize(
-    "stamp",
-    [
+def test_the_day_of_an_order_is_by_its_own_clock_and_the_text_stays() -> None:
+    stamps = [
         "2026-01-02",
         "2026-01-02T23:59:59+05:30",
         "2026-01-02 00:00",
         "2026-01-02T00:00:00.123Z",
         "2026-01-02T23:59:60-11",
-    ],
-)
-def test_the_day_of_an_order_is_by_its_own_clock_and_the_text_stays(stamp: str) -> None:
-    (row, _) = one(order(order_date=stamp)).orders
+    ]
+    found = delivered(*(text(order(number, order_date=stamp)) for number, stamp in enumerate(stamps)))
 
-    assert (row["ORDER_DATE"], row["ORDERED_AT"]) == (date(2026, 1, 2), stamp)
+    assert found.bad == []
+    assert [(row["ORDER_DATE"], row["ORDERED_AT"]) for row in found.orders] == [
+        (date(2026, 1, 2), stamp) for stamp in stamps
+    ]
 
 
-@pytest.mark.parametrize("stamp", ["2026-02-30", "02-01-2026", 20260102, "2026-01-02T25:00:00", "0000-01-01", "today"])
-def test_what_is_no_day_is_reported(stamp: object) -> None:
-    assert fault(order(order_date=stamp))[0] == "not_a_date"
+def test_what_is_no_day_is_reported() -> None:
+    stamps = ["2026-02-30", "02-01-2026", 20260102, "2026-01-02T25:00:00", "0000-01-01", "today"]
+
+    assert [code for code, _ in faults(*(text(order(order_date=s)) for s in stamps))] == ["not_a_date"] * len(stamps)
 
 
 # --- types and required values -------------------------------------------------------------------------------
@@ -183,22 +166,20 @@ OF_WRONG_TYPE = [
 ]
 
 
-@pytest.mark.parametrize(("record", "where", "kind"), OF_WRONG_TYPE, ids=lambda found: str(found)[:40])
-def test_an_object_list_or_boolean_where_a_key_number_or_day_belongs_is_of_wrong_type(
-    record: dict, where: str, kind: str
-) -> None:
-    code, reason = fault(record)
-
-    assert code == "wrong_type"
-    assert reason.startswith(f"{where}: ")
-    assert reason.endswith(f"was expected; found {kind}.")
+def test_an_object_list_or_boolean_where_a_key_number_or_day_belongs_is_of_wrong_type() -> None:
+    found = faults(*(text(record) for record, *_ in OF_WRONG_TYPE))
+    for (_, where, kind), (code, reason) in zip(OF_WRONG_TYPE, found, strict=True):
+        assert code == "wrong_type", (where, kind)
+        assert reason.startswith(f"{where}: ")
+        assert reason.endswith(f"was expected; found {kind}.")
 
 
-@pytest.mark.parametrize("found", ["x", 5, ""])
-def test_products_that_are_a_text_or_number_are_of_wrong_type(found: object) -> None:
-    code, reason = fault(order(products=found))
+def test_products_that_are_a_text_or_number_are_of_wrong_type() -> None:
+    found = faults(*(text(order(products=products)) for products in ("x", 5, "")))
 
-    assert (code, reason[:37]) == ("wrong_type", "PRODUCTS: a list of objects was expec")
+    assert [(code, reason[:37]) for code, reason in found] == [
+        ("wrong_type", "PRODUCTS: a list of objects was expec")
+    ] * 3
 
 
 @pytest.mark.parametrize("products", [LEFT_OUT, None, []], ids=["missing", "null", "empty"])
@@ -228,53 +209,56 @@ MISSING = [
 ]
 
 
-@pytest.mark.parametrize(("record", "code", "where"), MISSING, ids=lambda found: str(found)[:40])
-def test_a_missing_value_is_reported_with_its_place(record: dict, code: str, where: str) -> None:
-    assert fault(record) == (code, f"{where}: a value was expected, nothing found.")
+def test_a_missing_value_is_reported_with_its_place() -> None:
+    found = faults(*(text(record) for record, *_ in MISSING))
+
+    assert found == [(code, f"{where}: a value was expected, nothing found.") for _, code, where in MISSING]
 
 
-@pytest.mark.parametrize(("element", "kind"), [(5, "a number"), ("x", "a text"), (True, "true"), ([1], "a list")])
-def test_an_element_that_is_no_object_makes_its_record_bad(element: object, kind: str) -> None:
-    code, reason = fault(order(products=[product(), element, product()]))
+def test_an_element_that_is_no_object_makes_its_record_bad() -> None:
+    kinds = {"5": "a number", '"x"': "a text", "true": "true", "[1]": "a list"}
+    found = faults(*(text(order(products=[product(), "@e", product()]), e=element) for element in kinds))
 
-    assert (code, reason) == (
-        "missing_value",
-        f"products[2]: QUANTITY: a value was expected; found {kind} where its object belongs.",
-    )
+    assert found == [
+        ("missing_value", f"products[2]: QUANTITY: a value was expected; found {kind} where its object belongs.")
+        for kind in kinds.values()
+    ]
 
 
 def test_the_first_bad_element_is_named_and_the_records_own_fault_goes_before() -> None:
     products = [product(), product(price="x"), product(quantity=2.5), 5]
 
-    assert fault(order(products=products))[1].startswith("products[2]: PRICE: a number that fits NUMBER(18,4)")
-    assert fault(order(products=products, total_amount="y"))[1].startswith("TOTAL_AMOUNT: ")
-    assert fault(order(None, products=products))[0] == "missing_key"
-    assert fault(order(None, customer=[]))[0] == "wrong_type"
+    element, own, key, wrong = faults(
+        text(order(products=products)),
+        text(order(products=products, total_amount="y")),
+        text(order(None, products=products)),
+        text(order(None, customer=[])),
+    )
+    assert element[1].startswith("products[2]: PRICE: a number that fits NUMBER(18,4)")
+    assert own[1].startswith("TOTAL_AMOUNT: ")
+    assert (key[0], wrong[0]) == ("missing_key", "wrong_type")
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
+def test_personal_values_are_never_in_the_reason() -> None:
+    records = [
         order(customer=customer(name="Ada Lovelace " * 20)),
         order(customer=customer(email="ada@" + "x" * 320)),
         order(customer=customer(address="1 Row " * 400)),
         order(customer=customer(address={"street": "1 Row" * 600})),
         order(customer="Ada Lovelace, 1 Row"),
         order(customer=["Ada Lovelace"]),
-    ],
-)
-def test_personal_values_are_never_in_the_reason(record: dict) -> None:
-    assert not re.search("Ada|Lovelace|Row|ada@", fault(record)[1])
+    ]
+    for _, reason in faults(*map(text, records)):
+        assert not re.search("Ada|Lovelace|Row|ada@", reason)
 
 
-@pytest.mark.parametrize(
-    ("record", "where"),
-    [(order("x" * 65), "ORDER_ID"), (order(products=[product(name="é" * 501)]), "products[1]: PRODUCT_NAME")],
-)
-def test_texts_are_measured_in_characters(record: dict, where: str) -> None:
-    code, reason = fault(record)
+def test_texts_are_measured_in_characters() -> None:
+    found = faults(text(order("x" * 65)), text(order(products=[product(name="é" * 501)])))
 
-    assert (code, reason.partition(": at most")[0]) == ("too_long", where)
+    assert [(code, reason.partition(": at most")[0]) for code, reason in found] == [
+        ("too_long", "ORDER_ID"),
+        ("too_long", "products[1]: PRODUCT_NAME"),
+    ]
     assert one(order("é" * 64, products=[product(name="é" * 500)])).bad == []
 
 
@@ -333,14 +317,16 @@ UNKNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "rescued", "listed"), UNKNOWN, ids=lambda found: str(found)[:40])
-def test_unknown_keys_survive_beside_the_record_and_are_listed(changes: dict, rescued: dict, listed: tuple) -> None:
-    found = one(order(**changes))
-    (row, good) = found.orders
+def test_unknown_keys_survive_beside_the_record_and_are_listed() -> None:
+    records = [text(order(number, **changes)) for number, (changes, *_) in enumerate(UNKNOWN)]
+    found = delivered(*(f"[{record},{text(order('good'))}]" for record in records))
 
-    assert (json.loads(row["_RESCUED"]), good["_RESCUED"]) == (rescued, None)
+    *rows, good = sorted(found.orders, key=lambda row: (row["ORDER_ID"] == "good", row["ORDER_ID"].zfill(2)))
+    assert [json.loads(row["_RESCUED"]) for row in rows] == [rescued for _, rescued, _ in UNKNOWN]
+    assert good["_RESCUED"] is None
     assert {line["_RESCUED"] for line in found.lines} == {None}
-    assert sorted(found.outcome.unknown_columns) == sorted(listed)
+    listed = {Path(outcome.landed.uri).stem: sorted(outcome.unknown_columns) for outcome in found.outcomes}
+    assert listed == {str(number): sorted(names) for number, (*_, names) in enumerate(UNKNOWN)}
 
 
 def test_unknown_keys_of_an_element_survive_beside_its_line() -> None:
@@ -354,7 +340,7 @@ def test_unknown_keys_of_an_element_survive_beside_its_line() -> None:
 
 
 def test_rescued_numbers_keep_their_digits() -> None:
-    rescued = value(order(weight="@n"), "_RESCUED", n="12345678901234567890.10")
+    (rescued,) = values("_RESCUED", text(order(0, weight="@n"), n="12345678901234567890.10"))
 
     assert rescued == '{"weight":12345678901234567890.10}'
 
@@ -394,28 +380,26 @@ def test_unknown_columns_are_listed_by_file_and_known_ones_never() -> None:
     assert listed == {"0": ("extra",), "1": ("products[].new",), "2": ()}
 
 
-@pytest.mark.parametrize(
-    ("find", "put"),
-    [
-        ('"order_id": 1', '"order_id": 1, "order_id": 1'),
-        ('"order_id": 1', '"order_id": 1, "order_id": 2'),
-        ('"order_id": 1', '"order_id": null, "order_id": 2'),
-        ('"order_id": 1', '"products": [], "order_id": 1'),
-        ('"order_id": 1', '"order_id": 1, "order\\u005fid": 2'),
-        ('"order_id": 1', '"x": 1, "x": 2, "order_id": 1'),
-        ('"name": "Ada"', '"name": "Ada", "name": "Bob"'),
-        ('"price": 1.5', '"price": 1.5, "price": 9'),
-        ('"category": "desk", "price": 1.5', '"price": 1.5, "price": 9'),
-    ],
-)
-def test_a_record_that_names_a_key_twice_is_malformed(find: str, put: str) -> None:
+NAMED_TWICE = [
+    ('"order_id": 1', '"order_id": 1, "order_id": 1'),
+    ('"order_id": 1', '"order_id": 1, "order_id": 2'),
+    ('"order_id": 1', '"order_id": null, "order_id": 2'),
+    ('"order_id": 1', '"products": [], "order_id": 1'),
+    ('"order_id": 1', '"order_id": 1, "order\\u005fid": 2'),
+    ('"order_id": 1', '"x": 1, "x": 2, "order_id": 1'),
+    ('"name": "Ada"', '"name": "Ada", "name": "Bob"'),
+    ('"price": 1.5', '"price": 1.5, "price": 9'),
+    ('"category": "desk", "price": 1.5', '"price": 1.5, "price": 9'),
+]
+
+
+def test_a_record_that_names_a_key_twice_is_malformed() -> None:
     """One of the two values would be gone in silence: readers differ on which, and Snowflake refuses such JSON."""
     raw = text(order())
-    assert find in raw
-    found = delivered(f"[{raw.replace(find, put)},{text(order(3))}]")
+    assert all(find in raw for find, _ in NAMED_TWICE)
+    found = faults(*(raw.replace(find, put) for find, put in NAMED_TWICE))
 
-    assert (found.ids, found.reported) == (["3"], [(1, "malformed_record")])
-    assert found.bad[0].raw == raw.replace(find, put)
+    assert [code for code, _ in found] == ["malformed_record"] * len(NAMED_TWICE)
 
 
 # --- versions ------------------------------------------------------------------------------------------------

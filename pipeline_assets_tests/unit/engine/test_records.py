@@ -127,7 +127,7 @@ def files(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from([b"", b"\xef\xbb\xbf", b"\r\n"])) + content
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(content=files(), chunk=st.sampled_from([1, 7, 64, 1 << 20]), compressed=st.booleans())
 @example(content=b"ID,TEXT,AMOUNT\na,b,1,\n", chunk=64, compressed=False)  # DuckDB drops an empty surplus field
 @example(content=b'ID,TEXT,AMOUNT\na, "b" ,1\n', chunk=64, compressed=False)  # … takes blanks around quotes away
@@ -241,17 +241,18 @@ def test_a_bad_record_is_reported_with_its_line_and_as_it_stood(tmp_path: Path, 
         assert rows(session, "SELECT ID, TEXT FROM things") == [("a", f"one{end}two"), ("d", None)]
 
 
-@pytest.mark.parametrize(
-    "stray", ['a,"b,1', '"a,b,1', 'a,b,"1', 'a,"b"c,1', "a,b,1,2", "a,b", '"', "a", ",,,,", 'a,"b" ,1'], ids=repr
-)
-def test_a_broken_record_costs_its_own_line_only(tmp_path: Path, stray: str) -> None:
+def test_a_broken_record_costs_its_own_line_only(tmp_path: Path) -> None:
+    """Each in a file of its own."""
+    strays = ['a,"b,1', '"a,b,1', 'a,b,"1', 'a,"b"c,1', "a,b,1,2", "a,b", '"', "a", ",,,,", 'a,"b" ,1']
     good = [f'g{number},"te,xt",1' for number in range(50)]
-    content = "\n".join(["ID,TEXT,AMOUNT", *good[:25], stray, *good[25:]])
+    files = ["\n".join(["ID,TEXT,AMOUNT", *good[:25], stray, *good[25:]]) for stray in strays]
     with opened() as session:
-        session.read("things", THINGS, [landed(tmp_path / "x", content)])
+        session.read("things", THINGS, [landed(tmp_path / f"{n}", content) for n, content in enumerate(files)])
 
-        assert reported(session, "things") == [(27, stray, "malformed_record")]
-        assert rows(session, "SELECT ID FROM things") == sorted((f"g{number}",) for number in range(50))
+        assert sorted(reported(session, "things")) == sorted((27, stray, "malformed_record") for stray in strays)
+        assert rows(session, "SELECT ID, COUNT(*) AS N FROM things GROUP BY ID") == sorted(
+            (f"g{number}", len(strays)) for number in range(50)
+        )
 
 
 def test_a_byte_that_is_not_utf8_costs_its_own_record_only(tmp_path: Path) -> None:
@@ -315,12 +316,13 @@ def test_what_data_and_names_say_is_never_run(tmp_path: Path) -> None:
         assert second[:3] == ("b", '=HYPERLINK("http://x")', None)
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"])
-def test_spreadsheet_formulas_are_stored_as_they_came(tmp_path: Path, formula: str) -> None:
+def test_spreadsheet_formulas_are_stored_as_they_came(tmp_path: Path) -> None:
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "=cmd|' /C calc'!A0"]
+    lines = [f"{number},{formula}\n" for number, formula in enumerate(formulas)]
     with opened() as session:
-        session.read("things", THINGS, [landed(tmp_path / "x", f"ID,TEXT\na,{formula}\n")])
+        session.read("things", THINGS, [landed(tmp_path / "x", f"ID,TEXT\n{''.join(lines)}")])
 
-        assert rows(session, "SELECT TEXT FROM things") == [(formula,)]
+        assert [text for _, text in rows(session, "SELECT ID, TEXT FROM things")] == formulas
 
 
 def test_rescued_values_keep_their_case_quotes_and_blanks_and_lose_their_nulls(tmp_path: Path) -> None:
@@ -351,52 +353,6 @@ def test_a_gzip_that_expands_to_a_thousand_times_its_size_goes_to_the_disk_a_bit
 
     assert plain.stat().st_size == size
     assert peak < 8 << 20
-
-
-# --- large files ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("poison", "count"), [("777x,a,twelve\n", 1_000_000), ("777,a\n", 150_000), ('777,"a,1\n', 150_000)]
-)
-def test_one_poison_row_in_a_million_is_the_only_one_set_aside(tmp_path: Path, poison: str, count: int) -> None:
-    """FAULTS 7; of other kinds of poison fewer rows, but more than DuckDB has in a row group."""
-    good = [f"{number},text {number},{number}.25\n" for number in range(count)]
-    place = count * 3 // 4
-    good[place] = poison
-    contract = Contract(
-        "things", "THINGS", "1", "shop", "", "", "", (Column("ID", "string", "VARCHAR"), *THINGS.columns[1:])
-    )
-    with opened() as session:
-        session.read("things", contract, [landed(tmp_path / "x", f"ID,TEXT,AMOUNT\n{''.join(good)}")])
-
-        assert [bad[:2] for bad in reported(session, "things")] == [(place + 2, poison.rstrip("\n"))]
-        assert session.outcomes("things")[0].read == count
-        counts = "SELECT COUNT(*) AS N, COUNT(DISTINCT ID) AS KEYS, SUM(AMOUNT) AS TOTAL FROM things"
-        total = Decimal(sum(range(count)) - place) + Decimal("0.25") * (count - 1)
-        assert rows(session, counts) == [(count - 1, count - 1, total)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_texts_that_look_like_records_shift_nothing_where_the_readers_buffers_meet(tmp_path: Path, end: str) -> None:
-    """DuckDB reads splits of 32 MB in parallel and guesses whether each starts inside quotes.
-
-    Here nearly all of the file is inside quotes and looks like records of the same width.
-    """
-    fake = f"1,{'2' * 96},3{end}" * 9_000
-    with open(tmp_path / "big.csv", "w", newline="") as file:
-        file.write(f"ID,TEXT,AMOUNT{end}")
-        file.writelines(f'k{number},"{fake}",{number}{end}' for number in range(100))
-        file.write(f"last,,bad{end}")
-    source = landed(tmp_path / "x", "")
-    with opened() as session:
-        session.read("things", THINGS, [type(source)(tmp_path / "big.csv", source.landed)])
-
-        sizes = "SELECT ID, LENGTH(CAST(TEXT AS VARCHAR)) AS SIZE, AMOUNT FROM things"
-        assert rows(session, sizes) == sorted((f"k{n}", len(fake), Decimal(n)) for n in range(100))
-        assert reported(session, "things") == [(1 + 100 * (fake.count(end) + 1) + 1, "last,,bad", "not_a_number")]
 
 
 def test_a_record_in_place_of_a_header_is_counted_and_not_repeated(tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""`pipeline-assets demo`: what it loads, once, and whose data its findings are about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.commands import demo
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import process
+
+
+def demo_of(home: Path) -> str:
+    """What a demo prints."""
+    done = process(home, "demo", "--scale", "0.02")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """A home after two demos, and what each printed."""
+    home = tmp_path_factory.mktemp("demo") / "home"
+    home.mkdir()
+    return home, demo_of(home), demo_of(home)
+
+
+def test_demo_twice_loads_nothing_twice(demos: tuple[Path, str, str]) -> None:
+    _, first, second = demos
+    assert "4 new objects (4 loaded, 0 rejected), 0 known" in first
+    assert "0 new objects (0 loaded, 0 rejected), 4 known" in second
+    tables = [said.partition("TABLE")[2].partition("Where")[0].split("pipelines")[0] for said in (first, second)]
+    assert tables[0] == tables[1] != ""
+
+
+def test_the_demo_separates_findings_in_other_files_from_those_in_its_samples(demos: tuple[Path, str, str]) -> None:
+    home, clean, _ = demos
+    lake = BookingsLake.at(home)
+    assert "0 found something else" in clean
+    assert "every bad record is in quarantine" in clean
+
+    lake.customers("_mine", customer(9001))
+    lake.write("customer_details_broken.csv", "NAME\nAda\n")
+    lake.bookings("_mine", booking(9001, 9001), booking(9002, 9001, "x"), booking(9003, 9001, "y"))
+    lines = demo_of(lake.home).splitlines()
+    own = [line for line in lines if line.startswith(("  WARN", "  ERROR"))]
+    assert own == [
+        "  WARN: quarantine on bookings/customers: "
+        "lake://customer-booking-data-pipeline/raw-data/booking_details_mine.csv: 2 not_a_number",
+        "  ERROR: rejected_objects on bookings/customers: "
+        "lake://customer-booking-data-pipeline/raw-data/customer_details_broken.csv: missing_column",
+    ]
+    assert any("2 found something else" in line for line in lines)
+    assert any(line.startswith("  quarantine: bad records") and "orders" in line for line in lines)
+
+
+def test_the_demos_last_sentence_says_what_failed() -> None:
+    succeeded = {"pipeline": "orders", "success": True, "checks": []}
+    failed = {"pipeline": "bookings", "success": False, "checks": []}
+    assert "every bad record is in quarantine" in demo._conclusion([succeeded])
+    assert demo._conclusion([succeeded, failed]).startswith("bookings failed: nothing of that run was published")
+    check = {"asset": "orders/order_headers", "name": "row_accounting", "passed": False, "severity": "ERROR"}
+    assert "row_accounting" in demo._conclusion([succeeded | {"checks": [check]}])
