@@ -20,8 +20,9 @@ LIBRARIES = ("dagster", "duckdb", "pandas", "polars", "pyarrow", "pyspark", "jdk
 _PREAMBLE = """# Benchmarks
 
 `make bench` runs these and writes this file; no number here is typed by hand. Every contender runs in a fresh process
-on the same files. Rounds are interleaved (A B C A B C) after one warm-up round, and the disk is flushed before each
-measurement; numbers are medians over the rounds. Imports come before the clock and stand in their own column. CPU
+on the same files. Rounds are interleaved (A B C A B C) after one warm-up round; before each measurement the disk is
+flushed, and free memory touched, which a virtual machine may have to get back from its host. Numbers are medians over
+the rounds. Imports come before the clock and stand in their own column. CPU
 seconds are those of all cores and of the whole process, imports included. Memory is the resident memory of the whole
 process tree: Spark's JVM included, and input files for those that map them into memory. "Others" is the largest share
 of the processors that anything else had during a run of that contender; above 10 %, for ours or for the contender,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from . import harness
 from .harness import Bar, Benchmark, Contender, Measurement, Result, compare, measure, run_once
 from .report import merged, section, without_paths
+from .worker import _peak_bytes
 
 
 def quick(inputs: Path, folder: Path) -> int:
@@ -84,6 +86,7 @@ def counts_in_a_child(inputs: Path, folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(harness, "_TOUCHED", mmap.PAGESIZE)
 
 
 def benchmark(*contenders: Contender, **more: object) -> Benchmark:
@@ -226,6 +229,15 @@ def test_preparing_is_not_on_the_clock(tmp_path):
     run = run_once(Contender("ours", quick, prepare=slow_to_prepare), tmp_path, tmp_path / "round")
     assert run.failure is None
     assert run.seconds < 0.4
+
+
+def test_free_memory_is_touched_before_a_measurement_and_is_not_the_contenders(tmp_path, monkeypatch):
+    monkeypatch.setattr(harness, "_TOUCHED", 200_000_000)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest memory so far is the current one
+    before = _peak_bytes()
+    run = run_once(Contender("ours", quick), tmp_path, tmp_path / "round")
+    assert _peak_bytes() - before > 150_000_000
+    assert run.peak < 150_000_000
 
 
 def test_memory_of_child_processes_counts(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -127,3 +128,17 @@ def test_names_that_unpack_refuses_are_not_packed(
 
     assert refused.value.code == code
     assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.mark.parametrize("size", [2**21, 2**24])  # fewer and more blocks than may wait to be written
+def test_a_file_that_cannot_be_written_fails_the_archive_and_leaves_nothing(tmp_path: Path, size: int) -> None:
+    (tmp_path / "large").write_bytes(os.urandom(size))
+    pack([("one.csv", tmp_path / "large"), ("two.csv", tmp_path / "large")], tmp_path / "a.zip")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, limits[1]))  # stands in for a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            unpack(tmp_path / "a.zip", tmp_path / "members", ANYTHING)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "members").iterdir()) == []
