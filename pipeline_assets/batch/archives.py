@@ -20,7 +20,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery
 from pipeline_assets.batch.list_columns import write_list_records
 from pipeline_assets.contracts import Contract
-from pipeline_assets.engine import BadRecord, FileOutcome, SourceFile
+from pipeline_assets.engine import BadRecord, FileOutcome, RejectPolicy, SourceFile
 from pipeline_assets.engine.formats.csv.dialect import BOM, open_as_utf8
 from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError, RejectedObjectError
 from pipeline_assets.lake import LandedObject
@@ -161,7 +161,7 @@ class _OpenedArchives:
         try:
             members = unpack(path, folder / "members", context.platform.archive_limits)
             contents = archive.contents(members)
-            read, notes = self._files_to_read(contents, made)
+            read, notes = self._files_to_read(landed, contents, made)
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -193,7 +193,9 @@ class _OpenedArchives:
         self.objects.append(landed)
         self.notes += [f"{landed.uri}: {note}" for note in notes]
 
-    def _files_to_read(self, contents: ArchiveContents, folder: Path) -> tuple[dict[str, Path], list[str]]:
+    def _files_to_read(
+        self, landed: LandedObject, contents: ArchiveContents, folder: Path
+    ) -> tuple[dict[str, Path], list[str]]:
         """By source, the file of the archive's records and one of the records of each list in them; and notes."""
         if not contents.files:
             return {}, []
@@ -205,9 +207,23 @@ class _OpenedArchives:
             assert source.list_column is not None
             read[source.name] = folder / f"{source.name}.csv"
             notes += write_list_records(
-                path, self._source.contract, source.list_column, source.contract, read[source.name]
+                path,
+                self._source.contract,
+                source.list_column,
+                source.contract,
+                read[source.name],
+                lambda: self._bad_lines(SourceFile(path, replace(landed, uri=path.as_uri())), folder / "validation"),
             )
         return read, notes
+
+    def _bad_lines(self, file: SourceFile, scratch: Path) -> set[int | None]:
+        """The lines of the records that break their contract, whatever their number."""
+        engine, contract = self._context.platform.engine.pick(0, "duckdb"), self._source.contract
+        without_references = tuple(replace(column, reference=None) for column in contract.columns)
+        with engine.session(scratch, RejectPolicy(share=1)) as session:
+            session.read(self._source.name, replace(contract, columns=without_references), [file])
+            session.deduplicate(self._source.name)
+            return {record.line for record in session.bad_records(self._source.name)}
 
     def _folder_name(self, landed: LandedObject) -> str:
         """The archive's name, cut to what a folder may have, and the start of its digest, which makes it distinct."""

@@ -11,7 +11,7 @@ import csv
 import json
 from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +21,36 @@ from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.errors import RejectedObjectError, one_line
 from pipeline_assets.pipeline.value import ListColumn
 
+OTHER_VALUES = "_OTHER_VALUES"
 _NOTED = 3  # examples in a note
 _LONGEST_LITERAL = 100_000  # characters
 
 
 def write_list_records(
-    path: Path, record: Contract, declared: ListColumn, element: Contract, target: Path
+    path: Path,
+    record: Contract,
+    declared: ListColumn,
+    element: Contract,
+    target: Path,
+    bad_lines: Callable[[], Collection[int | None]],
 ) -> list[str]:
     """Write the elements in a file of `record`s to `target`, with the columns of `element`.
 
+    If a record lists a key twice with different values, of which the last counts, its elements have a column
+    `_OTHER_VALUES` with the others, which is kept in `_RESCUED`. `bad_lines` returns the lines of the records that
+    break their contract; it is called only if several records have one key.
+
     Returns:
-        A note with examples if a record lists a key twice with different values, of which the last counts; else [].
+        A note with examples if a record lists a key twice with different values; else [].
 
     Raises:
         RejectedObjectError: the file cannot be read.
     """
-    own = [name for name in element.column_names if name in record.column_names]
-    of_element = [name for name in element.column_names if name not in own]
-    last = _last_of_repeated(path, record)
-    contradictory: dict[tuple, None] = {}
-    with open(target, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)  # its line end is \r\n; if it were \n, values with \r would not be quoted
-        writer.writerow(element.column_names)
-        for number, fields in enumerate(_records(path, record)):
-            if last.get(_key_hash(fields, record), number) != number or not all(map(fields.get, record.key)):
-                continue  # a later record of its key counts, or it has none and is quarantined as a whole
-            shared = {name: fields.get(name) for name in own}
-            rows: dict[tuple, set[tuple]] = defaultdict(set)
-            text, null_text = fields.get(declared.column), element.dialect.null_text
-            for each in _elements(text, of_element, element.key, null_text):
-                row = tuple((shared | each)[name] for name in element.column_names)
-                key = tuple((shared | each)[name] for name in element.key)
-                rows[key].add(row)
-                writer.writerow(["" if value is None else value for value in row])
-            contradictory.update(dict.fromkeys(key for key, values in rows.items() if len(values) > 1))
+    counting = _counting_of_repeated(path, record, bad_lines)
+    contradictory = _write(path, record, declared, element, target, counting, with_others=False)
     if not contradictory:
         return []
+    _write(path, record, declared, element, target, counting, with_others=True)
     examples = "; ".join(one_line(", ".join(map(str, key)))[:80] for key in list(contradictory)[:_NOTED])
     return [
         f"{len(contradictory)} of the {element.name} are listed twice with different values, of which the last counts, "
@@ -64,40 +58,97 @@ def write_list_records(
     ]
 
 
-def _last_of_repeated(path: Path, record: Contract) -> dict[int, int]:
-    """The number of the last record of each key that several records have, by the key's hash.
+def _write(
+    path: Path,
+    record: Contract,
+    declared: ListColumn,
+    element: Contract,
+    target: Path,
+    counting: Mapping[int, int],
+    *,
+    with_others: bool,
+) -> list[tuple]:
+    """Write the elements of the records that count; returns the keys that one record lists with different values."""
+    own = [name for name in element.column_names if name in record.column_names]
+    of_element = [name for name in element.column_names if name not in own]
+    values = [name for name in of_element if name not in element.key]
+    contradictory: dict[tuple, None] = {}
+    with open(target, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)  # its line end is \r\n; if it were \n, values with \r would not be quoted
+        writer.writerow([*element.column_names, *[OTHER_VALUES] * with_others])
+        for line, fields in _records(path, record):
+            if counting.get(_key_hash(fields, record), line) != line or not all(map(fields.get, record.key)):
+                continue  # another record of its key counts, or it has none and is quarantined as a whole
+            shared = {name: fields.get(name) for name in own}
+            text, null_text = fields.get(declared.column), element.dialect.null_text
+            elements = [shared | each for each in _elements(text, of_element, element.key, null_text)]
+            listed: dict[tuple, dict[str, None]] = defaultdict(dict)  # the values of each key, in their order
+            for each in elements:
+                listed[_of(each, element.key)][_shown(each, values)] = None
+            contradictory.update(dict.fromkeys(key for key, shown in listed.items() if len(shown) > 1))
+            for each in elements:
+                others = [shown for shown in listed[_of(each, element.key)] if shown != _shown(each, values)]
+                row = _of(each, element.column_names) + ("; ".join(others),) * with_others
+                writer.writerow(["" if value is None else value for value in row])
+    return list(contradictory)
 
-    It takes eight bytes of memory for each record.
+
+def _of(element: Mapping[str, str | None], names: Sequence[str]) -> tuple[str | None, ...]:
+    return tuple(element[name] for name in names)
+
+
+def _shown(element: Mapping[str, str | None], names: Sequence[str]) -> str:
+    return ", ".join(value or "" for value in _of(element, names))
+
+
+def _counting_of_repeated(
+    path: Path, record: Contract, bad_lines: Callable[[], Collection[int | None]]
+) -> dict[int, int]:
+    """By the hash of each key that several records have, the line of the one that counts: the last good one.
+
+    If all are bad, it is the last: its elements wait in quarantine for it. It takes eight bytes of memory for each
+    record.
     """
     import numpy as np
 
-    hashes = array("q", (_key_hash(fields, record) for fields in _records(path, record)))
+    hashes = array("q", (_key_hash(fields, record) for _, fields in _records(path, record)))
     numbers = np.frombuffer(hashes, dtype=np.int64) if hashes else np.empty(0, dtype=np.int64)
     values, counts = np.unique(numbers, return_counts=True)
-    repeated = np.isin(numbers, values[counts > 1])
-    return {int(numbers[number]): int(number) for number in np.flatnonzero(repeated)}
+    repeated = set(values[counts > 1].tolist())
+    if not repeated:
+        return {}
+    bad, last, last_good = bad_lines(), {}, {}
+    for line, fields in _records(path, record):
+        if (key := _key_hash(fields, record)) in repeated:
+            last[key] = line
+            if line not in bad:
+                last_good[key] = line
+    return last | last_good
 
 
 def _key_hash(fields: Mapping[str, str | None], record: Contract) -> int:
     return hash(tuple((fields.get(name) or "").strip() for name in record.key))
 
 
-def _records(path: Path, contract: Contract) -> Iterator[dict[str, str | None]]:
-    """The well-formed records of a file by column name, upper case, without those that a `reasonCode` quarantines."""
+def _records(path: Path, contract: Contract) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """The well-formed records of a file, without those that a `reasonCode` quarantines.
+
+    With the line of each, as in `BadRecord`, and its columns in upper case.
+    """
     limits = {column.name: column.accepted for column in contract.columns if column.reason_code and column.accepted}
-    for fields in _every_record(path, contract):
+    for line, fields in _every_record(path, contract):
         if all(not (text := (fields.get(name) or "").strip()) or text in limits[name] for name in limits):
-            yield fields
+            yield line, fields
 
 
-def _every_record(path: Path, contract: Contract) -> Iterator[dict[str, str | None]]:
+def _every_record(path: Path, contract: Contract) -> Iterator[tuple[int, dict[str, str | None]]]:
     if path.suffix.lower() == ".parquet":
-        yield from _parquet_records(path)
+        yield from enumerate(_parquet_records(path), 1)
         return
     plain, dialect = open_as_utf8(path, contract.dialect, contract.column_names, path.with_suffix(".utf8"))
     for record in read_leniently(plain, dialect):
         if record.fields is not None:
-            yield dict(zip(dialect.header, record.fields, strict=True))
+            yield record.line, dict(zip(dialect.header, record.fields, strict=True))
 
 
 def _parquet_records(path: Path) -> Iterator[dict[str, str | None]]:

@@ -26,7 +26,7 @@ METRICS = ("invalidValues",)
 # Names of the checks in orchestration/checks.py, which a rule may not have.
 BUILT_IN_CHECKS = (
     *("unique_key", "unknown_columns", "row_accounting", "quarantine", "rejected_objects"),
-    *("reconciles", "latency", "lateness", "current_rows", "disjoint_intervals"),
+    *("reconciles", "latency", "lateness", "current_rows", "disjoint_intervals", "contradictory_lists"),
 )
 # What a column is in a slowly changing dimension, with the logical type that it must have; None is any.
 HISTORY_TYPES = {

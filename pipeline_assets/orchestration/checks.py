@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.batch.list_columns import OTHER_VALUES
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts import Column, Contract
@@ -26,7 +27,7 @@ from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.pipeline.marts import difference_query
-from pipeline_assets.pipeline.resolved import MartTable, ResolvedPipeline, Source
+from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline, Source
 from pipeline_assets.warehouse import Transaction, ledger
 from pipeline_assets.warehouse.quarantine import rejection_reasons, waiting_reasons
 
@@ -162,6 +163,11 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
                     "No column outside the contract arrived.",
                     partial(_unknown_columns, contract),
                 )
+    for source in pipeline.sources:
+        if source.list_column and (published := pipeline.published.get(source.name)):
+            one_value = f"No list in {source.list_column.column} has a key with several values."
+            evaluate = partial(_contradictory_lists, published.table)
+            add(table_key(pipeline, published.table.contract), "contradictory_lists", one_value, evaluate)
     main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
     accounting = "read = loaded + superseded + quarantined, per object."
     add(main, "row_accounting", accounting, partial(_row_accounting, name))
@@ -215,13 +221,30 @@ def _unique_key(table: str, columns: Sequence[str], transaction: Transaction, _:
 def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     rows = transaction.rows(
         f"SELECT F.KEY, COUNT(*) FROM {target_table(contract).qualified} AS T, "
-        "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL GROUP BY F.KEY ORDER BY F.KEY"
+        "LATERAL FLATTEN(INPUT => T._RESCUED) AS F WHERE T._RESCUED IS NOT NULL AND F.KEY <> %(others)s "
+        "GROUP BY F.KEY ORDER BY F.KEY",
+        {"others": OTHER_VALUES},
     )
     return dg.AssetCheckResult(
         passed=not rows,
         severity=dg.AssetCheckSeverity.WARN,
         description=_listed("Kept in _RESCUED: ", [f"{name} ({count} rows)" for name, count in rows]),
         metadata={"columns": dg.MetadataValue.json({name: int(count) for name, count in rows})},
+    )
+
+
+def _contradictory_lists(table: FileTable, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
+    """WARN if a list gave a key several values; the last one is published, the others are in _RESCUED."""
+    keys, others = ", ".join(table.row_key), f"_RESCUED['{OTHER_VALUES}']::VARCHAR"
+    query = f"SELECT {keys}, {others} FROM {table.qualified} WHERE {others} IS NOT NULL"
+    found = int(transaction.scalar(f"SELECT COUNT(*) FROM ({query}) AS FOUND"))
+    rows = transaction.rows(f"{query} ORDER BY {keys} LIMIT {EXAMPLES}") if found else []
+    examples = [f"{', '.join(map(str, key))} (also {values})" for *key, values in rows]
+    return dg.AssetCheckResult(
+        passed=found == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_listed("Of several values the last counts: ", examples + ["…"] * (found > EXAMPLES)),
+        metadata={"keys_with_several_values": found},
     )
 
 

@@ -90,7 +90,7 @@ class ListColumn:
 
     A list is JSON, or what Python prints for one, of objects; the contract of this name describes an element. A column
     of that contract that the record has as well, such as its key, has the record's value. Of several records of one key
-    in a file only the last one's list counts. An element that breaks the contract is quarantined alone.
+    in a file only the list of the last good one counts. An element that breaks the contract is quarantined alone.
     """
 
     name: str

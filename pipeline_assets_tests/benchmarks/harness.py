@@ -4,8 +4,8 @@ Rounds run A B C A B C, so that a machine that slows down slows everybody down. 
 is thrown away. The contenders of a round share its folder and run in the order listed, so one may go on from
 where an earlier one stopped; what a contender leaves in `out/` is deleted after it.
 
-The surprising thing: the disk is flushed and free memory is touched before every measurement. Otherwise a contender pays
-for writing back the result of the one before it, or for memory that the host of a virtual machine has taken back.
+The surprising thing: the disk is flushed and free memory is touched before every measurement. Otherwise a contender
+pays for writing back the result of the one before it, or for memory that the host of a virtual machine has taken back.
 """
 
 from __future__ import annotations

@@ -314,6 +314,31 @@ def test_of_a_movie_that_is_in_one_archive_twice_the_last_record_counts_with_its
     assert lake.rows("SELECT COUNT(*) FROM MOVIES.MOVIE_REVIEWS") == [(0,)]
 
 
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_of_a_movie_that_is_in_one_archive_twice_the_last_good_record_counts_with_its_ratings(
+    lake: MoviesLake, form: str
+) -> None:
+    too_long = "R" * 1001
+    movies = [
+        movie(1, Title="Good", Ratings=ratings(("IMDb", "8/10"))),
+        movie(1, Title="Bad", Rated=too_long, Ratings=ratings(("IMDb", "1/10"), ("Bad", "1/10"))),
+        movie(2, Rated=too_long, Ratings=ratings(("Old", "1/10"))),
+        movie(2, Rated=too_long, Ratings=ratings(("Last", "1/10"))),
+        *(movie(number, Ratings="N/A") for number in range(3, 9)),
+    ]
+    data = csv_bytes(movies) if form == "csv" else parquet_bytes(movies)
+    name = f"movies.{form}"
+    described = manifest(len(movies), CREATED, {name: (data, len(movies))})
+    lake.write("a.zip", zipped({name: data, "manifest.json": described}))
+
+    lake.run()
+
+    assert titles(lake)[0] == ("tt0000001", "Good")
+    assert lake.rows("SELECT IMDB_ID, REVIEW_PROVIDER, RATING FROM MOVIES.MOVIE_REVIEWS") == [("tt0000001", "IMDb", 80)]
+    waiting = "SELECT RAW_RECORD FROM OPS.QUARANTINE WHERE REASON_CODE = 'orphan_rating'"
+    assert ["Last" in raw for (raw,) in lake.rows(waiting)] == [True]  # it is loaded with its movie
+
+
 def test_remakes_stay_apart(lake: MoviesLake) -> None:
     lake.archive("a", movie(1, Title="The Fly", Year="1958"), movie(2, Title="The Fly", Year="1986"))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -19,7 +20,7 @@ from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
-from pipeline_assets_tests.support.movies_lake import CREATED, MoviesLake, movie
+from pipeline_assets_tests.support.movies_lake import CREATED, MoviesLake, movie, ratings
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
@@ -293,6 +294,15 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
         )
         for table in pipelines()["movies"].targets
     ),
+    (
+        "movies",
+        "a provider with two values",
+        [
+            'UPDATE MOVIES.MOVIE_REVIEWS SET _RESCUED = PARSE_JSON(\'{"_OTHER_VALUES": "10%"}\') '
+            "WHERE IMDB_ID = 'tt0000001'"
+        ],
+        {"movie_reviews.contradictory_lists"},
+    ),
     ("orders", "a record in quarantine", [waiting("orders")], {"order_headers.quarantine"}),
     ("bookings", "an object in quarantine", [waiting("bookings", "NULL")], {"customers.rejected_objects"}),
     ("orders", "an object in quarantine", [waiting("orders", "NULL")], {"order_headers.rejected_objects"}),
@@ -484,6 +494,25 @@ def test_a_movie_with_two_titles_fails_the_key_of_the_view(home: Home) -> None:
     home.repeat("MOVIES.MOVIES_LANDING", "FALSE")  # only without its primary key
     home.damage("INSERT INTO MOVIES.MOVIES_LANDING (IMDBID, TITLE) VALUES ('tt0000001', 'Another')")
     assert home.failed() == TWO_TITLES[1]
+
+
+def test_a_provider_that_is_listed_with_two_values_is_a_warning_until_it_is_listed_with_one(tmp_path: Path) -> None:
+    lake = MoviesLake.with_tables(tmp_path)
+    listed = ratings(("Critics", "10%"), ("Critics", "20%"), ("IMDb", "8/10"), ("IMDb", "8/10"))
+    lake.archive("a", movie(1, Ratings=listed), movie(2))
+    lake.run()
+    home = Home(lake)
+
+    found = home.checks()
+    assert home.failed() == {"movie_reviews.contradictory_lists"}
+    check = found["movie_reviews.contradictory_lists"]
+    assert check.severity == dg.AssetCheckSeverity.WARN
+    assert check.description == "Of several values the last counts: tt0000001, Critics (also 10%)"
+    assert lake.rows("SELECT RATING FROM MOVIES.MOVIE_REVIEWS WHERE REVIEW_PROVIDER = 'Critics'") == [(20,)]
+
+    lake.archive("b", movie(1, Ratings=ratings(("Critics", "20%"))), created=CREATED + timedelta(days=1))
+    lake.run()
+    assert home.failed() == set()
 
 
 @pytest.mark.parametrize("home", pipelines(), indirect=True)
