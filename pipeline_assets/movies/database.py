@@ -7,7 +7,7 @@ order of imdbID. One SELECT is one snapshot, and its beginning is the snapshot's
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,15 +26,18 @@ TABLE = "movies"
 ROWS_AT_A_TIME = 2_000
 
 
-@contextmanager
-def open_database(url: str | URL, select: str) -> Iterator[Snapshot]:
+def open_database(url: str | URL, select: str) -> AbstractContextManager[Snapshot]:
     """A snapshot of a database.
 
     Raises:
-        ConfigurationError: the URL, its driver, its SQLite file, the table or the SELECT is wrong.
-        SourceError: the database cannot be reached.
+        ConfigurationError: the URL, its driver or its SQLite file is wrong; when it is entered, the table or the SELECT.
+        SourceError: when it is entered, the database cannot be reached.
     """
-    engine = _engine(url)
+    return _opened(_engine(url), select)
+
+
+@contextmanager
+def _opened(engine: Engine, select: str) -> Iterator[Snapshot]:
     try:
         with _errors(engine.url, is_connected=False):
             connection = engine.connect().execution_options(yield_per=ROWS_AT_A_TIME)

@@ -68,11 +68,20 @@ def extract_in_batch(context: BatchContext) -> None:
     logger.info("%s movies of %s landed in %s.", f"{written.total:,}", snapshot.source, uri)
 
 
+def check_source(settings: Settings) -> None:
+    """Check the settings of the source; nothing is connected, requested or read.
+
+    Raises:
+        ConfigurationError: none is configured, or two are, or one names what does not exist.
+    """
+    open_source(settings, settings.scratch_root)
+
+
 def open_source(settings: Settings, scratch: Path) -> AbstractContextManager[Snapshot]:
     """The source that the settings name; without one, the sample database if there is one.
 
     Raises:
-        ConfigurationError: none is configured, or two are, or the one that is cannot be used.
+        ConfigurationError: as `check_source`; when it is entered, the source cannot be used.
     """
     select = text_or_file(settings.movies_select, "PIPELINE_MOVIES_SELECT") if settings.movies_select else ""
     url = settings.movies_source_url

@@ -1,7 +1,7 @@
 """Movie archives: CSV and Parquet with a manifest, unpacked into tables and a star schema with history."""
 
 from pipeline_assets.movies.archive import archive_contents
-from pipeline_assets.movies.extract import extract_in_batch
+from pipeline_assets.movies.extract import check_source, extract_in_batch
 from pipeline_assets.pipeline import (
     Archive,
     Bucket,
@@ -52,7 +52,7 @@ MOVIES = Pipeline(
         Plot("top_movies", of="movie_overview", kind="barh"),
         Plot("longest_history", of="dim_movie", kind="intervals"),
     ],
-    steps=[Step("extract", extract_in_batch)],
+    steps=[Step("extract", extract_in_batch, check=check_source)],
     buckets=[
         Bucket("movie-landing"),
         Bucket("movie-processed"),

@@ -206,10 +206,14 @@ class Step:
     before the transaction, when `BatchContext.outcomes` has the outcome of each object, and `promote` after the commit.
     A value for the next run goes to `BatchContext.set_watermark`, which is published with the batch. A step must be
     safe to repeat: the run after a killed one repeats it.
+
+    `check` takes the settings of the installation and raises ConfigurationError if they are wrong for an `extract`;
+    `run --extract` calls it before it starts a run.
     """
 
     phase: Phase
     run: Callable[[Any], None]
+    check: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,13 @@
-"""`run --extract` shows on stderr what its source delivers."""
+"""`run --extract` shows on stderr what its source delivers, and starts no run for a wrong source."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from pipeline_assets_tests.support.command_line import process
+import pytest
+
+from pipeline_assets_tests.support.command_line import environment, process
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer
 
 
@@ -17,3 +19,27 @@ def test_the_progress_of_an_extract_is_on_stderr_and_the_result_on_stdout(tmp_pa
     done = process(lake.home, "run", "commerce", "--extract", "--json")
     assert "2 records of customers were delivered." in done.stderr.splitlines()
     assert json.loads(done.stdout)["rows"]["read"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "No source of movies is configured."),
+        ({"SOURCE_URL": "file:///nowhere/movies.json"}, "The file /nowhere/movies.json of PIPELINE_MOVIES_SOURCE_URL"),
+        ({"SOURCE_URL": "sqlite:////nowhere.db"}, "The SQLite file /nowhere.db of PIPELINE_MOVIES_SOURCE_URL"),
+        ({"SOURCE_URL": "oracel://user:secret@host/films"}, "PIPELINE_MOVIES_SOURCE_URL cannot be used"),
+        ({"API_URL": "http://127.0.0.1:9", "API_IDS": "/nowhere"}, "The file of PIPELINE_MOVIES_API_IDS"),
+        ({"SOURCE_URL": "sqlite://", "SELECT": "/nowhere.sql"}, "The file of PIPELINE_MOVIES_SELECT"),
+    ],
+)
+def test_a_wrong_source_is_a_usage_error_and_starts_no_run(
+    tmp_path: Path, settings: dict[str, str], message: str
+) -> None:
+    variables = {f"PIPELINE_MOVIES_{name}": value for name, value in settings.items()}
+    done = process(tmp_path, "run", "movies", "--extract", env=environment(tmp_path, **variables))
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {message}")
+    assert "secret" not in line
+    assert done.returncode == 2
+    assert not (tmp_path / "dagster" / "history").exists()
+    assert not (tmp_path / "alerts.jsonl").exists()
