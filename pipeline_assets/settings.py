@@ -174,6 +174,21 @@ class Settings(BaseSettings):
         120, gt=0, description="Seconds for which a request to the API of movies is repeated after transient errors."
     )
 
+    reviews_source_url: str | None = Field(
+        None,
+        repr=False,  # it may contain a password
+        description="Database of the tables of reviews as a SQLAlchemy URL: mysql+pymysql://… or sqlite:///….",
+    )
+    reviews_tables: Path | None = Field(
+        None, description="YAML file that lists the tables of reviews, see docs/reviews.md; empty means the example."
+    )
+    reviews_lag_seconds: float = Field(
+        300,
+        ge=0,
+        le=86_400,
+        description="Seconds before the last extract whose rows are extracted again, for long transactions.",
+    )
+
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
     snowflake_user: str | None = Field(None, description="Snowflake service user.")
     snowflake_private_key: SecretStr | None = Field(None, description="PEM private key of that user.")
@@ -238,16 +253,8 @@ class Settings(BaseSettings):
     @field_validator("schedule")
     @classmethod
     def _cron(cls, schedule: str) -> str:
-        if schedule == cls.model_fields["schedule"].default:
+        if schedule == cls.model_fields["schedule"].default or is_cron(schedule):
             return schedule  # importing dagster takes half a second, which not every command needs
-        import dagster as dg
-
-        try:
-            if len(schedule.split()) == 5:
-                dg.ScheduleDefinition(name="validated", job_name="validated", cron_schedule=schedule)
-                return schedule
-        except dg.DagsterInvalidDefinitionError:
-            pass
         raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
 
     @field_validator("queues", mode="before")
@@ -322,6 +329,11 @@ class Settings(BaseSettings):
         return self.home / "sources" / "movies"
 
     @property
+    def reviews_folder(self) -> Path:
+        """The sample database of reviews."""
+        return self.home / "sources" / "reviews"
+
+    @property
     def warehouse_root(self) -> Path:
         return self.home / "warehouse"
 
@@ -332,6 +344,17 @@ class Settings(BaseSettings):
     @property
     def scratch_root(self) -> Path:
         return self.home / "scratch"
+
+
+def is_cron(text: str) -> bool:
+    """Whether a text is a cron expression of five fields, as Dagster reads it."""
+    import dagster as dg
+
+    try:
+        dg.ScheduleDefinition(name="validated", job_name="validated", cron_schedule=text)
+    except dg.DagsterInvalidDefinitionError:
+        return False
+    return len(text.split()) == 5
 
 
 def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
