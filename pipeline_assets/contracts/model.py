@@ -147,7 +147,8 @@ class Column:
 class Contract:
     """The shape of one dataset: landed files (`form` is csv or json) or a warehouse table.
 
-    `items` is the shape of the elements of the list at `items.path` in each JSON record.
+    `items` is the shape of the elements of the list at `items.path` in each JSON record. A contract that `is_open`
+    declares some columns; each run learns the others, and creates the table.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Contract:
     path: tuple[str, ...] = ()
     dialect: Dialect = Dialect()
     quality: tuple[QualityRule, ...] = ()
+    is_open: bool = False
 
     @cached_property
     def key(self) -> tuple[str, ...]:

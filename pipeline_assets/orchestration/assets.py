@@ -18,10 +18,16 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import PROVENANCE, target_table
-from pipeline_assets.engine.interface import INPUT_COLUMNS
+from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.errors import PipelineError, WarehouseError
 from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
+from pipeline_assets.orchestration.columns import (
+    Output,
+    assets_of_relations,
+    column_lineage,
+    column_metadata,
+    column_schema,
+)
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import Event, batch_events
@@ -29,12 +35,10 @@ from pipeline_assets.pipeline.resolved import (
     Export,
     FileTable,
     LakeCopy,
-    MartTable,
     ResolvedPipeline,
     Source,
     ViewTable,
 )
-from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import ListColumn
 
 # Metadata that is true of each day of a batch of several days.
@@ -85,42 +89,6 @@ def landing_days(pipeline: ResolvedPipeline, first: date) -> dg.DailyPartitionsD
     if not pipeline.has_dated_keys:
         return None
     return dg.DailyPartitionsDefinition(start_date=first.isoformat(), end_offset=1)
-
-
-def column_schema(contract: Contract, *, unique_key: bool = True) -> dg.TableSchema:
-    """A contract's columns for the UI; columns with a classification have a tag.
-
-    Without `unique_key` a key is only required: files may deliver a record more than once.
-    """
-    return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                column.name,
-                column.physical_type,
-                description=column.description,
-                constraints=dg.TableColumnConstraints(
-                    nullable=not column.required, unique=unique_key and contract.key == (column.name,)
-                ),
-                tags={"classification": column.classification} if column.classification else {},
-            )
-            for column in contract.columns
-        ]
-    )
-
-
-def column_lineage(select: Select, contract: Contract, assets: Mapping[str, dg.AssetKey]) -> dg.TableColumnLineage:
-    """Column lineage of a SELECT, read from the SQL; `assets` maps its relations to the assets behind them."""
-    internal_columns = (*PROVENANCE, *INPUT_COLUMNS)
-    return dg.TableColumnLineage(
-        {
-            column: [
-                dg.TableColumnDep(asset_key=assets[relation], column_name=name)
-                for relation, name in select.sources_of(column)
-                if name not in internal_columns
-            ]
-            for column in contract.column_names
-        }
-    )
 
 
 def pipeline_assets(
@@ -242,18 +210,12 @@ def _evaluations_after_failure(
 
 def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
     """Tables, marts, views, lake tables and exports; each depends on what its SELECT reads."""
-    files = {
-        relation: source_key(source, pipeline.name) for source in pipeline.sources for relation in source.relations
-    }
-    published: list[FileTable | MartTable | ViewTable] = [*pipeline.tables, *pipeline.marts, *pipeline.views]
-    tables = {t.qualified: table_key(pipeline, t.contract) for t in published}
+    assets = assets_of_relations(pipeline)
     lake_outputs: list[FileTable | LakeCopy] = [*pipeline.lake_outputs, *pipeline.lake_copies]
-    outputs: list[FileTable | MartTable | ViewTable | LakeCopy] = [*published, *lake_outputs]
-    specs = {
-        output.contract.name: _output_spec(pipeline, output, files | tables, freshness_hours) for output in outputs
-    }
+    outputs: list[Output] = [*pipeline.tables, *pipeline.marts, *pipeline.views, *lake_outputs]
+    specs = {output.contract.name: _output_spec(pipeline, output, assets, freshness_hours) for output in outputs}
     listed = [*(declared.name for declared in pipeline.value.tables), *(o.contract.name for o in lake_outputs)]
-    return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, files) for export in pipeline.exports)]
+    return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, assets) for export in pipeline.exports)]
 
 
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
@@ -277,6 +239,8 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
         files = f"Zip archives as they land: {landing}. Each is accepted or rejected as a whole."
     if contract.items:
         contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
+    if not contract.is_open:
+        metadata["dagster/column_schema"] = column_schema(contract, unique_key=False)
     return dg.AssetSpec(
         source_key(source, pipeline),
         deps=deps,
@@ -288,7 +252,7 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
         kinds={"s3", *forms},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),
-        metadata={"dagster/column_schema": column_schema(contract, unique_key=False)} | metadata,
+        metadata=metadata,
     )
 
 
@@ -305,18 +269,18 @@ def _list_lineage(source: Source, listed: ListColumn, files: dg.AssetKey) -> dg.
 
 def _output_spec(
     pipeline: ResolvedPipeline,
-    output: FileTable | MartTable | ViewTable | LakeCopy,
+    output: Output,
     assets: Mapping[str, dg.AssetKey],
     freshness_hours: float,
 ) -> dg.AssetSpec:
     """A table of the warehouse or of the lake that a batch writes, or a view over such tables."""
     contract, relation = output.contract, "view" if isinstance(output, ViewTable) else "table"
     metadata: dict = {
-        "dagster/column_schema": column_schema(contract, unique_key=_is_unique(output)),
         "dagster/table_name": target_table(contract).qualified,
-        "dagster/column_lineage": column_lineage(output.select, contract, assets),
         "contract": f"{contract.name} {contract.version}",
     }
+    if not contract.is_open:
+        metadata |= column_metadata(output, assets)
     return dg.AssetSpec(
         table_key(pipeline, contract),
         deps=list(dict.fromkeys(assets[relation] for relation in output.select.relations)),
@@ -329,11 +293,6 @@ def _output_spec(
         metadata=metadata,
         freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=freshness_hours)),
     )
-
-
-def _is_unique(output: FileTable | MartTable | ViewTable | LakeCopy) -> bool:
-    """Whether the key of the contract alone identifies a row of an output."""
-    return not isinstance(output, FileTable) or output.row_key == output.contract.key
 
 
 def _export_spec(pipeline: ResolvedPipeline, export: Export, files: Mapping[str, dg.AssetKey]) -> dg.AssetSpec:

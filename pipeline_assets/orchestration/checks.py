@@ -22,13 +22,14 @@ from pipeline_assets.batch.list_columns import OTHER_VALUES
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline, Source
 from pipeline_assets.warehouse import Transaction, ledger
+from pipeline_assets.warehouse.migration import table_exists
 from pipeline_assets.warehouse.quarantine import rejection_reasons, waiting_reasons
 
 LISTED = 50  # failing rows of a rule
@@ -43,12 +44,15 @@ _OPERATORS = {
 }
 
 
+Evaluate = Callable[[Transaction, Platform], dg.AssetCheckResult]
+
+
 @dataclass(frozen=True)
 class Check:
     """A check of one asset; `evaluate` reads the warehouse and returns a result without asset and name."""
 
     spec: dg.AssetCheckSpec
-    evaluate: Callable[[Transaction, Platform], dg.AssetCheckResult]
+    evaluate: Evaluate
 
 
 def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.AssetChecksDefinition:
@@ -145,24 +149,26 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     _require_relations(pipeline)
     checks: list[Check] = []
 
-    def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Callable[..., dg.AssetCheckResult]) -> None:
+    def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Evaluate) -> None:
         checks.append(Check(dg.AssetCheckSpec(name, asset=key, description=description), evaluate))
+
+    def add_of_table(contract: Contract, name: str, description: str | None, evaluate: Evaluate) -> None:
+        if contract.is_open:  # its first run creates the table
+            evaluate = partial(_of_existing, target_table(contract), evaluate)
+        add(table_key(pipeline, contract), name, description, evaluate)
 
     rules = {mart.contract.name: mart.rules for mart in pipeline.marts}
     row_keys = {table.contract.name: table.row_key for table in pipeline.tables}
     relations = [*pipeline.targets, *(view.contract for view in pipeline.views)]
     for contract in relations:
         if contract.key:
-            key, unique = table_key(pipeline, contract), row_keys.get(contract.name, contract.key)
+            unique = row_keys.get(contract.name, contract.key)
             one_row = f"One row per {', '.join(unique)}."
-            add(key, "unique_key", one_row, partial(_unique_key, target_table(contract).qualified, unique))
+            one_key = partial(_unique_key, target_table(contract).qualified, unique)
+            add_of_table(contract, "unique_key", one_row, one_key)
             if contract in pipeline.targets:
-                add(
-                    key,
-                    "unknown_columns",
-                    "No column outside the contract arrived.",
-                    partial(_unknown_columns, contract),
-                )
+                unknown = "No column outside the contract arrived."
+                add_of_table(contract, "unknown_columns", unknown, partial(_unknown_columns, contract))
     for source in pipeline.sources:
         if source.list_column and (published := pipeline.published.get(source.name)):
             one_value = f"No list in {source.list_column.column} has a key with several values."
@@ -174,6 +180,8 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     add(main, "quarantine", "No record is in quarantine.", partial(_quarantine, name))
     add(main, "rejected_objects", "No object was rejected whole.", partial(_rejected, name))
     for mart in pipeline.marts:
+        if mart.contract.is_open:
+            continue  # its SELECT lacks the columns that a run learns
         same = f"Every row is what {' and '.join(mart.select.relations)} give."
         add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart))
     for contract in relations:
@@ -181,9 +189,9 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
             if hours := column.latency_hours:
                 recent = f"The newest {column.name} is not older than {_duration(hours)}."
                 evaluate = partial(_latency, contract, column, hours)
-                add(table_key(pipeline, contract), "latency", recent, evaluate)
+                add_of_table(contract, "latency", recent, evaluate)
         for rule in (*contract.quality, *rules.get(contract.name, ())):
-            add(table_key(pipeline, contract), rule.name, rule.description, partial(_quality, rule))
+            add_of_table(contract, rule.name, rule.description, partial(_quality, rule))
     for source in pipeline.landed_sources:
         on_time = f"An object has arrived in the last {freshness_hours:g} hours."
         add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
@@ -204,6 +212,13 @@ def _require_relations(pipeline: ResolvedPipeline) -> None:
                     f"{contract.name}: {name}: is not checked, as {contract.name} is not a table of {pipeline.name}.",
                     remedy="Move it to the contract of a table.",
                 )
+
+
+def _of_existing(table: Table, evaluate: Evaluate, transaction: Transaction, platform: Platform) -> dg.AssetCheckResult:
+    """The result of a check; it passes if the table does not exist yet."""
+    if table_exists(transaction, table):
+        return evaluate(transaction, platform)
+    return dg.AssetCheckResult(passed=True, description=f"{table.qualified} does not exist yet: nothing was loaded.")
 
 
 def _unique_key(table: str, columns: Sequence[str], transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
@@ -394,7 +409,7 @@ def _newest_dates(pipeline: ResolvedPipeline, source: Source, transaction: Trans
     dated = [column for column in source.contract.columns if column.logical_type in ("date", "timestamp")]
     names = [column.name for column in dated if not column.personal]
     columns = {name: published.columns[name] for name in names if published and name in published.columns}
-    if not (published and columns):
+    if not (published and columns) or source.contract.is_open:
         return {}
     newest = ", ".join(f"MAX({column})" for column in columns.values())
     (values,) = transaction.rows(f"SELECT {newest} FROM {published.table.qualified}")

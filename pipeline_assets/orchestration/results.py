@@ -19,6 +19,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.lake import LakeTable
+from pipeline_assets.orchestration.columns import Output, assets_of_relations, column_metadata
 from pipeline_assets.orchestration.keys import source_key, table_key
 from pipeline_assets.orchestration.plots import Rows, plot_metadata, plot_rows
 from pipeline_assets.pipeline.resolved import FileTable, PlotQuery, ResolvedPipeline, ViewTable
@@ -53,8 +54,11 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
                 plots = plot_rows(transaction, pipeline, changed)  # last: a SELECT that fails may end the transaction
     for name, pictures in plot_metadata(plots, datetime.now(UTC).replace(tzinfo=None)).items():
         written.setdefault(name, {}).update(pictures)
+    columns = _learnt_columns(pipeline)
     results = [
-        _table_event(report, pipeline, contract, changed, written.get(contract.name, {}))
+        _table_event(
+            report, pipeline, contract, changed, columns.get(contract.name, {}) | written.get(contract.name, {})
+        )
         for contract in pipeline.targets
     ]
     results += [_view_event(report, pipeline, view, changed, view_rows, written) for view in pipeline.views]
@@ -113,6 +117,14 @@ def _written(transaction: Transaction, contract: Contract, batches: Sequence[str
     return {"rows_written": rows_written, "preview": dg.MetadataValue.md(preview)}
 
 
+def _learnt_columns(pipeline: ResolvedPipeline) -> dict[str, dict[str, Any]]:
+    """The columns of each table whose contract was made for this run: the asset does not show them."""
+    assets = assets_of_relations(pipeline)
+    tables: list[Output] = [*pipeline.tables, *pipeline.marts]
+    made = [table for table in tables if table.contract.name in pipeline.value.contracts]
+    return {table.contract.name: column_metadata(table, assets) for table in made}
+
+
 def _changed(report: BatchReport, pipeline: ResolvedPipeline, written: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """The tables of which a row was written or removed, and the views that read one of them; their qualified names."""
     tables = {target_table(contract).qualified: contract.name for contract in pipeline.targets}
@@ -134,7 +146,7 @@ def _table_event(
     changed: Collection[str],
     written: Mapping[str, Any],
 ) -> Event:
-    """`written` is the metadata of a changed table: its written rows, a preview and pictures."""
+    """`written` is the metadata of a changed table: its written rows, a preview, pictures and learnt columns."""
     table = target_table(contract).qualified
     metadata = batch_metadata(report) | {"dagster/row_count": report.table_rows.get(table, 0)}
     if table not in changed:

@@ -1,4 +1,4 @@
-"""The contract and the SELECT of each thing that a pipeline declares."""
+"""The contract and the SELECT of each thing that a pipeline declares, from its value or from files."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def contract_of(value: Pipeline, name: str) -> Contract:
         ContractError: it is wrong, or has another name or domain.
     """
     folder = (value.folder or _PACKAGE / value.name) / "contracts"
-    contract = load_contract(folder / f"{name}.yaml")
+    contract = value.contracts.get(name) or load_contract(folder / f"{name}.yaml")
     if contract.name != name or contract.domain != value.name:
+        file = name if name in value.contracts else f"{name}.yaml"
         raise ContractError(
-            f"{name}.yaml: name and domain are {contract.name} and {contract.domain}.",
+            f"{file}: name and domain are {contract.name} and {contract.domain}.",
             remedy=f"Set them to {name} and {value.name}: the file and the pipeline.",
         )
     return contract

@@ -90,7 +90,7 @@ def _require_roles(contract: Contract, observed: Contract) -> None:
                 f"{contract.name}: {len(names)} columns have history: {role}; a history has one.",
                 remedy=f"Known: {', '.join((*_COPIED_ROLES, *_SINGLE_ROLES))}.",
             )
-    if not _with_role(contract, "version"):
+    if not (_with_role(contract, "version") or contract.is_open):
         raise ContractError(
             f"{contract.name}: no column has history: version, so no change would begin a new row.",
             remedy="Mark those whose changes are kept; overwrite is for the others.",
@@ -158,7 +158,7 @@ def _statement(contract: Contract, observed: FileTable) -> str:
     by_time = f"({of_key} ORDER BY _OBSERVED_AT)"
     # A deletion may carry the key alone, so values come from the newest other observation.
     newest = [f"FIRST_VALUE({c}) OVER ({of_key} ORDER BY _IS_DELETED, _OBSERVED_AT DESC) AS {c}" for c in overwritten]
-    same = " AND ".join(f"EQUAL_NULL({c}, LAG({c}) OVER {by_time})" for c in versions)
+    same = "".join(f" AND EQUAL_NULL({c}, LAG({c}) OVER {by_time})" for c in versions)
     return f"""WITH _OBSERVATIONS AS (
     SELECT
         {_listed((*key, *versions, *overwritten), "O", 8)},
@@ -172,7 +172,7 @@ def _statement(contract: Contract, observed: FileTable) -> str:
 ), _COMPARED AS (
     SELECT
         {_indented((*key, *versions, *newest, "_IS_DELETED", "_OBSERVED_AT"), 8)},
-        COALESCE(_IS_DELETED = LAG(_IS_DELETED) OVER {by_time}, FALSE) AND {same} AS _IS_REPEATED
+        COALESCE(_IS_DELETED = LAG(_IS_DELETED) OVER {by_time}, FALSE){same} AS _IS_REPEATED
     FROM _OBSERVATIONS
 ), _CHANGES AS (
     SELECT

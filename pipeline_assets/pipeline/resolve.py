@@ -56,6 +56,11 @@ _SAFE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 @cache
 def resolve(value: Pipeline) -> ResolvedPipeline:
+    """As `derive`, once for each value: for the values of the registry, which live as long as the process."""
+    return derive(value)
+
+
+def derive(value: Pipeline) -> ResolvedPipeline:
     """Everything that is derived from a pipeline's value.
 
     Raises:

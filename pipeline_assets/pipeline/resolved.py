@@ -274,11 +274,15 @@ class ResolvedPipeline:
 
     @cached_property
     def warehouse_tables(self) -> tuple[WarehouseTable, ...]:
-        """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources."""
-        tables = [table.target for table in self.tables]
+        """The tables that must exist in the warehouse before a batch: published, staged, and keys of sources.
+
+        Those of open contracts are left out, as their columns are not known yet.
+        """
+        tables = [table.target for table in self.tables if not table.contract.is_open]
         tables += self.load_stages
-        tables += [target_table(mart.contract) for mart in self.marts]
-        return (*tables, *(key_table(self, source) for source in self.sources if source.has_keys))
+        tables += [target_table(mart.contract) for mart in self.marts if not mart.contract.is_open]
+        keyed = [source for source in self.sources if source.has_keys and not source.contract.is_open]
+        return (*tables, *(key_table(self, source) for source in keyed))
 
     @cached_property
     def warehouse_views(self) -> tuple[WarehouseView, ...]:
@@ -288,7 +292,7 @@ class ResolvedPipeline:
     @cached_property
     def load_stages(self) -> list[WarehouseTable]:
         """For each table that a batch loads, the table that its rows are staged in."""
-        return [staging_table(table.contract, table.write) for table in self.tables]
+        return [staging_table(table.contract, table.write) for table in self.tables if not table.contract.is_open]
 
     def children(self, parent: Source) -> list[tuple[str, Source]]:
         """The (column, source) pairs that refer to a source."""

@@ -59,6 +59,12 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
             session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")
 
 
+def table_exists(session: Transaction, table: Table) -> bool:
+    """Whether somebody has created a table, with whatever columns."""
+    sql = "SELECT COUNT(*) FROM INFORMATION_SCHEMA.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s"
+    return int(session.scalar(sql, (table.schema, table.name))) > 0
+
+
 def create_views(session: Transaction, wanted: Sequence[View]) -> None:
     """Create the views that are missing or whose statement has changed; OPS.MARTS keeps the digests."""
     if not wanted:

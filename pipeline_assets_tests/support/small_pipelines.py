@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import mkdtemp
@@ -19,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.odcs import contract_of
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
@@ -60,6 +63,11 @@ def pipeline_of(
     for table, select in sql.items():
         (folder / "sql" / f"{table}.sql").write_text(f"-- Grain: one row.\n{select}\n", encoding="utf-8")
     return Pipeline(name, bucket, folder=folder, **value)
+
+
+def contract(name: str, *columns: str, form: str = "table", domain: str = "shop", is_open: bool = False) -> Contract:
+    """A contract for `Pipeline.contracts`."""
+    return replace(contract_of(name, odcs(name, domain, form, columns)), is_open=is_open)
 
 
 def odcs(

@@ -326,7 +326,8 @@ def _stage(settings: Settings, bucket: str) -> str:
 def _captures(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Parameters]:
     """For each history the stream of its observations, and the task that rebuilds it."""
     captures: list[Parameters] = []
-    for mart in (mart for pipeline in pipelines for mart in pipeline.marts if mart.keys):
+    histories = [m for pipeline in pipelines for m in pipeline.marts if m.keys and not m.contract.is_open]
+    for mart in histories:
         stream = f"{mart.qualified}_CHANGES"
         delete, insert = rebuild_statements(mart, stream)
         captures.append(
