@@ -36,6 +36,7 @@ REASON_CODES = {
     "too_many_bad_rows": "the whole file: more rows are bad than the configured share",
     "rejected_with_its_set": "the whole file: another file that was delivered together with it is rejected",
     "manifest_mismatch": "the whole archive: its members are not what its manifest states",
+    "schema_drift": "the whole file: its columns are not those of its table, or are narrower",
     "source_error": "the record is an error answer of the source",
     DOES_NOT_FIT: "a value that is computed from the record does not fit the column of a table",
     "archive_not_zip": "the whole archive: it is not a zip archive",
