@@ -51,7 +51,8 @@ class Discovery:
     from landing. `covered` are objects to process again, by uri, for which landing has an object with the same key:
     `arrive` compares the bytes. `removed` are the uris of processed objects that the run would process again, but that
     somebody removed. `open_archives` adds by source the `unpacked` files to read and the outcomes of `unread` archives,
-    of which nothing is read; by identity the SHA-256 of archives (`digests`); and `notes` for the report.
+    of which nothing is read; by identity the SHA-256 of archives (`digests`); and `notes` for the report. `examine`
+    adds the outcomes of rejected objects to `unread`, and takes those that wait (`waiting`, their number) out of `new`.
     """
 
     new: dict[str, list[LandedObject]]
@@ -70,6 +71,7 @@ class Discovery:
     unread: dict[str, list[FileOutcome]] = field(default_factory=dict)
     digests: dict[tuple[str, str, int], str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    waiting: int = 0
 
     def without(self, changed: set[str]) -> Discovery:
         """The same without the objects at some uris, in landing or where their copies are."""
@@ -262,7 +264,8 @@ def discovery_notes(context: BatchContext, discovery: Discovery) -> list[str]:
         )
     moved = any(source.declared.moved for source in context.pipeline.sources)
     extracts = any(step.phase == "extract" for step in context.pipeline.value.steps)
-    if not (discovery or discovery.known or discovery.unmatched_count or (moved and discovery.planned_on)):
+    found = discovery or discovery.known or discovery.unmatched_count or discovery.waiting
+    if not (found or (moved and discovery.planned_on)):
         for bucket in sorted({source.zone.bucket for source in context.pipeline.sources}):
             sources = [source for source in context.pipeline.landed_sources if source.zone.bucket == bucket]
             zones = " and ".join(dict.fromkeys(f"{bucket}/{source.declared.pattern}" for source in sources))

@@ -23,6 +23,7 @@ from pipeline_assets.batch.archives import clear_unpacked, open_archives
 from pipeline_assets.batch.arrive import Move, arrive, clear_processing, planned_moves
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes, with_quarantined_records
+from pipeline_assets.batch.examine import examine
 from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.batch.platform import Platform
@@ -77,7 +78,7 @@ def run_batch(
             arrived, requeued = arrive(context, discovered, folder)
             opened, changed = open_archives(context, arrived, folder)
             requeued |= changed
-            discovery = with_quarantined_records(context, opened)
+            discovery = with_quarantined_records(context, examine(context, opened))
             new = len(discovery.objects) + sum(map(len, discovery.foreign.values())) + len(requeued)
             report = BatchReport(new=new, known=discovery.known, recovered=recovered)
             report.rows_before = report.table_rows = discovery.published_rows
@@ -197,7 +198,8 @@ def _source_files(
     lake, copies = context.platform.lake, discovery.copies
     for file in discovery.unpacked.get(source.name, ()):
         yield file if fetch else replace(file, path=None)
-    landed_files = [] if source.declared.archive else discovery.new[source.name]
+    unread = {outcome.landed for outcome in discovery.unread.get(source.name, ())}
+    landed_files = [] if source.declared.archive else [o for o in discovery.new[source.name] if o not in unread]
     plain = [landed for landed in landed_files if landed.identity not in copies]
     for landed, path in zip(plain, lake.fetch_all(plain, folder) if fetch else [None] * len(plain), strict=True):
         yield SourceFile(path, landed)

@@ -164,7 +164,7 @@ class _Listing:
                         mask = zone.mask(batch)
                         if zone.is_recursive:  # a folder that cannot be listed may hold objects of the zone
                             mask = pc.or_(mask, foreign_folders(batch["e_tag"]))
-                        accounted = pc.or_(accounted, mask)
+                        accounted = pc.or_(accounted, pc.or_(mask, zone.beside_mask(batch)))
                         matching = batch.filter(mask)
                         self.matched += matching.num_rows
                         listed = self._with_dataset(name, bucket, matching)

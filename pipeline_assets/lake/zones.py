@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
@@ -28,8 +27,8 @@ class Zone:
 
     `pattern` is matched with the part of the key after the prefix, without regard to case. `*` stands for any
     characters and `?` for one, but not for a slash; `**/` at the start stands for folders of any depth or none; `|`
-    separates alternatives. Temporary files (a name or folder in the key begins with a dot) and folder markers (the key
-    ends with a slash) belong to no zone.
+    separates alternatives. Temporary files (a name or folder in the key begins with a dot), folder markers (the key
+    ends with a slash) and what matches the pattern `beside` belong to no zone.
 
     Raises:
         ConfigurationError: the pattern has brackets, which shells read in different ways.
@@ -38,16 +37,16 @@ class Zone:
     bucket: str
     prefix: str
     pattern: str
+    beside: str = ""
 
     def __post_init__(self) -> None:
-        if "[" in self.pattern:
-            raise ConfigurationError(
-                f"{self.pattern!r} is not a pattern of a zone: only `*`, `?`, `**/` and `|` are known."
-            )
+        if wrong := next((pattern for pattern in (self.pattern, self.beside) if "[" in pattern), None):
+            raise ConfigurationError(f"{wrong!r} is not a pattern of a zone: only `*`, `?`, `**/` and `|` are known.")
 
     def __contains__(self, landed: LandedObject) -> bool:
         key = landed.key
-        matches = landed.bucket == self.bucket and re.fullmatch(self._keys, key) is not None
+        matches = landed.bucket == self.bucket and re.fullmatch(self._keys(self.pattern), key) is not None
+        matches = matches and not (self.beside and re.fullmatch(self._keys(self.beside), key))
         return matches and not (key.endswith("/") or re.search(_HIDDEN, key))
 
     def objects(self, lake: Lake) -> Iterator[LandedObject]:
@@ -67,13 +66,21 @@ class Zone:
         """For each row of a batch of the bucket's listing, whether it belongs to the zone."""
         import pyarrow.compute as pc
 
-        matches = pc.match_substring_regex(batch["path"], f"^(?:{self._keys})$")
-        return pc.and_not(matches, hidden(batch))
+        matches = pc.match_substring_regex(batch["path"], f"^(?:{self._keys(self.pattern)})$")
+        return pc.and_not(matches, pc.or_(hidden(batch), self.beside_mask(batch)))
 
-    @cached_property
-    def _keys(self) -> str:
+    def beside_mask(self, batch: pa.RecordBatch) -> pa.BooleanArray:
+        """For each row of a batch of the bucket's listing, whether it describes other objects of the zone."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if not self.beside:
+            return pa.repeat(False, len(batch))
+        return pc.match_substring_regex(batch["path"], f"^(?:{self._keys(self.beside)})$")
+
+    def _keys(self, pattern: str) -> str:
         """A regular expression for the whole key."""
-        return re.escape(self.prefix) + "(?:" + "|".join(map(_expression, self.pattern.split("|"))) + ")"
+        return re.escape(self.prefix) + "(?:" + "|".join(map(_expression, pattern.split("|"))) + ")"
 
 
 def hidden(batch: pa.RecordBatch) -> pa.BooleanArray:

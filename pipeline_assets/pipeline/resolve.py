@@ -170,7 +170,18 @@ def _source(
             f"{value.name}: the objects of {declared.name} are moved, but lie in {prefix}.",
             remedy=f"Let them land in a folder whose name is {LANDING.rstrip('/')}, below another folder.",
         )
-    return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern), parents)
+    if declared.examine and (declared.moved or declared.archive):
+        raise ConfigurationError(
+            f"{value.name}: the objects of {declared.name} are examined, and moved or archives.",
+            remedy="Leave examine out, or let them stay where they land: an object that waits is not moved.",
+        )
+    beside_prefix, beside = split_pattern(declared.beside) if declared.beside else (prefix, "")
+    if beside_prefix != prefix:
+        raise ConfigurationError(
+            f"{value.name}: the objects beside those of {declared.name} lie in {beside_prefix}, not in {prefix}.",
+            remedy="Give beside the same folder as pattern.",
+        )
+    return Source(declared, contract, lake.Zone(declared.bucket or value.bucket, prefix, pattern, beside), parents)
 
 
 def _files_with_list(value: Pipeline, declared: ListColumn, contract: Contract) -> LandedFiles:
