@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Request
+from pipeline_assets.engine import FileOutcome
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.warehouse import ledger
@@ -24,7 +25,9 @@ REMOVE, RELEASE, PUBLISH, CATALOG, MOVE = "remove/", "release/", "publish/", "ca
 class BatchContext:
     """One batch of a pipeline: its platform, its run, its request, and the watermarks that it will publish.
 
-    The batch id is fixed before anything is moved or read, so that every phase names its files by it.
+    The batch id is fixed before anything is moved or read, so that every phase names its files by it. `outcomes` has,
+    in publish steps, the outcome of each object by source; those of an object whose records are read again from
+    quarantine are `waiting`.
     """
 
     platform: Platform
@@ -34,6 +37,7 @@ class BatchContext:
     started_at: datetime
     request: Request
     watermarks: dict[str, str] = field(default_factory=dict)
+    outcomes: dict[str, Sequence[FileOutcome]] = field(default_factory=dict)
     is_published: bool = False
 
     @property
@@ -75,7 +79,7 @@ class BatchContext:
         if self.is_published:
             raise ConfigurationError(
                 f"The watermark {name!r} of {self.pipeline.name} was set after the commit.",
-                remedy="Set it in an extract or arrive step.",
+                remedy="Set it in an extract, arrive or publish step.",
             )
         self.watermarks[name] = value
 

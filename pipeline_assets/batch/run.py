@@ -1,6 +1,6 @@
 """The order of one batch: from landed objects to published tables.
 
-    recover -> extract -> discover -> arrive -> read and validate -> fetch published -> references and versions
+    recover -> extract -> discover -> arrive -> examine -> read and validate -> fetch published -> references, versions
       -> transform -> stage -> publish -> promote
 
 All results are first staged in the lake below `staging/<pipeline>/<batch>/`. Then tables are published in one warehouse
@@ -96,6 +96,8 @@ def _process_all(
     confirm_lease: Callable[[], None],
 ) -> None:
     """Process what was discovered; an object that changes meanwhile is added to `requeued` and left out."""
+    if not discovery.without(requeued):
+        _run_publish_steps(context, {source.name: [] for source in context.pipeline.sources})
     while (remaining := discovery.without(requeued)) or context.watermarks:
         try:
             _process(context, remaining, report, confirm_lease)
@@ -134,6 +136,11 @@ def _run_steps(context: BatchContext, phase: str) -> None:
             step.run(context)
 
 
+def _run_publish_steps(context: BatchContext, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
+    context.outcomes.update(outcomes)
+    _run_steps(context, "publish")
+
+
 def _process(
     context: BatchContext, discovery: Discovery, report: BatchReport, confirm_lease: Callable[[], None]
 ) -> None:
@@ -161,6 +168,8 @@ def _process(
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
             confirm_lease()
+            if discovery:  # else they ran before
+                _run_publish_steps(context, outcomes)
             publication = Publication(
                 pipeline=pipeline.name,
                 batch_id=context.batch_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.report import Request
 from pipeline_assets.errors import ConfigurationError, LakeError
+from pipeline_assets.lake import Lake, LandedObject
 from pipeline_assets.pipeline import CsvExport, LandedFiles, Mart, Pipeline, Step, Table
 from pipeline_assets.warehouse import ledger
 from pipeline_assets_tests.support.small_pipelines import START, SmallLake, lake_of, pipeline_of, temporary
@@ -116,6 +117,71 @@ def test_steps_run_in_the_order_of_their_phases_and_know_the_batch(lake: Stepped
     seen.clear()
     assert lake.run().new == 0
     assert [phase for phase, *_ in seen] == ["arrive"]
+
+
+def test_a_publish_step_knows_the_outcomes_and_its_watermark_is_published_with_them(tmp_path: Path) -> None:
+    """It also runs if nothing is new, and once in each batch."""
+    lake = lake_of(stepped_value(tmp_path / "value", phases=("publish",)), Stepped).at(tmp_path / "home")
+    DOES.clear()
+    seen: list[dict[str, list[tuple[str, int, bool]]]] = []
+
+    def note(context: BatchContext) -> None:
+        seen.append(
+            {
+                name: [(o.landed.key.rpartition("/")[2], o.loaded, o.rejection is None) for o in outcomes]
+                for name, outcomes in context.outcomes.items()
+            }
+        )
+        context.set_watermark("cursor", str(len(seen)))
+
+    DOES["publish"] = note
+    land(lake)
+    lake.write("goods_broken.csv", "no header\n1\n")
+    report = lake.run()
+    assert [{name: sorted(each) for name, each in found.items()} for found in seen] == [
+        {"goods": [("goods_G1_1.csv", 1, True), ("goods_broken.csv", 0, False)]}
+    ]
+    assert lake.rows("SELECT VALUE, BATCH_ID FROM OPS.WATERMARKS") == [("1", report.batch_id)]
+    assert lake.run().batch_id
+    assert (seen[1:], watermark(lake)) == ([{"goods": []}], "2")
+    DOES["publish"] = lambda context: seen.append({name: [] for name in context.outcomes})
+    assert lake.run().batch_id is None
+    assert len(seen) == 3
+
+
+def test_a_publish_step_that_fails_publishes_nothing(tmp_path: Path) -> None:
+    lake = lake_of(stepped_value(tmp_path / "value", phases=("publish",)), Stepped).at(tmp_path / "home")
+    DOES.clear()
+    DOES["publish"] = fails
+    land(lake)
+    with pytest.raises(LakeError):
+        lake.run()
+    assert (lake.cells(), watermark(lake)) == ({"goods": []}, None)
+    DOES.clear()
+    assert lake.run().loaded == 1
+
+
+def test_a_publish_step_gets_no_outcome_of_an_object_that_was_overwritten_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = lake_of(stepped_value(tmp_path / "value", phases=("publish",)), Stepped).at(tmp_path / "home")
+    DOES.clear()
+    DOES["publish"] = lambda context: context.set_watermark(
+        "cursor", ",".join(sorted(o.landed.key.rpartition("/")[2] for o in context.outcomes["goods"]))
+    )
+    land(lake)
+    land(lake, "G2")
+    changed = type(lake.platform.lake).changed
+
+    def overwritten(self: Lake, objects: Iterable[LandedObject]) -> list[LandedObject]:
+        objects = list(objects)
+        found = changed(self, objects)
+        return found or [o for o in objects if o.key.endswith("goods_G2_1.csv")]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(lake.platform.lake), "changed", overwritten)
+        assert len(lake.run().requeued) == 1
+    assert watermark(lake) == "goods_G1_1.csv"
 
 
 def test_two_exports_of_one_batch_are_two_files(lake: Stepped) -> None:
@@ -266,5 +332,7 @@ def test_a_watermark_after_the_commit_is_refused(tmp_path: Path) -> None:
     """It would be lost without a word."""
     home = lake_of(stepped_value(tmp_path / "value", phases=("promote",)), Stepped).at(tmp_path / "home")
     context = BatchContext(home.platform, home.pipeline(), "0" * 12, "run", START, Request(), is_published=True)
-    with pytest.raises(ConfigurationError, match=r"set after the commit\. Set it in an extract or arrive step"):
+    with pytest.raises(
+        ConfigurationError, match=r"after the commit\. Set it in an extract, arrive or publish step"
+    ):
         context.set_watermark("cursor", "1")
