@@ -27,7 +27,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """
     from pipeline_assets.settings import require_known_pipelines
 
-    registered = pipelines()
+    registered = pipelines(settings)
     require_known_pipelines(settings, registered)
     platform = build_platform(settings)
     resources = {

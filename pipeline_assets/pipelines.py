@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from typing import TYPE_CHECKING
 
 from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.commerce.pipeline import COMMERCE
@@ -13,6 +13,9 @@ from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.reviews.pipeline import REVIEWS
 
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
 PIPELINES: tuple[Pipeline, ...] = (
     BOOKINGS,
     MOVIES,
@@ -22,11 +25,13 @@ PIPELINES: tuple[Pipeline, ...] = (
 )
 
 
-@cache
-def pipelines() -> dict[str, ResolvedPipeline]:
-    """The pipelines by name, without those that have no sources yet, only buckets.
+def pipelines(settings: Settings | None = None) -> dict[str, ResolvedPipeline]:
+    """The pipelines of an installation by name, without those that have no sources, only buckets.
+
+    Without settings, a pipeline that depends on them is the shipped example.
 
     Raises:
-        ConfigurationError: a value, a contract or a SELECT is wrong.
+        ConfigurationError: a value, a contract, a SELECT or a list of tables is wrong.
     """
-    return {value.name: resolve(value) for value in PIPELINES if value.sources}
+    values = (value.configured(settings) if value.configured else value for value in PIPELINES)
+    return {value.name: resolve(value) for value in values if value.sources}

@@ -391,8 +391,8 @@ def with_secret(settings: Settings) -> Settings:
     return filled
 
 
-# Settings that are needed to read the secret.
-_NEEDED_FOR_THE_SECRET = {"secret_id", "aws_region", "aws_endpoint_url"}
+# Settings that are needed before the secret is read.
+_NEEDED_FOR_THE_SECRET = {"secret_id", "aws_region", "aws_endpoint_url", "reviews_tables"}
 
 
 def _validated(values: Mapping[str, object], message: str) -> Settings:

@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.platform import Platform
-from pipeline_assets.batch.report import Days
+from pipeline_assets.batch.report import Days, Request
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.engine import FileOutcome, SourceFile
-from pipeline_assets.lake import KnownObjects, LandedObject
+from pipeline_assets.lake import KnownObjects, LandedObject, Zone
 from pipeline_assets.lake.delivery_time import delivery_time
 from pipeline_assets.lake.foreign import gone, rejection
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
@@ -218,10 +218,24 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
         PipelineError: the warehouse or the lake cannot be read, or the ledger does not exist yet.
     """
     zones = {source.name: source.zone for source in pipeline.landed_sources}
+    return any(new_objects(platform, pipeline.name, zones).values())
+
+
+def new_objects(
+    platform: Platform, pipeline: str, zones: Mapping[str, Zone], request: Request | None = None
+) -> dict[str, list[LandedObject]]:
+    """The objects in some zones that a run would process, by dataset and oldest first.
+
+    Raises:
+        PipelineError: as `has_new_objects`.
+    """
+    request = request or Request()
     with TemporaryDirectory(prefix="discovery-") as folder, KnownObjects(Path(folder)) as known:
         with platform.warehouse.read_only() as transaction:
-            known.add(ledger.fingerprints(transaction, pipeline.name))
-        return any(known.arrivals(platform.lake, zones).new.values())
+            if not request.reprocess:
+                known.add(ledger.fingerprints(transaction, pipeline))
+            rejected = rejected_objects(transaction, pipeline, request.replay_ids) if request.replay else set()
+        return known.arrivals(platform.lake, zones, rejected).new
 
 
 def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Discovery:

@@ -26,9 +26,15 @@ def require_pipeline(pipeline: str) -> None:
 
 
 def registered_pipelines() -> dict[str, ResolvedPipeline]:
-    from pipeline_assets.pipelines import pipelines
+    """The pipelines of this installation by name.
 
-    return pipelines()
+    Raises:
+        ConfigurationError: a setting or a list of tables is wrong.
+    """
+    from pipeline_assets.pipelines import pipelines
+    from pipeline_assets.settings import load_settings
+
+    return pipelines(load_settings(secret=False))
 
 
 def prepared_settings() -> Settings:

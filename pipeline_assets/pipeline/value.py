@@ -70,7 +70,8 @@ class LandedFiles:
     commit to `processed/<batch>/` or `rejected/<batch>/`; what is still in `landing/` is new.
 
     `examine` gets the `batch.context.BatchContext` and the new objects of a batch. `beside` matches objects that
-    describe others: they lie in the zone, and are neither read nor reported.
+    describe others: they lie in the zone, and are neither read nor reported. `database` is the kind of the database
+    that the files are extracted from, as Dagster shows it (`mysql`). Unless `watched`, a new object starts no run.
     """
 
     name: str
@@ -82,6 +83,8 @@ class LandedFiles:
     archive: Archive | None = None
     examine: Callable[[Any, Sequence[Any]], Examined] | None = None
     beside: str = ""
+    database: str = ""
+    watched: bool = True
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,15 @@ class DeliveryStream:
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """Runs that extract and load some separate batches of a pipeline, by a cron expression in UTC."""
+
+    name: str
+    cron: str
+    tables: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class SeparateBatch:
     """A part of a run with a transaction of its own: if it fails, the others are published all the same.
 
@@ -255,7 +267,8 @@ class Pipeline:
 
     `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
     `contracts` (`contracts.Contract` by name) replace files. `batches` gets the platform, the run's id and its
-    `batch.report.Request`, and splits the run.
+    `batch.report.Request`, and splits the run. `configured` gets the settings, or None, and returns the value of an
+    installation, if that depends on them; the rest of this value is what holds without them.
     """
 
     name: str
@@ -272,3 +285,5 @@ class Pipeline:
     folder: Path | None = None
     contracts: Mapping[str, Any] = field(default_factory=dict)
     batches: Callable[[Any, str, Any], Iterable[SeparateBatch]] | None = None
+    schedules: Sequence[Schedule] = ()
+    configured: Callable[[Any], Pipeline] | None = None

@@ -182,5 +182,3 @@ def _no_columns(landed: LandedObject) -> ObjectColumns:
 def version_of(landed: LandedObject) -> str:
     """The time that orders the versions of an object, UTC, as text that orders them, too."""
     return landed.modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
-
-

@@ -1,9 +1,60 @@
-"""Incremental loads from MySQL: the bucket that the deployment creates, until the pipeline is built."""
+"""Tables of a MySQL database, loaded by the list in PIPELINE_REVIEWS_TABLES: a source, a table and a batch for each."""
 
-from pipeline_assets.pipeline import Bucket, Pipeline
+from __future__ import annotations
+
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets.pipeline import Bucket, Pipeline, Schedule
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+_EXAMPLE = Path(__file__).resolve().parent / "tables.yaml"
+
+
+def reviews(settings: Settings | None) -> Pipeline:
+    """The pipeline of the tables that the settings list; without a list, of the shipped example.
+
+    Raises:
+        ConfigurationError: the list is wrong.
+    """
+    path = settings.reviews_tables if settings else None
+    url = settings.reviews_source_url if settings else None
+    return _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
+
+
+@cache
+def _pipeline(path: Path, database: str) -> Pipeline:
+    """The value for a list of tables; `database` is the kind of the source."""
+    from pipeline_assets.reviews.batches import table_batches
+    from pipeline_assets.reviews.metadata import load_table_list
+    from pipeline_assets.reviews.tables import open_contract, parts_of
+
+    listed, folder = load_table_list(path), path.parent / "contracts"
+    parts = [parts_of(listed, t, open_contract(listed, t, folder), database=database) for t in listed.tables]
+    crons = dict.fromkeys(table.schedule for table in listed.tables if table.schedule)
+    schedules = []
+    for number, cron in enumerate(crons, 1):
+        tables = tuple(listed.names[t.name].dataset for t in listed.tables if t.schedule == cron)
+        schedules.append(Schedule(tables[0] if len(tables) == 1 else f"tables_{number}", cron, tables))
+    return Pipeline(
+        REVIEWS.name,
+        REVIEWS.bucket,
+        sources=[each.source for each in parts],
+        tables=[table for each in parts for table in each.tables],
+        contracts={contract.name: contract for each in parts for contract in each.contracts},
+        buckets=REVIEWS.buckets,
+        batches=partial(table_batches, listed, folder),
+        schedules=schedules,
+        description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",
+    )
+
 
 REVIEWS = Pipeline(
     "reviews",
     bucket="lz-snowflake",
     buckets=[Bucket("lz-snowflake", watched=["Snowflake/"])],
+    configured=reviews,
 )

@@ -108,7 +108,8 @@ def declared_contract(listed: TableList, table: ListedTable, folder: Path) -> Co
     for what, (actual, expected) in found.items():
         if actual != expected:
             raise ContractError(
-                f"{path.name}: {what} is {actual or 'missing'}.", remedy=f"The list of tables says {expected or 'none'}."
+                f"{path.name}: {what} is {actual or 'missing'}.",
+                remedy=f"The list of tables says {expected or 'none'}.",
             )
     return contract
 

@@ -1,0 +1,217 @@
+"""The batches of a run: one for each listed table, with a contract and a transaction of its own.
+
+What a batch needs is prepared outside the lock of the pipeline: rows are extracted, and the columns of new objects are
+learnt and compared. The batch then loads what was prepared and nothing else; what lands meanwhile waits for the next
+run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets.batch.discover import new_objects
+from pipeline_assets.batch.exclusive_run import exclusive_run
+from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.model import Dialect
+from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.lake import LandedObject, Zone
+from pipeline_assets.lake.foreign import rejection
+from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
+from pipeline_assets.pipeline.resolve import split_pattern
+from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects
+from pipeline_assets.reviews.metadata import ListedTable, TableList
+from pipeline_assets.reviews.schema import Shape, learn, require_columns
+from pipeline_assets.reviews.tables import (
+    NAME,
+    declared_contract,
+    learnt_contract,
+    open_contract,
+    parts_of,
+)
+from pipeline_assets.reviews.watermark import TableState, advanced, read_state, write_state
+from pipeline_assets.warehouse import ledger
+from pipeline_assets.warehouse.migration import table_exists
+from pipeline_assets.warehouse.schema import ops_tables
+
+if TYPE_CHECKING:
+    from pipeline_assets.batch.context import BatchContext
+    from pipeline_assets.batch.platform import Platform
+    from pipeline_assets.batch.report import Request
+    from pipeline_assets.contracts import Contract
+
+
+def table_batches(
+    listed: TableList, contracts: Path, platform: Platform, run_id: str, request: Request
+) -> Iterator[SeparateBatch]:
+    """A batch for each table that the request names, or for all; `contracts` is the folder of contract files."""
+    platform.warehouse.prepare(ops_tables())  # the state of a table is read before its batch begins
+    for table in listed.tables:
+        name = listed.names[table.name].dataset
+        if not request.tables or name in request.tables:
+            yield SeparateBatch(name, partial(_prepare, _Preparation(listed, table, contracts, platform, request)))
+
+
+@dataclass(frozen=True)
+class _Preparation:
+    """What the preparation of a table's batch works with."""
+
+    listed: TableList
+    table: ListedTable
+    contracts: Path
+    platform: Platform
+    request: Request
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What a batch does with an object: it is loaded or, for the error, rejected."""
+
+    examined: ExaminedObject
+    error: RejectedObjectError | None
+
+
+def _prepare(preparation: _Preparation) -> Pipeline | None:
+    """The value that loads what has landed of a table; None if that is nothing."""
+    listed, table, platform = preparation.listed, preparation.table, preparation.platform
+    declared = declared_contract(listed, table, preparation.contracts)
+    name = f"{NAME}-{listed.names[table.name].dataset}"
+    # One at a time: of two extracts at once, the second would extract the same rows.
+    with exclusive_run(platform, name, BUCKET), _emptied(platform.scratch / name) as folder:
+        state, replaced = _state(preparation)
+        if preparation.request.extract and not table.event:
+            _extract(preparation, state, folder)
+        found = _new_objects(preparation)
+        readable = [landed for landed in found if not rejection(landed)]
+        dialect = declared.dialect if declared else Dialect()
+        examined = examine_objects(platform.lake, listed.source, table, readable, folder, dialect)
+    if not examined and len(readable) == len(found):
+        return None
+    decisions, shape = _decide(preparation, state.shape, examined, learns=declared is None)
+    contract = declared
+    if declared is None and shape.columns:
+        require_columns(table, shape)
+        contract = learnt_contract(listed, table, shape)
+    return _value(preparation, contract, decisions, replaced, learns=declared is None)
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """An empty folder that is deleted at the end of the block; a killed run has left what is in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _state(preparation: _Preparation) -> tuple[TableState, str | None]:
+    """The committed state of a table; an empty one and the text of that state if the target was dropped or renamed."""
+    table = preparation.table
+    contract = open_contract(preparation.listed, table, preparation.contracts)
+    with preparation.platform.warehouse.read_only() as transaction:
+        text = ledger.watermark(transaction, NAME, table.name)
+        return (read_state(text), None) if table_exists(transaction, target_table(contract)) else (TableState(), text)
+
+
+def _new_objects(preparation: _Preparation) -> Sequence[LandedObject]:
+    listed, table = preparation.listed, preparation.table
+    source = parts_of(listed, table, open_contract(listed, table, preparation.contracts)).source
+    zones = {source.name: Zone(BUCKET, *split_pattern(source.pattern))}
+    return new_objects(preparation.platform, NAME, zones, preparation.request)[source.name]
+
+
+def _decide(
+    preparation: _Preparation, shape: Shape, examined: Sequence[ExaminedObject], *, learns: bool
+) -> tuple[dict[tuple[str, str, int], _Decision], Shape]:
+    """What happens to each object, by identity, and the columns of the table after those that are accepted."""
+    target = target_table(open_contract(preparation.listed, preparation.table, preparation.contracts)).qualified
+    decisions = {}
+    for each in examined:
+        error = each.error
+        if error is None and learns and each.columns.columns:
+            try:
+                shape = learn(shape, each.columns, preparation.table, target)
+            except RejectedObjectError as drift:
+                error = drift
+        decisions[each.landed.identity] = _Decision(each, error)
+    return decisions, shape
+
+
+def _value(
+    preparation: _Preparation,
+    contract: Contract | None,
+    decisions: Mapping[tuple[str, str, int], _Decision],
+    replaced: str | None,
+    *,
+    learns: bool,
+) -> Pipeline:
+    """The pipeline for one batch of a table; without a contract it has no table, and rejects its objects."""
+    listed, table = preparation.listed, preparation.table
+    made = contract or open_contract(listed, table, preparation.contracts)
+    parts = parts_of(listed, table, made, partial(_examine, decisions))
+    publish = partial(_set_state, preparation, [each.examined for each in decisions.values()], replaced, learns)
+    return Pipeline(
+        NAME,
+        BUCKET,
+        sources=[parts.source],
+        tables=parts.tables if contract else (),
+        contracts={each.name: each for each in parts.contracts},
+        steps=[Step("publish", publish)],
+    )
+
+
+def _examine(
+    decisions: Mapping[tuple[str, str, int], _Decision], context: BatchContext, objects: Sequence[LandedObject]
+) -> Examined:
+    """The decisions about the objects that are still new; those that landed since then wait."""
+    accepted, rejected = [], []
+    for landed in objects:
+        if decision := decisions.get(landed.identity):
+            # The time of a file of others may have been raised to that of the version that it replaces.
+            version = decision.examined.landed if decision.examined.manifest else landed
+            if decision.error:
+                rejected.append((version, decision.error))
+            else:
+                accepted.append(version)
+    return Examined(accepted, rejected)
+
+
+def _set_state(
+    preparation: _Preparation,
+    examined: Sequence[ExaminedObject],
+    replaced: str | None,
+    learns: bool,
+    context: BatchContext,
+) -> None:
+    """Publish the watermark and the columns after the objects that this batch has loaded.
+
+    The state is read again, as another run may have published since it was prepared; `replaced` is that of a target
+    that was dropped.
+    """
+    table = preparation.table
+    text = context.watermark(table.name)
+    before = read_state(None if text == replaced else text)
+    loaded = {
+        outcome.landed.identity
+        for outcomes in context.outcomes.values()
+        for outcome in outcomes
+        if not (outcome.rejection or outcome.waiting)
+    }
+    state, target = before, target_table(context.pipeline.sources[0].contract).qualified
+    taken = [each for each in examined if each.landed.identity in loaded]
+    for each in taken:
+        if learns and each.columns.columns:
+            state = replace(state, shape=learn(state.shape, each.columns, table, target))
+    files: dict[str, int] = Counter(each.manifest.extract_id for each in taken if each.manifest)
+    manifests = {each.manifest.extract_id: each.manifest for each in taken if each.manifest}
+    state = advanced(state, (m for m in manifests.values() if files[m.extract_id] == len(m.files)))
+    if state != before:
+        context.set_watermark(table.name, write_state(state))

@@ -1,0 +1,64 @@
+"""The state of a table in OPS.WATERMARKS: how far it has been extracted, and the columns that it has learnt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from pipeline_assets.reviews.columns import SourceColumn
+from pipeline_assets.reviews.manifest import Manifest, Watermark
+from pipeline_assets.reviews.schema import Shape
+
+
+@dataclass(frozen=True)
+class TableState:
+    """What is committed of a table. `watermark` is None before the first extract; `rows` are those of the last one."""
+
+    watermark: Watermark | None = None
+    rows: int = 0
+    shape: Shape = Shape()
+
+
+def read_state(text: str | None) -> TableState:
+    """The state that `write_state` has written; an empty one without a text."""
+    if not text:
+        return TableState()
+    stored = json.loads(text)
+    columns = tuple(SourceColumn(**column) for column in stored["columns"])
+    shape = Shape(columns, frozenset(stored["dropped"]), stored["version"])
+    position = stored["position"]
+    watermark = None
+    if position is not None:
+        watermark = Watermark(tuple(position), stored["snapshot_at"], stored["source_time"])
+    return TableState(watermark, stored["rows"], shape)
+
+
+def write_state(state: TableState) -> str:
+    watermark = asdict(state.watermark or Watermark())
+    return json.dumps(
+        {
+            "position": list(state.watermark.position) if state.watermark else None,
+            "snapshot_at": watermark["snapshot_at"],
+            "source_time": watermark["source_time"],
+            "rows": state.rows,
+            "columns": [asdict(column) for column in state.shape.columns],
+            "dropped": sorted(state.shape.dropped),
+            "version": state.shape.version,
+        },
+        ensure_ascii=False,
+    )
+
+
+def advanced(state: TableState, loaded: Iterable[Manifest]) -> TableState:
+    """The state after extracts whose files are all loaded.
+
+    The watermark follows an extract that begins at it or before and was taken later; it never moves back, and not over
+    a gap. The order is that of the snapshots.
+    """
+    for manifest in sorted(loaded, key=lambda manifest: manifest.until.snapshot_at):
+        at = state.watermark.snapshot_at if state.watermark else ""
+        is_contiguous = manifest.since is None or manifest.since.snapshot_at <= at
+        if is_contiguous and manifest.until.snapshot_at > at:
+            state = replace(state, watermark=manifest.until, rows=manifest.rows)
+    return state
