@@ -119,6 +119,16 @@ class LostRowsError(RowAccountingError):
     """A SELECT yields fewer or more rows than it had records; nothing was published."""
 
 
+class FailedTablesError(PipelineError):
+    """Some tables of a run failed, each with a line in the message; the others are published."""
+
+
+class TransientFailedTablesError(FailedTablesError):
+    """The same, and at least one of them may succeed on a retry."""
+
+    transient = True
+
+
 class DeploymentError(PipelineError):
     """A deployment failed; it was rolled back or continues without us, as the message says."""
 

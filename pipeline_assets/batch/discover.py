@@ -116,7 +116,7 @@ def discover(context: BatchContext) -> Discovery:
             if not request.reprocess:
                 known.add(ledger.fingerprints(transaction, pipeline.name))
             rejected = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
-            open_rejections = rejected_objects(transaction, pipeline.name)
+            open_rejections = rejected_objects(transaction, pipeline.name, datasets=list(zones))
             row_counts = {
                 table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)

@@ -15,7 +15,7 @@ class Request:
 
     `extract` first runs the pipeline's extract steps. `replay_ids` limits a replay to some quarantined records; None
     means all of the pipeline. `engine` overrides the setting. `days` limits a run to objects that landed on these days,
-    and processes known ones again.
+    and processes known ones again. `tables` limits a run of separate batches to those that write one of them.
     """
 
     reprocess: bool = False
@@ -24,6 +24,7 @@ class Request:
     engine: Wanted | None = None
     extract: bool = False
     days: Days | None = None
+    tables: tuple[str, ...] = ()
 
 
 @dataclass
@@ -33,9 +34,10 @@ class BatchReport:
     `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an
     interrupted run published, with the uris that this run promoted. `rows_before` and `table_rows` are the rows of each
     table before and after the batch. `landing_days` (YYYY-MM-DD) and `latencies` (seconds from delivery to commit of
-    each new object, ascending) are of sources with dated keys.
+    each new object, ascending) are of sources with dated keys. `name` is that of a separate batch.
     """
 
+    name: str = ""
     batch_id: str | None = None
     engine: str | None = None
     new: int = 0

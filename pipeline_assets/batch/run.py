@@ -126,7 +126,8 @@ def refuse_without_extraction(pipeline: ResolvedPipeline) -> None:
     Raises:
         ConfigurationError: the pipeline has no source to extract from.
     """
-    if not any(step.phase == "extract" for step in pipeline.value.steps):
+    extracts = pipeline.value.batches or any(step.phase == "extract" for step in pipeline.value.steps)
+    if not extracts:
         raise ConfigurationError(f"{pipeline.name} has no source to extract from.", remedy="Leave --extract out.")
 
 

@@ -40,6 +40,9 @@ def run(
     day: Annotated[
         str | None, typer.Option(metavar="DAY[..DAY]", help="Only objects of these landing days, again if known.")
     ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Only this table of a pipeline that publishes each by itself; repeatable.")
+    ] = None,
     engine: Annotated[Engine | None, typer.Option(help="Overrides PIPELINE_ENGINE.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Dagster's log.")] = False,
 ) -> None:
@@ -47,7 +50,10 @@ def run(
     require_pipeline(pipeline)
     from pipeline_assets.batch.report import Request
     from pipeline_assets.batch.run import refuse_without_extraction
+    from pipeline_assets.batch.separate_batches import require_tables
 
+    tables = tuple(table or ())
+    require_tables(registered_pipelines()[pipeline], tables)
     if extract:
         refuse_without_extraction(registered_pipelines()[pipeline])
         logging.getLogger("pipeline_assets").setLevel(logging.INFO)  # what the source delivers, at which rate
@@ -59,7 +65,7 @@ def run(
                 step.check(settings)
     engine_name: Wanted | None = engine.value if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
-    request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days)
+    request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days, tables=tables)
     summary = run_now(settings, pipeline, request, verbose)
     if as_json:
         print_run_json(summary)

@@ -17,6 +17,7 @@ from pydantic import Field
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
+from pipeline_assets.batch.separate_batches import FinishedBatch, run_separate_batches
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.errors import PipelineError, WarehouseError
@@ -56,24 +57,45 @@ class RunRequestConfig(dg.Config):
     days: list[str] | None = Field(
         None, description="Only objects of these landing days, again if known: one day, or the first and the last."
     )
+    tables: list[str] = Field([], description="Only these tables, if each is published by itself; by default all.")
 
 
-def take_batch(
+def take_batches(
     context: dg.AssetExecutionContext, config: RunRequestConfig, platform: Platform, pipeline: ResolvedPipeline
-) -> BatchReport:
-    """Run one batch as this Dagster run is configured. Only transient errors are retried."""
+) -> Iterator[FinishedBatch]:
+    """Run the batch, or the separate batches, as this Dagster run is configured. Only transient errors are retried."""
     ids = tuple(config.replay_ids) if config.replay_ids else None
     days = _days_of_partitions(context) or ((config.days[0], config.days[-1]) if config.days else None)
-    request = Request(config.reprocess, config.replay, ids, config.engine, config.extract, days)  # type: ignore[arg-type]
+    request = Request(
+        config.reprocess,
+        config.replay,
+        ids,
+        config.engine,  # type: ignore[arg-type]
+        config.extract,
+        days,
+        tuple(config.tables) or _selected_tables(context, pipeline),
+    )
     try:
         with reports_to(context, platform):
-            return run_batch(platform, pipeline, context.run.run_id, request)
+            if pipeline.value.batches:
+                yield from run_separate_batches(platform, pipeline, context.run.run_id, request)
+            else:
+                report = run_batch(platform, pipeline, context.run.run_id, request)
+                yield FinishedBatch(pipeline.name, pipeline, report)
     except PipelineError as error:
         if not error.transient or context.retry_number >= platform.retries:
             raise
         # Doubles with each retry; the random factor keeps two machines from retrying at the same time.
         wait = platform.retry_seconds * 2**context.retry_number * random.uniform(0.7, 1.3)
         raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
+
+
+def _selected_tables(context: dg.AssetExecutionContext, pipeline: ResolvedPipeline) -> tuple[str, ...]:
+    """The tables that somebody selected in the UI, if a run can be limited to some; empty if all are selected."""
+    selected = {key.path[-1] for key in context.selected_asset_keys}
+    names = [table.name for table in pipeline.value.tables]
+    is_part = pipeline.value.batches is not None and not selected.issuperset(names)
+    return tuple(name for name in names if name in selected) if is_part else ()
 
 
 def _days_of_partitions(context: dg.AssetExecutionContext) -> tuple[str, str] | None:
@@ -119,15 +141,15 @@ def _batch_assets(
     def batch(context, config, platform):
         tag_run(context, pipeline.name)
         try:
-            report = take_batch(context, config, platform, pipeline)
+            for finished in take_batches(context, config, platform, pipeline):
+                events = _events_of(finished, pipeline, platform)
+                if days and finished.report:
+                    yield from _reported_by_day(context, events, finished.report, keys, days)
+                else:
+                    yield from _of_selection(context, events)
         except Exception as error:
             yield from _evaluations_after_failure(error, context, pipeline, platform, freshness_hours)
             raise
-        events = batch_events(report, pipeline, platform)
-        if days:
-            yield from _reported_by_day(context, events, report, keys, days)
-        else:
-            yield from events
         yield from evaluations(pipeline, platform, freshness_hours)
 
     # Dagster evaluates annotations when it decorates, so they must not be strings.
@@ -144,9 +166,27 @@ def _batch_assets(
         pool=pipeline.name,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run() if days else None,
-        can_subset=days is not None,
+        can_subset=days is not None or pipeline.value.batches is not None,
     )
     return decorate(batch)
+
+
+def _events_of(finished: FinishedBatch, pipeline: ResolvedPipeline, platform: Platform) -> Sequence[Event]:
+    """The events of a batch; a separate one that had nothing to do is observed in each of its tables."""
+    if finished.report and finished.pipeline:
+        return batch_events(finished.report, finished.pipeline, platform)
+    keys = [dg.AssetKey([pipeline.name, name]) for name in sorted(pipeline.tables_of_batch(finished.name))]
+    return [dg.AssetObservation(key, metadata={"batch_name": finished.name}) for key in keys]
+
+
+def _of_selection(context: dg.AssetExecutionContext, events: Sequence[Event]) -> Iterator[Event]:
+    """Yield events; materializations of assets that are not selected are logged, as Dagster expects no output."""
+    for event in events:
+        if isinstance(event, dg.MaterializeResult) and event.asset_key not in context.selected_asset_keys:
+            assert event.asset_key is not None
+            context.log_event(dg.AssetMaterialization(event.asset_key, metadata=event.metadata))
+        else:
+            yield event
 
 
 def _reported_by_day(

@@ -107,13 +107,15 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
         event.asset_key: event.asset_observation_data.asset_observation.metadata
         for event in result.get_asset_observation_events()
     }
-    # Each output of the batch has an event with what the batch did.
-    events = [*materialized.values(), *observed.values()]
-    reported: Mapping[str, Any] = next((metadata for metadata in events if "batch_objects_known" in metadata), {})
+    # Each output of a batch has an event with what the batch did; without a name there is one batch.
+    reported: dict[str, Mapping[str, Any]] = {}
+    for metadata in (*materialized.values(), *observed.values()):
+        if "batch_objects_known" in metadata:
+            reported.setdefault(_text(metadata.get("batch_name")), metadata)
 
     def count(name: str) -> int:
-        value = reported.get(f"batch_{name}")
-        return int(value.value) if value is not None else 0
+        values = [metadata.get(f"batch_{name}") for metadata in reported.values()]
+        return sum(int(value.value) for value in values if value is not None)
 
     summary = {
         "pipeline": pipeline,
@@ -128,6 +130,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
                 "status": "materialized" if key in materialized else "unchanged" if key in observed else "failed",
             }
             for key in sorted(job.asset_layer.executable_asset_keys, key=lambda key: key.to_user_string())
+            if not request.tables or key.path[-1] in request.tables or key in materialized or key in observed
         ],
         "checks": [
             {
@@ -143,11 +146,15 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     released = count("rows_released_from_quarantine")
     if released or (request.replay and result.success):
         summary["released"] = released
-    if notes := reported.get("notes"):
-        summary["notes"] = [line.removeprefix("- ") for line in str(notes.value).split("\n")]
+    if notes := [line for metadata in reported.values() for line in _text(metadata.get("notes")).split("\n") if line]:
+        summary["notes"] = list(dict.fromkeys(line.removeprefix("- ") for line in notes))
     if not result.success:
         summary["error"] = _error(result)
     return summary
+
+
+def _text(value: dg.MetadataValue | None) -> str:
+    return "" if value is None else str(value.value)
 
 
 def _was_interrupted(result: ExecutionResult) -> bool:

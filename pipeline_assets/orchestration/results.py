@@ -80,9 +80,11 @@ def batch_metadata(report: BatchReport) -> dict[str, Any]:
     If it found nothing new, it has no counts: zeros would hide those of the last batch in plots.
     """
     notes = {"notes": dg.MetadataValue.md("\n".join(f"- {note}" for note in report.notes))} if report.notes else {}
+    name = {"batch_name": report.name} if report.name else {}
     if not report.batch_id:
-        return {"batch_objects_known": report.known, **notes}
+        return {"batch_objects_known": report.known, **name, **notes}
     return {
+        **name,
         "batch_id": report.batch_id,
         "engine": report.engine,
         "batch_objects_new": report.new,

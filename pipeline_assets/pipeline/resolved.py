@@ -19,6 +19,7 @@ from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
     CsvExport,
+    History,
     LakeTable,
     LandedFiles,
     ListColumn,
@@ -293,6 +294,11 @@ class ResolvedPipeline:
     def load_stages(self) -> list[WarehouseTable]:
         """For each table that a batch loads, the table that its rows are staged in."""
         return [staging_table(table.contract, table.write) for table in self.tables if not table.contract.is_open]
+
+    def tables_of_batch(self, name: str) -> set[str]:
+        """The tables of a separate batch: the table of its name, and the history of it or what it is the history of."""
+        histories = [{table.name, table.of} for table in self.value.tables if isinstance(table, History)]
+        return {name}.union(*(pair for pair in histories if name in pair))
 
     def children(self, parent: Source) -> list[tuple[str, Source]]:
         """The (column, source) pairs that refer to a source."""

@@ -85,9 +85,17 @@ def waiting_records(
     ]
 
 
-def rejected_objects(transaction: Transaction, pipeline: str, ids: Sequence[str] | None = None) -> set[tuple[str, str]]:
-    """(uri, etag) of objects that were rejected whole and not loaded since; `ids` narrow them."""
-    params = {"pipeline": pipeline, "every_id": ids is None, "ids": ids or ()}
+def rejected_objects(
+    transaction: Transaction, pipeline: str, ids: Sequence[str] | None = None, datasets: Sequence[str] | None = None
+) -> set[tuple[str, str]]:
+    """(uri, etag) of objects that were rejected whole and not loaded since; `ids` and `datasets` narrow them."""
+    params = {
+        "pipeline": pipeline,
+        "every_id": ids is None,
+        "ids": ids or (),
+        "every_dataset": datasets is None,
+        "datasets": datasets or (),
+    }
     return set(transaction.rows(ops_sql("rejected_objects"), params))
 
 

@@ -9,3 +9,4 @@ WHERE
     AND REPLAYED_AT IS NULL
     AND CLOSED_AT IS NULL
     AND (%(every_id)s OR QUARANTINE_ID IN (%(ids)s))
+    AND (%(every_dataset)s OR DATASET IN (%(datasets)s))

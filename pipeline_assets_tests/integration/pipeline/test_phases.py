@@ -332,7 +332,5 @@ def test_a_watermark_after_the_commit_is_refused(tmp_path: Path) -> None:
     """It would be lost without a word."""
     home = lake_of(stepped_value(tmp_path / "value", phases=("promote",)), Stepped).at(tmp_path / "home")
     context = BatchContext(home.platform, home.pipeline(), "0" * 12, "run", START, Request(), is_published=True)
-    with pytest.raises(
-        ConfigurationError, match=r"after the commit\. Set it in an extract, arrive or publish step"
-    ):
+    with pytest.raises(ConfigurationError, match=r"after the commit\. Set it in an extract, arrive or publish step"):
         context.set_watermark("cursor", "1")

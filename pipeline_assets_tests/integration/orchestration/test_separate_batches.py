@@ -1,0 +1,274 @@
+"""A run of separate batches: a table that fails does not stop the others, and the run says which failed and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.batch.build_platform import build_platform
+from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.report import Request
+from pipeline_assets.batch.separate_batches import run_separate_batches
+from pipeline_assets.errors import (
+    ConfigurationError,
+    FailedTablesError,
+    LakeError,
+    SourceError,
+    TransientFailedTablesError,
+    WarehouseError,
+)
+from pipeline_assets.orchestration.automation import pipeline_definitions
+from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
+from pipeline_assets.pipeline import History, LandedFiles, Pipeline, SeparateBatch, Table
+from pipeline_assets.pipeline.resolve import resolve
+from pipeline_assets.settings import load_settings, prepare_home
+from pipeline_assets_tests.support.small_pipelines import contract
+
+KEY, NAME = "ID integer key", "NAME text"
+INTERVAL = (
+    "SK text key history:surrogate_key",
+    "VALID_FROM timestamp history:valid_from",
+    "VALID_TO timestamp history:valid_to",
+    "IS_CURRENT boolean history:is_current",
+)
+TABLES = {
+    "city": [Table("city")],
+    "film": [Table("film")],
+    "actor": [Table("actor", write="append"), History("actor_history", of="actor")],
+}
+DOES: dict[str, Callable[[], Any]] = {}
+REQUESTS: list[tuple[str, Request]] = []
+
+
+def part(*names: str, is_open: bool = False) -> Pipeline:
+    """The value with the tables of some names; open contracts have the key alone."""
+    known = () if is_open else (NAME,)
+    made = {name: contract(name, KEY, *known, is_open=is_open) for name in names}
+    if "actor" in names:
+        versions = () if is_open else ("NAME text history:version",)
+        made["actor_history"] = contract("actor_history", "ID integer", *versions, *INTERVAL, is_open=is_open)
+    return Pipeline(
+        "shop",
+        "shop-bucket",
+        sources=[LandedFiles(name, f"in/{name}/*.csv") for name in names],
+        tables=[table for name in names for table in TABLES[name]],
+        contracts=made,
+        batches=split if is_open else None,
+    )
+
+
+def split(platform: Platform, run_id: str, request: Request) -> Iterator[SeparateBatch]:
+    def prepare(name: str) -> Pipeline | None:
+        REQUESTS.append((name, request))
+        return DOES.get(name, partial(part, name))()
+
+    for name in TABLES:
+        yield SeparateBatch(name, partial(prepare, name))
+
+
+def raises(error: BaseException) -> Callable[[], Any]:
+    def prepare() -> None:
+        raise error
+
+    return prepare
+
+
+class Home:
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.settings = load_settings(home=folder, retry_seconds=0.01, **settings)
+        prepare_home(self.settings)
+        self.platform = build_platform(self.settings)
+        self.pipeline = resolve(part(*TABLES, is_open=True))
+        self.definitions = dg.Definitions.merge(
+            pipeline_definitions(self.pipeline, self.settings),
+            dg.Definitions(resources={"platform": self.platform}, executor=dg.in_process_executor),
+        )
+
+    def land(self, table: str, key: int, name: str) -> None:
+        path = self.settings.home / "lake" / "shop-bucket" / "in" / table / f"{key}-{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"ID,NAME\n{key},{name}\n")
+
+    def run(self, **request: Any) -> dict[str, Any]:
+        return run_pipeline(self.definitions, self.settings.dagster_home, "shop", Request(**request))
+
+    def names(self, table: str) -> list[str]:
+        with self.platform.warehouse.read_only() as transaction:
+            return [name for (name,) in transaction.rows(f"SELECT NAME FROM SHOP.{table.upper()} ORDER BY NAME")]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    DOES.clear()
+    REQUESTS.clear()
+    home = Home(tmp_path / "home")
+    for number, table in enumerate(TABLES, 1):
+        home.land(table, number, f"{table}-a")
+    return home
+
+
+def statuses(summary: dict[str, Any]) -> dict[str, str]:
+    return {asset["key"].removeprefix("shop/"): asset["status"] for asset in summary["assets"]}
+
+
+def test_each_table_is_published_by_itself_and_the_summary_adds_them_up(home: Home) -> None:
+    summary = home.run(extract=True)
+    assert summary["success"], summary.get("error")
+    assert set(statuses(summary).values()) == {"materialized"}
+    assert summary["objects"] == {"new": 3, "known": 0, "loaded": 3, "rejected": 0}
+    assert summary["rows"] == {"read": 3, "loaded": 3, "superseded": 0, "quarantined": 0}
+    assert {name: home.names(name) for name in TABLES} == {name: [f"{name}-a"] for name in TABLES}
+    assert [request.extract for _, request in REQUESTS] == [True] * 3
+    with home.platform.warehouse.read_only() as transaction:
+        batches = "SELECT DATASET, COUNT(DISTINCT BATCH_ID) FROM OPS.FILE_LEDGER GROUP BY ALL ORDER BY 1"
+        assert transaction.rows(batches) == [("actor", 1), ("city", 1), ("film", 1)]
+        assert transaction.rows("SELECT COUNT(*) FROM OPS.BATCHES") == [(3,)]
+    assert {check["name"] for check in summary["checks"] if not check["passed"]} == set()
+    again = home.run()
+    assert set(statuses(again).values()) == {"unchanged"}
+    assert again["objects"] == {"new": 0, "known": 3, "loaded": 0, "rejected": 0}
+
+
+def test_a_table_that_fails_does_not_stop_the_others_and_the_run_names_it(home: Home) -> None:
+    DOES["city"] = raises(WarehouseError("The column NAME was renamed.", remedy="Rename it back."))
+    DOES["film"] = raises(ValueError("a personal value"))
+    summary = home.run()
+    assert not summary["success"]
+    assert summary["error"].split("\n") == [
+        "city: The column NAME was renamed. Rename it back.",
+        "film: ValueError; the log of the run shows where.",
+    ]
+    assert statuses(summary) == {
+        "city": "failed",
+        "film": "failed",
+        "actor": "materialized",
+        "actor_history": "materialized",
+    }
+    assert (home.names("actor"), home.names("actor_history")) == (["actor-a"], ["actor-a"])
+    DOES.clear()
+    summary = home.run()
+    assert summary["success"]
+    assert statuses(summary)["city"] == "materialized"
+    assert statuses(summary)["actor"] == "unchanged"
+
+
+def test_a_transient_failure_of_one_table_is_retried(home: Home) -> None:
+    answers = iter([raises(SourceError("The server is away.")), partial(part, "city")])
+    DOES["city"] = lambda: next(answers)()
+    DOES["film"] = lambda: None
+    summary = home.run()
+    assert summary["success"], summary.get("error")
+    assert [name for name, _ in REQUESTS] == [*TABLES, *TABLES]
+    assert statuses(summary) == {
+        "city": "materialized",
+        "film": "unchanged",
+        "actor": "materialized",
+        "actor_history": "materialized",
+    }
+    assert (home.names("city"), home.names("actor")) == (["city-a"], ["actor-a"])
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([ConfigurationError("a"), LakeError("b")], TransientFailedTablesError),
+        ([ConfigurationError("a"), ConfigurationError("b")], ConfigurationError),
+        ([ConfigurationError("a"), WarehouseError("b")], FailedTablesError),
+    ],
+)
+def test_the_error_of_a_run_is_worth_a_retry_if_one_of_its_tables_is(
+    errors: list[Exception], kind: type, home: Home
+) -> None:
+    DOES.update(city=raises(errors[0]), film=raises(errors[1]))
+    with pytest.raises(kind, match=r"^city: a\nfilm: b$") as raised:
+        list(run_separate_batches(home.platform, home.pipeline, "run", Request()))
+    assert type(raised.value) is kind
+    assert home.names("actor") == ["actor-a"]
+
+
+def test_an_interrupt_stops_all_tables(home: Home) -> None:
+    import duckdb
+
+    for interrupt in (KeyboardInterrupt(), duckdb.InterruptException("INTERRUPT Error: Query interrupted")):
+        DOES["city"] = raises(interrupt)
+        with pytest.raises(type(interrupt)):
+            list(run_separate_batches(home.platform, home.pipeline, "run", Request()))
+    assert {name for name, _ in REQUESTS} == {"city"}
+
+
+def test_a_run_of_some_tables_runs_only_those(home: Home) -> None:
+    summary = home.run(tables=("film", "actor_history"))
+    assert [name for name, _ in REQUESTS] == ["film", "actor"]
+    assert statuses(summary) == dict.fromkeys(("film", "actor", "actor_history"), "materialized")
+    DOES["city"] = raises(WarehouseError("No."))
+    assert statuses(home.run(tables=("city",))) == {"city": "failed"}
+
+
+@pytest.mark.parametrize("selected", ["film", "actor_history"])
+def test_assets_that_are_selected_in_the_ui_run_only_their_tables(selected: str, home: Home) -> None:
+    job = home.definitions.resolve_implicit_global_asset_job_def()
+    with dagster_instance(home.settings.dagster_home) as instance:
+        key = dg.AssetKey(["shop", selected])
+        result = job.execute_in_process(instance=instance, asset_selection=[key])
+        assert result.success
+        of_batch = home.pipeline.tables_of_batch(selected)
+        made = {
+            name
+            for name in ("city", "film", "actor", "actor_history")
+            if instance.get_latest_materialization_event(dg.AssetKey(["shop", name]))
+        }
+    assert made == of_batch
+    assert {name for name, _ in REQUESTS} == of_batch & set(TABLES)
+
+
+def test_tables_that_a_pipeline_lacks_are_refused_with_the_list(home: Home) -> None:
+    with pytest.raises(ConfigurationError, match=r"shop has no table 'movie'\. Its tables are city, film, actor"):
+        list(run_separate_batches(home.platform, home.pipeline, "run", Request(tables=("film", "movie"))))
+    assert REQUESTS == []
+
+
+def test_a_run_without_anything_to_do_evaluates_the_checks_before_tables_exist(home: Home) -> None:
+    DOES.update(dict.fromkeys(TABLES, lambda: None))
+    summary = home.run()
+    assert summary["success"], summary.get("error")
+    assert set(statuses(summary).values()) == {"unchanged"}
+    described = {c["description"] for c in summary["checks"] if c["name"] == "unique_key"}
+    assert len([text for text in described if "does not exist yet" in text]) == 4
+
+
+def test_a_foreign_object_of_another_table_stays_reported(home: Home) -> None:
+    """Each batch lists the zones of its own table; what it does not list is not gone."""
+    zone = home.settings.home / "lake" / "shop-bucket" / "in" / "city"
+    (zone / "link.csv").symlink_to("nothing")
+    assert home.run()["objects"]["rejected"] == 1
+    home.run()
+    with home.platform.warehouse.read_only() as transaction:
+        assert transaction.rows("SELECT DATASET, CLOSED_AS FROM OPS.QUARANTINE") == [("city", None)]
+    (zone / "link.csv").unlink()
+    home.run()
+    with home.platform.warehouse.read_only() as transaction:
+        assert transaction.rows("SELECT DATASET, CLOSED_AS FROM OPS.QUARANTINE") == [("city", "gone")]
+
+
+def test_a_published_batch_that_was_killed_is_reported_by_its_own_table(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first batch of the next run recovers it, whatever its table is."""
+    DOES["city"] = DOES["film"] = lambda: None
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline_assets.batch.run.promote", raises_always)
+        assert not home.run()["success"]
+    DOES.clear()
+    summary = home.run()
+    assert statuses(summary) == dict.fromkeys(("city", "film", "actor", "actor_history"), "materialized")
+    assert json.dumps(summary)
+
+
+def raises_always(*_: object) -> list[str]:
+    raise WarehouseError("The machine was switched off.")
