@@ -1,0 +1,196 @@
+"""Extract one listed table: all of it, or the rows behind a watermark, in one SELECT and so in one snapshot.
+
+An extract is one file and a manifest. The times of a manifest are taken before the SELECT, so what commits in between
+is extracted again, and never lost. What a long transaction commits with an old time is found within the lag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.reviews.manifest import ExtractedFile, Manifest, Watermark, file_names, write_manifest
+from pipeline_assets.reviews.metadata import ListedTable
+from pipeline_assets.reviews.position import Ordered, greatest_position, position_order, rows_behind
+from pipeline_assets.reviews.source import Source, Times
+from pipeline_assets.reviews.types import MappedColumn
+from pipeline_assets.spelling import resembling
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline_assets.lake import Lake
+
+# Of a row group of Parquet, which is in memory until it is written.
+_GROUP_ROWS, _GROUP_BYTES = 100_000, 32_000_000
+_TIMES = ("date", "timestamp")
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """A finished extract: its file, and the manifest, which has the file's name in the lake; not landed yet."""
+
+    path: Path
+    manifest: Manifest
+    manifest_name: str
+
+
+def extract_table(
+    source: Source,
+    table: ListedTable,
+    since: Watermark | None,
+    folder: Path,
+    batch_id: str,
+    *,
+    source_name: str,
+    lag_seconds: float,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Extracted | None:
+    """Write the rows of a table behind `since`, or all, to a file in `folder`; None if there are none.
+
+    All rows are extracted without a watermark or a cursor, and by `full_refresh`. `source_name` is the source's in the
+    keys of the lake; `progress` is called with the rows of each batch.
+
+    Raises:
+        ConfigurationError: the table or one of its columns is missing or unusable, or the user may not read it.
+        SourceError: the database failed; the file is not complete, and nothing may land.
+    """
+    columns = source.columns(table.name)
+    ordered = _ordered(table, columns)
+    in_order = [column.column for column in ordered.columns]
+    times = source.times()
+    behind = since if ordered.cursors and since and since.position else None
+    condition = (
+        rows_behind(source.dialect, ordered, behind.position, _from(ordered, behind, lag_seconds)) if behind else ""
+    )
+    invalid: Counter[str] = Counter()
+    position = behind.position if behind else ()
+    order = position_order(in_order)
+    path, rows = folder / f"extract.{table.format}", 0
+    with _writer(path) as write:
+        for batch in source.read(table.name, columns, condition, folder, invalid):
+            if ordered.cursors and (greatest := greatest_position(in_order, batch)):
+                position = max(position, greatest, key=order)
+            write(batch)
+            rows += batch.num_rows
+            progress(batch.num_rows)
+    if not rows:
+        return None
+    day = f"{times.utc:%Y%m%d}"
+    (name,), manifest_name = file_names(table.name, day, batch_id, 1, table.format)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    manifest = Manifest(
+        extract_id=batch_id,
+        source=source_name,
+        table=table.name,
+        kind="changes" if behind else "full",
+        since=behind,
+        until=Watermark(position, times.utc.isoformat(timespec="microseconds"), _source_time(ordered, times)),
+        rows=rows,
+        columns=tuple(column.column for column in columns),
+        files=(ExtractedFile(name, path.stat().st_size, digest, rows),),
+        notes=tuple(f"{count} invalid values of {column} are NULL" for column, count in sorted(invalid.items())),
+    )
+    return Extracted(path, manifest, manifest_name)
+
+
+def land_extract(lake: Lake, bucket: str, prefix: str, extracted: Extracted) -> list[str]:
+    """Publish an extract below `prefix`, the manifest last, as the file is not complete without it. Returns both uris.
+
+    Raises:
+        LakeError: the lake failed; at most the file landed, which then waits for a manifest.
+    """
+    described = extracted.path.with_name("manifest.json")
+    described.write_bytes(write_manifest(extracted.manifest))
+    day = f"{prefix}{datetime.fromisoformat(extracted.manifest.until.snapshot_at):%Y%m%d}/"
+    paths = [(extracted.path, extracted.manifest.files[0].name), (described, extracted.manifest_name)]
+    return [lake.publish(path, bucket, day + name) for path, name in paths]
+
+
+def _ordered(table: ListedTable, columns: Sequence[MappedColumn]) -> Ordered:
+    """The columns of cursor and key; no cursor if the table is always extracted whole."""
+    by_name = {column.name: column for column in columns}
+    for what, names in (("key", table.key), ("cursor", table.cursor), ("personal", table.personal)):
+        for name in names:
+            if name not in by_name:
+                similar = resembling(name, by_name)
+                there = f"did you mean {similar}?" if similar else f"it has {', '.join(by_name)}."
+                raise ConfigurationError(
+                    f"The table {table.name} has no column {name}, which is listed as {what}; {there}",
+                    remedy="Correct the list of tables (PIPELINE_REVIEWS_TABLES).",
+                )
+            kind = by_name[name].kind
+            if what != "personal" and (kind == "opaque" or (kind == "label" and what == "cursor")):
+                raise ConfigurationError(
+                    f"The column {name} of the table {table.name} cannot be a {what}: "
+                    f"values of the type {by_name[name].column.source_type} have no usable order.",
+                    remedy="Name a column with numbers, times or short texts, or no cursor.",
+                )
+    cursor = () if table.strategy == "full_refresh" else table.cursor
+    names = (*cursor, *(name for name in table.key if name not in cursor)) if cursor else ()
+    return Ordered(tuple(by_name[name] for name in names), len(cursor))
+
+
+def _source_time(ordered: Ordered, times: Times) -> str:
+    """The time of the source as the first cursor's type writes it: TIMESTAMP in UTC, others in either zone."""
+    if not ordered.cursors or ordered.columns[0].kind not in _TIMES:
+        return ""
+    is_utc = ordered.columns[0].column.source_type.startswith("timestamp")
+    return (times.utc if is_utc else times.earliest).isoformat(sep=" ", timespec="microseconds")
+
+
+def _from(ordered: Ordered, since: Watermark, lag_seconds: float) -> str | None:
+    """The time from which rows are extracted again, as a literal's text; None if the cursor is no time."""
+    kind = ordered.columns[0].kind
+    if kind not in _TIMES or not since.source_time:
+        return None
+    start = datetime.fromisoformat(since.source_time) - timedelta(seconds=lag_seconds)
+    return f"{start:%Y-%m-%d}" if kind == "date" else start.isoformat(sep=" ", timespec="microseconds")
+
+
+@contextmanager
+def _writer(path: Path) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """A function that writes batches as Parquet (zstd) or CSV (RFC 4180; NULL is an empty field, empty text is "")."""
+    import pyarrow as pa
+    import pyarrow.csv as pc
+    import pyarrow.parquet as pq
+
+    file: Any = None
+    waiting: list[pa.RecordBatch] = []
+
+    def write_waiting() -> None:
+        nonlocal file
+        if not waiting:
+            return
+        if file is None:
+            schema = waiting[0].schema
+            file = (
+                pc.CSVWriter(path, schema, write_options=pc.WriteOptions(quoting_style="needed"))
+                if path.suffix == ".csv"
+                else pq.ParquetWriter(path, schema, compression="zstd")
+            )
+        file.write_table(pa.Table.from_batches(waiting))
+        waiting.clear()
+
+    def write(batch: pa.RecordBatch) -> None:
+        waiting.append(batch)
+        if (
+            sum(each.num_rows for each in waiting) >= _GROUP_ROWS
+            or sum(each.nbytes for each in waiting) >= _GROUP_BYTES
+        ):
+            write_waiting()
+
+    try:
+        yield write
+        write_waiting()
+    finally:
+        if file is not None:
+            file.close()

@@ -1,0 +1,240 @@
+"""Read tables of MySQL and MariaDB: their columns and clock through PyMySQL, their rows through connectorx.
+
+One SELECT over one connection is one snapshot of InnoDB. Its session is in UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from pipeline_assets.errors import ConfigurationError, PipelineError, SourceError, masked, one_line
+from pipeline_assets.reviews import mysql_reader
+from pipeline_assets.reviews.position import Dialect
+from pipeline_assets.reviews.source import SETTING, Times, no_table
+from pipeline_assets.reviews.types import MappedColumn, MySqlType, mysql_column, quote_mysql
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pymysql.connections import Connection
+    from sqlalchemy.engine import URL
+
+PATIENCE = 600.0  # seconds without a batch of rows after which an extract fails
+_CONNECT_SECONDS = 10
+_BATCH_ROWS, _BATCH_BYTES = 50_000, 8_000_000
+# An empty mode refuses no date, pads no CHAR and quotes as always; the server waits for us as long as we for it.
+_SESSION = f"SET SESSION time_zone = '+00:00', sql_mode = '', net_write_timeout = {PATIENCE:.0f}"
+_DENIED, _UNKNOWN = (1044, 1045, 1142, 1143, 1227, 1698), (1049, 1054, 1146)
+_COLUMNS = """
+    SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, CHARACTER_MAXIMUM_LENGTH, NUMERIC_PRECISION,
+        NUMERIC_SCALE, IS_NULLABLE
+    FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION
+"""
+
+
+@contextmanager
+def open_mysql(url: URL) -> Iterator[MySqlSource]:
+    """A server's database.
+
+    Raises:
+        ConfigurationError: the server refuses the user, has no such database, or the URL has other parameters.
+        SourceError: the server cannot be reached.
+    """
+    import pymysql
+
+    label = f"mysql://{url.host or 'localhost'}/{url.database}"
+    if unknown := sorted(set(url.query) - {"charset"}):
+        raise ConfigurationError(
+            f"{SETTING} has parameters that extracts do not support: {', '.join(unknown)}.", remedy="Remove them."
+        )
+    with _errors(label):
+        connection = pymysql.connect(
+            host=url.host or "localhost",
+            port=url.port or 3306,
+            user=url.username,
+            password=str(url.password or ""),
+            database=url.database,
+            charset="utf8mb4",
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=PATIENCE,
+        )
+    try:
+        yield MySqlSource(label, url, connection)
+    finally:
+        connection.close()
+
+
+class MySqlSource:
+    """See `source.Source`."""
+
+    dialect: Dialect = "mysql"
+
+    def __init__(self, label: str, url: URL, connection: Connection) -> None:
+        self.label, self._url, self._connection = label, url, connection
+
+    def columns(self, table: str) -> tuple[MappedColumn, ...]:
+        # Names in information_schema are compared without case, but tables may differ by case alone.
+        found = [row[1:] for row in self._rows(_COLUMNS, table) if row[0] == table]
+        if not found:
+            raise no_table(self.label, table, [row[0] for row in self._rows("SHOW TABLES")])
+        return tuple(
+            mysql_column(
+                table, name, MySqlType(kind.lower(), full, length, precision, scale), nullable=nullable == "YES"
+            )
+            for name, kind, full, length, precision, scale, nullable in found
+        )
+
+    def times(self) -> Times:
+        ((own, utc),) = self._rows("SELECT NOW(6), UTC_TIMESTAMP(6)")
+        return Times(utc, min(own, utc))
+
+    def read(
+        self, table: str, columns: Sequence[MappedColumn], condition: str, scratch: Path, invalid: Counter[str]
+    ) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        names = [column.name for column in columns]
+        checked = [column for column in columns if column.valid]
+        request = {
+            "url": self._connectorx_url(),
+            "before": [_SESSION],
+            "query": _select(table, columns, checked, condition),
+            "batch_rows": self._batch_rows(table),
+            "folder": str(scratch),
+        }
+        for batch in _batches(request, f"{self.label}, table {table}"):
+            arrays = batch.columns
+            if checked:
+                _count_invalid(arrays.pop(), checked, invalid)
+            arrays = [
+                column.convert(array) if column.convert else array
+                for column, array in zip(columns, arrays, strict=True)
+            ]
+            yield pa.record_batch(arrays, names=names)
+
+    def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        with _errors(self.label), self._connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return list(cursor.fetchall())
+
+    def _connectorx_url(self) -> str:
+        url = self._url
+        user, password, database = (
+            quote(str(part or ""), safe="") for part in (url.username, url.password, url.database)
+        )
+        milliseconds = _CONNECT_SECONDS * 1000
+        return (
+            f"mysql://{user}:{password}@{url.host or 'localhost'}:{url.port or 3306}/{database}"
+            f"?tcp_connect_timeout_ms={milliseconds}&tcp_keepalive_time_ms={milliseconds}"
+        )
+
+    def _batch_rows(self, table: str) -> int:
+        """Rows of a batch, fewer if they are long; the server's estimate of their length is enough for that."""
+        sizes = self._rows(
+            "SELECT COALESCE(MAX(AVG_ROW_LENGTH), 0) FROM information_schema.TABLES "
+            "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
+            table,
+        )
+        return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, int(sizes[0][0]))))
+
+
+def _select(table: str, columns: Sequence[MappedColumn], checked: Sequence[MappedColumn], condition: str) -> str:
+    """The SELECT of an extract; its last column lists the positions of invalid values, if any column is checked."""
+    values = [f"{column.expression} AS {quote_mysql(column.name)}" for column in columns]
+    if checked:
+        positions = (f"IF({column.valid}, NULL, '{position}')" for position, column in enumerate(checked))
+        values.append(f"NULLIF(CONCAT_WS(',', {', '.join(positions)}), '') AS `.`")
+    where = f" WHERE {condition}" if condition else ""
+    return f"SELECT {', '.join(values)} FROM {quote_mysql(table)}{where}"
+
+
+def _count_invalid(positions: pa.Array, checked: Sequence[MappedColumn], invalid: Counter[str]) -> None:
+    for found in positions.drop_null().value_counts():
+        for position in found["values"].as_py().split(","):
+            invalid[checked[int(position)].name] += found["counts"].as_py()
+
+
+def _batches(request: dict[str, Any], what: str) -> Iterator[pa.RecordBatch]:
+    """The batches that the reading process writes; each file is deleted once it is read."""
+    import pyarrow as pa
+
+    process = subprocess.Popen(
+        # Without the folder of the script on the path, where a module has the name of one of Python's own.
+        [sys.executable, "-P", mysql_reader.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,  # panics show values there
+    )
+    try:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write(json.dumps(request).encode())
+        process.stdin.close()
+        for line in _lines(process.stdout.fileno(), what):
+            if line == "end":
+                return
+            if line.startswith("error "):
+                raise _failed(json.loads(line.removeprefix("error ")), what)
+            path = Path(request["folder"]) / f"{line}.arrow"
+            with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as stream:
+                batch = stream.read_next_batch()
+            path.unlink()
+            yield batch
+        raise SourceError(f"The process that reads {what} ended.", remedy="Nothing landed; run again.")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _lines(file: int, what: str) -> Iterator[str]:
+    rest = b""
+    while select.select([file], [], [], PATIENCE)[0]:
+        data = os.read(file, 65_536)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b"\n")
+        yield from (line.decode() for line in lines)
+    raise SourceError(f"{what} sent no rows for {PATIENCE:.0f} seconds.", remedy="Nothing landed; run again.")
+
+
+@contextmanager
+def _errors(what: str) -> Iterator[None]:
+    from pymysql.err import Error
+
+    try:
+        yield
+    except Error as error:
+        code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        raise _explained(code, one_line(error.args[-1] if error.args else error), what) from None
+
+
+def _failed(message: str, what: str) -> PipelineError:
+    code = re.search(r"ERROR (\d+) \(", message)
+    if code:
+        return _explained(int(code[1]), one_line(message.partition("): ")[2].rstrip("} ")), what)
+    # Values of a row are between backticks or quotes.
+    return _explained(0, re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", "a value", one_line(message)), what)
+
+
+def _explained(code: int, message: str, what: str) -> PipelineError:
+    shown = masked(message)[:300]
+    if code in _DENIED:
+        return ConfigurationError(
+            f"{what} refuses the user (error {code}).",
+            remedy=f"Correct user and password in {SETTING}, or grant SELECT on the listed tables.",
+        )
+    if code in _UNKNOWN:
+        return ConfigurationError(
+            f"{what} refuses a name: {shown}.", remedy=f"Correct {SETTING} or the list of tables."
+        )
+    return SourceError(f"{what} failed: {shown}.", remedy=f"Nothing landed; check {SETTING} and run again.")

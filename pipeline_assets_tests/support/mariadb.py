@@ -1,0 +1,195 @@
+"""A MariaDB server of the tests' own: a fresh data folder, on 127.0.0.1 and a free port, one for each process.
+
+Never the machine's own service. It ends with the process that started it; each test has a database of its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets_tests.support.postgres import dies_with_us, free_port
+from pipeline_assets_tests.support.servers import SERVERS
+
+if TYPE_CHECKING:
+    from pymysql.connections import Connection
+
+USER, PASSWORD = "loader", "s3cret:@/%# not-to-be-shown"
+_numbers = count(1)
+_FAST = {
+    "innodb_buffer_pool_size": "32M",
+    "innodb_log_file_size": "16M",
+    "innodb_flush_log_at_trx_commit": "0",
+    "innodb_doublewrite": "0",
+    "innodb_buffer_pool_dump_at_shutdown": "0",
+    "performance_schema": "0",
+    "max_allowed_packet": "64M",
+    "table_open_cache": "400",
+}
+
+
+@dataclass(frozen=True)
+class MariaDbServer:
+    """A running server; `log` is what it wrote."""
+
+    port: int
+    folder: Path
+    process: subprocess.Popen
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def connect(self, database: str = "", **options: Any) -> Connection:
+        """A connection that commits each statement, with the character set utf8mb4."""
+        import pymysql
+
+        settings = {"charset": "utf8mb4", "autocommit": True, "connect_timeout": 10, **options}
+        return pymysql.connect(
+            host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, database=database, **settings
+        )
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=30)
+
+
+@dataclass(frozen=True)
+class Database:
+    """An empty database of a server."""
+
+    server: MariaDbServer
+    name: str
+
+    @property
+    def url(self) -> str:
+        """What SQLAlchemy takes."""
+        from sqlalchemy.engine import URL
+
+        url = URL.create("mysql", USER, PASSWORD, "127.0.0.1", self.server.port, self.name)
+        return url.render_as_string(hide_password=False)
+
+    def connect(self, **options: Any) -> Connection:
+        return self.server.connect(self.name, **options)
+
+    def run(self, *statements: str) -> None:
+        """Statements without parameters, each committed."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+
+    def insert(self, table: str, rows: Sequence[Sequence[object]]) -> None:
+        values = ", ".join(["%s"] * len(rows[0]))
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.executemany(f"INSERT INTO {table} VALUES ({values})", rows)
+
+    def rows(self, sql: str, **options: Any) -> list[tuple]:
+        with self.connect(**options) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+    def load(self, *scripts: Path) -> None:
+        """Run SQL files with the `mariadb` client, which reads DELIMITER and comments for certain versions."""
+        client = ["mariadb", "--no-defaults", "--host=127.0.0.1", f"--port={self.server.port}", f"--user={USER}"]
+        for script in scripts:
+            with open(script, "rb") as statements:
+                subprocess.run(
+                    [*client, f"--database={self.name}", "--default-character-set=utf8mb4"],
+                    env=os.environ | {"MYSQL_PWD": PASSWORD},
+                    stdin=statements,
+                    check=True,
+                )
+
+
+@cache
+def shared_server() -> MariaDbServer:
+    """The server of this process, which ends with it."""
+    started = mariadb_server()
+    server = started.__enter__()
+    atexit.register(started.__exit__, None, None, None)
+    return server
+
+
+@contextmanager
+def mariadb_database(server: MariaDbServer | None = None) -> Iterator[Database]:
+    """An empty database, dropped at the end; of the server of this process, unless another one is given."""
+    database = Database(server or shared_server(), f"shop_{next(_numbers)}")
+    with database.server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {database.name} CHARACTER SET utf8mb4")
+    try:
+        yield database
+    finally:
+        if database.server.process.poll() is None:
+            with database.server.connect() as connection, connection.cursor() as cursor:
+                cursor.execute(f"DROP DATABASE {database.name}")
+
+
+@contextmanager
+def mariadb_server() -> Iterator[MariaDbServer]:
+    """A server without databases, gone at the end with all it held."""
+    folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
+    port, data = free_port(), folder / "data"
+    user = []
+    if os.geteuid() == 0:
+        user = ["--user=mysql"]
+        shutil.chown(folder, "mysql", "mysql")
+    try:
+        install = [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user]
+        subprocess.run(
+            [*install, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        options = [f"--{name}={value}" for name, value in _FAST.items()]
+        paths = [f"--datadir={data}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
+        with open(folder / "log", "wb") as output:
+            command = [_program("mariadbd"), "--no-defaults", *user, *paths, *options]
+            process = subprocess.Popen(
+                dies_with_us([*command, f"--port={port}", "--bind-address=127.0.0.1"], "KILL"),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        server = MariaDbServer(port, folder, process)
+        try:
+            _create_user(server)
+            yield server
+        finally:
+            server.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _program(name: str) -> str:
+    program = SERVERS["mariadb"].program(name)
+    assert program, f"{name} is missing; the test should have called requires_server"
+    return program
+
+
+def _create_user(server: MariaDbServer) -> None:
+    """Wait until the server accepts connections, and create the user of the tests."""
+    import pymysql
+
+    deadline = time.monotonic() + 60
+    while True:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            connection = pymysql.connect(unix_socket=str(server.folder / "socket"), user="root", autocommit=True)
+            break
+        except pymysql.OperationalError:  # not listening yet
+            assert time.monotonic() < deadline, server.log.read_text()
+            time.sleep(0.05)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", (USER, PASSWORD))
+        cursor.execute("GRANT ALL ON *.* TO %s@'%%' WITH GRANT OPTION", (USER,))
