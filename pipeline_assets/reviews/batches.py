@@ -7,6 +7,7 @@ run.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,16 +19,19 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.batch.discover import new_objects
 from pipeline_assets.batch.exclusive_run import exclusive_run
+from pipeline_assets.batch.recover import new_batch_id
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import Dialect
-from pipeline_assets.errors import RejectedObjectError
+from pipeline_assets.errors import ConfigurationError, RejectedObjectError
 from pipeline_assets.lake import LandedObject, Zone
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
-from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects
+from pipeline_assets.reviews.extract import extract_table, land_extract
+from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of
 from pipeline_assets.reviews.metadata import ListedTable, TableList
 from pipeline_assets.reviews.schema import Shape, learn, require_columns
+from pipeline_assets.reviews.source import open_source
 from pipeline_assets.reviews.tables import (
     NAME,
     declared_contract,
@@ -38,24 +42,28 @@ from pipeline_assets.reviews.tables import (
 from pipeline_assets.reviews.watermark import TableState, advanced, read_state, write_state
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.migration import table_exists
-from pipeline_assets.warehouse.schema import ops_tables
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
     from pipeline_assets.batch.context import BatchContext
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.batch.report import Request
     from pipeline_assets.contracts import Contract
+    from pipeline_assets.reviews.manifest import Watermark
+    from pipeline_assets.settings import Settings
+
+logger = logging.getLogger("pipeline_assets")
+SAMPLE = "reviews.db"
 
 
 def table_batches(
     listed: TableList, contracts: Path, platform: Platform, run_id: str, request: Request
 ) -> Iterator[SeparateBatch]:
-    """A batch for each table that the request names, or for all; `contracts` is the folder of contract files."""
-    platform.warehouse.prepare(ops_tables())  # the state of a table is read before its batch begins
+    """A batch for each table; `contracts` is the folder of contract files."""
     for table in listed.tables:
-        name = listed.names[table.name].dataset
-        if not request.tables or name in request.tables:
-            yield SeparateBatch(name, partial(_prepare, _Preparation(listed, table, contracts, platform, request)))
+        preparation = _Preparation(listed, table, contracts, platform, request)
+        yield SeparateBatch(listed.names[table.name].dataset, partial(_prepare, preparation))
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def _prepare(preparation: _Preparation) -> Pipeline | None:
     with exclusive_run(platform, name, BUCKET), _emptied(platform.scratch / name) as folder:
         state, replaced = _state(preparation)
         if preparation.request.extract and not table.event:
-            _extract(preparation, state, folder)
+            _extract(preparation, state.watermark, folder)
         found = _new_objects(preparation)
         readable = [landed for landed in found if not rejection(landed)]
         dialect = declared.dialect if declared else Dialect()
@@ -119,6 +127,44 @@ def _state(preparation: _Preparation) -> tuple[TableState, str | None]:
     with preparation.platform.warehouse.read_only() as transaction:
         text = ledger.watermark(transaction, NAME, table.name)
         return (read_state(text), None) if table_exists(transaction, target_table(contract)) else (TableState(), text)
+
+
+def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -> None:
+    """Land what is new in the source since the watermark, or all; nothing if that is no row."""
+    listed, table, platform = preparation.listed, preparation.table, preparation.platform
+    settings = platform.settings
+    if settings is None:
+        raise ConfigurationError("This platform has no settings.", remedy="Build it with `build_platform`.")
+    with open_source(_source_url(settings)) as source:
+        extracted = extract_table(
+            source,
+            table,
+            since,
+            folder,
+            new_batch_id(),
+            source_name=listed.source,
+            lag_seconds=settings.reviews_lag_seconds,
+        )
+    if extracted is None:
+        logger.info("%s has no new rows.", table.name)
+        return
+    uri, _ = land_extract(platform.lake, BUCKET, prefix_of(listed.source, table), extracted)
+    logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", table.name, uri)
+
+
+def _source_url(settings: Settings) -> str | URL:
+    """The database that the settings name; without one, the sample database if there is one."""
+    if settings.reviews_source_url:
+        return settings.reviews_source_url
+    sample = settings.reviews_folder / SAMPLE
+    if settings.profile == "local" and sample.is_file():
+        from sqlalchemy.engine import URL
+
+        return URL.create("sqlite", database=str(sample))
+    raise ConfigurationError(
+        "No source of the listed tables is configured.",
+        remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
+    )
 
 
 def _new_objects(preparation: _Preparation) -> Sequence[LandedObject]:

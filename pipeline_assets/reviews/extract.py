@@ -84,7 +84,7 @@ def extract_table(
     if not rows:
         return None
     day = f"{times.utc:%Y%m%d}"
-    (name,), manifest_name = file_names(table.name, day, batch_id, 1, table.format)
+    (name,), manifest_name = file_names(table.folder, day, batch_id, 1, table.format)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = Manifest(

@@ -309,7 +309,7 @@ class _Reader:
         text = self._text(node, where)
         if text is not None:
             self._mistakes.one_of(f"line {node.start_mark.line + 1}: {where}", text, words)
-        return text if text in words else words[0]
+        return text if text is not None and text in words else words[0]
 
     def _add(self, node: Any, where: str, what: str, remedy: str) -> None:
         line = node.start_mark.line + 1 if node is not None else 1

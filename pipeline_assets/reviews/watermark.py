@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from pipeline_assets.reviews.columns import SourceColumn
 from pipeline_assets.reviews.manifest import Manifest, Watermark
@@ -17,7 +17,7 @@ class TableState:
 
     watermark: Watermark | None = None
     rows: int = 0
-    shape: Shape = Shape()
+    shape: Shape = field(default_factory=Shape)
 
 
 def read_state(text: str | None) -> TableState:

@@ -1,0 +1,111 @@
+"""A home with a SQLite source and a list of tables: change the source, land files of others, run, read what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline_assets.batch.build_platform import build_platform
+from pipeline_assets.batch.platform import Platform
+from pipeline_assets.batch.report import BatchReport, Request
+from pipeline_assets.batch.separate_batches import run_separate_batches
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets.reviews.watermark import TableState, read_state
+from pipeline_assets.settings import Settings, load_settings, prepare_home
+
+
+@dataclass
+class ReviewsLake:
+    """One home; `tables` are the entries of its list, of the source `shop`."""
+
+    home: Path
+    settings: Settings
+    platform: Platform
+
+    @classmethod
+    def at(cls, home: Path, *tables: Mapping[str, Any], **settings: object) -> ReviewsLake:
+        path = home / f"tables-{len(list(home.glob('tables-*')))}.yaml"  # a list is read once in a process
+        path.write_text(yaml.safe_dump({"source": "shop", "tables": list(map(dict, tables))}), encoding="utf-8")
+        database = home / "shop.db"
+        read = load_settings(
+            **{"home": home, "reviews_tables": path, "reviews_source_url": f"sqlite:///{database}"} | settings
+        )
+        prepare_home(read)
+        return cls(home, read, build_platform(read))
+
+    @property
+    def pipeline(self) -> ResolvedPipeline:
+        return pipelines(self.settings)["reviews"]
+
+    def sql(self, *statements: str) -> None:
+        """Change the source in one transaction."""
+        with closing(sqlite3.connect(self.home / "shop.db")) as connection, connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    def run(self, **request: Any) -> dict[str, BatchReport | None]:
+        """Run every listed table; the report of each that had something to do."""
+        batches = run_separate_batches(self.platform, self.pipeline, "test", Request(**request))
+        return {batch.name: batch.report for batch in batches}
+
+    def extract(self, **request: Any) -> dict[str, BatchReport | None]:
+        return self.run(extract=True, **request)
+
+    def rows(self, sql: str) -> list[tuple]:
+        with self.platform.warehouse.read_only() as transaction:
+            return transaction.rows(sql)
+
+    def table(self, name: str, columns: str = "*") -> list[tuple]:
+        return sorted(self.rows(f"SELECT {columns} FROM REVIEWS.{name}"), key=str)
+
+    def state(self, table: str) -> TableState:
+        found = self.rows(f"SELECT VALUE FROM OPS.WATERMARKS WHERE PIPELINE = 'reviews' AND NAME = '{table}'")
+        return read_state(found[0][0] if found else None)
+
+    def folder(self, table: str) -> Path:
+        """The folder of a table in the lake."""
+        return self.home / "lake" / "lz-snowflake" / "Snowflake" / "shop" / table
+
+    def landed(self, table: str) -> list[Path]:
+        return sorted(path for path in self.folder(table).rglob("*") if path.is_file())
+
+    def land(self, table: str, name: str, content: bytes | str, modified: datetime | None = None) -> Path:
+        """Land a file as others do."""
+        path = self.folder(table) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        if modified:
+            os.utime(path, (modified.timestamp(), modified.timestamp()))
+        return path
+
+    def rejections(self) -> list[tuple[str, str]]:
+        """(code, reason) of each rejected object that waits in quarantine."""
+        return self.rows(
+            "SELECT REASON_CODE, REASON FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL ORDER BY 2"
+        )
+
+
+def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """A Parquet file of others."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    data = io.BytesIO()
+    pq.write_table(pa.table(dict(columns)), data)
+    return data.getvalue()
+
+
+def manifests(lake: ReviewsLake, table: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in lake.landed(table) if path.suffix == ".json"]
