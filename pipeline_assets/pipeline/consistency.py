@@ -36,8 +36,11 @@ def require_consistent(pipeline: ResolvedPipeline) -> None:
 
 
 def _require_reader(pipeline: ResolvedPipeline, source: Source) -> None:
-    """Every source needs a table: else the ledger would count its records as loaded, and no table would have them."""
-    if not pipeline.readers(source):
+    """Every source needs a table: else the ledger would count its records as loaded, and no table would have them.
+
+    With an open contract nothing was learnt yet, as each object is rejected or empty.
+    """
+    if not (pipeline.readers(source) or source.contract.is_open):
         raise ConfigurationError(
             f"{pipeline.name}: no table is made from {source.name}.",
             remedy=f"Add Table({source.name!r}), or leave the source out.",

@@ -28,7 +28,7 @@ from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
 from pipeline_assets.reviews.extract import extract_table, land_extract
-from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of
+from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of, unfinished_extracts
 from pipeline_assets.reviews.metadata import ListedTable, TableList
 from pipeline_assets.reviews.schema import Shape, learn, require_columns
 from pipeline_assets.reviews.source import open_source
@@ -130,11 +130,15 @@ def _state(preparation: _Preparation) -> tuple[TableState, str | None]:
 
 
 def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -> None:
-    """Land what is new in the source since the watermark, or all; nothing if that is no row."""
+    """Land what is new in the source since the watermark, or all; nothing if that is no row.
+
+    What a killed extract has left is deleted: no other one of this table is under way.
+    """
     listed, table, platform = preparation.listed, preparation.table, preparation.platform
     settings = platform.settings
     if settings is None:
         raise ConfigurationError("This platform has no settings.", remedy="Build it with `build_platform`.")
+    platform.lake.delete(unfinished_extracts(platform.lake, listed.source, table))
     with open_source(_source_url(settings)) as source:
         extracted = extract_table(
             source,

@@ -66,6 +66,12 @@ def examine_objects(
     return sorted(examined, key=lambda each: each.landed.version)
 
 
+def unfinished_extracts(lake: Lake, source: str, table: ListedTable) -> list[str]:
+    """The uris of files whose extract ended before its manifest landed."""
+    landed = {each.uri for each in lake.list_objects(BUCKET, prefix_of(source, table))}
+    return [uri for uri in sorted(landed) if (manifest := _manifest_uri(table, uri)) and manifest not in landed]
+
+
 def _manifest_uri(table: ListedTable, uri: str) -> str | None:
     """The uri of the manifest of an object that is named like a file of our extracts."""
     name = re.escape(table.folder.replace("_", "-"))

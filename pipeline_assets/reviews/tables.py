@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts import Column, Contract, load_contract
+from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline import Examined, History, LandedFiles, Table
 from pipeline_assets.reviews.landed import prefix_of
@@ -126,6 +128,22 @@ def _contract(listed: TableList, table: ListedTable, columns: tuple[Column, ...]
         grain=_grain(table),
         owner=table.owner,
         columns=columns,
+        quality=(_dropped_columns(table),),
+    )
+
+
+def _dropped_columns(table: ListedTable) -> QualityRule:
+    """A warning about the columns that the source no longer delivers; they are NULL in newer rows."""
+    of_table = f"PIPELINE = '{NAME}' AND NAME = {literal(table.name)}"
+    return QualityRule(
+        "dropped_columns",
+        "The source delivers every column of the table.",
+        f"SELECT COALESCE(MAX(ARRAY_SIZE(PARSE_JSON(VALUE):dropped)), 0) FROM OPS.WATERMARKS WHERE {of_table}",
+        "mustBe",
+        0,
+        "warning",
+        "SELECT DROPPED.VALUE::VARCHAR AS COLUMN_NAME FROM OPS.WATERMARKS AS STATES, "
+        f"LATERAL FLATTEN(INPUT => PARSE_JSON(STATES.VALUE):dropped) AS DROPPED WHERE {of_table}",
     )
 
 
