@@ -17,6 +17,7 @@ from pathlib import Path
 from pipeline_assets.batch.context import CATALOG, BatchContext
 from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.lake.zones import Zone
 from pipeline_assets.pipeline.resolved import LakeCopy
@@ -97,8 +98,8 @@ def _write_partitions(
     schema = lake_schema(copy.contract)
     values = ", ".join(map(literal, partitions))
     rows = copy.select.over({relation: f"SELECT * FROM {relation} WHERE CAST({partition} AS VARCHAR) IN ({values})"})
-    names = ", ".join(field.name for field in schema)
-    column = next(c.name for c in copy.contract.columns if c.partition)
+    names = sql_names(field.name for field in schema)
+    column = sql_names(c.name for c in copy.contract.columns if c.partition)
     with context.platform.warehouse.read_only() as transaction:
         path = folder / "rows.parquet"
         transaction.to_parquet(
@@ -119,7 +120,8 @@ def _write_partitions(
 
 
 def _source_of(copy: LakeCopy) -> tuple[str, str]:
-    """The table that is copied, and its column that names the partition."""
+    """The table that is copied, and its column that names the partition, as SQL."""
     source = copy.select.copy_of(next(column.name for column in copy.contract.columns if column.partition))
     assert source is not None  # checked when the pipeline was resolved
-    return source
+    relation, column = source
+    return relation, sql_name(column)

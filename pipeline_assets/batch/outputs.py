@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from pipeline_assets.batch.arrive import Move, write_moves
 from pipeline_assets.batch.context import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE, BatchContext
 from pipeline_assets.contracts.arrow import arrow_schema
-from pipeline_assets.contracts.ddl import Table, target_table
+from pipeline_assets.contracts.ddl import Table, null_columns, target_table
+from pipeline_assets.contracts.names import name_parts, sql_name, sql_names
 from pipeline_assets.engine import LakeFile, Session, Written
 from pipeline_assets.errors import LostRowsError, RowAccountingError
 from pipeline_assets.lake import LakeTable
@@ -155,7 +156,6 @@ class Outputs:
 
     def _fetch_version(self, table: FileTable) -> None:
         """Fetch which object a table was last refreshed from, as one published record without values."""
-        columns = ", ".join(f"CAST(NULL AS {c.physical_type}) AS {c.name}" for c in table.grain.contract.columns)
         target = target_table(table.contract)
         schema = arrow_schema(target, PROVENANCE)
         with self._context.platform.warehouse.read_only() as transaction:
@@ -168,7 +168,9 @@ class Outputs:
             self.statements += transaction.statements
         relation = _published_relation(table)
         self._session.table(relation, self._path("published", table))
-        self._session.add_published(table.grain.name, f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}")
+        self._session.add_published(
+            table.grain.name, f"SELECT {null_columns(table.grain.contract)}, {', '.join(PROVENANCE)} FROM {relation}"
+        )
 
     def _is_snapshot(self, source: Source) -> bool:
         return any(t.grain is source and t.write == "full_refresh" for t in self._pipeline.tables)
@@ -206,10 +208,10 @@ class Outputs:
         """The SELECT of a table over other relations, with further columns of the records of its rows."""
         if statement := table.select.with_source_columns(table.grain_relation, extra, replacements):
             return statement
-        own_columns = ", ".join(f"MADE.{name}" for name in table.contract.column_names)
+        own_columns = sql_names(table.contract.column_names, "MADE")
         extra_columns = ", ".join(f"CAME.{name}" for name in extra)
         keys = [(name, copy[1]) for name in table.contract.key if (copy := table.select.copy_of(name))]
-        same_key = " AND ".join(f"MADE.{mine} = CAME.{theirs}" for mine, theirs in keys)
+        same_key = " AND ".join(f"MADE.{sql_name(mine)} = CAME.{sql_name(theirs)}" for mine, theirs in keys)
         relation = replacements.get(table.grain_relation, table.grain_relation)
         came = f"({relation})" if relation.startswith("SELECT") else relation
         rows = table.select.over(replacements)
@@ -222,7 +224,7 @@ class Outputs:
         select = self._select(table, extra)
         self.statements.append(select)
         self._session.view(_batch_relation(table), select)
-        columns = ", ".join((*table.contract.column_names, *extra))
+        columns = sql_names((*table.contract.column_names, *extra))
         path = self._folder / f"{table.contract.name}.parquet"
         written = self._session.write(f"SELECT {columns} FROM {_batch_relation(table)}", path, "parquet")
         self._tables.append((table, written))
@@ -232,10 +234,12 @@ class Outputs:
         """Write the rows of a table as CSV: all of this batch, or only those that differ from the published rows."""
         table, name = export.table, export.declared.name
         columns = table.contract.column_names
-        select = f"SELECT {', '.join(f'MADE.{c}' for c in columns)} FROM {_batch_relation(table)} AS MADE"
+        select = f"SELECT {sql_names(columns, 'MADE')} FROM {_batch_relation(table)} AS MADE"
         if export.declared.only_changed and table.contract.name in self._fetched:
             equal = " AND ".join(
-                f"HAS.{c} = MADE.{c}" if c in table.contract.key else f"EQUAL_NULL(HAS.{c}, MADE.{c})" for c in columns
+                f"HAS.{name} = MADE.{name}" if column in table.contract.key else f"EQUAL_NULL(HAS.{name}, MADE.{name})"
+                for column in columns
+                for name in [sql_name(column)]
             )
             select += f" WHERE NOT EXISTS (SELECT 1 FROM {_published_relation(table)} AS HAS WHERE {equal})"
         self.statements.append(select)
@@ -243,8 +247,8 @@ class Outputs:
 
     def _define_lake_views(self, table: FileTable) -> None:
         """Define the rows of a lake table, and the old and new partitions of each touched record."""
-        source, name = table.grain, table.contract.table
-        columns = ", ".join(table.contract.column_names)
+        source, name = table.grain, table.contract.name.upper()
+        columns = sql_names(table.contract.column_names)
         select = table.select.over(self._replacements(table))
         self.statements.append(select)
         self._session.view(f"LAKE_ROWS_{name}", f"SELECT {columns} FROM ({select}) AS MADE")
@@ -252,15 +256,18 @@ class Outputs:
         partition = partition_column(table.contract)
         copy = table.select.copy_of(partition)
         assert copy is not None  # checked when the pipeline was resolved
-        (key,), (record_key,) = source.contract.key, table.record_key
+        (record_key,), key = table.record_key, sql_names(source.contract.key)
         relation = self._replacements(table).get(source.relation, source.relation)
-        partitions = f"SELECT {key} AS {record_key}, {copy[1]} AS {partition} FROM {relation}"
+        partitions = (
+            f"SELECT {key} AS {sql_name(record_key)}, {sql_name(copy[1])} AS {sql_name(partition)} FROM {relation}"
+        )
         published = self._pipeline.published[source.name]
         if published.table.contract.name in self._fetched:
+            published_key, partitioned = (sql_name(published.columns[c]) for c in (*source.contract.key, copy[1]))
             partitions += (
-                f" UNION SELECT HAS.{published.columns[key]}, HAS.{published.columns[copy[1]]} "
+                f" UNION SELECT HAS.{published_key}, HAS.{partitioned} "
                 f"FROM {_published_relation(published.table)} AS HAS "
-                f"INNER JOIN {relation} AS TOUCHED ON HAS.{published.columns[key]} = TOUCHED.{key}"
+                f"INNER JOIN {relation} AS TOUCHED ON HAS.{published_key} = TOUCHED.{key}"
             )
         self._session.view(f"LAKE_REPLACED_{name}", partitions)
 
@@ -326,7 +333,7 @@ class Outputs:
         keys = table.contract.key or table.record_key
         personal = {column.name for column in table.contract.columns if column.personal}
         copies = [(mine, copy[1]) for mine in keys if (copy := table.select.copy_of(mine))]
-        mine, theirs = ", ".join(m for m, _ in copies), ", ".join(f"{t} AS {m}" for m, t in copies)
+        mine, theirs = sql_names(m for m, _ in copies), ", ".join(f"{sql_name(t)} AS {sql_name(m)}" for m, t in copies)
         for kind, select in (
             ("is lost", f"SELECT {theirs} FROM {relation} EXCEPT SELECT {mine} FROM {result}"),
             ("came more than once", f"SELECT {mine} FROM {result} GROUP BY {mine} HAVING COUNT(*) > 1"),
@@ -419,16 +426,16 @@ def _first_row(path: Path) -> dict[str, object]:
 
 def _batch_relation(table: FileTable) -> str:
     """The rows that this batch writes to a table."""
-    return f"BATCH_{table.contract.table}"
+    return f"BATCH_{table.contract.name.upper()}"
 
 
 def _published_relation(table: FileTable) -> str:
     """The fetched published rows of a table."""
-    return f"PUBLISHED_{table.contract.table}"
+    return f"PUBLISHED_{table.contract.name.upper()}"
 
 
 def _touched_relation(relation: str) -> str:
-    return f"{relation}__TOUCHED"
+    return f"{name_parts(relation)[0]}__TOUCHED"
 
 
 def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[Sequence[object]]) -> int:

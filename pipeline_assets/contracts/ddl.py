@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from pipeline_assets.contracts.model import Contract
+from pipeline_assets.contracts.names import sql_name, sql_names
 
 PROVENANCE = {
     "_BATCH_ID": ("VARCHAR(64)", "Batch that wrote the row; see OPS.BATCHES."),
@@ -34,7 +35,7 @@ class Table:
 
     @property
     def qualified(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return f"{self.schema}.{sql_name(self.name)}"
 
     def create(self) -> str:
         """The statement that creates the table unless it exists."""
@@ -46,11 +47,11 @@ class Table:
 
     def _definition(self) -> str:
         lines = [
-            f"    {name} {kind}{' NOT NULL' if required else ''} COMMENT {literal(comment)}"
+            f"    {sql_name(name)} {kind}{' NOT NULL' if required else ''} COMMENT {literal(comment)}"
             for name, kind, required, comment in self.columns
         ]
         if self.key:
-            lines.append(f"    PRIMARY KEY ({', '.join(self.key)})")
+            lines.append(f"    PRIMARY KEY ({sql_names(self.key)})")
         body = ",\n".join(lines)
         return f"{self.qualified} (\n{body}\n)"
 
@@ -67,11 +68,11 @@ class View:
 
     @property
     def qualified(self) -> str:
-        return f"{self.schema}.{self.name}"
+        return f"{self.schema}.{sql_name(self.name)}"
 
     def create(self) -> str:
         """The statement that creates the view, or replaces it; grants stay."""
-        columns = ",\n".join(f"    {name} COMMENT {literal(comment)}" for name, comment in self.columns)
+        columns = ",\n".join(f"    {sql_name(name)} COMMENT {literal(comment)}" for name, comment in self.columns)
         return (
             f"CREATE OR REPLACE VIEW {self.qualified} (\n{columns}\n) COPY GRANTS COMMENT = {literal(self.comment)} "
             f"AS\n{self.select}"
@@ -83,9 +84,9 @@ def literal(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
-def identifier(name: str) -> str:
-    """Quote a name that comes from outside, so that `x; drop table y` is only a name."""
-    return '"' + name.replace('"', '""') + '"'
+def null_columns(contract: Contract) -> str:
+    """The columns of a contract as NULLs of their types, for a SELECT."""
+    return ", ".join(f"CAST(NULL AS {c.physical_type}) AS {sql_name(c.name)}" for c in contract.columns)
 
 
 SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
@@ -122,13 +123,12 @@ def target_table(contract: Contract) -> Table:
 
 def view_of(contract: Contract, select: str) -> View:
     """The view of a contract over a SELECT of its columns, in any order."""
-    names = ", ".join(contract.column_names)
     return View(
         contract.domain.upper(),
         contract.table,
         contract.grain or contract.description,
         tuple((column.name, column.description) for column in contract.columns),
-        f"SELECT {names} FROM (\n{select}\n) AS MADE",
+        f"SELECT {sql_names(contract.column_names)} FROM (\n{select}\n) AS MADE",
     )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE, YEAR_PATTERN, Column, Contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ContractError
 
 DOES_NOT_FIT = "does_not_fit"
@@ -116,12 +117,20 @@ def reason_codes(contracts: Iterable[Contract]) -> dict[str, str]:
 
 def text_column(name: str) -> str:
     """The name of the cleaned text of a column in the generated query."""
-    return f"{name}__TEXT"
+    return sql_name(f"{name}__TEXT")
 
 
 def cast_column(name: str) -> str:
     """The name of `try_cast` of a column in the generated query."""
-    return f"{name}__CAST"
+    return sql_name(f"{name}__CAST")
+
+
+def _digits_column(name: str) -> str:
+    return sql_name(f"{name}__DIGITS")
+
+
+def _nearest_column(name: str) -> str:
+    return sql_name(f"{name}__NEAREST")
 
 
 def cleaned(
@@ -154,9 +163,9 @@ def layers(contract: Contract) -> list[list[str]]:
     """
     numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
     casts = [f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers]
-    digits = [f"{_digits(column)} AS {column.name}__DIGITS" for column in numbers]
-    nearest = [f"TRY_CAST({c.name}__DIGITS AS {c.physical_type}) AS {c.name}__NEAREST" for c in numbers]
-    return [casts, digits, nearest, [f"{typed(column)} AS {column.name}" for column in contract.columns]]
+    digits = [f"{_digits(column)} AS {_digits_column(column.name)}" for column in numbers]
+    nearest = [f"TRY_CAST({_digits_column(c.name)} AS {c.physical_type}) AS {_nearest_column(c.name)}" for c in numbers]
+    return [casts, digits, nearest, [f"{typed(column)} AS {sql_name(column.name)}" for column in contract.columns]]
 
 
 def typed(column: Column) -> str:
@@ -164,12 +173,10 @@ def typed(column: Column) -> str:
     name, text = column.name, text_column(column.name)
     match column.logical_type:
         case "number" | "integer":
-            exact = f"REGEXP_LIKE({name}__DIGITS, {literal(number_pattern(column))})"
-            floats = f" WHEN {_stands_for_decimal(column)} THEN {name}__NEAREST" if column.writes_floats else ""
-            return (
-                f"CASE WHEN {name}__DIGITS IS NULL THEN {cast_column(name)} "
-                f"WHEN {exact} THEN {name}__NEAREST{floats} END"
-            )
+            digits, nearest = _digits_column(name), _nearest_column(name)
+            exact = f"REGEXP_LIKE({digits}, {literal(number_pattern(column))})"
+            floats = f" WHEN {_stands_for_decimal(column)} THEN {nearest}" if column.writes_floats else ""
+            return f"CASE WHEN {digits} IS NULL THEN {cast_column(name)} WHEN {exact} THEN {nearest}{floats} END"
         case "date":
             return _first_date(column, text)
         case "timestamp":
@@ -217,8 +224,8 @@ def number_pattern(column: Column) -> str:
 def float_count(contract: Contract) -> str:
     """How many values of a row are floats that are read as the decimals that they stand for."""
     return " + ".join(
-        f"CASE WHEN {c.name} IS NULL OR {c.name}__DIGITS IS NULL THEN 0 "
-        f"WHEN REGEXP_LIKE({c.name}__DIGITS, {literal(number_pattern(c))}) THEN 0 ELSE 1 END"
+        f"CASE WHEN {sql_name(c.name)} IS NULL OR {_digits_column(c.name)} IS NULL THEN 0 "
+        f"WHEN REGEXP_LIKE({_digits_column(c.name)}, {literal(number_pattern(c))}) THEN 0 ELSE 1 END"
         for c in contract.floats
     )
 
@@ -230,7 +237,7 @@ def _stands_for_decimal(column: Column) -> str:
     must be the very float of a decimal with as few digits as it can stand for. Nothing else is rounded.
     """
     _, scale = column.precision_and_scale
-    text, nearest = text_column(column.name), f"{column.name}__NEAREST"
+    text, nearest = text_column(column.name), _nearest_column(column.name)
     value, double = f"TRY_CAST({text} AS DOUBLE)", f"CAST({nearest} AS DOUBLE)"
     is_double = (
         f"REGEXP_LIKE({text}, {literal(_LONG_PATTERN)}) "
@@ -291,7 +298,7 @@ def _value_rules(column: Column) -> list[Rule]:
     }
     if column.logical_type in kinds:
         code, expectation = kinds[column.logical_type]
-        column_rules.append(_rule(code, column, expectation, f"{text} IS NOT NULL AND {column.name} IS NULL"))
+        column_rules.append(_rule(code, column, expectation, f"{text} IS NOT NULL AND {sql_name(column.name)} IS NULL"))
     if not column.reason_code:
         column_rules += _value_limits(column)
     if column.max_length:

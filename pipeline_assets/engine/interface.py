@@ -248,9 +248,9 @@ class Session(Protocol):
         folder: Path,
         target_bytes: int,
     ) -> LakeTableChanges:
-        """Write the relation LAKE_ROWS_<TABLE> (the contract's columns) into files of a lake table, by partition.
+        """Write the relation LAKE_ROWS_<NAME> (the contract's columns) into files of a lake table, by partition.
 
-        LAKE_REPLACED_<TABLE> (the column that keeps rows together, the partition) names every key that this batch
+        LAKE_REPLACED_<NAME> (the column that keeps rows together, the partition) names every key that this batch
         writes or removes, with each partition that has its rows before or after; `existing` returns the files of such
         partitions. Rows of a key that is in a file already go back to that file, others to a small file or a new one.
         """

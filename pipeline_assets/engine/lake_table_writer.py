@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import lake_schema
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.engine.duckdb.inputs import path_list
 from pipeline_assets.engine.interface import LakeFile, LakeTableChanges, WrittenLakeFile
 
@@ -41,9 +42,9 @@ def write_lake_table(
     target_bytes: int,
 ) -> LakeTableChanges:
     """See `pipeline_assets.engine.interface.Session.write_lake_table`."""
-    (partition,) = (column.name for column in contract.columns if column.partition)
-    (key,) = (column.name for column in contract.columns if column.keep_together)
-    columns = ", ".join(column.name for column in contract.columns if not column.partition)
+    partition = sql_names(column.name for column in contract.columns if column.partition)
+    key = sql_names(column.name for column in contract.columns if column.keep_together)
+    columns = [column.name for column in contract.columns if not column.partition]
     partitions = connection.execute(f"SELECT DISTINCT {partition}::VARCHAR FROM LAKE_REPLACED ORDER BY 1").fetchall()
     changes = LakeTableChanges(partitions=[name for (name,) in partitions])
     existing = existing_in(changes.partitions)
@@ -58,7 +59,7 @@ def write_lake_table(
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
     for first, last in _passes(connection, existing, rewritten, partition):
         rows = f"{_as_lake_columns(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
-        changes.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), partition, key)
+        changes.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH))
     kept = {file.key for file in changes.written}
     emptied = {existing[number].key for number in rewritten} - kept
     changes.removed = sorted(emptied.union(changes.removed))
@@ -138,7 +139,7 @@ def _drop_moved_rows(
     existing: Sequence[LakeFile],
     key: str,
     partition: str,
-    columns: str,
+    columns: Sequence[str],
     writer: _Writer,
 ) -> tuple[list[WrittenLakeFile], list[str]]:
     """Write the files that lose keys to another partition without those keys, to be published first.
@@ -154,32 +155,30 @@ def _drop_moved_rows(
     emptied = []
     for (number,) in connection.execute("SELECT DISTINCT _TARGET FROM LAKE__MOVED_KEYS ORDER BY ALL").fetchall():
         remaining_rows = (
-            f"SELECT {columns}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
+            f"SELECT {sql_names(columns)}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
             f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVED_KEYS USING ({key})"
         )
-        written = writer.write(
-            connection.sql(_as_lake_columns(contract, remaining_rows)).to_arrow_reader(_BATCH), partition, key
-        )
+        written = writer.write(connection.sql(_as_lake_columns(contract, remaining_rows)).to_arrow_reader(_BATCH))
         released += written
         if not written:
             emptied.append(existing[number].key)
     return released, emptied
 
 
-def _source(existing: Sequence[LakeFile], rewritten: set[int], key: str, partition: str, columns: str) -> str:
+def _source(existing: Sequence[LakeFile], rewritten: set[int], key: str, partition: str, columns: Sequence[str]) -> str:
     """All rows to write, with the number of their file, -1 for a new one."""
     if not existing:
-        return f"SELECT {columns}, {partition}, -1 AS _TARGET, TRUE AS _IS_FRESH FROM LAKE_ROWS"
-    qualified = ", ".join(f"r.{name}" for name in columns.split(", "))
+        return f"SELECT {sql_names(columns)}, {partition}, -1 AS _TARGET, TRUE AS _IS_FRESH FROM LAKE_ROWS"
     rows = (
-        f"SELECT {qualified}, r.{partition}, COALESCE(h._TARGET, a._TARGET, -1) AS _TARGET, "
+        f"SELECT {sql_names(columns, 'r')}, r.{partition}, COALESCE(h._TARGET, a._TARGET, -1) AS _TARGET, "
         "h._TARGET IS NULL AS _IS_FRESH "
         f"FROM LAKE_ROWS AS r LEFT JOIN LAKE__KEY_FILES AS h ON h.{key} = r.{key} AND h._PARTITION = r.{partition} "
         f"LEFT JOIN LAKE__OPEN_FILES AS a ON a._PARTITION = r.{partition}"
     )
     if rewritten:
         rows += (
-            f" UNION ALL SELECT {columns}, _PARTITION, _TARGET, FALSE FROM {_files(existing, sorted(rewritten))} "
+            f" UNION ALL SELECT {sql_names(columns)}, _PARTITION, _TARGET, FALSE "
+            f"FROM {_files(existing, sorted(rewritten))} "
             f"ANTI JOIN LAKE_REPLACED USING ({key}) JOIN LAKE__FILES ON filename = _PATH"
         )
     return rows
@@ -189,11 +188,11 @@ def _as_lake_columns(contract: Contract, source: str) -> str:
     """The rows of a source with the types and names of the files' columns."""
     kinds = {"STRING": "VARCHAR"}
     columns = ", ".join(
-        f"CAST({c.name} AS {kinds.get(c.physical_type, c.physical_type)}) AS {c.name.lower()}"
+        f"CAST({sql_name(c.name)} AS {kinds.get(c.physical_type, c.physical_type)}) AS {sql_name(c.name.lower())}"
         for c in contract.columns
         if not c.partition
     )
-    (partition,) = (column.name for column in contract.columns if column.partition)
+    partition = sql_names(column.name for column in contract.columns if column.partition)
     return f"SELECT {columns}, {partition}, _TARGET, _IS_FRESH FROM ({source})"
 
 
@@ -227,18 +226,20 @@ class _Writer:
 
     def __init__(self, contract: Contract, existing: Sequence[LakeFile], folder: Path, target_bytes: int) -> None:
         self._schema = lake_schema(contract)
+        (self._partition,) = (column.name for column in contract.columns if column.partition)
+        (self._key,) = (column.name for column in contract.columns if column.keep_together)
         self._existing = existing
         self._folder = folder
         self._target = target_bytes
         self._number = 0
 
-    def write(self, batches: pa.RecordBatchReader, partition: str, key: str) -> list[WrittenLakeFile]:
+    def write(self, batches: pa.RecordBatchReader) -> list[WrittenLakeFile]:
         """Write rows that are sorted by partition, target, freshness and key; the files are in that order."""
         files: list[_OpenFile] = []
         current: _OpenFile | None = None
         with _Pool() as pool:
             try:
-                for destination, fresh, part in self._parts(batches, partition, key):
+                for destination, fresh, part in self._parts(batches):
                     if current and (
                         current.destination != destination
                         or (fresh and current.last != part.first and current.is_full())
@@ -259,10 +260,9 @@ class _Writer:
                     file.close()
         return [file.result() for file in files]
 
-    def _parts(
-        self, batches: pa.RecordBatchReader, partition: str, key: str
-    ) -> Iterator[tuple[tuple[str, int], bool, _Part]]:
+    def _parts(self, batches: pa.RecordBatchReader) -> Iterator[tuple[tuple[str, int], bool, _Part]]:
         """Consecutive rows with one destination, cut so that a file may end before each part."""
+        partition, key = self._partition, self._key
         for batch in batches:
             names = [name.upper() for name in batch.schema.names]
             sorted_by = {name: batch.column(names.index(name)) for name in (partition, "_TARGET", "_IS_FRESH", key)}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.contracts.validation import (
     BLANKS,
     DOES_NOT_FIT,
@@ -95,8 +96,9 @@ def validation_select(
     the predicate `typed_row` is true are not cleaned. Contracts with floats also have the column `FLOATS`.
     """
     floats = [f"{float_count(contract)} AS {FLOATS}"] if contract.floats else []
+    selected = ", ".join((*map(sql_name, (*contract.column_names, *extra)), *floats))
     return (
-        f"SELECT {', '.join((*contract.column_names, *extra, *floats))}, {_fault(rules(contract))} AS _FAULT "
+        f"SELECT {selected}, {_fault(rules(contract))} AS _FAULT "
         f"FROM {typed_rows(contract, columns, extra, trimmed=trimmed, typed_row=typed_row)}"
     )
 
@@ -113,7 +115,7 @@ def typed_rows(
         else f"CAST(NULL AS VARCHAR) AS {text_column(column.name)}"
         for column in contract.columns
     ]
-    rows = f"(SELECT {', '.join((*texts, *extra))} FROM RAW) AS CLEANED"
+    rows = f"(SELECT {', '.join((*texts, *map(sql_name, extra)))} FROM RAW) AS CLEANED"
     for number, layer in enumerate(layers(contract)):
         if layer:
             rows = f"(SELECT {', '.join(('*', *layer))} FROM {rows}) AS LAYER_{number}"

@@ -5,16 +5,19 @@ All engines order rows by the same columns, and choose deliveries with the funct
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ContractError
 
 
-def newest_first(contract: Contract, version: str) -> str:
+def newest_first(contract: Contract, version: str, quote: Callable[[str], str] = sql_name) -> str:
     """The SQL that orders the rows of one key, newest first; callers append the position of a row in its file.
+
+    `quote` writes a name in the SQL of the engine.
 
     Raises:
         ContractError: the contract has no column `version`.
@@ -24,7 +27,7 @@ def newest_first(contract: Contract, version: str) -> str:
             f"{contract.name}: versions are ordered by {version}, which is not one of its columns.",
             remedy=f"Known: {', '.join(contract.column_names)}.",
         )
-    declared = f"{version} DESC NULLS LAST, " if version else ""
+    declared = f"{quote(version)} DESC NULLS LAST, " if version else ""
     # If one object is processed again, its new rows win, so that they replace the published ones.
     return declared + "_SOURCE_MODIFIED_AT DESC NULLS LAST, _SOURCE_URI DESC NULLS LAST, _IS_NEW DESC"
 
@@ -34,9 +37,9 @@ def every_version_of(name: str, last_of_object: bool) -> str:
     return f"{name}__{'last_of_object' if last_of_object else 'every_version'}"
 
 
-def last_of_object_condition(contract: Contract, newest_first: str) -> str:
+def last_of_object_condition(contract: Contract, newest_first: str, quote: Callable[[str], str] = sql_name) -> str:
     """The condition that a row is the last of its key and object; `newest_first` orders rows by version and place."""
-    group = ", ".join((*contract.key, "_SOURCE_URI", "_SOURCE_ETAG"))
+    group = ", ".join((*map(quote, contract.key), "_SOURCE_URI", "_SOURCE_ETAG"))
     return f"ROW_NUMBER() OVER (PARTITION BY {group} ORDER BY {newest_first}) = 1"
 
 

@@ -171,10 +171,10 @@ def _try_sample(value: Pipeline, sample: Sample, folder: Path) -> list[str]:
     stat = sample.path.stat()
     landed = LandedObject(sample.path.name, "", stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
     with DuckDBEngine().session(folder / "scratch", RejectPolicy()) as session:
-        session.read(source.relation, source.contract, [SourceFile(sample.path.absolute(), landed)])
-        session.deduplicate(source.relation)
-        (outcome,) = session.outcomes(source.relation)
-        bad = list(session.bad_records(source.relation))
+        session.read(source.name, source.contract, [SourceFile(sample.path.absolute(), landed)])
+        session.deduplicate(source.name)
+        (outcome,) = session.outcomes(source.name)
+        bad = list(session.bad_records(source.name))
     if outcome.rejection:
         raise ConfigurationError(
             f"{sample.path.name} would be rejected: {outcome.rejection.reason}", remedy="Take another sample."

@@ -24,6 +24,7 @@ from pipeline_assets.batch.run import required_tables
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.contracts.names import bindable, sql_name, sql_names
 from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
 from pipeline_assets.pipeline.marts import difference_query
@@ -222,7 +223,7 @@ def _of_existing(table: Table, evaluate: Evaluate, transaction: Transaction, pla
 
 
 def _unique_key(table: str, columns: Sequence[str], transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
-    key = ", ".join(columns)
+    key = sql_names(columns)
     duplicate_keys = int(
         transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
     )
@@ -320,10 +321,10 @@ def _latency(
     hide that data is late for years; they are counted in the metadata.
     """
     now, name = platform.clock(), column.name
+    quoted, table = bindable(sql_name(name)), bindable(target_table(contract).qualified)
     is_date = column.logical_type == "date"
     ((rows, future, newest),) = transaction.rows(
-        f"SELECT COUNT(*), COUNT_IF({name} > %(now)s), MAX(IFF({name} <= %(now)s, {name}, NULL)) "
-        f"FROM {target_table(contract).qualified}",
+        f"SELECT COUNT(*), COUNT_IF({quoted} > %(now)s), MAX(IFF({quoted} <= %(now)s, {quoted}, NULL)) FROM {table}",
         {"now": now.date() if is_date else now},
     )
     late, description = False, None
@@ -411,7 +412,7 @@ def _newest_dates(pipeline: ResolvedPipeline, source: Source, transaction: Trans
     columns = {name: published.columns[name] for name in names if published and name in published.columns}
     if not (published and columns) or source.contract.is_open:
         return {}
-    newest = ", ".join(f"MAX({column})" for column in columns.values())
+    newest = ", ".join(f"MAX({sql_name(column)})" for column in columns.values())
     (values,) = transaction.rows(f"SELECT {newest} FROM {published.table.qualified}")
     return {
         f"newest_{name.lower()}": str(value) for name, value in zip(columns, values, strict=True) if value is not None

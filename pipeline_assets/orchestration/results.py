@@ -18,6 +18,7 @@ from pipeline_assets.batch.report import BatchReport
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
+from pipeline_assets.contracts.names import bindable, sql_names
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.columns import Output, assets_of_relations, column_metadata
 from pipeline_assets.orchestration.keys import source_key, table_key
@@ -109,12 +110,12 @@ def _latency(seconds: Sequence[float]) -> dict[str, float]:
 
 def _written(transaction: Transaction, contract: Contract, batches: Sequence[str]) -> dict[str, Any]:
     """The number of rows of a table that batches wrote, and a masked preview; empty if they wrote none."""
-    table, columns = target_table(contract).qualified, contract.column_names
+    table, columns = bindable(target_table(contract).qualified), contract.column_names
     of_batches = f"FROM {table} WHERE _BATCH_ID IN ({', '.join(['%s'] * len(batches))})"
     rows_written = int(transaction.scalar(f"SELECT COUNT(*) {of_batches}", tuple(batches)))
     if not rows_written:
         return {}
-    rows = transaction.rows(f"SELECT {', '.join(columns)} {of_batches} LIMIT {PREVIEW_ROWS}", tuple(batches))
+    rows = transaction.rows(f"SELECT {bindable(sql_names(columns))} {of_batches} LIMIT {PREVIEW_ROWS}", tuple(batches))
     preview = _as_markdown_table(columns, [mask_row(contract, columns, row) for row in rows])
     return {"rows_written": rows_written, "preview": dg.MetadataValue.md(preview)}
 

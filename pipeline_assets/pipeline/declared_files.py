@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract, load_contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.resolved import Source
 from pipeline_assets.pipeline.selects import Select
@@ -55,7 +56,7 @@ def select_of(
     file = folder / f"{name}.sql"
     if file.exists() or source is None:
         return Select(f"sql/{value.name}/{name}.sql", load_sql_in(folder, name, f"sql/{value.name}").statement, schema)
-    columns = ",\n    ".join(f"{source.relation}.{column}" for column in contract.column_names)
+    columns = ",\n    ".join(f"{source.relation}.{sql_name(column)}" for column in contract.column_names)
     return Select(f"the dataset {name}", f"SELECT\n    {columns}\nFROM {source.relation}", schema)
 
 

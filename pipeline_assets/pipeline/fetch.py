@@ -8,13 +8,14 @@ key tables (`resolved.key_table`) hold the keys and references in the batch.
 from __future__ import annotations
 
 from pipeline_assets.contracts.ddl import staging_table
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.pipeline.resolved import FileTable, ResolvedPipeline, Source, key_table
 from pipeline_assets.pipeline.selects import PROVENANCE
 
 
 def fetch_statement(pipeline: ResolvedPipeline, table: FileTable) -> str:
     """SELECT the published rows of a table that a batch needs, with their provenance."""
-    columns = ", ".join((*table.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT"))
+    columns = sql_names((*table.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT"))
     source = table.grain
     conditions = [f"{_row_value(table.record_key)} IN ({_batch_keys(pipeline, source)})"]
     conditions += _changed_parent_conditions(pipeline, source, table)
@@ -28,7 +29,7 @@ def fetch_statement(pipeline: ResolvedPipeline, table: FileTable) -> str:
 
 def keys_statement(source: Source) -> str:
     """SELECT the keys and references of a source's landed records."""
-    columns = ", ".join(dict.fromkeys((*source.contract.key, *(column for column, _ in source.parents))))
+    columns = sql_names(dict.fromkeys((*source.contract.key, *(column for column, _ in source.parents))))
     return f"SELECT DISTINCT {columns} FROM {source.relation}"
 
 
@@ -36,9 +37,9 @@ def published_records_statement(pipeline: ResolvedPipeline, source: Source, rela
     """SELECT fetched rows as records of a source; columns that are not published are NULL."""
     published = pipeline.published[source.name]
     columns = ", ".join(
-        f"{published.columns[c.name]} AS {c.name}"
+        f"{sql_name(published.columns[c.name])} AS {sql_name(c.name)}"
         if c.name in published.columns
-        else f"CAST(NULL AS {c.physical_type}) AS {c.name}"
+        else f"CAST(NULL AS {c.physical_type}) AS {sql_name(c.name)}"
         for c in source.contract.columns
     )
     return f"SELECT {columns}, {', '.join(PROVENANCE)} FROM {relation}"
@@ -53,12 +54,12 @@ def touched_condition(pipeline: ResolvedPipeline, source: Source, of: Source | N
     for column, parent in pipeline.joined_parents(source, of):
         (key,) = parent.contract.key
         condition = touched_condition(pipeline, parent, of or source)
-        conditions.append(f"{column} IN (SELECT {key} FROM {parent.relation} WHERE {condition})")
+        conditions.append(f"{sql_name(column)} IN (SELECT {sql_name(key)} FROM {parent.relation} WHERE {condition})")
     return " OR ".join(conditions)
 
 
 def _batch_keys(pipeline: ResolvedPipeline, source: Source) -> str:
-    return f"SELECT {', '.join(source.contract.key)} FROM {key_table(pipeline, source).qualified}"
+    return f"SELECT {sql_names(source.contract.key)} FROM {key_table(pipeline, source).qualified}"
 
 
 def _changed_parent_conditions(
@@ -69,28 +70,28 @@ def _changed_parent_conditions(
     if table is not own_published.table:
         # Only the published table certainly has the references.
         rows = " OR ".join(_changed_parent_conditions(pipeline, source, own_published.table, of))
-        keys = f"SELECT {', '.join(own_published.table.record_key)} FROM {own_published.table.qualified} WHERE {rows}"
+        keys = f"SELECT {sql_names(own_published.table.record_key)} FROM {own_published.table.qualified} WHERE {rows}"
         return [f"{_row_value(table.record_key)} IN ({keys})"] if rows else []
     conditions = []
     for column, parent in pipeline.joined_parents(source, of):
         changed = _batch_keys(pipeline, parent)
         published = pipeline.published[parent.name]
         if grandparent_conditions := _changed_parent_conditions(pipeline, parent, published.table, of or source):
-            key = published.columns[parent.contract.key[0]]
+            key = sql_name(published.columns[parent.contract.key[0]])
             changed += (
                 f" UNION SELECT {key} FROM {published.table.qualified} WHERE {' OR '.join(grandparent_conditions)}"
             )
-        conditions.append(f"{own_published.columns[column]} IN ({changed})")
+        conditions.append(f"{sql_name(own_published.columns[column])} IN ({changed})")
     return conditions
 
 
 def _child_reference_conditions(pipeline: ResolvedPipeline, parent: Source) -> list[str]:
     """Conditions on the published rows of a parent that its children refer to."""
     own_published = pipeline.published[parent.name]
-    key = own_published.columns[parent.contract.key[0]] if parent.contract.key else ""
+    key = sql_name(own_published.columns[parent.contract.key[0]]) if parent.contract.key else ""
     conditions = []
     for column, child in pipeline.children(parent):
-        conditions.append(f"{key} IN (SELECT {column} FROM {key_table(pipeline, child).qualified})")
+        conditions.append(f"{key} IN (SELECT {sql_name(column)} FROM {key_table(pipeline, child).qualified})")
         published = pipeline.published.get(child.name)
         if published is None or column not in published.columns:
             continue
@@ -100,14 +101,14 @@ def _child_reference_conditions(pipeline: ResolvedPipeline, parent: Source) -> l
         rows += _child_reference_conditions(pipeline, child)
         if rows:
             conditions.append(
-                f"{key} IN (SELECT {published.columns[column]} FROM {published.table.qualified} "
+                f"{key} IN (SELECT {sql_name(published.columns[column])} FROM {published.table.qualified} "
                 f"WHERE {' OR '.join(rows)})"
             )
     return conditions
 
 
 def _row_value(columns: tuple[str, ...]) -> str:
-    return columns[0] if len(columns) == 1 else f"({', '.join(columns)})"
+    return sql_names(columns) if len(columns) == 1 else f"({sql_names(columns)})"
 
 
 def touched_records_table(pipeline: ResolvedPipeline, source: Source) -> tuple[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.declared_files import sql_folder
 from pipeline_assets.pipeline.resolved import FileTable, MartTable
@@ -39,7 +40,7 @@ def resolve_history(
     key = observed.contract.key
     name = f"the history {declared.name}"
     select = Select(name, _statement(contract, observed), schema)
-    keys = Select(name, f"SELECT {_listed(key, 'O')} FROM {observed.qualified} AS O", schema)
+    keys = Select(name, f"SELECT {sql_names(key, 'O')} FROM {observed.qualified} AS O", schema)
     mart = Mart(declared.name, refresh_by=key)
     return MartTable(mart, contract, select, keys, _rules(contract, observed.contract))
 
@@ -154,29 +155,33 @@ def _statement(contract: Contract, observed: FileTable) -> str:
     key = observed.contract.key
     versions, overwritten = (_with_role(contract, role) for role in _COPIED_ROLES)
     deleted = _with_role(observed.contract, "deleted")
-    of_key = f"PARTITION BY {', '.join(key)}"
+    of_key = f"PARTITION BY {sql_names(key)}"
     by_time = f"({of_key} ORDER BY _OBSERVED_AT)"
     # A deletion may carry the key alone, so values come from the newest other observation.
-    newest = [f"FIRST_VALUE({c}) OVER ({of_key} ORDER BY _IS_DELETED, _OBSERVED_AT DESC) AS {c}" for c in overwritten]
-    same = "".join(f" AND EQUAL_NULL({c}, LAG({c}) OVER {by_time})" for c in versions)
+    newest = [
+        f"FIRST_VALUE({c}) OVER ({of_key} ORDER BY _IS_DELETED, _OBSERVED_AT DESC) AS {c}"
+        for c in map(sql_name, overwritten)
+    ]
+    same = "".join(f" AND EQUAL_NULL({c}, LAG({c}) OVER {by_time})" for c in map(sql_name, versions))
+    compared = [*map(sql_name, (*key, *versions)), *newest]
     return f"""WITH _OBSERVATIONS AS (
     SELECT
-        {_listed((*key, *versions, *overwritten), "O", 8)},
-        {f"COALESCE(O.{deleted[0]}, FALSE)" if deleted else "FALSE"} AS _IS_DELETED,
+        {_listed((*key, *versions, *overwritten), "O.", 8)},
+        {f"COALESCE(O.{sql_name(deleted[0])}, FALSE)" if deleted else "FALSE"} AS _IS_DELETED,
         O._SOURCE_MODIFIED_AT AS _OBSERVED_AT
     FROM {observed.qualified} AS O
     QUALIFY ROW_NUMBER() OVER (
-        PARTITION BY {_listed((*key, "_SOURCE_MODIFIED_AT"), "O", 0)}
+        PARTITION BY {sql_names((*key, "_SOURCE_MODIFIED_AT"), "O")}
         ORDER BY O._SOURCE_URI DESC, O._LOADED_AT DESC, O._SOURCE_ETAG DESC
     ) = 1
 ), _COMPARED AS (
     SELECT
-        {_indented((*key, *versions, *newest, "_IS_DELETED", "_OBSERVED_AT"), 8)},
+        {_indented((*compared, "_IS_DELETED", "_OBSERVED_AT"), 8)},
         COALESCE(_IS_DELETED = LAG(_IS_DELETED) OVER {by_time}, FALSE){same} AS _IS_REPEATED
     FROM _OBSERVATIONS
 ), _CHANGES AS (
     SELECT
-        {_indented((*key, *versions, *overwritten, "_IS_DELETED", "_OBSERVED_AT"), 8)},
+        {_listed((*key, *versions, *overwritten, "_IS_DELETED", "_OBSERVED_AT"), "", 8)},
         LEAD(_OBSERVED_AT) OVER {by_time} AS _ENDED_AT
     FROM _COMPARED
     WHERE NOT _IS_REPEATED
@@ -195,8 +200,11 @@ def _selected(contract: Contract, key: Sequence[Column]) -> str:
         "valid_to": "_ENDED_AT",
         "is_current": "_ENDED_AT IS NULL",
     }
-    selected = (f"{computed[c.history]} AS {c.name}" if c.history in computed else c.name for c in contract.columns)
-    return _indented(tuple(selected), 4)
+    selected = [
+        f"{computed[c.history]} AS {sql_name(c.name)}" if c.history in computed else sql_name(c.name)
+        for c in contract.columns
+    ]
+    return _indented(selected, 4)
 
 
 def _key_text(key: Sequence[Column]) -> str:
@@ -206,19 +214,20 @@ def _key_text(key: Sequence[Column]) -> str:
     """
     parts = []
     for column in key:
+        name = sql_name(column.name)
         text = {
-            "string": column.name,
-            "date": f"TO_VARCHAR(DATEDIFF(DAY, TO_DATE('1970-01-01'), {column.name}))",
-            "timestamp": f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {column.name}))",
-        }.get(column.logical_type, f"TO_VARCHAR({column.name})")
+            "string": name,
+            "date": f"TO_VARCHAR(DATEDIFF(DAY, TO_DATE('1970-01-01'), {name}))",
+            "timestamp": f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {name}))",
+        }.get(column.logical_type, f"TO_VARCHAR({name})")
         parts += [f"TO_VARCHAR(LENGTH({text}))", "':'", text, "'|'"]
     return " || ".join((*parts, "TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, _OBSERVED_AT))"))
 
 
 def _rules(contract: Contract, observed: Contract) -> tuple[QualityRule, ...]:
     """The rules of intervals, as checks; that the rows are those of the observations is another check of every mart."""
-    table, key = target_table(contract).qualified, ", ".join(observed.key)
-    ((valid_from,), (valid_to,), (is_current,)) = (_with_role(contract, role) for role in _SINGLE_ROLES[1:])
+    table, key = target_table(contract).qualified, sql_names(observed.key)
+    valid_from, valid_to, is_current = (sql_names(_with_role(contract, role)) for role in _SINGLE_ROLES[1:])
     may_end = bool(_with_role(observed, "deleted"))
     return (
         QualityRule(
@@ -246,9 +255,8 @@ def _with_role(contract: Contract, role: str) -> tuple[str, ...]:
     return tuple(column.name for column in contract.columns if column.history == role)
 
 
-def _listed(names: Sequence[str], alias: str, indent: int = 0) -> str:
-    columns = [f"{alias}.{name}" for name in names]
-    return _indented(columns, indent) if indent else ", ".join(columns)
+def _listed(names: Sequence[str], before: str, indent: int) -> str:
+    return _indented([before + sql_name(name) for name in names], indent)
 
 
 def _indented(columns: Sequence[str], indent: int) -> str:

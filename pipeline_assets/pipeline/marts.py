@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from pipeline_assets.contracts.ddl import staging_table
+from pipeline_assets.contracts.names import free_alias, sql_name, sql_names
 from pipeline_assets.pipeline.fetch import touched_records_table
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline
 
@@ -96,14 +97,15 @@ def _touched_rows_of_table(pipeline: ResolvedPipeline, table: FileTable) -> str 
         )
         return f"SELECT T.* FROM {table.qualified} AS T WHERE (T._SOURCE_URI, T._SOURCE_ETAG) IN ({objects})"
     staged, keys = touched_records_table(pipeline, table.grain)
-    key_columns = ", ".join(f"T.{name}" for name in table.record_key)
+    key_columns = sql_names(table.record_key, "T")
     row = key_columns if len(keys) == 1 else f"({key_columns})"
-    return f"SELECT T.* FROM {table.qualified} AS T WHERE {row} IN (SELECT {', '.join(keys)} FROM {staged})"
+    return f"SELECT T.* FROM {table.qualified} AS T WHERE {row} IN (SELECT {sql_names(keys)} FROM {staged})"
 
 
 def _delete_outdated(mart: MartTable, outdated: str) -> str:
-    equal = _null_safe_equal(mart.contract.table, "OUTDATED", mart.declared.refresh_columns)
-    return f"DELETE FROM {mart.qualified} USING ({outdated}) AS OUTDATED WHERE {equal}"
+    table, other = mart.contract.table, free_alias("OUTDATED", mart.contract.table)
+    equal = _null_safe_equal(sql_name(table), other, mart.declared.refresh_columns)
+    return f"DELETE FROM {mart.qualified} USING ({outdated}) AS {other} WHERE {equal}"
 
 
 def _missing_rows(mart: MartTable) -> str:
@@ -118,7 +120,9 @@ def _missing_rows(mart: MartTable) -> str:
     relation = next(iter(relations), "")
     if len(relations) == 1 and all(copies) and mart.refresh_select.starts_from(relation):
         equal = " AND ".join(
-            f"EQUAL_NULL(HAS.{name}, T.{copy[1]})" for name, copy in zip(columns, copies, strict=True) if copy
+            f"EQUAL_NULL(HAS.{sql_name(name)}, T.{sql_name(copy[1])})"
+            for name, copy in zip(columns, copies, strict=True)
+            if copy
         )
         lacking = (
             f"SELECT T.* FROM {relation} AS T WHERE NOT EXISTS (SELECT 1 FROM {mart.qualified} AS HAS WHERE {equal})"
@@ -133,8 +137,8 @@ def _missing_rows(mart: MartTable) -> str:
 
 def rebuild_statements(mart: MartTable, stream: str) -> tuple[str, str]:
     """DELETE and INSERT that rebuild a history for the keys in a stream of its observations; a task runs them."""
-    changed = f"SELECT DISTINCT {', '.join(mart.declared.refresh_columns)} FROM {stream}"
-    columns = ", ".join(mart.contract.column_names)
+    changed = f"SELECT DISTINCT {sql_names(mart.declared.refresh_columns)} FROM {stream}"
+    columns = sql_names(mart.contract.column_names)
     insert = (
         f"INSERT INTO {mart.qualified} ({columns}, _SOURCE_URI, _LOADED_AT) "
         f"SELECT {columns}, '{' '.join(mart.select.relations)}', SYSDATE() FROM ({_missing_rows(mart)}) AS MISSING"
@@ -147,13 +151,13 @@ def difference_query(mart: MartTable) -> str:
 
     Comparing grand totals would not be enough: a row under a wrong date does not change them.
     """
-    names = ", ".join(mart.contract.column_names)
+    names = sql_names(mart.contract.column_names)
     grouping = mart.grouping
     groups = [
         name for name in mart.contract.column_names if grouping and name in grouping
     ] or mart.contract.column_names
     return (
-        f"SELECT DISTINCT {', '.join(groups)} FROM (SELECT {names} FROM ("
+        f"SELECT DISTINCT {sql_names(groups)} FROM (SELECT {names} FROM ("
         f"SELECT {names}, 1 AS _EXPECTED, 0 AS _FOUND FROM ({mart.select.text}) AS EXPECTED "
         f"UNION ALL SELECT {names}, 0 AS _EXPECTED, 1 AS _FOUND FROM {mart.qualified}) AS BOTH_SIDES "
         f"GROUP BY {names} HAVING SUM(_EXPECTED) <> SUM(_FOUND)) AS UNMATCHED"
@@ -161,4 +165,4 @@ def difference_query(mart: MartTable) -> str:
 
 
 def _null_safe_equal(one: str, other: str, columns: tuple[str, ...]) -> str:
-    return " AND ".join(f"EQUAL_NULL({one}.{name}, {other}.{name})" for name in columns)
+    return " AND ".join(f"EQUAL_NULL({one}.{sql_name(name)}, {other}.{sql_name(name)})" for name in columns)

@@ -15,6 +15,7 @@ from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import View as WarehouseView
 from pipeline_assets.contracts.ddl import observation_key, staging_table, table_for_write_mode, target_table, view_of
 from pipeline_assets.contracts.model import QualityRule
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ContractError
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import (
@@ -58,7 +59,7 @@ class Source:
     @property
     def relation(self) -> str:
         """The name of its records in SELECTs."""
-        return self.contract.name.upper()
+        return sql_name(self.contract.name.upper())
 
     def zone_prefix(self, zone: str, batch_id: str = "") -> str:
         """The prefix of another zone of a moved source, or of a batch in it, such as `…/processed/<batch>/`."""
@@ -76,7 +77,7 @@ class Source:
     @property
     def items_relation(self) -> str | None:
         """The name of the elements of the list in its records, in SELECTs."""
-        return self.items.name.upper() if self.items else None
+        return sql_name(self.items.name.upper()) if self.items else None
 
     @property
     def relations(self) -> tuple[str, ...]:
@@ -340,7 +341,7 @@ def key_table(pipeline: ResolvedPipeline, source: Source) -> WarehouseTable:
     contract = source.contract
     names = dict.fromkeys((*contract.key, *(column for column, _ in source.parents)))
     columns = tuple((name, contract.column(name).physical_type, False, "") for name in names)
-    name = f"KEYS_{pipeline.name.upper()}_{source.relation}"
+    name = f"KEYS_{pipeline.name}_{source.name}".upper()
     return WarehouseTable("OPS", name, f"Keys of {source.name} in one batch, to fetch published rows by.", columns)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.contracts.names import name_parts, sql_name, sql_names
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ class Select:
                 tree.set(clause, None)
             tree.set("expressions", [select for select in tree.selects if select.alias_or_name.upper() in columns])
             return tree.distinct().sql(dialect=DIALECT)
-        return f"SELECT DISTINCT {', '.join(columns)} FROM ({tree.sql(dialect=DIALECT)}) AS TOUCHED"
+        return f"SELECT DISTINCT {sql_names(columns)} FROM ({tree.sql(dialect=DIALECT)}) AS TOUCHED"
 
     def with_source_columns(self, relation: str, names: Sequence[str], replacements: Mapping[str, str]) -> str | None:
         """The statement with further columns of a relation that it reads, under their own names.
@@ -235,7 +236,7 @@ class Select:
             return None
         missing = [name for name in names if name not in self.columns]
         for name in missing:
-            tree = tree.select(exp.column(name, table=alias), copy=False)
+            tree = tree.select(exp.column(_identifier(name), table=_identifier(alias)), copy=False)
         return _replaced(tree, replacements).sql(dialect=DIALECT)
 
     def starts_from(self, relation: str) -> bool:
@@ -285,15 +286,15 @@ class Select:
     def _nested_schema(self) -> dict[str, Any]:
         """`schema` as sqlglot needs it: nested by schema and table, without relations of the other kind."""
         nested: dict[str, Any] = {}
-        depth = max((name.count(".") for name in self.relations), default=0)
+        depth = max((len(name_parts(name)) for name in self.relations), default=1)
         for relation, columns in self.schema.items():
-            if relation.count(".") != depth:
+            if len(name_parts(relation)) != depth:
                 continue
             level = nested
-            *parents, name = relation.split(".")
+            *parents, name = map(sql_name, name_parts(relation))
             for parent in parents:
                 level = level.setdefault(parent, {})
-            level[name] = dict.fromkeys(columns, "TEXT")
+            level[name] = dict.fromkeys(map(sql_name, columns), "TEXT")
         return nested
 
     @cached_property
@@ -310,17 +311,23 @@ class Select:
         if not isinstance(node.expression, exp.Table):
             return None
         name = _name_of(node.expression)
-        return (name, node.name.rpartition(".")[2].upper()) if name in self.schema else None
+        return (name, name_parts(node.name)[-1].upper()) if name in self.schema else None
 
 
 def _tables(tree: exp.Expr) -> Iterator[exp.Table]:
     """The relations of a statement except its common table expressions, in the order of the text."""
     from sqlglot import exp
 
-    defined = {cte.alias.upper() for cte in tree.find_all(exp.CTE)}
+    defined = {sql_name(cte.alias.upper()) for cte in tree.find_all(exp.CTE)}
     for table in tree.find_all(exp.Table, bfs=False):
         if "." in _name_of(table) or _name_of(table) not in defined:
             yield table
+
+
+def _identifier(name: str) -> exp.Identifier:
+    from sqlglot import exp
+
+    return exp.to_identifier(name, quoted=sql_name(name) != name)
 
 
 def _arguments(node: exp.Expression) -> list[str]:
@@ -329,7 +336,7 @@ def _arguments(node: exp.Expression) -> list[str]:
 
 
 def _name_of(table: exp.Table) -> str:
-    return ".".join(part.name.upper() for part in table.parts)
+    return ".".join(sql_name(part.name.upper()) for part in table.parts)
 
 
 def _relation_of(source: object) -> str | None:
@@ -349,10 +356,10 @@ def _replaced(tree: Any, replacements: Mapping[str, str], number: int | None = N
         new = replacements[name]
         if new.upper().startswith("SELECT"):
             replacement: Any = exp.Subquery(
-                this=parse_one(new, read=DIALECT), alias=exp.TableAlias(this=exp.to_identifier(alias))
+                this=parse_one(new, read=DIALECT), alias=exp.TableAlias(this=_identifier(alias))
             )
         else:
-            replacement = exp.to_table(new, dialect=DIALECT).as_(alias, table=True)
+            replacement = exp.to_table(new, dialect=DIALECT).as_(_identifier(alias), table=True)
         if joins := table.args.get("joins"):
             replacement.set("joins", joins)
         table.replace(replacement)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.engine import ValueCheck, checked
 from pipeline_assets.pipeline.fetch import touched_condition
 from pipeline_assets.pipeline.resolved import BATCH_ID, FileTable, ResolvedPipeline, Source
@@ -37,11 +38,11 @@ def value_check(
         return None
     record = (*PROVENANCE, "_IS_NEW", "_ROW")
     touched, batch = touched_condition(pipeline, source), f"'' AS {BATCH_ID}"
-    relations = {source.relation: _wide_rows(source.contract, checked(source.relation), touched, (*record, batch))}
+    relations = {source.relation: _wide_rows(source.contract, checked(source.name.upper()), touched, (*record, batch))}
     if source.items and source.items_relation:
         # Published records have no lists.
         element, columns = source.items.within(source.contract), (*record, "_POSITION")
-        relations[source.items_relation] = _wide_rows(element, checked(source.items_relation), "_IS_NEW", columns)
+        relations[source.items_relation] = _wide_rows(element, checked(source.items.name.upper()), "_IS_NEW", columns)
     selects: list[str] = []
     reasons: list[str] = []
     for table in tables:
@@ -91,17 +92,21 @@ def _wide_rows(contract: Contract, relation: str, condition: str, extra: Sequenc
 
 def _wide(column: Column) -> str:
     if column.logical_type not in _NUMBERS:
-        return column.name
+        return sql_name(column.name)
     precision, scale = column.precision_and_scale
-    return f"CAST({column.name} AS NUMBER({max(precision, _DIGITS + 1)},{scale})) AS {column.name}"
+    name = sql_name(column.name)
+    return f"CAST({name} AS NUMBER({max(precision, _DIGITS + 1)},{scale})) AS {name}"
 
 
 def _limit(contract: Contract, column: Column) -> tuple[str, str] | None:
     """(condition of a value that does not fit, what fits); None for types that take every value."""
     if column.logical_type == "string" and column.max_length:
-        return f"LENGTH({column.name}) > {column.max_length}", f"a text of at most {column.max_length} characters"
+        return (
+            f"LENGTH({sql_name(column.name)}) > {column.max_length}",
+            f"a text of at most {column.max_length} characters",
+        )
     if column.logical_type not in _NUMBERS or column.physical_type == "DOUBLE":
         return None
     precision, scale = (_DIGITS, 0) if contract.form == "parquet" else column.precision_and_scale
     digits = (min(precision, _DIGITS) if scale < _DIGITS else precision) - scale
-    return f"ABS({column.name}) >= {10**digits}", f"a number with at most {digits} digits before the point"
+    return f"ABS({sql_name(column.name)}) >= {10**digits}", f"a number with at most {digits} digits before the point"

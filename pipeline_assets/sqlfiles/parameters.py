@@ -16,7 +16,8 @@ from pipeline_assets.contracts.ddl import literal
 from pipeline_assets.errors import ConfigurationError
 
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
-_NAME = re.compile(r"[A-Z_][A-Z0-9_$]{0,254}(\.[A-Z_][A-Z0-9_$]{0,254}){0,2}")
+_PART = r"""([A-Z_][A-Z0-9_$]{0,254}|"([^"\0]|""){1,255}")"""
+_NAME = re.compile(rf"{_PART}(\.{_PART}){{0,2}}")
 _TYPE = re.compile(r"(VARCHAR|NUMBER|TIMESTAMP_NTZ|DATE|BOOLEAN|VARIANT)(\([0-9]{1,5}(,[0-9]{1,2})?\))?")
 
 
@@ -30,7 +31,7 @@ class Parameter(ABC):
 
 @dataclass(frozen=True)
 class Name(Parameter):
-    """An unquoted identifier, with its schema and database if need be; upper case, as Snowflake keeps it."""
+    """An identifier, with its schema and database if need be; upper case, as Snowflake keeps those without quotes."""
 
     name: str
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.names import name_parts, sql_name
 from pipeline_assets.errors import WarehouseError
 
 Present = Mapping[str, Mapping[str, str]]  # SCHEMA.TABLE -> column -> type, "" if unknown
@@ -87,7 +88,7 @@ def _other_types(table: Table, present: Present) -> list[tuple[str, str, str]]:
 
 
 def _key(table: Table) -> str:
-    return ".".join(table.qualified.split(".")[-2:])
+    return ".".join(map(sql_name, name_parts(table.qualified)[-2:]))
 
 
 def _parts(kind: str) -> tuple[str, int | None, int | None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, take_connection
@@ -71,18 +72,20 @@ class EmbeddedWarehouse(Warehouse):
     def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
         """Create a view over the files of a lake table under its contract's name; safe to repeat."""
         contract = table.contract
-        name = f"{self.database}.{contract.domain.upper()}.{contract.table}"
+        view_name = f"{self.database}.{contract.domain.upper()}.{sql_name(contract.table)}"
         if not has_files:  # DuckDB fails if a pattern matches no file
-            view = f"DROP VIEW IF EXISTS {name}"
+            view = f"DROP VIEW IF EXISTS {view_name}"
         else:
             partition = table.partition_column
             bucket = os.path.relpath(self._stage_url(table.bucket).removeprefix("file://"), self.root)
             pattern = f"/{_glob_escaped(f'{bucket}/{table.prefix}')}*/*.parquet"
-            columns = ", ".join(f"{c.name.lower()} AS {c.name}" for c in contract.columns if not c.partition)
+            names = [column.name for column in contract.columns if not column.partition]
+            columns = ", ".join(f"{sql_name(name.lower())} AS {sql_name(name)}" for name in names)
             files = f"getvariable('{_ROOT}') || {literal(pattern)}"
             folder = f"regexp_extract(filename, '{partition.lower()}=([^/]+)/[^/]+$', 1)"
             view = (
-                f"CREATE OR REPLACE VIEW {name} AS SELECT {columns}, CAST({folder} AS DATE) AS {partition} FROM "
+                f"CREATE OR REPLACE VIEW {view_name} AS "
+                f"SELECT {columns}, CAST({folder} AS DATE) AS {sql_name(partition)} FROM "
                 f"read_parquet({files}, filename = true, hive_partitioning = false)"
             )
         with self.connect() as connection:

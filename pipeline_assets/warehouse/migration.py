@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from pipeline_assets.contracts.ddl import Table, View
+from pipeline_assets.contracts.names import name_parts, sql_name
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tables, require_matching_types
 from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
@@ -31,7 +32,7 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
         "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
         "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
     ):
-        present.setdefault(f"{schema}.{table}", {})[column] = kind_of(*kind)
+        present.setdefault(f"{schema}.{sql_name(table)}", {})[column] = kind_of(*kind)
     replaceable = replaceable_tables(
         wanted, present, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}")
     )
@@ -42,7 +43,7 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
             f"Types of columns differ from their contracts: {names}.",
             remedy="The tables have no rows: run `pipeline-assets deploy snowflake`, which replaces them.",
         )
-    schemas = {name.partition(".")[0] for name in present}
+    schemas = {name_parts(name)[0] for name in present}
     for schema in sorted({table.schema for table in wanted} - schemas):
         session.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
     for table in wanted:
@@ -54,9 +55,9 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
             continue
         needed = changes(table, present[table.qualified])
         for name, new_type in needed.gained:
-            session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {name} {new_type}")
+            session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {sql_name(name)} {new_type}")
         for name, new_type in needed.widened:
-            session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {name} SET DATA TYPE {new_type}")
+            session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {sql_name(name)} SET DATA TYPE {new_type}")
 
 
 def table_exists(session: Transaction, table: Table) -> bool:
@@ -70,7 +71,7 @@ def create_views(session: Transaction, wanted: Sequence[View]) -> None:
     if not wanted:
         return
     digests = {view.qualified: blake2b(view.create().encode(), digest_size=16).hexdigest() for view in wanted}
-    present = {f"{schema}.{name}" for schema, name in session.rows(_VIEWS)}
+    present = {f"{schema}.{sql_name(name)}" for schema, name in session.rows(_VIEWS)}
     changed = changed_selects(session, digests)
     for view in wanted:
         if view.qualified not in present or view.qualified in changed:

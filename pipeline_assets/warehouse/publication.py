@@ -15,6 +15,7 @@ from datetime import datetime
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table, observation_key, staging_table, target_table
+from pipeline_assets.contracts.names import bindable, free_alias, sql_name, sql_names
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
@@ -209,11 +210,11 @@ def _replace(transaction: Transaction, load: Load) -> None:
     """Delete the rows that the staged ones replace; the engine has already chosen the newest version."""
     target = target_table(load.contract).qualified
     if load.write == "append":
-        table = load.contract.table
-        same_time = f" AND {table}._SOURCE_MODIFIED_AT = S.LAST_MODIFIED" if load.contract.key else ""
+        table, s = bindable(sql_name(load.contract.table)), free_alias("S", load.contract.table)
+        same_time = f" AND {table}._SOURCE_MODIFIED_AT = {s}.LAST_MODIFIED" if load.contract.key else ""
         transaction.execute(
-            f"DELETE FROM {target} USING OPS.STAGE_FILE_LEDGER AS S WHERE S.DATASET = %s "
-            f"AND {table}._SOURCE_URI = S.URI AND {table}._SOURCE_ETAG = S.ETAG{same_time}",
+            f"DELETE FROM {bindable(target)} USING OPS.STAGE_FILE_LEDGER AS {s} WHERE {s}.DATASET = %s "
+            f"AND {table}._SOURCE_URI = {s}.URI AND {table}._SOURCE_ETAG = {s}.ETAG{same_time}",
             (load.dataset,),
         )
         if load.contract.key:
@@ -232,7 +233,7 @@ def _replace_by_key(
     transaction: Transaction, load: Load, replaced_by: str, key: Sequence[str], on: Sequence[tuple[str, str]]
 ) -> None:
     """Require one staged row per key, and delete the rows that those of a staging table replace."""
-    staged, columns = load.stage.qualified, ", ".join(key)
+    staged, columns = load.stage.qualified, sql_names(key)
     duplicates = int(
         transaction.scalar(
             f"SELECT COUNT(*) FROM (SELECT {columns} FROM {staged} GROUP BY {columns} HAVING COUNT(*) > 1)"
@@ -240,25 +241,27 @@ def _replace_by_key(
     )
     if duplicates:
         raise RowAccountingError(f"{staged}: {duplicates} keys are staged more than once; nothing was published.")
-    same = " AND ".join(f"{load.contract.table}.{column} = S.{other}" for column, other in on)
-    transaction.execute(f"DELETE FROM {target_table(load.contract).qualified} USING {replaced_by} AS S WHERE {same}")
+    table, s = sql_name(load.contract.table), free_alias("S", load.contract.table)
+    same = " AND ".join(f"{table}.{sql_name(column)} = {s}.{sql_name(other)}" for column, other in on)
+    transaction.execute(f"DELETE FROM {target_table(load.contract).qualified} USING {replaced_by} AS {s} WHERE {same}")
 
 
 def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -> None:
-    target = target_table(load.contract).qualified
-    columns = ", ".join((*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else [])))
+    target, stage = bindable(target_table(load.contract).qualified), bindable(load.stage.qualified)
+    columns = (*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else []))
+    listed = bindable(sql_names(columns))
     transaction.execute(
-        f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {load.stage.qualified}",
+        f"INSERT INTO {target} ({listed}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
+        f"SELECT {listed}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {stage}",
         (batch_id, at),
     )
 
 
 def _insert_missing(transaction: Transaction, mart: Mart, batch_id: str, at: datetime) -> None:
-    columns = ", ".join(mart.contract.column_names)
+    target, columns = bindable(target_table(mart.contract).qualified), bindable(sql_names(mart.contract.column_names))
     transaction.execute(
-        f"INSERT INTO {target_table(mart.contract).qualified} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {columns}, %s, %s, %s FROM ({mart.missing}) AS MISSING",
+        f"INSERT INTO {target} ({columns}, _SOURCE_URI, _BATCH_ID, _LOADED_AT) "
+        f"SELECT {columns}, %s, %s, %s FROM ({bindable(mart.missing)}) AS MISSING",
         (mart.source, batch_id, at),
     )
 

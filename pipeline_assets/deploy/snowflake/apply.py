@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError, one_line
 from pipeline_assets.sqlfiles.parameters import Name
@@ -148,7 +149,7 @@ def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPi
         names = [column[0] for column in cursor.description]
         for row in cursor.fetchall():
             row_by_name = dict(zip(names, row, strict=True))
-            table = columns.setdefault(f"{row_by_name['schema_name']}.{row_by_name['table_name']}", {})
+            table = columns.setdefault(f"{row_by_name['schema_name']}.{sql_name(row_by_name['table_name'])}", {})
             table[row_by_name["column_name"]] = kind_from_show_columns(row_by_name["data_type"])
     return columns
 

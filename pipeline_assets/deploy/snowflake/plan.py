@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.contracts.ddl import Table, staging_table, target_table
 from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.contracts.model import Contract
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.pipeline.marts import rebuild_statements
@@ -259,17 +260,17 @@ def objects_by_kind(
             {"table": Name(table.qualified), "definition": _Statement(table.create_anew())} for table in recreated
         ],
         "gained_columns": [
-            {"table": Name(table), "column": Name(name), "type": Kind(kind)}
+            {"table": Name(table), "column": Name(sql_name(name)), "type": Kind(kind)}
             for table, needed in changed.items()
             for name, kind in needed.gained
         ],
         "widened_columns": [
-            {"table": Name(table), "column": Name(name), "type": Kind(kind)}
+            {"table": Name(table), "column": Name(sql_name(name)), "type": Kind(kind)}
             for table, needed in changed.items()
             for name, kind in needed.widened
         ],
         "personal_columns": [
-            {"table": Name(table), "column": Name(column), "tag": _tag(settings), "value": Text(PERSONAL)}
+            {"table": Name(table), "column": Name(sql_name(column)), "tag": _tag(settings), "value": Text(PERSONAL)}
             | {"policy": policies[kind]["policy"]}
             for table, column, kind in _personal(settings, pipelines)
         ],
@@ -328,11 +329,12 @@ def _captures(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list
     captures: list[Parameters] = []
     histories = [m for pipeline in pipelines for m in pipeline.marts if m.keys and not m.contract.is_open]
     for mart in histories:
-        stream = f"{mart.qualified}_CHANGES"
+        target = target_table(mart.contract)
+        stream, task = (f"{target.schema}.{sql_name(target.name + end)}" for end in ("_CHANGES", "_REBUILD"))
         delete, insert = rebuild_statements(mart, stream)
         captures.append(
             {
-                "task": Name(f"{settings.database}.{mart.qualified}_REBUILD"),
+                "task": Name(f"{settings.database}.{task}"),
                 "stream": Name(f"{settings.database}.{stream}"),
                 "stream_name": Text(f"{settings.database}.{stream}"),
                 "table": Name(f"{settings.database}.{mart.select.relations[0]}"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.names import spark_name, sql_names
 from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.distributed.split_reader import TYPED, FileSplit
@@ -141,7 +142,7 @@ class PlannedSession:
 
     def add_published(self, name: str, select: str) -> None:
         contract = self._inputs[name].contract
-        columns = ", ".join((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
+        columns = sql_names((*contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED"))
         wanted = transpile(f"SELECT {columns} FROM ({select}) AS PUBLISHED", "spark")
         self._steps.append({"do": "add_published", "name": name, "select": wanted})
 
@@ -157,7 +158,7 @@ class PlannedSession:
         self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
     ) -> None:
         planned = self._inputs[name]
-        planned.newest_first = newest_first(planned.contract, version)
+        planned.newest_first = newest_first(planned.contract, version, spark_name)
         step: dict[str, Any] = {"do": "deduplicate", "name": name, "order": planned.newest_first}
         step |= {"snapshot": snapshot, "check": "", "check_every_version": False}
         if check:
@@ -222,7 +223,7 @@ class PlannedSession:
     ) -> LakeTableChanges:
         with self._open_duckdb() as connection:
             for relation in _LAKE_RELATIONS:
-                rows = self._result(self._lake[f"{relation}_{contract.table}"])
+                rows = self._result(self._lake[f"{relation}_{contract.name.upper()}"])
                 connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {rows}")
             return write_lake_table(connection, contract, existing, folder, target_bytes)
 
@@ -369,7 +370,9 @@ def _validation(contract: Contract, typed_row: str) -> str:
     extra = ["_RESCUED", "_MALFORMED", *_IDENTITY, "_STATISTICS"]
     if contract.form == "json":
         extra += [MISTYPED, *(ITEM_COLUMNS if contract.items else ())]
-    kept = ", ".join(name for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED))
+    kept = ", ".join(
+        spark_name(name) for name in (*contract.column_names, *extra) if name not in ("_MALFORMED", MISTYPED)
+    )
     typed = transpile(validation_select(contract, positions(contract), extra, typed_row=typed_row), "spark")
     floats = FLOATS if contract.floats else f"0 AS {FLOATS}"
     return f"SELECT {kept}, {floats}, CASE WHEN _MALFORMED THEN 0 ELSE _FAULT END AS _FAULT FROM ({typed}) AS JUDGED"

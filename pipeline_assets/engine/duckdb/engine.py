@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.ddl import null_columns
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
@@ -175,7 +177,7 @@ class DuckDBSession:
 
     def add_published(self, name: str, select: str) -> None:
         tables = self._inputs[name]
-        columns = ", ".join(tables.contract.column_names)
+        columns = sql_names(tables.contract.column_names)
         self._connection.execute(
             f"CREATE OR REPLACE TEMP TABLE {name}__published AS "
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM ({transpile(select, 'duckdb')})"
@@ -185,11 +187,11 @@ class DuckDBSession:
 
     def table(self, name: str, path: Path) -> None:
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT * FROM read_parquet({quoted(str(path))})"
+            f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS SELECT * FROM read_parquet({quoted(str(path))})"
         )
 
     def view(self, name: str, select: str) -> None:
-        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {transpile(select, 'duckdb')}")
+        self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql_name(name)} AS {transpile(select, 'duckdb')}")
 
     def deduplicate(
         self, name: str, *, version: str = "", snapshot: bool = False, check: ValueCheck | None = None
@@ -197,12 +199,12 @@ class DuckDBSession:
         tables = self._inputs[name]
         tables.newest_first = (
             f"{newest_first(tables.contract, version)}, "
-            f"list_extract(getvariable('{name}__positions'), _FILE + 1) DESC, _ID DESC"
+            f"list_extract(getvariable('{name}__positions'), _FILE + 1) DESC, _ROW_ID DESC"
         )
         # _RULE is NULL for a superseded row; it is negative for an orphan, by the number of its reference, and for a
         # misfit, whose numbers follow those of the references.
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {name}__left_out (_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
+            f"CREATE OR REPLACE TEMP TABLE {name}__left_out (_ROW_ID BIGINT, _FILE INTEGER, _RULE INTEGER)"
         )
         self._quarantine_orphans(tables)
         while True:
@@ -224,11 +226,12 @@ class DuckDBSession:
             assert column.reference is not None
             if column.reference.on_missing == "load":
                 continue
+            child = sql_name(column.name)
             self._leave_out(
                 tables,
-                f"SELECT _ID, _FILE, -{number} FROM ({self._rows(tables)}) AS b "
-                f"WHERE _IS_NEW AND b.{column.name} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
-                f"{column.reference.dataset} AS r WHERE r.{column.reference.column} = b.{column.name})",
+                f"SELECT _ROW_ID, _FILE, -{number} FROM ({self._rows(tables)}) AS b "
+                f"WHERE _IS_NEW AND b.{child} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
+                f"{sql_name(column.reference.dataset)} AS r WHERE r.{sql_name(column.reference.column)} = b.{child})",
             )
 
     def _leave_out_misfits(self, tables: InputTables, check: ValueCheck) -> int:
@@ -238,8 +241,9 @@ class DuckDBSession:
         rows = self._rows(tables)
         if check.every_version:
             every = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
-            rows = f"SELECT * FROM ({every}) ANTI JOIN (SELECT _ID FROM {name}__left_out WHERE _RULE < 0) USING (_ID)"
-        with_row = f"SELECT *, _ID AS _ROW FROM ({rows})"
+            orphans = f"SELECT _ROW_ID FROM {name}__left_out WHERE _RULE < 0"
+            rows = f"SELECT * FROM ({every}) ANTI JOIN ({orphans}) USING (_ROW_ID)"
+        with_row = f"SELECT *, _ROW_ID AS _ROW FROM ({rows})"
         self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {checked(name)} AS {with_row}")
         if items:
             kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW", "_ROW")
@@ -247,8 +251,8 @@ class DuckDBSession:
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {checked(items.name)} AS {elements}")
         return self._leave_out(
             tables,
-            f"SELECT _ID, any_value(_FILE), -{len(referring(tables.contract))} - MIN(_MISFIT) FROM {checked(name)} "
-            f"JOIN ({transpile(check.select, 'duckdb')}) USING (_ROW) GROUP BY _ID",
+            f"SELECT _ROW_ID, any_value(_FILE), -{len(referring(tables.contract))} - MIN(_MISFIT) FROM {checked(name)} "
+            f"JOIN ({transpile(check.select, 'duckdb')}) USING (_ROW) GROUP BY _ROW_ID",
         )
 
     def _keep_newest_delivery(self, tables: InputTables) -> None:
@@ -275,24 +279,24 @@ class DuckDBSession:
         kept = ", ".join(map(str, sorted(newest.files))) or "-1"
         self._leave_out(
             tables,
-            f"SELECT _ID, _FILE, NULL FROM ({self._rows(tables)}) "
+            f"SELECT _ROW_ID, _FILE, NULL FROM ({self._rows(tables)}) "
             f"WHERE CASE WHEN _IS_NEW THEN _FILE NOT IN ({kept}) ELSE {not newest.published} END",
         )
 
     def _keep_newest(self, tables: InputTables) -> None:
         """Of several versions of a key keep the newest; cheap in the common case of one version per key."""
-        key = ", ".join(tables.contract.key)
+        key, relation = sql_names(tables.contract.key), sql_name(tables.name)
         if not key:
             return
         rows, keys = self._connection.execute(
-            f"SELECT COUNT(*), COUNT(DISTINCT HASH({key})) FROM {tables.name}"
+            f"SELECT COUNT(*), COUNT(DISTINCT HASH({key})) FROM {relation}"
         ).fetchone()  # type: ignore[misc]
         if rows == keys:
             return
         self._leave_out(
             tables,
-            f"SELECT _ID, _FILE, NULL FROM ({self._rows(tables)}) "
-            f"SEMI JOIN (SELECT {key} FROM {tables.name} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
+            f"SELECT _ROW_ID, _FILE, NULL FROM ({self._rows(tables)}) "
+            f"SEMI JOIN (SELECT {key} FROM {relation} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
             f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {tables.newest_first}) > 1",
         )
 
@@ -305,7 +309,7 @@ class DuckDBSession:
             tables.outcomes[file].quarantined += quarantined
 
     def _leave_out(self, tables: InputTables, select: str) -> int:
-        """Take the rows of a SELECT (_ID, _FILE, _RULE) out of an input; returns their number."""
+        """Take the rows of a SELECT (_ROW_ID, _FILE, _RULE) out of an input; returns their number."""
         (rows,) = self._connection.execute(f"INSERT INTO {tables.name}__left_out {select}").fetchone()  # type: ignore[misc]
         if rows:
             tables.has_left_out_rows = True
@@ -317,20 +321,20 @@ class DuckDBSession:
         parts, items = self._new_rows(tables), tables.contract.items
         if tables.has_published:
             parts.append(
-                f"SELECT {', '.join(tables.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
-                f"FALSE AS _IS_NEW, {PUBLISHED * GROUP} + rowid AS _ID, NULL::INTEGER AS _FILE"
+                f"SELECT {sql_names(tables.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
+                f"FALSE AS _IS_NEW, {PUBLISHED * GROUP} + rowid AS _ROW_ID, NULL::INTEGER AS _FILE"
                 f"{no_items(items) if items else ''} FROM {tables.name}__published"
             )
         rows = " UNION ALL ".join(parts or [_no_rows(tables.contract)])
         return (
-            f"SELECT * FROM ({rows}) ANTI JOIN {tables.name}__left_out USING (_ID)"
+            f"SELECT * FROM ({rows}) ANTI JOIN {tables.name}__left_out USING (_ROW_ID)"
             if tables.has_left_out_rows
             else rows
         )
 
     def _new_rows(self, tables: InputTables) -> list[str]:
         """A SELECT of the good rows of each group of files."""
-        columns, parts = ", ".join(tables.contract.column_names), []
+        columns, parts = sql_names(tables.contract.column_names), []
         listed = "".join(f", {name}" for name in ITEM_COLUMNS) if tables.contract.items else ""
         for group in tables.groups:
             left_out = sorted(tables.left_out.intersection(group.files))
@@ -340,7 +344,7 @@ class DuckDBSession:
                 f"SELECT {columns}, list_extract(getvariable('{tables.name}__uris'), _FILE + 1) AS _SOURCE_URI, "
                 f"list_extract(getvariable('{tables.name}__modified'), _FILE + 1) AS _SOURCE_MODIFIED_AT, "
                 f"{'_RESCUED' if group.has_rescued else 'NULL::VARCHAR AS _RESCUED'}, "
-                f"TRUE AS _IS_NEW, {group.identity()} AS _ID, _FILE{listed} FROM {group.table}"
+                f"TRUE AS _IS_NEW, {group.identity()} AS _ROW_ID, _FILE{listed} FROM {group.table}"
                 + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
             )
         return parts
@@ -348,27 +352,27 @@ class DuckDBSession:
     def _define_relations(self, tables: InputTables) -> None:
         """Define the relations for SELECTs again, without the rows that are left out."""
         items, rows = tables.contract.items, self._rows(tables)
-        hidden = ", ".join(("_ID", "_FILE", *(ITEM_COLUMNS if items else ())))
+        hidden = ", ".join(("_ROW_ID", "_FILE", *(ITEM_COLUMNS if items else ())))
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {tables.name} AS SELECT * EXCLUDE ({hidden}) FROM ({rows})"
+            f"CREATE OR REPLACE TEMP VIEW {sql_name(tables.name)} AS SELECT * EXCLUDE ({hidden}) FROM ({rows})"
         )
         if items:
             kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW")
             self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {items.name} AS SELECT * EXCLUDE (_FAULT"
+                f"CREATE OR REPLACE TEMP VIEW {sql_name(items.name)} AS SELECT * EXCLUDE (_FAULT"
                 f"{f', {FLOATS}' * bool(items.floats)}) FROM ({items_select(items, rows, kept)})"
             )
 
     def every_version(self, name: str, *, last_of_object: bool = False) -> str:
         tables, relation = self._inputs[name], every_version_of(name, last_of_object)
         rows = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
-        orphans = f"(SELECT _ID FROM {name}__left_out WHERE _RULE < 0)"
+        orphans = f"(SELECT _ROW_ID FROM {name}__left_out WHERE _RULE < 0)"
         etags = [file.landed.etag for file in tables.files]
         self._connection.execute(f"SET VARIABLE {name}__etags = ?::VARCHAR[]", [etags])
         self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT {', '.join(tables.contract.column_names)}, _SOURCE_URI, "
+            f"CREATE OR REPLACE TEMP VIEW {relation} AS SELECT {sql_names(tables.contract.column_names)}, _SOURCE_URI, "
             f"_SOURCE_MODIFIED_AT, _RESCUED, list_extract(getvariable('{name}__etags'), _FILE + 1) AS _SOURCE_ETAG "
-            f"FROM ({rows}) ANTI JOIN {orphans} USING (_ID)"
+            f"FROM ({rows}) ANTI JOIN {orphans} USING (_ROW_ID)"
             # Without superseded rows every key is there once.
             + (
                 f" QUALIFY {last_of_object_condition(tables.contract, tables.newest_first)}"
@@ -391,7 +395,7 @@ class DuckDBSession:
     # --- results -------------------------------------------------------------------------------------------
 
     def new_rows(self, name: str) -> int:
-        return self._scalar(f"SELECT COUNT(*) FROM {name} WHERE _IS_NEW")
+        return self._scalar(f"SELECT COUNT(*) FROM {sql_name(name)} WHERE _IS_NEW")
 
     def write(self, select: str, path: Path, form: Literal["csv", "parquet"]) -> _Written:
         # DuckDB ends a row group up to 2,047 rows late. If one exceeds the 122,880 rows of those in DuckDB's tables,
@@ -417,7 +421,7 @@ class DuckDBSession:
         target_bytes: int,
     ) -> LakeTableChanges:
         for relation in ("LAKE_ROWS", "LAKE_REPLACED"):
-            rows = f"SELECT * FROM {relation}_{contract.table}"
+            rows = f"SELECT * FROM {relation}_{contract.name.upper()}"
             self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {relation} AS {rows}")
         return write_lake_table(self._connection, contract, existing, folder, target_bytes)
 
@@ -442,13 +446,14 @@ class DuckDBSession:
             record = "t.rowid" if group.numbered else "t._RECORD"
             rows = self._connection.execute(
                 f"SELECT t._FILE, {record} AS record, rule FROM {group.table} AS t "
-                f"JOIN (SELECT {group.identity()} AS _ID, _FAULT AS rule FROM {group.table} WHERE _FAULT IS NOT NULL"
+                f"JOIN (SELECT {group.identity()} AS _ROW_ID, _FAULT AS rule FROM {group.table} "
+                "WHERE _FAULT IS NOT NULL"
                 + (
-                    f" UNION ALL SELECT _ID, _RULE FROM {tables.name}__left_out WHERE _RULE < 0"
+                    f" UNION ALL SELECT _ROW_ID, _RULE FROM {tables.name}__left_out WHERE _RULE < 0"
                     if tables.has_left_out_rows
                     else ""
                 )
-                + f") AS b ON b._ID = {group.identity('t.')} WHERE t._FILE IN ({', '.join(map(str, files))})"
+                + f") AS b ON b._ROW_ID = {group.identity('t.')} WHERE t._FILE IN ({', '.join(map(str, files))})"
             ).fetchnumpy()
             numbers = np.asarray(rows["record"])
             for file in files:
@@ -469,9 +474,8 @@ class DuckDBSession:
 
 def _no_rows(contract: Contract) -> str:
     """An empty relation with the columns of `_rows`."""
-    columns = ", ".join(f"CAST(NULL AS {column.physical_type}) AS {column.name}" for column in contract.columns)
     return (
-        f"{transpile(f'SELECT {columns}', 'duckdb')}, NULL::VARCHAR AS _SOURCE_URI, NULL::TIMESTAMP AS "
-        "_SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ID, "
+        f"{transpile(f'SELECT {null_columns(contract)}', 'duckdb')}, NULL::VARCHAR AS _SOURCE_URI, NULL::TIMESTAMP AS "
+        "_SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ROW_ID, "
         f"NULL::INTEGER AS _FILE{no_items(contract.items) if contract.items else ''} WHERE FALSE"
     )

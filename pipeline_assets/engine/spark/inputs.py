@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline_assets.contracts import Contract
+from pipeline_assets.contracts.names import spark_name
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.distributed.plan import contract_from
 from pipeline_assets.engine.distributed.split_reader import FileSplit
@@ -98,7 +99,8 @@ class SparkInput:
             for index, column in enumerate(self.items.columns)
         )
         return (
-            f"SELECT {', '.join(kept)}, CAST(_INDEX + 1 AS BIGINT) AS _POSITION, _ITEMS_RESCUED[_INDEX] AS _RESCUED, "
+            f"SELECT {', '.join(map(spark_name, kept))}, "
+            "CAST(_INDEX + 1 AS BIGINT) AS _POSITION, _ITEMS_RESCUED[_INDEX] AS _RESCUED, "
             f"_ITEMS_MISTYPED[_INDEX] AS {MISTYPED}, {listed} FROM {relation} "
             "LATERAL VIEW POSEXPLODE(_ITEMS) e AS _INDEX, _ITEM"
         )

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.contracts.names import spark_name
 from pipeline_assets.contracts.validation import FLOATS, MISTYPED
 from pipeline_assets.engine.distributed import object_io, split_reader
 from pipeline_assets.engine.distributed.split_reader import FileSplit
@@ -93,13 +94,13 @@ class Job:
                 case "read":
                     self._read(step)
                 case "table":
-                    self._state.table(step["where"]).createOrReplaceTempView(step["name"])
+                    self._state.table(step["where"]).createOrReplaceTempView(spark_name(step["name"]))
                 case "add_published":
                     spark_input = self._inputs[step["name"]]
                     spark_input.published = step["select"]
                     self._define_relations(spark_input)
                 case "view":
-                    self._spark.sql(step["select"]).createOrReplaceTempView(step["name"])
+                    self._spark.sql(step["select"]).createOrReplaceTempView(spark_name(step["name"]))
                 case "deduplicate":
                     response["inputs"][step["name"]] = self._deduplicate(self._inputs[step["name"]], step)
                 case "every_version":
@@ -225,7 +226,7 @@ class Job:
         from pyspark.sql import functions as f
 
         name, contract = spark_input.name, spark_input.contract
-        columns = ", ".join(contract.column_names)
+        columns = ", ".join(map(spark_name, contract.column_names))
         listed = ", _ITEMS, _ITEMS_RESCUED, _ITEMS_MISTYPED" if spark_input.items else ""
         no_lists = ", NULL, NULL, NULL" if spark_input.items else ""
         uris, times = (
@@ -257,12 +258,12 @@ class Job:
         name, hidden = spark_input.name, ["_FILE", "_SPLIT", "_RECORD"]
         rows.createOrReplaceTempView(f"{name}__all")
         listed = ["_ITEMS", "_ITEMS_RESCUED", "_ITEMS_MISTYPED"] if spark_input.items else []
-        rows.drop(*hidden, *listed).createOrReplaceTempView(name)
+        rows.drop(*hidden, *listed).createOrReplaceTempView(spark_name(name))
         if spark_input.items:
             kept = [*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW"]
             self._spark.sql(spark_input.elements(f"{name}__all", kept)).createOrReplaceTempView("RAW")
             elements = self._spark.sql(spark_input.step["items"]["show"]).drop("_FAULT", FLOATS, MISTYPED)
-            elements.createOrReplaceTempView(spark_input.step["items"]["name"])
+            elements.createOrReplaceTempView(spark_name(spark_input.step["items"]["name"]))
 
     def _deduplicate(self, spark_input: SparkInput, step: Mapping[str, Any]) -> dict[str, Any]:
         """Quarantine rows without their reference and misfits; of several versions of a key keep the newest."""
@@ -330,12 +331,12 @@ class Job:
 
         etag = f.element_at(texts(spark_input.etags), f.col("_FILE") + 1).alias("_SOURCE_ETAG")
         rows = self._spark.table(f"{spark_input.name}__ranked").where("_IS_NEW AND _RULE IS NULL")
-        columns = (*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
+        names = (*spark_input.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
         if step["last_by"]:
             order = ranking.newest_first_by_place(spark_input, step["last_by"])
-            last = f.expr(last_of_object_condition(spark_input.contract, order)).alias("_IS_LAST")
+            last = f.expr(last_of_object_condition(spark_input.contract, order, spark_name)).alias("_IS_LAST")
             rows = rows.select("*", etag).select("*", last).where("_IS_LAST").drop("_SOURCE_ETAG")
-        rows.select(*columns, etag).createOrReplaceTempView(step["relation"])
+        rows.select(*map(spark_name, names), etag).createOrReplaceTempView(step["relation"])
 
     # --- bad records ---------------------------------------------------------------------------------------
 

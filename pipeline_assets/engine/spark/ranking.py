@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pipeline_assets.contracts.names import spark_name
 from pipeline_assets.engine.spark.inputs import SparkInput
 from pipeline_assets.engine.validation_query import referring
 
@@ -13,16 +14,17 @@ def ranked(spark_input: SparkInput, order: str, is_old: str, misfits: str) -> st
 
     `misfits` is a SELECT of `_ROW` and `_RULE`, or empty.
     """
-    key, joins, left_out = spark_input.contract.key, [], []
+    key, joins, left_out = [spark_name(name) for name in spark_input.contract.key], [], []
     for number, column in enumerate(referring(spark_input.contract), 1):
         assert column.reference is not None
         if column.reference.on_missing == "load":
             continue
+        child = spark_name(column.name)
         joins.append(
-            f"LEFT JOIN (SELECT DISTINCT {column.reference.column} AS _KEY, TRUE AS _EXISTS FROM "
-            f"{column.reference.dataset}) AS r{number} ON r{number}._KEY = b.{column.name}"
+            f"LEFT JOIN (SELECT DISTINCT {spark_name(column.reference.column)} AS _KEY, TRUE AS _EXISTS FROM "
+            f"{spark_name(column.reference.dataset)}) AS r{number} ON r{number}._KEY = b.{child}"
         )
-        left_out.append(f"WHEN b._IS_NEW AND b.{column.name} IS NOT NULL AND r{number}._EXISTS IS NULL THEN -{number}")
+        left_out.append(f"WHEN b._IS_NEW AND b.{child} IS NOT NULL AND r{number}._EXISTS IS NULL THEN -{number}")
     if misfits:
         joins.append(f"LEFT JOIN ({misfits}) AS m ON m._ROW = {_row(key, 'b.')}")
         left_out.append("ELSE m._RULE")
@@ -53,7 +55,7 @@ def newest_first_by_place(spark_input: SparkInput, order: str) -> str:
 def checked_rows(spark_input: SparkInput, every_version: bool) -> str:
     """The ranked rows that a value check reads, with `_ROW`."""
     newest = "" if every_version else " AND _RANK = 1"
-    row = _row(spark_input.contract.key, "")
+    row = _row(map(spark_name, spark_input.contract.key), "")
     return f"SELECT *, {row} AS _ROW FROM {spark_input.name}__ranked WHERE _RULE IS NULL{newest}"
 
 

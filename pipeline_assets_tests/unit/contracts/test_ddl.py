@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlglot import exp
 
-from pipeline_assets.contracts.ddl import Table, identifier, literal, staging_table, target_table
+from pipeline_assets.contracts.ddl import Table, literal, staging_table, target_table
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets_tests.support.bookings_lake import contract
 
 NASTY = ["it's", "back\\slash", "ends in \\", "\\'", "'; DROP TABLE Y; --", "line\nend", "%s", "🦆"]
@@ -66,7 +67,7 @@ def test_a_literal_is_read_back_as_it_was(text: str) -> None:
 @pytest.mark.parametrize("name", ["x; drop table y", 'a"b', '"; drop table y; --', "Ärger", "select", "a.b"])
 def test_a_name_from_outside_is_a_name_and_nothing_else(name: str) -> None:
     """FAULTS 31."""
-    statement = parsed(f"SELECT * FROM {identifier(name)}")
+    statement = parsed(f"SELECT * FROM {sql_name(name)}")
 
     assert isinstance(statement, exp.Select)
     assert [table.name for table in statement.find_all(exp.Table)] == [name]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.names import sql_names
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD, Layout
@@ -32,7 +33,7 @@ def items_select(items: Contract, source: str, kept: Sequence[str]) -> str:
     raw = (
         f"SELECT * EXCLUDE (_ITEMS_RESCUED, _ITEMS_MISTYPED), list_extract(_ITEMS_RESCUED, _POSITION) AS "
         f"_RESCUED, list_extract(_ITEMS_MISTYPED, _POSITION) AS {MISTYPED}, {texts} FROM "
-        f"(SELECT {', '.join((*kept, '_ITEMS_RESCUED', '_ITEMS_MISTYPED'))}, UNNEST(_ITEMS) AS _ITEM, "
+        f"(SELECT {sql_names((*kept, '_ITEMS_RESCUED', '_ITEMS_MISTYPED'))}, UNNEST(_ITEMS) AS _ITEM, "
         f"generate_subscripts(_ITEMS, 1)::BIGINT AS _POSITION FROM ({source}))"
     )
     typed = transpile(validation_select(items, positions(items), (*kept, "_RESCUED", "_POSITION", MISTYPED)), "duckdb")
