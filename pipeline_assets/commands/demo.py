@@ -76,7 +76,10 @@ def _alerts_not_printed() -> Iterator[None]:
 def samples(
     pipeline: Annotated[str, typer.Argument(help="The pipeline of the sources.")] = "bookings",
     scale: Annotated[
-        float, typer.Option(help="Size; 1 is 4,000 bookings, 2,000 movies, 2,000 orders or, for commerce, 15,000.")
+        float,
+        typer.Option(
+            help="Size; 1 is 4,000 bookings, 2,000 movies, 5,000 reviews, 2,000 orders or, for commerce, 15,000."
+        ),
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 2024,
     into: Annotated[Path | None, typer.Option(help="Folder instead of the pipeline's own.")] = None,

@@ -43,7 +43,8 @@ _WORDS = {
     "schema": get_args(SchemaPolicy),
 }
 _KEYED = ("upsert", "scd2")
-_PLAIN = re.compile(r"[a-z][a-z0-9_]*")
+# Relations of the platform have other names.
+_PLAIN = re.compile(r"(?!batch_|published_|lake_)[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _IN_KEYS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _OWNER = re.compile(r"[A-Za-z0-9_.-]+")
 _LONGEST_NAME = 128

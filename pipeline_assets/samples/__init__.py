@@ -1,6 +1,6 @@
 """Sample sources for each pipeline, at any scale, with dirty records.
 
-`bookings`, `commerce`, `movies` and `orders` define each pipeline's files, `files` writes a file atomically, and
+`bookings`, `commerce`, `movies`, `orders` and `reviews` define each pipeline's files, `files` writes a file atomically, and
 `records` decides which records exist and which are dirty. Samples are written into a plain folder, as by a source
 system; nothing here imports the lake or the warehouse.
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bookings, commerce, movies, orders
+from . import bookings, commerce, movies, orders, reviews
 from .files import SampleFile
 
 __all__ = ["SOURCES", "SampleFile", "SampleSource", "write_samples"]
@@ -38,6 +38,7 @@ SOURCES: Mapping[str, SampleSource] = {
     "commerce": SampleSource(commerce.write, extracted=True),
     "movies": SampleSource(movies.write, extracted=True),
     "orders": SampleSource(orders.write),
+    "reviews": SampleSource(reviews.write, extracted=True),
 }
 
 
@@ -45,8 +46,9 @@ def write_samples(pipeline: str, directory: Path, *, scale: float = 1.0, seed: i
     """Write the sample sources of `pipeline` below `directory` (its bucket or source folder) and describe them.
 
     `scale` is linear: 1.0 is a small, quick set (500 customers and 4,000 bookings for `bookings`, 1,500 customers
-    and 15,000 orders for `commerce`, 2,000 movies for `movies`, 2,000 orders for `orders`). The same (scale,
-    seed) gives the same bytes, and a file that already has them is not written, so its mtime stays.
+    and 15,000 orders for `commerce`, 2,000 movies for `movies`, 2,000 orders for `orders`, 1,000 books and 5,000
+    reviews for `reviews`). The same (scale, seed) gives the same bytes, and a file that already has them is not
+    written, so its mtime stays.
 
     Raises ValueError for a pipeline without samples and for a scale that is not a finite positive number.
     """

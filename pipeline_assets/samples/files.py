@@ -50,7 +50,10 @@ class Chunk:
 
 @dataclass(frozen=True)
 class TableChunk:
-    """Some rows of a table with these columns, all text, and how many of them have which kind of dirt."""
+    """Some rows of a table with these columns, and how many of them have which kind of dirt.
+
+    A column is its name, of the type TEXT, or its name and its declaration; values are texts.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str | None]]
@@ -95,12 +98,19 @@ class Publisher:
 
     def publish_database(self, key: str, kind: str, chunks: Iterable[TableChunk], *, modified: datetime) -> SampleFile:
         """Publish rows as the table `kind` of a SQLite file; equal chunks give equal bytes. See `publish`."""
+        return self.publish_tables(key, {kind: chunks}, modified=modified)[0]
+
+    def publish_tables(
+        self, key: str, tables: Mapping[str, Iterable[TableChunk]], *, modified: datetime
+    ) -> list[SampleFile]:
+        """Publish tables, by name, as one SQLite file. See `publish`. Each table is described by itself."""
         staged = self._staging / "database"
-        rows, dirt = _write_table(staged, kind, chunks)
+        staged.unlink(missing_ok=True)
+        written = {table: _write_table(staged, table, chunks) for table, chunks in tables.items()}
         path = self._directory / key
         if not _same_bytes(staged, path):
             _replace(path, staged, modified)
-        return SampleFile(path=path, key=key, rows=rows, kind=kind, dirt=dirt)
+        return [SampleFile(path, key, rows, table, dirt) for table, (rows, dirt) in written.items()]
 
 
 @contextmanager
@@ -131,10 +141,9 @@ def _write(path: Path, chunks: Iterable[Chunk], *, compress: bool) -> tuple[int,
 
 def _write_table(path: Path, table: str, chunks: Iterable[TableChunk]) -> tuple[int, dict[str, int]]:
     rows, dirt = 0, Counter[str]()
-    path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as connection, connection:
         for chunk in chunks:
-            columns = ", ".join(f"{name} TEXT" for name in chunk.columns)
+            columns = ", ".join(name if " " in name else f"{name} TEXT" for name in chunk.columns)
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
             connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(chunk.columns))})", chunk.rows)
             rows += len(chunk.rows)
