@@ -29,7 +29,7 @@ from pipeline_assets.orchestration.columns import (
     column_metadata,
     column_schema,
 )
-from pipeline_assets.orchestration.keys import batch_step, checks_step, source_key, table_key
+from pipeline_assets.orchestration.keys import batch_step, checks_step, database_key, source_key, table_key
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import Event, batch_events
 from pipeline_assets.pipeline.resolved import (
@@ -118,6 +118,7 @@ def pipeline_assets(
 ) -> list[dg.AssetSpec | dg.AssetsDefinition]:
     """The assets of a pipeline: its landed files, and the outputs of its batch."""
     return [
+        *(database_spec(source, pipeline.name) for source in pipeline.sources if source.declared.database),
         *(source_spec(source, pipeline.name) for source in pipeline.sources),
         _batch_assets(pipeline, freshness_hours, landing_days(pipeline, first_day)),
     ]
@@ -258,6 +259,19 @@ def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.
     return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, assets) for export in pipeline.exports)]
 
 
+def database_spec(source: Source, pipeline: str) -> dg.AssetSpec:
+    """The table of a database that the landed files of a source are extracted from; no run writes it."""
+    contract, database = source.contract, source.declared.database
+    return dg.AssetSpec(
+        database_key(source, pipeline),
+        group_name=pipeline,
+        description=f"{contract.description}\n\nA table of a database that another system writes; runs extract from it.",
+        kinds={database},
+        owners=[f"team:{contract.owner}"],
+        tags=classification_tags(contract),
+    )
+
+
 def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     """The landed files of a source; no run writes them, but the run that loads some observes them."""
     contract = source.contract
@@ -267,7 +281,7 @@ def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     forms = {"parquet" if pattern.lower().endswith(".parquet") else "csv" for pattern in patterns}
     forms = {"json"} if contract.form == "json" else forms
     files = f"{' and '.join(form.upper() for form in sorted(forms))} files as they land, plain or packed: {landing}."
-    deps: list[dg.AssetKey] = []
+    deps = [database_key(source, pipeline)] if source.declared.database else []
     metadata: dict = {}
     if listed := source.list_column:
         forms = {"list"}

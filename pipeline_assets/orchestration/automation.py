@@ -9,7 +9,7 @@ sensor noticed. If a pipeline has a queue of S3 events, the sensor lists the zon
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -44,7 +44,7 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
         asset_checks=[checks],
         jobs=[job],
         sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
-        schedules=[daily_schedule(pipeline, job, settings)],
+        schedules=[daily_schedule(pipeline, job, settings), *table_schedules(pipeline, job)],
     )
 
 
@@ -76,7 +76,9 @@ def new_files_sensor(
     ledger. After a failed run, another one is requested as `retries` says, if there is still something to do.
     """
     name = pipeline.name
-    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in pipeline.sources})
+    watched = [source for source in pipeline.sources if source.declared.watched]
+    zones = sorted({(source.zone.bucket, source.zone.prefix) for source in watched})
+    landing = ", ".join("/".join(zone) for zone in zones) or "a zone: none is watched"
 
     @dg.sensor(
         name=f"{name}_new_files",
@@ -84,8 +86,8 @@ def new_files_sensor(
         minimum_interval_seconds=interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Requests a run when something lands in {', '.join('/'.join(zone) for zone in zones)}, and again after a "
-            "failed run, as long as something is new."
+            f"Requests a run when something lands in {landing}, and again after a failed run, as long as something is "
+            "new."
         ),
         required_resource_keys={"platform"},
     )
@@ -205,3 +207,20 @@ def daily_schedule(
         description=f"Runs {name} once a day: {extracting}lists its zones and loads what the sensor missed.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+
+
+def table_schedules(
+    pipeline: ResolvedPipeline, job: dg.UnresolvedAssetJobDefinition
+) -> Iterator[dg.ScheduleDefinition]:
+    """A schedule (UTC) for each of the value: it extracts and loads some of the tables."""
+    for schedule in pipeline.value.schedules:
+        config = {"extract": True, "tables": list(schedule.tables)}
+        yield dg.ScheduleDefinition(
+            name=f"{pipeline.name}_{schedule.name}",
+            job=job,
+            cron_schedule=schedule.cron,
+            execution_timezone="UTC",
+            run_config={"ops": {batch_step(pipeline.name): {"config": config}}},
+            description=f"Extracts what is new of {', '.join(schedule.tables)}, and loads it.",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )

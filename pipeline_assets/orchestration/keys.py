@@ -12,6 +12,10 @@ def source_key(source: Source, pipeline: str) -> dg.AssetKey:
     return dg.AssetKey([pipeline, f"{source.name}_files"])
 
 
+def database_key(source: Source, pipeline: str) -> dg.AssetKey:
+    return dg.AssetKey([pipeline, f"{source.name}_source"])
+
+
 def table_key(pipeline: ResolvedPipeline, contract: Contract) -> dg.AssetKey:
     return dg.AssetKey([pipeline.name, contract.name])
 

@@ -15,7 +15,10 @@ from pipeline_assets_tests.support.reviews_lake import ReviewsLake, manifests, p
 
 BOOKS = {"name": "books", "key": "id", "cursor": "changed"}
 CREATE = "CREATE TABLE books (id INTEGER PRIMARY KEY, title VARCHAR(20), price DECIMAL(8,2), changed DATETIME)"
-FIRST = (CREATE, "INSERT INTO books VALUES (1, 'One', 1.5, '2024-01-01 00:00:00'), (2, '', NULL, '2024-01-02 00:00:00')")
+FIRST = (
+    CREATE,
+    "INSERT INTO books VALUES (1, 'One', 1.5, '2024-01-01 00:00:00'), (2, '', NULL, '2024-01-02 00:00:00')",
+)
 
 
 def books(home: Path, **changes: Any) -> ReviewsLake:
@@ -85,7 +88,9 @@ def test_a_wider_type_is_followed(tmp_path: Path) -> None:
     title = "A title of more than twenty letters"
     retyped(lake, wide, f"3, '{title}', 1234567890.25, '2024-02-01 00:00:00'")
     lake.extract()
-    assert (3, title, "1234567890.25") in [(key, name, str(price)) for key, name, price in lake.table("BOOKS", "ID, TITLE, PRICE")]
+    assert (3, title, "1234567890.25") in [
+        (key, name, str(price)) for key, name, price in lake.table("BOOKS", "ID, TITLE, PRICE")
+    ]
 
 
 DRIFTS = {
@@ -170,7 +175,12 @@ def test_files_of_others_load_beside_extracts(tmp_path: Path) -> None:
     lake.sql(*FIRST)
     lake.extract()
     later = datetime.now(UTC) + timedelta(hours=1)
-    lake.land("books", "20240101/export.parquet", parquet({"id": [2, 5], "title": ["two", "five"], "price": [None, 2.5]}), later)
+    lake.land(
+        "books",
+        "20240101/export.parquet",
+        parquet({"id": [2, 5], "title": ["two", "five"], "price": [None, 2.5]}),
+        later,
+    )
     lake.land("books", "part.csv", "ID,Title\n6,six\n", later)
     report = lake.run()["books"]
     assert report and (report.loaded, report.rows["read"]) == (2, 3)
