@@ -137,6 +137,7 @@ def _finding(check: dict[str, Any]) -> str:
 _EXPECTED_IN_SAMPLES = {
     "unknown_columns": "columns that no contract has are kept as JSON in _RESCUED",
     "quarantine": "bad records wait in quarantine, each with its reason",
+    "contradictory_lists": "a record lists a key with several values, of which the last counts",
     "rejected_objects": "a broken file was rejected whole, the others loaded",
     "lateness": "nothing has landed since an earlier demo",
 }

@@ -106,8 +106,21 @@ class ApiClient:
             passed = max(state.idle_for, state.seconds_since_start or 0)
             return passed + state.upcoming_sleep > self._api.patience
 
+        def report(state: RetryCallState) -> None:
+            if state.attempt_number == 1 and state.outcome:
+                problem = state.outcome.exception()
+                logger.warning(
+                    "The API %s failed %s: %s. The request is repeated for up to %g seconds.",
+                    *(self._api.label, _for(asked), problem, self._api.patience),
+                )
+
         retrying = Retrying(
-            retry=retry_if_exception_type(_TransientError), wait=wait, stop=is_enough, sleep=self._sleep, reraise=True
+            retry=retry_if_exception_type(_TransientError),
+            wait=wait,
+            stop=is_enough,
+            sleep=self._sleep,
+            before_sleep=report,
+            reraise=True,
         )
         try:
             return self._records(asked, retrying(self._send, asked))

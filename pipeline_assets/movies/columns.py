@@ -30,7 +30,7 @@ def row_builder(names: Sequence[str]) -> Callable[[Sequence[object]], Row]:
     """A function that makes a row of the 26 columns from the values of a result with these column names.
 
     Raises:
-        ConfigurationError: a name is not one of the 26, or occurs twice.
+        ConfigurationError: a name is not one of the 26, or occurs twice, or the key is not among them.
     """
     columns = [column_of(name) for name in names]
     if unknown := [one_line(name)[:64] for name, column in zip(names, columns, strict=True) if column is None]:
@@ -42,6 +42,11 @@ def row_builder(names: Sequence[str]) -> Callable[[Sequence[object]], Row]:
         raise ConfigurationError(
             f"The SELECT of movies yields {', '.join(twice)} more than once.",
             remedy="Leave all but one out, in PIPELINE_MOVIES_SELECT.",
+        )
+    if PRIMARY_KEY not in columns:
+        raise ConfigurationError(
+            f"The SELECT of movies does not yield {PRIMARY_KEY}, which is the key.",
+            remedy=f"Name a column {PRIMARY_KEY} in PIPELINE_MOVIES_SELECT; docs/movies.md has examples.",
         )
     positions = [columns.index(name) if name in columns else None for name in COLUMNS]
 

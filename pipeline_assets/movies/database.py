@@ -30,7 +30,7 @@ def open_database(url: str | URL, select: str) -> AbstractContextManager[Snapsho
     """A snapshot of a database.
 
     Raises:
-        ConfigurationError: the URL, its driver or its SQLite file is wrong; when it is entered, the table or the SELECT.
+        ConfigurationError: the URL, its driver or its SQLite file is wrong; when it is entered, the table or SELECT is.
         SourceError: when it is entered, the database cannot be reached.
     """
     return _opened(_engine(url), select)

@@ -104,7 +104,7 @@ def _errors(name: str) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         # Later lines show the place in the SELECT, or values of the file.
-        message = one_line(str(error).partition("\n")[0])[:300].rstrip(".")
+        message = one_line(str(error).partition("\n")[0])[:300].rstrip(".!")
         if isinstance(error, duckdb.InvalidInputException | duckdb.IOException):
             raise ConfigurationError(
                 f"The file {name} of movies cannot be read: {_READ_FILE.sub('', without_values(message))}.",

@@ -255,7 +255,7 @@ def _contradictory_lists(table: FileTable, transaction: Transaction, _: Platform
     query = f"SELECT {keys}, {others} FROM {table.qualified} WHERE {others} IS NOT NULL"
     found = int(transaction.scalar(f"SELECT COUNT(*) FROM ({query}) AS FOUND"))
     rows = transaction.rows(f"{query} ORDER BY {keys} LIMIT {EXAMPLES}") if found else []
-    examples = [f"{', '.join(map(str, key))} (also {values})" for *key, values in rows]
+    examples = [f"{' '.join(map(str, key))} (also {values})" for *key, values in rows]
     return dg.AssetCheckResult(
         passed=found == 0,
         severity=dg.AssetCheckSeverity.WARN,

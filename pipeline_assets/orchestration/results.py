@@ -19,6 +19,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.contracts.names import bindable, sql_names
+from pipeline_assets.errors import one_line
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.columns import Output, assets_of_relations, column_metadata
 from pipeline_assets.orchestration.keys import source_key, table_key
@@ -27,6 +28,7 @@ from pipeline_assets.pipeline.resolved import FileTable, PlotQuery, ResolvedPipe
 from pipeline_assets.warehouse import Transaction, ledger
 
 PREVIEW_ROWS = 5
+CELL = 60  # characters of a value in a preview
 NEWEST = 20  # landed objects of a source that an observation lists
 
 Event = dg.MaterializeResult | dg.AssetObservation
@@ -260,10 +262,12 @@ def _object_record(
 
 
 def _as_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table whose cells are cut: the UI gives a column a few words, so a long text would fill the page."""
+
     def line(cells: Iterable[object]) -> str:
-        return (
-            "| " + " | ".join("" if c is None else str(c).replace("|", "\\|").replace("\n", " ") for c in cells) + " |"
-        )
+        texts = ("" if cell is None else one_line(cell) for cell in cells)
+        cut = (text if len(text) <= CELL else f"{text[:CELL]}…" for text in texts)
+        return "| " + " | ".join(text.replace("|", "\\|") for text in cut) + " |"
 
     return "\n".join([line(columns), line("---" for _ in columns), *(line(row) for row in rows)])
 

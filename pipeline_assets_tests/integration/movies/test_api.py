@@ -107,11 +107,15 @@ def test_ids_and_titles_are_asked_as_omdb_does(server: MovieApi, waits: Waits) -
     ],
     ids=["429", "500", "503", "cut", "half a document", "empty", "deep", "not HTTP", "cut chunk", "no status"],
 )
-def test_a_transient_error_is_repeated_with_backoff(server: MovieApi, waits: Waits, fault: Reply) -> None:
+def test_a_transient_error_is_repeated_with_backoff_and_reported_once(
+    server: MovieApi, waits: Waits, fault: Reply, caplog: pytest.LogCaptureFixture
+) -> None:
     server.rule = lambda number, asked: fault if number < 4 else None
     assert client_of(server, waits).ask("tt1") == [movie("tt1")]
     assert server.asked == ["tt1"] * 4
     assert sum(waits.waited) > 0
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "The request is repeated for up to 60 seconds." in warning
 
 
 def test_an_answer_that_takes_too_long_is_repeated(server: MovieApi) -> None:

@@ -88,9 +88,11 @@ def test_a_text_after_many_numbers_is_read(tmp_path: Path) -> None:
 
 
 def test_texts_among_numbers_are_texts_without_quotes(tmp_path: Path) -> None:
-    (tmp_path / "m.json").write_text('[{"Title": "7 \\"x\\""}, {"Title": 7}, {"Title": null}, {"Title": ["a"]}]')
+    (tmp_path / "m.json").write_text(
+        '[{"Title": "7 \\"x\\"", "imdbID": 1}, {"Title": 7}, {"Title": null}, {"Title": ["a"]}]'
+    )
     found = rows(tmp_path, movies_source_url=(tmp_path / "m.json").as_uri())
-    assert found == [{"Title": '7 "x"'}, {"Title": "7"}, {}, {"Title": '["a"]'}]
+    assert found == [{"Title": '7 "x"', "imdbID": "1"}, {"Title": "7"}, {}, {"Title": '["a"]'}]
 
 
 @pytest.mark.parametrize(

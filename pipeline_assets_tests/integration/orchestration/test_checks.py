@@ -507,7 +507,7 @@ def test_a_provider_that_is_listed_with_two_values_is_a_warning_until_it_is_list
     assert home.failed() == {"movie_reviews.contradictory_lists"}
     check = found["movie_reviews.contradictory_lists"]
     assert check.severity == dg.AssetCheckSeverity.WARN
-    assert check.description == "Of several values the last counts: tt0000001, Critics (also 10%)"
+    assert check.description == "Of several values the last counts: tt0000001 Critics (also 10%)"
     assert lake.rows("SELECT RATING FROM MOVIES.MOVIE_REVIEWS WHERE REVIEW_PROVIDER = 'Critics'") == [(20,)]
 
     lake.archive("b", movie(1, Ratings=ratings(("Critics", "20%"))), created=CREATED + timedelta(days=1))

@@ -29,9 +29,10 @@ def test_columns_are_found_in_any_order_and_case_and_absent_ones_are_null() -> N
     [
         (["imdbID", "rating", "made\nin"], "does not have: rating, made in"),
         (["title", "Title"], "Title more than once"),
+        (["Title", "Year"], "does not yield imdbID"),
     ],
 )
-def test_columns_that_a_movie_does_not_have_are_named(names: list[str], message: str) -> None:
+def test_columns_that_do_not_make_a_movie_are_named(names: list[str], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         row_builder(names)
 
