@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -42,11 +43,22 @@ def command(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     return call
 
 
-@pytest.fixture
-def loaded(lake: BookingsLake, command):
+@pytest.fixture(scope="module")
+def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a loaded batch and two quarantined records, to copy from."""
+    lake = BookingsLake.with_tables(tmp_path_factory.mktemp("loaded") / "home")
     lake.customers("", customer(1), customer(2))
     lake.bookings("", booking(1, 1, "10.10"), booking(2, 2, "x"), booking(3, 9))
-    assert command("run", "bookings")[0] == 0
+    assert process(lake.home, "run", "bookings").returncode == 0
+    return lake.home
+
+
+@pytest.fixture
+def loaded(lake: BookingsLake, after_a_run: Path) -> BookingsLake:
+    shutil.rmtree(lake.home)
+    shutil.copytree(after_a_run, lake.home, ignore=shutil.ignore_patterns("lake"))
+    # Links, as a copy of an object is another version of it.
+    shutil.copytree(after_a_run / "lake", lake.home / "lake", copy_function=os.link)
     return lake
 
 

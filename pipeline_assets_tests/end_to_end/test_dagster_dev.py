@@ -18,6 +18,7 @@ import pytest
 
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.graphql import ask
 
@@ -149,13 +150,7 @@ def dev_after_loading(lake: BookingsLake) -> Iterator[DagsterDev]:
 
 
 def run_as_from_the_command_line(lake: BookingsLake) -> int:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings", "--json"],
-        env={"PATH": os.environ["PATH"], "HOME": str(lake.home), "PIPELINE_HOME": str(lake.home)},
-        cwd=lake.home,
-        capture_output=True,
-        timeout=120,
-    ).returncode
+    return process(lake.home, "run", "bookings", "--json").returncode
 
 
 @pytest.mark.slow
