@@ -10,7 +10,6 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal, localcontext
-from functools import cache
 
 import duckdb
 import pytest
@@ -34,21 +33,16 @@ def contract_of(*columns: Column) -> Contract:
 
 def judge(column: Column, texts: Sequence[str | None]) -> list[tuple[object, str | None]]:
     """(typed value, code of the first broken rule or None) for each text."""
-    CONNECTION.execute(
-        "CREATE OR REPLACE TEMP TABLE RAW AS SELECT UNNEST(RANGE(?)) AS N, UNNEST(?::VARCHAR[]) AS C0",
-        [len(texts), list(texts)],
-    )
-    return CONNECTION.execute(judging(column)).fetchall()
-
-
-@cache
-def judging(column: Column) -> str:
-    """The query of `judge` over table RAW."""
     contract = contract_of(column)
     cases = " ".join(f"WHEN {number} THEN '{rule.code}'" for number, rule in enumerate(rules(contract), 1))
     fault = f"CASE _FAULT {cases} END" if cases else "NULL"
     select = validation_select(contract, Columns({column.name: 0}, (), (), ()), ["N"])
-    return transpile(f"SELECT {column.name}, {fault} AS FAULT FROM ({select}) AS JUDGED ORDER BY N", "duckdb")
+    sql = f"SELECT {column.name}, {fault} AS FAULT FROM ({select}) AS JUDGED ORDER BY N"
+    CONNECTION.execute(
+        "CREATE OR REPLACE TEMP TABLE RAW AS SELECT UNNEST(RANGE(?)) AS N, UNNEST(?::VARCHAR[]) AS C0",
+        [len(texts), list(texts)],
+    )
+    return CONNECTION.execute(transpile(sql, "duckdb")).fetchall()
 
 
 def trimmed(text: str, blanks: str = " \t\u00a0") -> str:
@@ -89,8 +83,8 @@ numberish = st.one_of(
 
 
 @pytest.mark.parametrize("kind", NUMBERS)
-@settings(max_examples=50)
-@given(texts=st.lists(numberish.filter(lambda text: "\0" not in text), min_size=1, max_size=30))
+@settings(max_examples=25)
+@given(texts=st.lists(numberish.filter(lambda text: "\0" not in text), min_size=1, max_size=60))
 @example(texts=["1e3", "1_000", "١٢", "NaN", "Infinity", "12,50", "1,000.00", "0x10", "$5", "5-", "", ".", "-", "+"])
 @example(texts=["007", "5.", "+5", "-0", "0.1230", "9" * 38, "9" * 39, "0" * 50 + "1", "1." + "0" * 60])
 def test_a_number_is_kept_exactly_or_not_at_all(kind: str, texts: list[str]) -> None:
@@ -207,8 +201,8 @@ dateish = st.one_of(
     ],
     ids=" ".join,
 )
-@settings(max_examples=50)
-@given(texts=st.lists(dateish, min_size=1, max_size=30))
+@settings(max_examples=25)
+@given(texts=st.lists(dateish, min_size=1, max_size=60))
 @example(texts=["31-02-2020", "29-02-2020", "29-02-2021", "2020-02-30", "24-05-05", "05-24-2020", "2020-5-1"])
 @example(texts=["0000-00-00", "0000-01-01", "01-01-0000", "0001-01-01", "9999-12-31", "2020-01-01 00:00", "12/13/2020"])
 def test_a_date_is_a_day_of_the_calendar_in_an_accepted_format(formats: tuple[str, ...], texts: list[str]) -> None:
