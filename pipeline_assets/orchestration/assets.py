@@ -265,7 +265,7 @@ def database_spec(source: Source, pipeline: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         database_key(source, pipeline),
         group_name=pipeline,
-        description=f"{contract.description}\n\nA table of a database that another system writes; runs extract from it.",
+        description=f"{contract.description}\n\nA table of a database that other systems write; runs extract from it.",
         kinds={database},
         owners=[f"team:{contract.owner}"],
         tags=classification_tags(contract),

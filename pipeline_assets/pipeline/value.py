@@ -250,6 +250,14 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class DoctorCheck:
+    """A check of `pipeline-assets doctor`. `attempt` returns what it found, and warnings; it raises if it fails."""
+
+    name: str
+    attempt: Callable[[], tuple[str, Sequence[str]]]
+
+
+@dataclass(frozen=True)
 class SeparateBatch:
     """A part of a run with a transaction of its own: if it fails, the others are published all the same.
 
@@ -268,7 +276,8 @@ class Pipeline:
     `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
     `contracts` (`contracts.Contract` by name) replace files. `batches` gets the platform, the run's id and its
     `batch.report.Request`, and splits the run. `configured` gets the settings, or None, and returns the value of an
-    installation, if that depends on them; the rest of this value is what holds without them.
+    installation, if that depends on them; the rest of this value is what holds without them. `doctor` gets the platform
+    and yields checks of what this pipeline alone depends on.
     """
 
     name: str
@@ -287,3 +296,4 @@ class Pipeline:
     batches: Callable[[Any, str, Any], Iterable[SeparateBatch]] | None = None
     schedules: Sequence[Schedule] = ()
     configured: Callable[[Any], Pipeline] | None = None
+    doctor: Callable[[Any], Iterable[DoctorCheck]] | None = None

@@ -138,8 +138,14 @@ def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -
     settings = platform.settings
     if settings is None:
         raise ConfigurationError("This platform has no settings.", remedy="Build it with `build_platform`.")
+    url = source_url(settings)
+    if url is None:
+        raise ConfigurationError(
+            "No source of the listed tables is configured.",
+            remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
+        )
     platform.lake.delete(unfinished_extracts(platform.lake, listed.source, table))
-    with open_source(_source_url(settings)) as source:
+    with open_source(url) as source:
         extracted = extract_table(
             source,
             table,
@@ -156,19 +162,16 @@ def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -
     logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", table.name, uri)
 
 
-def _source_url(settings: Settings) -> str | URL:
+def source_url(settings: Settings) -> str | URL | None:
     """The database that the settings name; without one, the sample database if there is one."""
     if settings.reviews_source_url:
         return settings.reviews_source_url
     sample = settings.reviews_folder / SAMPLE
-    if settings.profile == "local" and sample.is_file():
-        from sqlalchemy.engine import URL
+    if settings.profile != "local" or not sample.is_file():
+        return None
+    from sqlalchemy.engine import URL
 
-        return URL.create("sqlite", database=str(sample))
-    raise ConfigurationError(
-        "No source of the listed tables is configured.",
-        remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
-    )
+    return URL.create("sqlite", database=str(sample))
 
 
 def _new_objects(preparation: _Preparation) -> Sequence[LandedObject]:

@@ -63,7 +63,7 @@ def extract_table(
         SourceError: the database failed; the file is not complete, and nothing may land.
     """
     columns = source.columns(table.name)
-    ordered = _ordered(table, columns)
+    ordered = ordered_columns(table, columns)
     in_order = [column.column for column in ordered.columns]
     times = source.times()
     behind = since if ordered.cursors and since and since.position else None
@@ -115,8 +115,12 @@ def land_extract(lake: Lake, bucket: str, prefix: str, extracted: Extracted) -> 
     return [lake.publish(path, bucket, day + name) for path, name in paths]
 
 
-def _ordered(table: ListedTable, columns: Sequence[MappedColumn]) -> Ordered:
-    """The columns of cursor and key; no cursor if the table is always extracted whole."""
+def ordered_columns(table: ListedTable, columns: Sequence[MappedColumn]) -> Ordered:
+    """The columns of cursor and key; no cursor if the table is always extracted whole.
+
+    Raises:
+        ConfigurationError: a listed column is not there, or has no order.
+    """
     by_name = {column.name: column for column in columns}
     for what, names in (("key", table.key), ("cursor", table.cursor), ("personal", table.personal)):
         for name in names:

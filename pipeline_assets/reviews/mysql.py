@@ -40,6 +40,10 @@ _COLUMNS = """
         NUMERIC_SCALE, IS_NULLABLE
     FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION
 """
+_INDEXED = """
+    SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.STATISTICS
+    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s AND SEQ_IN_INDEX = 1
+"""
 
 
 @contextmanager
@@ -93,6 +97,9 @@ class MySqlSource:
             )
             for name, kind, full, length, precision, scale, nullable in found
         )
+
+    def indexed(self, table: str) -> set[str]:
+        return {column for name, column in self._rows(_INDEXED, table) if name == table}
 
     def times(self) -> Times:
         ((own, utc),) = self._rows("SELECT NOW(6), UTC_TIMESTAMP(6)")

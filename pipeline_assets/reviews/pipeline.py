@@ -29,6 +29,7 @@ def reviews(settings: Settings | None) -> Pipeline:
 def _pipeline(path: Path, database: str) -> Pipeline:
     """The value for a list of tables; `database` is the kind of the source."""
     from pipeline_assets.reviews.batches import table_batches
+    from pipeline_assets.reviews.doctor import table_checks
     from pipeline_assets.reviews.metadata import load_table_list
     from pipeline_assets.reviews.tables import open_contract, parts_of
 
@@ -48,6 +49,7 @@ def _pipeline(path: Path, database: str) -> Pipeline:
         buckets=REVIEWS.buckets,
         batches=partial(table_batches, listed, folder),
         schedules=schedules,
+        doctor=partial(table_checks, listed, folder),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",
     )
 

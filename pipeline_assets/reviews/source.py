@@ -44,6 +44,13 @@ class Source(Protocol):
             SourceError: the database failed.
         """
 
+    def indexed(self, table: str) -> set[str]:
+        """The columns that an index of the table begins with.
+
+        Raises:
+            SourceError: the database failed.
+        """
+
     def times(self) -> Times:
         """The time now, by the clock of the database.
 

@@ -62,6 +62,12 @@ class SqliteSource:
             raise no_table(self.label, table, [name for name in tables if not name.startswith("sqlite_")])
         return tuple(sqlite_column(name, declared, nullable=not required) for name, declared, required in found)
 
+    def indexed(self, table: str) -> set[str]:
+        columns = "SELECT i.name FROM pragma_index_list(?) AS l, pragma_index_info(l.name) AS i WHERE i.seqno = 0"
+        key = "SELECT name FROM pragma_table_info(?) WHERE pk = 1"  # an INTEGER PRIMARY KEY has no index of its own
+        with _errors(self.label):
+            return {name for (name,) in self._connection.execute(f"{columns} UNION {key}", (table, table))}
+
     def times(self) -> Times:
         utc = datetime.now(UTC).replace(tzinfo=None)
         return Times(utc, min(utc, datetime.now().astimezone().replace(tzinfo=None)))

@@ -1,7 +1,7 @@
 """Sample sources for each pipeline, at any scale, with dirty records.
 
-`bookings`, `commerce`, `movies`, `orders` and `reviews` define each pipeline's files, `files` writes a file atomically, and
-`records` decides which records exist and which are dirty. Samples are written into a plain folder, as by a source
+`bookings`, `commerce`, `movies`, `orders` and `reviews` define each pipeline's files, `files` writes a file atomically,
+and `records` decides which records exist and which are dirty. Samples are written into a plain folder, as by a source
 system; nothing here imports the lake or the warehouse.
 
 Nothing is random: each value is a hash of (seed, column, entity number). So a larger scale has the same records and

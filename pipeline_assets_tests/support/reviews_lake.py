@@ -1,4 +1,4 @@
-"""A home with a SQLite source and a list of tables: change the source, land files of others, run, read what came out."""
+"""A home with a SQLite source and a list of tables: change the source, land files, run, read what came out."""
 
 from __future__ import annotations
 
@@ -91,8 +91,15 @@ class ReviewsLake:
     def rejections(self) -> list[tuple[str, str]]:
         """(code, reason) of each rejected object that waits in quarantine."""
         return self.rows(
-            "SELECT REASON_CODE, REASON FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL ORDER BY 2"
+            "SELECT REASON_CODE, REASON FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL ORDER BY QUARANTINED_AT, REASON"
         )
+
+
+def ran(reports: Mapping[str, BatchReport | None], table: str) -> BatchReport:
+    """The report of a table that had something to do."""
+    report = reports[table]
+    assert report
+    return report
 
 
 def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:

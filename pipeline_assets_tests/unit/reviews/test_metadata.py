@@ -142,7 +142,7 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="absent.yaml cannot be read: No such file.*PIPELINE_REVIEWS_TABLES"):
+    with pytest.raises(ConfigurationError, match=r"absent.yaml cannot be read: No such file.*PIPELINE_REVIEWS_TABLES"):
         load_table_list(tmp_path / "absent.yaml")
 
 
