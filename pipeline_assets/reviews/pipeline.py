@@ -6,9 +6,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.pipeline import Bucket, Pipeline, Schedule
 
 if TYPE_CHECKING:
+    from pipeline_assets.reviews.metadata import TableList
     from pipeline_assets.settings import Settings
 
 _EXAMPLE = Path(__file__).resolve().parent / "tables.yaml"
@@ -22,12 +24,15 @@ def reviews(settings: Settings | None) -> Pipeline:
     """
     path = settings.reviews_tables if settings else None
     url = settings.reviews_source_url if settings else None
-    return _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
+    value, listed = _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
+    if settings and settings.profile == "local":
+        _refuse_equal_names(listed)
+    return value
 
 
 @cache
-def _pipeline(path: Path, database: str) -> Pipeline:
-    """The value for a list of tables; `database` is the kind of the source."""
+def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
+    """The value for a list of tables, and the list; `database` is the kind of the source."""
     from pipeline_assets.reviews.batches import table_batches
     from pipeline_assets.reviews.doctor import table_checks
     from pipeline_assets.reviews.metadata import load_table_list
@@ -40,7 +45,7 @@ def _pipeline(path: Path, database: str) -> Pipeline:
     for number, cron in enumerate(crons, 1):
         tables = tuple(listed.names[t.name].dataset for t in listed.tables if t.schedule == cron)
         schedules.append(Schedule(tables[0] if len(tables) == 1 else f"tables_{number}", cron, tables))
-    return Pipeline(
+    value = Pipeline(
         REVIEWS.name,
         REVIEWS.bucket,
         sources=[each.source for each in parts],
@@ -52,6 +57,17 @@ def _pipeline(path: Path, database: str) -> Pipeline:
         doctor=partial(table_checks, listed, folder),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",
     )
+    return value, listed
+
+
+def _refuse_equal_names(listed: TableList) -> None:
+    """Refuse tables whose names differ in case alone: the embedded warehouse, unlike Snowflake, takes them for one."""
+    names = [table.name for table in listed.tables]
+    if equal := [name for name in names if sum(name.upper() == other.upper() for other in names) > 1]:
+        raise ConfigurationError(
+            f"The embedded warehouse compares names without case, so {' and '.join(equal)} would be one table.",
+            remedy="List a view of the source with another name instead of one of them.",
+        )
 
 
 REVIEWS = Pipeline(
