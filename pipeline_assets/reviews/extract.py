@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.reviews.files import write_file
 from pipeline_assets.reviews.manifest import ExtractedFile, Manifest, Watermark, file_names, write_manifest
 from pipeline_assets.reviews.metadata import ListedTable
 from pipeline_assets.reviews.position import Ordered, greatest_position, position_order, rows_behind
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from pipeline_assets.lake import Lake
 
-# Of a row group of Parquet, which is in memory until it is written.
-_GROUP_ROWS, _GROUP_BYTES = 100_000, 32_000_000
 _TIMES = ("date", "timestamp")
 
 
@@ -74,13 +72,17 @@ def extract_table(
     position = behind.position if behind else ()
     order = position_order(in_order)
     path, rows = folder / f"extract.{table.format}", 0
-    with _writer(path) as write:
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal position, rows
         for batch in source.read(table.name, columns, condition, folder, invalid):
             if ordered.cursors and (greatest := greatest_position(in_order, batch)):
                 position = max(position, greatest, key=order)
-            write(batch)
+            yield batch
             rows += batch.num_rows
             progress(batch.num_rows)
+
+    write_file(path, batches())
     if not rows:
         return None
     day = f"{times.utc:%Y%m%d}"
@@ -158,43 +160,3 @@ def _from(ordered: Ordered, since: Watermark, lag_seconds: float) -> str | None:
         return None
     start = datetime.fromisoformat(since.source_time) - timedelta(seconds=lag_seconds)
     return f"{start:%Y-%m-%d}" if kind == "date" else start.isoformat(sep=" ", timespec="microseconds")
-
-
-@contextmanager
-def _writer(path: Path) -> Iterator[Callable[[pa.RecordBatch], None]]:
-    """A function that writes batches as Parquet (zstd) or CSV (RFC 4180; NULL is an empty field, empty text is "")."""
-    import pyarrow as pa
-    import pyarrow.csv as pc
-    import pyarrow.parquet as pq
-
-    file: Any = None
-    waiting: list[pa.RecordBatch] = []
-
-    def write_waiting() -> None:
-        nonlocal file
-        if not waiting:
-            return
-        if file is None:
-            schema = waiting[0].schema
-            file = (
-                pc.CSVWriter(path, schema, write_options=pc.WriteOptions(quoting_style="needed"))
-                if path.suffix == ".csv"
-                else pq.ParquetWriter(path, schema, compression="zstd")
-            )
-        file.write_table(pa.Table.from_batches(waiting))
-        waiting.clear()
-
-    def write(batch: pa.RecordBatch) -> None:
-        waiting.append(batch)
-        if (
-            sum(each.num_rows for each in waiting) >= _GROUP_ROWS
-            or sum(each.nbytes for each in waiting) >= _GROUP_BYTES
-        ):
-            write_waiting()
-
-    try:
-        yield write
-        write_waiting()
-    finally:
-        if file is not None:
-            file.close()

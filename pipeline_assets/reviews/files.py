@@ -1,0 +1,65 @@
+"""Write the file of an extract: Parquet, or CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# Of a row group of Parquet, which is in memory until it is written.
+_GROUP_ROWS, _GROUP_BYTES = 100_000, 32_000_000
+_PLAIN_DIGITS = 6  # behind the point; Arrow writes decimals with more of them with an exponent
+
+
+def write_file(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write rows as Parquet (zstd), or as CSV if the path ends so; no file if there are none.
+
+    CSV is RFC 4180; NULL is an empty field, empty text is "".
+    """
+    is_csv = path.suffix == ".csv"
+    groups = _groups(batches)
+    if is_csv:
+        groups = map(_with_plain_decimals, groups)
+    first = next(groups, None)
+    if first is not None:
+        with _open(path, first.schema, is_csv) as file:
+            for group in chain([first], groups):
+                file.write_table(group)
+
+
+def _open(path: Path, schema: pa.Schema, is_csv: bool) -> Any:
+    import pyarrow.csv as pc
+    import pyarrow.parquet as pq
+
+    if is_csv:
+        return pc.CSVWriter(path, schema, write_options=pc.WriteOptions(quoting_style="needed"))
+    return pq.ParquetWriter(path, schema, compression="zstd")
+
+
+def _groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        waiting.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
+            yield pa.Table.from_batches(waiting)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _with_plain_decimals(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    for position, field in enumerate(table.schema):
+        if pa.types.is_decimal(field.type) and field.type.scale > _PLAIN_DIGITS:
+            texts = [None if value is None else format(value, "f") for value in table[position].to_pylist()]
+            table = table.set_column(position, field.name, pa.array(texts, pa.string()))
+    return table
