@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Dialect = Literal["mysql", "sqlite"]
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _FORMS: dict[Kind, str] = {
-    "number": r"-?\d+(\.\d+)?",
-    "float": r"-?(\d+(\.\d*)?(e[+-]?\d+)?|inf)",
-    "date": r"\d{4}-\d\d-\d\d",
-    "timestamp": r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?",
+    "number": r"-?[0-9]+(\.[0-9]+)?",
+    "float": r"-?[0-9]+(\.[0-9]*)?(e[+-]?[0-9]+)?",
+    "date": _DAY,
+    "timestamp": _DAY + r"[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?",
     "binary": r"([0-9A-F]{2})*",
 }
 
@@ -62,7 +63,7 @@ def literal(dialect: Dialect, kind: Kind, text: str) -> str:
 
 def _of_sqlite(kind: Kind, text: str) -> str:
     # SQLite converts a text by the affinity of the column that it is compared with; numbers keep their own type.
-    if kind in ("number", "float") and re.fullmatch(_FORMS["float"], text) and text.strip("-") != "inf":
+    if kind in ("number", "float") and re.fullmatch(_FORMS["float"], text):
         return text
     return f"CAST(X'{text.encode('utf-8', 'surrogateescape').hex()}' AS TEXT)"
 

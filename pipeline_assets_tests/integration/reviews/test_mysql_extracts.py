@@ -9,11 +9,14 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline_assets.errors import ConfigurationError, SourceError
 from pipeline_assets.reviews.extract import extract_table, land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
 from pipeline_assets.reviews.metadata import ListedTable
+from pipeline_assets.reviews.position import literal
 from pipeline_assets.reviews.source import open_source
 from pipeline_assets_tests.support.mariadb import PASSWORD, USER, Database, mariadb_database, mariadb_server
 from pipeline_assets_tests.support.reviews_extracts import extract, listed, read_extract
@@ -158,10 +161,8 @@ def test_positions_are_exact(database: Database, tmp_path: Path, kind: str, valu
     """The values are in ascending order: behind each, exactly those after it."""
     database.run(f"CREATE TABLE t (id INT PRIMARY KEY, cur {kind} NOT NULL)")
     table = listed("t", cursor=("cur",))
-    smallest, *others = [
-        f"({number}, {value if kind.startswith('BIT') else _text_literal(value)})"
-        for number, value in enumerate(values)
-    ]
+    literals = values if kind.startswith("BIT") else map(_text_literal, values)
+    smallest, *others = [f"({number}, {value})" for number, value in enumerate(literals)]
     database.run(f"INSERT INTO t VALUES {smallest}")
     first = read_extract(database.url, table, tmp_path)
     database.run(f"INSERT INTO t VALUES {', '.join(others)}")
@@ -176,7 +177,8 @@ def _text_literal(value: str) -> str:
 
 def test_keys_of_several_columns_and_types_are_compared_in_order(database: Database, tmp_path: Path) -> None:
     database.run(
-        "CREATE TABLE t (a INT, b VARCHAR(9), c VARBINARY(9), d ENUM('x','y'), PRIMARY KEY (a, b, c, d), v INT NOT NULL)"
+        "CREATE TABLE t (a INT, b VARCHAR(9), c VARBINARY(9), d ENUM('x', 'y'), v INT NOT NULL, "
+        "PRIMARY KEY (a, b, c, d))"
     )
     table = listed("t", "a", "b", "c", "d", cursor=("v",))
     database.insert("t", [(1, "a", b"\x00", "x", 1), (1, "a", b"\x01", "x", 1), (1, "B", b"", "y", 0)])
@@ -236,6 +238,17 @@ def test_names_are_only_names(database: Database, tmp_path: Path) -> None:
     assert database.rows("SELECT id FROM y") == [(1,)]
 
 
+def test_the_server_reads_the_literal_of_a_text_as_the_text(database: Database) -> None:
+    with database.connect() as connection, connection.cursor() as cursor:
+
+        @given(st.lists(st.text(st.characters(blacklist_categories=("Cs",))), min_size=1))
+        def read_back(texts: list[str]) -> None:
+            cursor.execute(f"SELECT {', '.join(literal('mysql', 'text', text) for text in texts)}")
+            assert list(cursor.fetchone()) == texts
+
+        read_back()
+
+
 def test_csv_keeps_null_and_empty_text_apart(database: Database, tmp_path: Path) -> None:
     database.run("CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(20), b DECIMAL(20,12), c DATETIME(6))")
     database.insert(
@@ -245,21 +258,20 @@ def test_csv_keeps_null_and_empty_text_apart(database: Database, tmp_path: Path)
     assert read.manifest.files[0].name.endswith("-t-batch0-1.csv")
     lines = sorted(read.path.read_text(encoding="utf-8").split("\n", 1)[1].replace("\n, ", "\\n, ").splitlines())
     assert lines == [
-        '1,"",0.000000000001,2024-01-01 00:00:00.500000',
+        '1,"","0.000000000001",2024-01-01 00:00:00.500000',
         "2,,,",
-        '3,"q""\\n, ",1.000000000000,',
+        '3,"q""\\n, ","1.000000000000",',
     ]
 
 
 def test_two_extracts_at_once_have_the_same_rows(database: Database, tmp_path: Path) -> None:
     database.run(ITEMS, "INSERT INTO items SELECT seq, '2024-01-01', 'x' FROM seq_1_to_20000")
     found: list[list[int]] = []
-    threads = [
-        threading.Thread(
-            target=lambda name=name: found.append(read_extract(database.url, TABLE, tmp_path / name).values("id"))
-        )
-        for name in "ab"
-    ]
+
+    def extract_all(name: str) -> None:
+        found.append(read_extract(database.url, TABLE, tmp_path / name).values("id"))
+
+    threads = [threading.Thread(target=extract_all, args=(name,)) for name in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:

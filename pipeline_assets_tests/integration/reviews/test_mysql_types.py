@@ -15,6 +15,7 @@ from pipeline_assets_tests.support.reviews_extracts import Read, listed, read_ex
 NTZ = "TIMESTAMP_NTZ(6)"
 ntz = datetime.fromisoformat
 DIGITS65 = "-12345678901234567890123456789012345.123456789012345678901234567890"
+INVALID_DATES = ["'0000-00-00'", "'2020-00-01'", "'2020-01-00'", "'0000-05-05'", "'2023-02-31'", "'2023-02-29'"]
 # type, literals to insert (SQL), Snowflake type, values
 TYPES: list[tuple[str, list[str], str, list[object]]] = [
     ("TINYINT", ["-128", "127"], "NUMBER(3,0)", [-128, 127]),
@@ -45,18 +46,7 @@ TYPES: list[tuple[str, list[str], str, list[object]]] = [
     ("YEAR", ["1901", "2155", "0"], "NUMBER(4,0)", [1901, 2155, None]),
     (
         "DATE",
-        [
-            "'1000-01-01'",
-            "'9999-12-31'",
-            "'0001-01-01'",
-            "'2024-02-29'",
-            "'0000-00-00'",
-            "'2020-00-01'",
-            "'2020-01-00'",
-            "'0000-05-05'",
-            "'2023-02-31'",
-            "'2023-02-29'",
-        ],
+        ["'1000-01-01'", "'9999-12-31'", "'0001-01-01'", "'2024-02-29'", *INVALID_DATES],
         "DATE",
         [date(1000, 1, 1), date(9999, 12, 31), date(1, 1, 1), date(2024, 2, 29), *[None] * 6],
     ),
