@@ -36,7 +36,7 @@ from pipeline_assets.pipeline.resolved import (
     key_table,
     partition_column,
 )
-from pipeline_assets.pipeline.selects import PROVENANCE
+from pipeline_assets.pipeline.selects import PROVENANCE, is_select
 from pipeline_assets.pipeline.value_checks import value_check
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 
@@ -213,7 +213,7 @@ class Outputs:
         keys = [(name, copy[1]) for name in table.contract.key if (copy := table.select.copy_of(name))]
         same_key = " AND ".join(f"MADE.{sql_name(mine)} = CAME.{sql_name(theirs)}" for mine, theirs in keys)
         relation = replacements.get(table.grain_relation, table.grain_relation)
-        came = f"({relation})" if relation.startswith("SELECT") else relation
+        came = f"({relation})" if is_select(relation) else relation
         rows = table.select.over(replacements)
         return f"SELECT {own_columns}, {extra_columns} FROM ({rows}) AS MADE INNER JOIN {came} AS CAME ON {same_key}"
 

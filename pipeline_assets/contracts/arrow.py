@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.contracts.model import LAKE_DECIMAL, Contract
+from pipeline_assets.contracts.names import lake_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +38,7 @@ def lake_schema(contract: Contract) -> pa.Schema:
         decimal = LAKE_DECIMAL.match(physical_type)
         return pa.decimal128(int(decimal[1]), int(decimal[2])) if decimal else kinds[physical_type]
 
-    return pa.schema([(c.name.lower(), kind(c.physical_type)) for c in contract.columns if not c.partition])
+    return pa.schema([(lake_name(c.name), kind(c.physical_type)) for c in contract.columns if not c.partition])
 
 
 def _arrow_type(kind: str) -> pa.DataType:

@@ -138,5 +138,5 @@ def staging_table(contract: Contract, write: str = "upsert") -> Table:
     columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
     columns += [("_RESCUED", "VARCHAR", False, "")]
     columns += [SOURCE_ETAG] if write == "append" else []
-    name = f"STAGE_{contract.domain.upper()}_{contract.table}"
+    name = f"STAGE_{contract.domain}_{contract.name}".upper()
     return Table("OPS", name, f"Rows of one batch on their way to {contract.table}.", tuple(columns))

@@ -48,6 +48,11 @@ def name_parts(qualified: str) -> list[str]:
     return [part[1:-1].replace('""', '"') if part.startswith('"') else part for part in _PART.findall(qualified)]
 
 
+def lake_name(name: str) -> str:
+    """The name of a column in files of the lake: DuckDB finds `a` by `A`, but not `ä` by `Ä`."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
 def free_alias(wanted: str, table: str) -> str:
     """An alias for a relation beside a table whose columns are named by its name, which may be the same."""
     return f"_{wanted}" if table == wanted else wanted

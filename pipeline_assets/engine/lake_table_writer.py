@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.arrow import lake_schema
-from pipeline_assets.contracts.names import sql_name, sql_names
+from pipeline_assets.contracts.names import lake_name, sql_name, sql_names
 from pipeline_assets.engine.duckdb.inputs import path_list
 from pipeline_assets.engine.interface import LakeFile, LakeTableChanges, WrittenLakeFile
 
@@ -188,7 +188,7 @@ def _as_lake_columns(contract: Contract, source: str) -> str:
     """The rows of a source with the types and names of the files' columns."""
     kinds = {"STRING": "VARCHAR"}
     columns = ", ".join(
-        f"CAST({sql_name(c.name)} AS {kinds.get(c.physical_type, c.physical_type)}) AS {sql_name(c.name.lower())}"
+        f"CAST({sql_name(c.name)} AS {kinds.get(c.physical_type, c.physical_type)}) AS {sql_name(lake_name(c.name))}"
         for c in contract.columns
         if not c.partition
     )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline_assets.aws import Aws, aws_errors, slices
+from pipeline_assets.contracts.names import lake_name
 from pipeline_assets.errors import LakeError
 from pipeline_assets.lake.store import Lake
 from pipeline_assets.lake.tables import LakeTable
@@ -85,7 +86,7 @@ class GlueCatalog:
     def _table_input(self, table: LakeTable) -> dict[str, Any]:
         contract = table.contract
         keys = [
-            {"Name": c.name.lower(), "Type": c.physical_type.lower(), "Comment": c.description}
+            {"Name": lake_name(c.name), "Type": c.physical_type.lower(), "Comment": c.description}
             for c in contract.columns
             if c.partition
         ]
@@ -102,7 +103,7 @@ class GlueCatalog:
         parquet = "org.apache.hadoop.hive.ql.io.parquet"
         return {
             "Columns": [
-                {"Name": c.name.lower(), "Type": c.physical_type.lower(), "Comment": c.description}
+                {"Name": lake_name(c.name), "Type": c.physical_type.lower(), "Comment": c.description}
                 for c in table.contract.columns
                 if not c.partition
             ],

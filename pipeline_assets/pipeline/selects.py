@@ -314,6 +314,11 @@ class Select:
         return (name, name_parts(node.name)[-1].upper()) if name in self.schema else None
 
 
+def is_select(text: str) -> bool:
+    """Whether a text is a statement, and not the name of a relation, such as SELECT__TOUCHED."""
+    return text.split(maxsplit=1)[0].upper() == "SELECT"
+
+
 def _tables(tree: exp.Expr) -> Iterator[exp.Table]:
     """The relations of a statement except its common table expressions, in the order of the text."""
     from sqlglot import exp
@@ -354,7 +359,7 @@ def _replaced(tree: Any, replacements: Mapping[str, str], number: int | None = N
         name = _name_of(table)
         alias = table.alias or table.name
         new = replacements[name]
-        if new.upper().startswith("SELECT"):
+        if is_select(new):
             replacement: Any = exp.Subquery(
                 this=parse_one(new, read=DIALECT), alias=exp.TableAlias(this=_identifier(alias))
             )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts.ddl import literal
-from pipeline_assets.contracts.names import sql_name
+from pipeline_assets.contracts.names import lake_name, sql_name
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, take_connection
@@ -80,7 +80,7 @@ class EmbeddedWarehouse(Warehouse):
             bucket = os.path.relpath(self._stage_url(table.bucket).removeprefix("file://"), self.root)
             pattern = f"/{_glob_escaped(f'{bucket}/{table.prefix}')}*/*.parquet"
             names = [column.name for column in contract.columns if not column.partition]
-            columns = ", ".join(f"{sql_name(name.lower())} AS {sql_name(name)}" for name in names)
+            columns = ", ".join(f"{sql_name(lake_name(name))} AS {sql_name(name)}" for name in names)
             files = f"getvariable('{_ROOT}') || {literal(pattern)}"
             folder = f"regexp_extract(filename, '{partition.lower()}=([^/]+)/[^/]+$', 1)"
             view = (

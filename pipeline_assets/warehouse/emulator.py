@@ -8,11 +8,12 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import literal
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def patched_emulator() -> Iterator[None]:
     """Patch fakesnow for the duration of the context."""
-    with _exact_sums(), _quoted_comments(), _cached_statements(), _arrow_batches():
+    with _exact_sums(), _quoted_texts(), _cached_statements(), _arrow_batches():
         yield
 
 
@@ -140,17 +141,38 @@ def _exact_sums() -> Iterator[None]:
 
 
 @contextmanager
-def _quoted_comments() -> Iterator[None]:
-    """Quote the comments of tables: fakesnow 0.12.0 pastes them into its own SQL, where an apostrophe ends them."""
+def _quoted_texts() -> Iterator[None]:
+    """Quote comments and names: fakesnow 0.12.0 pastes them into its own SQL, where an apostrophe ends a text."""
+    import fakesnow.cursor
     import fakesnow.info_schema
 
-    original = fakesnow.info_schema.insert_table_comment_sql
+    comment_sql = fakesnow.info_schema.insert_table_comment_sql
+    lengths_sql = fakesnow.info_schema.insert_text_lengths_sql
 
-    def patched(catalog: str, schema: str, table: str, comment: str) -> str:
-        return original(catalog, schema, table, comment.replace("'", "''"))
+    def quoted_comment(*texts: str) -> str:
+        return comment_sql(*map(_escaped, texts))
 
-    with _replaced(fakesnow.info_schema, "insert_table_comment_sql", patched):
+    def quoted_lengths(catalog: str, schema: str, table: str, lengths: list[tuple[str, int]]) -> str:
+        return lengths_sql(catalog, schema, _escaped(table), [(_escaped(name), size) for name, size in lengths])
+
+    with ExitStack() as patches:
+        patches.enter_context(_replaced(fakesnow.info_schema, "insert_table_comment_sql", quoted_comment))
+        patches.enter_context(_replaced(fakesnow.info_schema, "insert_text_lengths_sql", quoted_lengths))
+        for answer in ("SQL_CREATED_TABLE", "SQL_CREATED_VIEW", "SQL_DROPPED"):
+            template = _QuotedAnswer(vars(fakesnow.cursor)[answer].template)
+            patches.enter_context(_replaced(fakesnow.cursor, answer, template))
         yield
+
+
+class _QuotedAnswer(Template):
+    """A SELECT of fakesnow with the name of a table in a text."""
+
+    def substitute(self, *, name: str) -> str:  # type: ignore[override]
+        return super().substitute(name=_escaped(name))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("'", "''")
 
 
 @contextmanager

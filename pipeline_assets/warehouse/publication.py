@@ -247,12 +247,12 @@ def _replace_by_key(
 
 
 def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -> None:
-    target, stage = bindable(target_table(load.contract).qualified), bindable(load.stage.qualified)
-    columns = (*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else []))
-    listed = bindable(sql_names(columns))
+    target = bindable(target_table(load.contract).qualified)
+    names = (*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else []))
+    columns = bindable(sql_names(names))
     transaction.execute(
-        f"INSERT INTO {target} ({listed}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {listed}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {stage}",
+        f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
+        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {load.stage.qualified}",
         (batch_id, at),
     )
 

@@ -23,7 +23,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode
 
 from pipeline_assets.contracts.ddl import Table
-from pipeline_assets.contracts.names import bindable, sql_name, sql_names
+from pipeline_assets.contracts.names import bindable, sql_names
 from pipeline_assets.errors import ConfigurationError, PipeTimeoutError, RowAccountingError, WarehouseError, one_line
 from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.keys import host, load_private_key
@@ -52,7 +52,7 @@ def piped_table(stage: Table) -> Table:
 
 def pipe_name(stage: Table) -> str:
     """The pipe that fills the `piped_table` of a staging table."""
-    return f"{stage.schema}.{sql_name('LOAD_' + stage.name.removeprefix('STAGE_'))}"
+    return f"{stage.schema}.LOAD_{stage.name.removeprefix('STAGE_')}"
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,9 @@ class Snowpipe(Loading):
         commit. Rows that a pipe loads late for a dead run stay until the next publication. File names are unique to a
         batch, so nothing is loaded twice, even if the load history is lost or the pipe is replaced.
         """
-        columns = sql_names(name for name, *_ in table.columns)
-        piped = piped_table(table).qualified
+        piped, columns = piped_table(table).qualified, bindable(sql_names(name for name, *_ in table.columns))
         taken = transaction.execute(
-            bindable(f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {piped} WHERE {FILE_COLUMN} = ")
-            + "%s",
-            (key,),
+            f"INSERT INTO {table.qualified} ({columns}) SELECT {columns} FROM {piped} WHERE {FILE_COLUMN} = %s", (key,)
         )
         transaction.execute(f"DELETE FROM {piped}")
         return taken
@@ -160,7 +157,7 @@ class Snowpipe(Loading):
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         parameters = urlencode({"requestId": str(uuid.uuid4()), **(query or {})})
-        url = f"{self.endpoint.url}/v1/data/pipes/{quote(pipe, safe='')}/{endpoint}?{parameters}"
+        url = f"{self.endpoint.url}/v1/data/pipes/{quote(pipe)}/{endpoint}?{parameters}"
         retrying = Retrying(
             retry=retry_if_exception(_is_transient),
             stop=stop_after_attempt(ATTEMPTS),
