@@ -13,7 +13,7 @@ import dagster as dg
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.orchestration.alerts import failed_run_sensor
 from pipeline_assets.orchestration.automation import pipeline_definitions
-from pipeline_assets.pipelines import pipelines
+from pipeline_assets.pipelines import pipelines, require_known_pipelines
 
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
@@ -25,8 +25,6 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     Raises:
         ConfigurationError: a setting, a contract or a SQL file is wrong.
     """
-    from pipeline_assets.settings import require_known_pipelines
-
     registered = pipelines(settings)
     require_known_pipelines(settings, registered)
     platform = build_platform(settings)

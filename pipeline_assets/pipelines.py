@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.commerce.pipeline import COMMERCE
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.movies.pipeline import MOVIES
 from pipeline_assets.orders.pipeline import ORDERS
 from pipeline_assets.pipeline import Pipeline
@@ -35,3 +37,17 @@ def pipelines(settings: Settings | None = None) -> dict[str, ResolvedPipeline]:
     """
     values = (value.configured(settings) if value.configured else value for value in PIPELINES)
     return {value.name: resolve(value) for value in values if value.sources}
+
+
+def require_known_pipelines(settings: Settings, pipelines: Iterable[str]) -> None:
+    """Refuse queues and scheduled extracts of pipelines that do not exist.
+
+    Raises:
+        ConfigurationError: it names them, and the pipelines that exist.
+    """
+    for variable, named in (("QUEUES", settings.queues), ("SCHEDULED_EXTRACTS", settings.scheduled_extracts)):
+        if unknown := sorted(set(named).difference(pipelines)):
+            raise ConfigurationError(
+                f"PIPELINE_{variable} names unknown pipelines: {', '.join(unknown)}.",
+                remedy=f"The pipelines are {', '.join(pipelines)}.",
+            )

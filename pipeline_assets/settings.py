@@ -11,7 +11,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +21,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationI
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_assets.aws import Aws
+from pipeline_assets.cron import is_cron
 from pipeline_assets.errors import ConfigurationError, masked
 from pipeline_assets.secret import read_secret
 from pipeline_assets.spelling import resembling
@@ -346,17 +347,6 @@ class Settings(BaseSettings):
         return self.home / "scratch"
 
 
-def is_cron(text: str) -> bool:
-    """Whether a text is a cron expression of five fields, as Dagster reads it."""
-    import dagster as dg
-
-    try:
-        dg.ScheduleDefinition(name="validated", job_name="validated", cron_schedule=text)
-    except dg.DagsterInvalidDefinitionError:
-        return False
-    return len(text.split()) == 5
-
-
 def load_settings(*, secret: bool = True, **overrides: object) -> Settings:
     """Read the environment; `overrides` take precedence (for tests and the command line).
 
@@ -441,20 +431,6 @@ def unknown_variables() -> dict[str, str | None]:
             meant = resembling(name, Settings.model_fields)
             unknown[variable] = f"PIPELINE_{meant.upper()}" if meant else None
     return unknown
-
-
-def require_known_pipelines(settings: Settings, pipelines: Iterable[str]) -> None:
-    """Refuse queues and scheduled extracts of pipelines that do not exist.
-
-    Raises:
-        ConfigurationError: it names them, and the pipelines that exist.
-    """
-    for variable, named in (("QUEUES", settings.queues), ("SCHEDULED_EXTRACTS", settings.scheduled_extracts)):
-        if unknown := sorted(set(named).difference(pipelines)):
-            raise ConfigurationError(
-                f"PIPELINE_{variable} names unknown pipelines: {', '.join(unknown)}.",
-                remedy=f"The pipelines are {', '.join(pipelines)}.",
-            )
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:

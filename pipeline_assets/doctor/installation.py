@@ -15,7 +15,8 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.errors import PipelineError, masked
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
-from pipeline_assets.settings import PROJECT_ROOT, prepare_home, require_known_pipelines, unknown_variables
+from pipeline_assets.pipelines import require_known_pipelines
+from pipeline_assets.settings import PROJECT_ROOT, prepare_home, unknown_variables
 from pipeline_assets.sqlfiles import load_sql, sql_files, transpile, with_bind_variables
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.contracts.mistakes import Mistakes
 from pipeline_assets.contracts.properties import Level
+from pipeline_assets.cron import is_cron
 from pipeline_assets.errors import ConfigurationError
 
 Strategy = Literal["upsert", "append_distinct", "full_refresh", "scd2"]
@@ -257,8 +258,6 @@ class _Reader:
             self._add(node, where, f"has {len(given)} entries.", "Write `schedule: <cron>` or `event: true`.")
         values: dict[str, Any] = {}
         if "schedule" in given and (cron := self._text(given["schedule"], f"{where}.schedule")):
-            from pipeline_assets.settings import is_cron
-
             values["schedule"] = cron
             if not is_cron(cron):
                 remedy = "A cron expression has five fields, e.g. `15 5 * * *`; it is read in UTC."

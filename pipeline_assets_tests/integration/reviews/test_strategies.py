@@ -94,7 +94,7 @@ def test_rows_that_break_their_declared_type_are_quarantined(tmp_path: Path) -> 
 def test_a_table_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     lake = ReviewsLake.at(tmp_path, {"name": "absent", "key": "id"}, {"name": "notes", "key": "id"})
     lake.sql(CREATE, *insert("1, 'a', '2024-01-01'"))
-    with pytest.raises(PipelineError, match="absent: .* has no table absent"):
+    with pytest.raises(PipelineError, match=r"absent: .* has no table absent"):
         lake.extract()
     assert lake.table("NOTES", "ID") == [(1,)]
 
@@ -150,7 +150,7 @@ def test_a_contract_beside_the_list_rules_instead_of_what_is_learnt(tmp_path: Pa
 def test_a_contract_with_another_key_than_the_list_is_refused(tmp_path: Path) -> None:
     (tmp_path / "contracts").mkdir()
     (tmp_path / "contracts" / "notes.yaml").write_text(CONTRACT, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="notes.yaml: the key is ID. The list of tables says none"):
+    with pytest.raises(ConfigurationError, match=r"notes.yaml: the key is ID. The list of tables says none"):
         _ = notes(tmp_path, key="text", strategy="full_refresh", cursor=[]).pipeline
 
 
