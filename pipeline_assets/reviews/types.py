@@ -38,14 +38,15 @@ _LABELS = ("time", "enum", "set", "uuid", "inet4", "inet6")
 class MappedColumn:
     """A column of a source with what it takes to extract it.
 
-    `expression` is SQL over the quoted column, `valid` a condition that holds unless the expression makes NULL of a
-    value, and `convert` makes the array that is written of the one that was read.
+    `expression` is SQL over the quoted column; `makes_null` says that it makes NULL of some values, `nullable` that the
+    source has NULL as well. `convert` makes the array that is written of the one that was read.
     """
 
     column: SourceColumn
     kind: Kind
     expression: str
-    valid: str | None = None
+    nullable: bool = True
+    makes_null: bool = False
     convert: Callable[[pa.Array], pa.Array] | None = None
 
     @property
@@ -92,7 +93,7 @@ def mysql_column(table: str, name: str, declared: MySqlType, *, nullable: bool) 
         if valid is not None:
             expression = f"IF({valid}, {quoted}, NULL)"
         column = SourceColumn(name, declared.full, physical, nullable or valid is not None, sized)
-        return MappedColumn(column, kind, expression, valid, convert)
+        return MappedColumn(column, kind, expression, nullable, valid is not None, convert)
 
     kind = declared.name
     if kind in _INTEGERS:
@@ -117,10 +118,12 @@ def mysql_column(table: str, name: str, declared: MySqlType, *, nullable: bool) 
     if kind == "bit":
         return mapped("NUMBER(20,0)", "number", f"CAST({quoted} AS UNSIGNED)", sized=True)
     if kind == "year":
-        return mapped("NUMBER(4,0)", "number", valid=f"{quoted} <=> NULLIF({quoted}, 0)", sized=True)
-    if kind in ("date", "datetime", "timestamp"):
+        return mapped("NUMBER(4,0)", "number", valid=f"{quoted} > 0", sized=True)
+    if kind == "timestamp":
+        return mapped(TIMESTAMP, "timestamp", valid=f"YEAR({quoted}) > 0")  # its only invalid value is zero
+    if kind in ("date", "datetime"):
         # Neither zero dates nor days and months 0, days beyond the end of their month, or the year 0.
-        valid = f"FROM_DAYS(TO_DAYS({quoted})) <=> DATE({quoted})"
+        valid = f"FROM_DAYS(TO_DAYS({quoted})) = DATE({quoted})"
         return mapped(DATE if kind == "date" else TIMESTAMP, "date" if kind == "date" else "timestamp", valid=valid)
     if kind in ("char", "varchar"):
         return mapped(f"VARCHAR({max(1, declared.length or 1)})", "text", sized=True)
@@ -162,7 +165,7 @@ def sqlite_column(name: str, declared: str, *, nullable: bool) -> MappedColumn:
         physical, kind = TEXT, "opaque" if upper.strip() else "label"
     else:
         physical, kind = TEXT, "text"
-    return MappedColumn(SourceColumn(name, declared, physical, nullable, kind == "number"), kind, quoted)
+    return MappedColumn(SourceColumn(name, declared, physical, nullable, kind == "number"), kind, quoted, nullable)
 
 
 def _to_decimal(precision: int, scale: int) -> Callable[[pa.Array], pa.Array]:
