@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline_assets.batch.arrive import Move, write_moves
 from pipeline_assets.batch.context import CATALOG, MOVE, PUBLISH, RELEASE, REMOVE, BatchContext
 from pipeline_assets.contracts.arrow import arrow_schema
-from pipeline_assets.contracts.ddl import Table, null_columns, target_table
+from pipeline_assets.contracts.ddl import KEEPS_SUPERSEDED, Table, null_columns, target_table
 from pipeline_assets.contracts.names import name_parts, sql_name, sql_names
 from pipeline_assets.engine import LakeFile, Session, Written
 from pipeline_assets.errors import LostRowsError, RowAccountingError
@@ -193,8 +193,9 @@ class Outputs:
     def _replacements(self, table: FileTable) -> dict[str, str]:
         """The relations that replace those that a SELECT names."""
         source = table.grain
-        if table.write == "append":
-            versions = self._session.every_version(source.name, last_of_object=bool(table.contract.key))
+        if table.write in KEEPS_SUPERSEDED:
+            last_of_object = table.write == "append" and bool(table.contract.key)
+            versions = self._session.every_version(source.name, last_of_object=last_of_object)
             return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {versions}"}
         if not self._has_published_rows(source):
             return {}
@@ -220,7 +221,7 @@ class Outputs:
     # --- outputs -------------------------------------------------------------------------------------------
 
     def _write_table(self, table: FileTable) -> None:
-        extra = (*PROVENANCE, "_SOURCE_ETAG") if table.write == "append" else PROVENANCE
+        extra = (*PROVENANCE, "_SOURCE_ETAG") if table.write in KEEPS_SUPERSEDED else PROVENANCE
         select = self._select(table, extra)
         self.statements.append(select)
         self._session.view(_batch_relation(table), select)

@@ -48,4 +48,4 @@ def _arrow_type(kind: str) -> pa.DataType:
         return pa.decimal128(int(number[1]), int(number[2]))
     if kind.startswith("TIMESTAMP_NTZ"):
         return pa.timestamp("us")
-    return {"DATE": pa.date32(), "BOOLEAN": pa.bool_()}.get(kind, pa.string())
+    return {"DATE": pa.date32(), "BOOLEAN": pa.bool_(), "FLOAT": pa.float64()}.get(kind, pa.string())

@@ -89,7 +89,20 @@ def null_columns(contract: Contract) -> str:
     return ", ".join(f"CAST(NULL AS {c.physical_type}) AS {sql_name(c.name)}" for c in contract.columns)
 
 
+KEEPS_SUPERSEDED = ("append", "append_distinct")  # write modes of tables that have every accepted record
 SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
+
+
+# What identifies a row of a table with write mode append_distinct.
+DISTINCT_ROW = (
+    ("_ROW_HASH", "VARCHAR(64)", False, "SHA-256 of the values of the row, floats left out."),
+    ("_OCCURRENCE", "NUMBER(18,0)", False, "Number of the row among the equal ones of an object, from 1."),
+)
+
+
+def distinct_key(contract: Contract) -> tuple[str, ...]:
+    """The columns that identify a row by its values; floats are compared themselves, as they have no exact text."""
+    return (*(name for name, *_ in DISTINCT_ROW), *(column.name for column in contract.columns if column.is_float))
 
 
 def observation_key(contract: Contract) -> tuple[str, ...]:
@@ -101,11 +114,13 @@ def observation_key(contract: Contract) -> tuple[str, ...]:
 
 
 def table_for_write_mode(contract: Contract, write: str = "upsert") -> Table:
-    """The table that analysts query, for a write mode; appended rows are identified by their object, not by a key."""
+    """The table that analysts query, for a write mode; appended rows are not identified by a key."""
     table = target_table(contract)
-    if write != "append":
-        return table
-    return replace(table, columns=(*table.columns, SOURCE_ETAG), key=())
+    if write == "append":
+        return replace(table, columns=(*table.columns, SOURCE_ETAG), key=())
+    if write == "append_distinct":
+        return replace(table, columns=(*table.columns, *DISTINCT_ROW), key=())
+    return table
 
 
 def target_table(contract: Contract) -> Table:
@@ -137,6 +152,6 @@ def staging_table(contract: Contract, write: str = "upsert") -> Table:
     columns = [(c.name, c.physical_type, False, "") for c in contract.columns]
     columns += [("_SOURCE_URI", "VARCHAR", False, ""), ("_SOURCE_MODIFIED_AT", "TIMESTAMP_NTZ(6)", False, "")]
     columns += [("_RESCUED", "VARCHAR", False, "")]
-    columns += [SOURCE_ETAG] if write == "append" else []
+    columns += [SOURCE_ETAG] if write in KEEPS_SUPERSEDED else []
     name = f"STAGE_{contract.domain}_{contract.name}".upper()
     return Table("OPS", name, f"Rows of one batch on their way to {contract.table}.", tuple(columns))

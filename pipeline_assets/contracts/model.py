@@ -137,6 +137,11 @@ class Column:
         return self.classification == "personal"
 
     @property
+    def is_float(self) -> bool:
+        """Whether the values of a warehouse table are binary floats."""
+        return self.physical_type == "FLOAT"
+
+    @property
     def precision_and_scale(self) -> tuple[int, int]:
         match = PHYSICAL_TYPES[self.logical_type].match(self.physical_type)
         assert match is not None  # `odcs` refuses all other types

@@ -162,8 +162,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     row_keys = {table.contract.name: table.row_key for table in pipeline.tables}
     relations = [*pipeline.targets, *(view.contract for view in pipeline.views)]
     for contract in relations:
-        if contract.key:
-            unique = row_keys.get(contract.name, contract.key)
+        if unique := row_keys.get(contract.name, contract.key):
             one_row = f"One row per {', '.join(unique)}."
             one_key = partial(_unique_key, target_table(contract).qualified, unique)
             add_of_table(contract, "unique_key", one_row, one_key)

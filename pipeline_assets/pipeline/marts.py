@@ -96,6 +96,8 @@ def _touched_rows_of_table(pipeline: ResolvedPipeline, table: FileTable) -> str 
             f"UNION SELECT _SOURCE_URI, _SOURCE_ETAG FROM {staged}"
         )
         return f"SELECT T.* FROM {table.qualified} AS T WHERE (T._SOURCE_URI, T._SOURCE_ETAG) IN ({objects})"
+    if table.write == "append_distinct":
+        return f"SELECT S.* FROM {staging_table(table.contract, table.write).qualified} AS S"
     staged, keys = touched_records_table(pipeline, table.grain)
     key_columns = sql_names(table.record_key, "T")
     row = key_columns if len(keys) == 1 else f"({key_columns})"

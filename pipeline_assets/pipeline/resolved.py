@@ -13,7 +13,14 @@ from pipeline_assets import lake
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.contracts.ddl import View as WarehouseView
-from pipeline_assets.contracts.ddl import observation_key, staging_table, table_for_write_mode, target_table, view_of
+from pipeline_assets.contracts.ddl import (
+    distinct_key,
+    observation_key,
+    staging_table,
+    table_for_write_mode,
+    target_table,
+    view_of,
+)
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ContractError
@@ -110,6 +117,8 @@ class FileTable:
     @property
     def row_key(self) -> tuple[str, ...]:
         """The columns that no two rows have in common; empty if there are none."""
+        if self.write == "append_distinct":
+            return distinct_key(self.contract)
         return observation_key(self.contract) if self.write == "append" else self.contract.key
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.ddl import KEEPS_SUPERSEDED
 from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.engine import ValueCheck, checked
 from pipeline_assets.pipeline.fetch import touched_condition
@@ -49,7 +50,7 @@ def value_check(
         rows = rows_over(_with_bounded_sums(table), ("_ROW",), relations)
         selects.append(_misfit_select(table, rows, len(reasons) + 1))
         reasons += _misfit_reasons(table)
-    append = any(table.write == "append" for table in tables)
+    append = any(table.write in KEEPS_SUPERSEDED for table in tables)
     return ValueCheck(" UNION ALL ".join(selects), tuple(reasons), append)
 
 

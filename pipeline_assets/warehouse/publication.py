@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import Table, observation_key, staging_table, target_table
+from pipeline_assets.contracts.ddl import DISTINCT_ROW, Table, observation_key, staging_table, target_table
 from pipeline_assets.contracts.names import bindable, free_alias, sql_name, sql_names
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
+from pipeline_assets.warehouse.distinct_rows import missing_rows
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
 from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
@@ -46,7 +47,8 @@ class Load:
     `upsert` deletes the rows of every record in the staging table `replaced_by` before it inserts, so a record that no
     longer yields a row loses its earlier rows; `on` are pairs of (column of the table, column of `replaced_by`).
     `append` replaces the rows of every object of `dataset` in the batch, and those of the same key and object, if the
-    contract has a key. `full_refresh` replaces all rows, unless there are none to write.
+    contract has a key. `append_distinct` inserts the rows that the table lacks, see `distinct_rows`. `full_refresh`
+    replaces all rows, unless there are none to write.
     """
 
     contract: Contract
@@ -222,6 +224,8 @@ def _replace(transaction: Transaction, load: Load) -> None:
             key = observation_key(load.contract)
             _replace_by_key(transaction, load, load.stage.qualified, key, tuple((name, name) for name in key))
         return
+    if load.write == "append_distinct":
+        return
     if load.write == "full_refresh":
         if load.file.rows:
             transaction.execute(f"DELETE FROM {target}")
@@ -247,12 +251,19 @@ def _replace_by_key(
 
 
 def _insert(transaction: Transaction, load: Load, batch_id: str, at: datetime) -> None:
-    target = bindable(target_table(load.contract).qualified)
-    names = (*load.contract.column_names, *(["_SOURCE_ETAG"] if load.write == "append" else []))
-    columns = bindable(sql_names(names))
+    target = target_table(load.contract).qualified
+    added, rows = {
+        "append": (("_SOURCE_ETAG",), load.stage.qualified),
+        "append_distinct": (
+            tuple(name for name, *_ in DISTINCT_ROW),
+            f"({missing_rows(load.contract, load.stage.qualified, target)}) AS MISSING",
+        ),
+    }.get(load.write, ((), load.stage.qualified))
+    target, rows = bindable(target), bindable(rows)
+    columns = bindable(sql_names((*load.contract.column_names, *added)))
     transaction.execute(
         f"INSERT INTO {target} ({columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, _BATCH_ID, _LOADED_AT) "
-        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {load.stage.qualified}",
+        f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, {_RESCUED}, %s, %s FROM {rows}",
         (batch_id, at),
     )
 

@@ -149,6 +149,39 @@ def accept_everything(lake: SmallLake) -> None:
 
 
 @cache
+def distinct() -> type[SmallLake]:
+    """Events whose key is not unique, and a mart over them."""
+    value = pipeline_of(
+        temporary(),
+        {"events": ("table", EVENTS), "by_kind": ("table", ["KIND text", "RECORDS integer"])},
+        {"by_kind": "SELECT E.KIND, COUNT(*) AS RECORDS FROM SHOP.EVENTS AS E GROUP BY E.KIND"},
+        sources=[LandedFiles("events", "in/*.csv")],
+        tables=[Table("events", write="append_distinct"), Mart("by_kind", refresh_by="KIND")],
+    )
+    return lake_of(value)
+
+
+def test_append_distinct_compares_whole_rows_and_adds_those_that_the_table_lacks(tmp_path: Path) -> None:
+    lake = distinct().with_tables(tmp_path / "home")
+    lake.csv("1", event("x"), event("x"), event("x", amount=2), event("y"), at=1)
+    report = lake.run()
+    assert (report.rows["read"], report.rows["quarantined"]) == (4, 0)
+    rows = [row[:3] for row in lake.cells()["events"]]
+    assert rows == [("x", "a", "1.0000"), ("x", "a", "1.0000"), ("x", "a", "2.0000"), ("y", "a", "1.0000")]
+    assert lake.cells()["by_kind"] == [("a", "4")]
+    lake.csv("2", event("x"), event("y"), event("y"), at=2)
+    lake.csv("0", event("y"), event("z", "b"), at=0)
+    lake.run()
+    added = sorted([*rows, ("y", "a", "1.0000"), ("z", "b", "1.0000")])
+    assert [row[:3] for row in lake.cells()["events"]] == added
+    assert lake.cells()["by_kind"] == [("a", "5"), ("b", "1")]
+    before = lake.rows("SELECT * FROM SHOP.EVENTS ORDER BY _ROW_HASH, _OCCURRENCE")
+    lake.run(reprocess=True)
+    assert lake.rows("SELECT * FROM SHOP.EVENTS ORDER BY _ROW_HASH, _OCCURRENCE") == before
+    assert lake.cells()["by_kind"] == [("a", "5"), ("b", "1")]
+
+
+@cache
 def refreshing() -> type[SmallLake]:
     value = pipeline_of(
         temporary(),
