@@ -95,7 +95,7 @@ SOURCE_ETAG = ("_SOURCE_ETAG", "VARCHAR", False, "Version of that source.")
 
 # What identifies a row of a table with write mode append_distinct.
 DISTINCT_ROW = (
-    ("_ROW_HASH", "VARCHAR(64)", False, "SHA-256 of the values of the row, floats left out."),
+    ("_ROW_HASH", "VARCHAR(32)", False, "MD5 of the values of the row, floats left out."),
     ("_OCCURRENCE", "NUMBER(18,0)", False, "Number of the row among the equal ones of an object, from 1."),
 )
 

@@ -43,8 +43,8 @@ LAKE_DECIMAL = re.compile(r"^DECIMAL\((?P<precision>\d+),(?P<scale>\d+)\)$")
 LAKE_TYPES = {"string": "STRING", "number": "DOUBLE", "integer": "BIGINT", "date": "DATE", "boolean": "BOOLEAN"}
 PHYSICAL_TYPES = {
     "string": re.compile(r"^VARCHAR(\((?P<precision>\d+)\))?$"),
-    # In Snowflake NUMBER alone means NUMBER(38,0), which would round cents away.
-    "number": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>\d+)\)$"),
+    # In Snowflake NUMBER alone means NUMBER(38,0), which would round cents away. FLOAT is a double.
+    "number": re.compile(r"^(NUMBER\((?P<precision>\d+),(?P<scale>\d+)\)|FLOAT)$"),
     "integer": re.compile(r"^NUMBER\((?P<precision>\d+),(?P<scale>0)\)$"),
     "date": re.compile(r"^DATE$"),
     "timestamp": re.compile(r"^TIMESTAMP_NTZ\((?P<precision>[0-6])\)$"),
@@ -145,6 +145,7 @@ class Column:
     def precision_and_scale(self) -> tuple[int, int]:
         match = PHYSICAL_TYPES[self.logical_type].match(self.physical_type)
         assert match is not None  # `odcs` refuses all other types
+        assert not self.is_float
         return int(match["precision"]), int(match["scale"])
 
 

@@ -373,9 +373,9 @@ def _width(given: Properties, physical: str, location: str, mistakes: Mistakes) 
         mistakes.add(
             at,
             f"{given.get('physicalType')!r} does not fit logicalType {logical}.",
-            "Numbers declare precision and scale, timestamps are TIMESTAMP_NTZ(6).",
+            "Numbers declare precision and scale or are FLOAT, timestamps are TIMESTAMP_NTZ(6).",
         )
-    elif "scale" in fit.groupdict() and not int(fit["scale"]) <= int(fit["precision"]) <= _MOST_DIGITS:
+    elif fit.groupdict().get("scale") and not int(fit["scale"]) <= int(fit["precision"]) <= _MOST_DIGITS:
         mistakes.add(at, f"{physical} does not exist.", f"At most {_MOST_DIGITS} digits in all.")
     width = int(fit["precision"]) if fit and logical == "string" and fit["precision"] else None
     length, at = options.get("maxLength", width), join(location, "logicalTypeOptions.maxLength")
@@ -425,6 +425,8 @@ def _writes_floats(custom: Properties, logical: str, physical: str, location: st
         mistakes.add(location, f"{value!r} is neither true nor false.")
     elif value and logical != "number":
         mistakes.add(location, f"does not fit logicalType {logical}.", "Only numbers have it.")
+    elif value and physical == "FLOAT":
+        mistakes.add(location, "does not fit FLOAT.", "Leave it out: every value is kept as it is.")
     elif value and (fit := PHYSICAL_TYPES["number"].match(physical)) and int(fit["scale"]) > MOST_FLOAT_DECIMALS:
         mistakes.add(
             location, f"does not fit {physical}.", f"A float has at most {MOST_FLOAT_DECIMALS} exact decimals."

@@ -75,6 +75,9 @@ _EXPONENT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)[eE][+-]?0*[0-9]{1,2}$"
 _FLOAT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?0*[0-9]{1,2})?$"
 # A double with round-off in its last bits needs 15 digits or more to be written.
 _LONG_PATTERN = "^[+-]?[0.]*[1-9]([.]?[0-9]){14,}[.]?([eE].*)?$"
+_ANY_FLOAT_PATTERN = "^[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?$"
+_NONZERO_PATTERN = "^[+-]?[0.]*[1-9].*$"
+_LARGEST_DOUBLE = "1.7976931348623157e308"
 _DOUBLE_ROUND_OFF = "1e-12"  # relative, and absolute below 1: sums of a few thousand doubles stay below it
 _SINGLE_ROUND_OFF = "1e-8"  # a single precision float is written with 9 digits or more
 _SINGLE_DIGITS = 7  # that a single precision float can stand for
@@ -161,8 +164,9 @@ def layers(contract: Contract) -> list[list[str]]:
     A number is cast first. If the cast starts with the text (10.5 and 10.5000) it is exact, and nothing else is
     computed of it: `<COLUMN>__DIGITS` and `<COLUMN>__NEAREST` are NULL.
     """
-    numbers = [column for column in contract.columns if column.logical_type in ("number", "integer")]
-    casts = [f"{try_cast(column)} AS {cast_column(column.name)}" for column in numbers]
+    casted = [column for column in contract.columns if column.logical_type in ("number", "integer")]
+    casts = [f"{try_cast(column)} AS {cast_column(column.name)}" for column in casted]
+    numbers = [column for column in casted if not column.is_float]
     digits = [f"{_digits(column)} AS {_digits_column(column.name)}" for column in numbers]
     nearest = [f"TRY_CAST({_digits_column(c.name)} AS {c.physical_type}) AS {_nearest_column(c.name)}" for c in numbers]
     return [casts, digits, nearest, [f"{typed(column)} AS {sql_name(column.name)}" for column in contract.columns]]
@@ -171,6 +175,8 @@ def layers(contract: Contract) -> list[list[str]]:
 def typed(column: Column) -> str:
     """The expression that types cleaned text: NULL where the text does not fit, never a rounded guess."""
     name, text = column.name, text_column(column.name)
+    if column.is_float:
+        return _float(text, cast_column(name))
     match column.logical_type:
         case "number" | "integer":
             digits, nearest = _digits_column(name), _nearest_column(name)
@@ -186,6 +192,15 @@ def typed(column: Column) -> str:
             return f"CASE WHEN REGEXP_LIKE({text}, {literal(BOOLEAN_PATTERN)}) THEN LOWER({text}) = 'true' END"
         case _:
             return text
+
+
+def _float(text: str, cast: str) -> str:
+    """The double nearest to a text; NULL for one beyond the largest, and for one so small that only zero is left."""
+    return (
+        f"CASE WHEN REGEXP_LIKE({text}, {literal(_ANY_FLOAT_PATTERN)}) "
+        f"AND ABS({cast}) <= CAST('{_LARGEST_DOUBLE}' AS DOUBLE) "
+        f"AND ({cast} <> 0 OR NOT REGEXP_LIKE({text}, {literal(_NONZERO_PATTERN)})) THEN {cast} END"
+    )
 
 
 def _digits(column: Column) -> str:

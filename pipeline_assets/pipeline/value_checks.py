@@ -92,7 +92,7 @@ def _wide_rows(contract: Contract, relation: str, condition: str, extra: Sequenc
 
 
 def _wide(column: Column) -> str:
-    if column.logical_type not in _NUMBERS:
+    if column.logical_type not in _NUMBERS or column.is_float:
         return sql_name(column.name)
     precision, scale = column.precision_and_scale
     name = sql_name(column.name)
@@ -106,7 +106,7 @@ def _limit(contract: Contract, column: Column) -> tuple[str, str] | None:
             f"LENGTH({sql_name(column.name)}) > {column.max_length}",
             f"a text of at most {column.max_length} characters",
         )
-    if column.logical_type not in _NUMBERS or column.physical_type == "DOUBLE":
+    if column.logical_type not in _NUMBERS or column.physical_type in ("DOUBLE", "FLOAT"):
         return None
     precision, scale = (_DIGITS, 0) if contract.form == "parquet" else column.precision_and_scale
     digits = (min(precision, _DIGITS) if scale < _DIGITS else precision) - scale

@@ -18,7 +18,7 @@ from pipeline_assets.errors import ConfigurationError
 _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 _PART = r"""([A-Z_][A-Z0-9_$]{0,254}|"([^"\0]|""){1,255}")"""
 _NAME = re.compile(rf"{_PART}(\.{_PART}){{0,2}}")
-_TYPE = re.compile(r"(VARCHAR|NUMBER|TIMESTAMP_NTZ|DATE|BOOLEAN|VARIANT)(\([0-9]{1,5}(,[0-9]{1,2})?\))?")
+_TYPE = re.compile(r"(VARCHAR|NUMBER|TIMESTAMP_NTZ|FLOAT|DATE|BOOLEAN|VARIANT)(\([0-9]{1,5}(,[0-9]{1,2})?\))?")
 
 
 class Parameter(ABC):

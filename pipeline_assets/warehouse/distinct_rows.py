@@ -40,7 +40,7 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY {sql_names(key)} ORDER BY _SOURCE_MODIFI
 def _hash(contract: Contract) -> str:
     """The hash of a row, the same for any order of its columns, and when a column is added that is NULL."""
     columns = sorted((c for c in contract.columns if not c.is_float), key=lambda column: column.name)
-    return f"SHA2(CONCAT({', '.join(map(_value, columns))}, ''), 256)"
+    return f"MD5(CONCAT({', '.join(map(_value, columns))}, ''))"
 
 
 def _value(column: Column) -> str:

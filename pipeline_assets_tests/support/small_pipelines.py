@@ -31,6 +31,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 _TYPES = {
     "text": ("string", "VARCHAR(64)", "STRING"),
     "number": ("number", "NUMBER(18,4)", "DOUBLE"),
+    "double": ("number", "FLOAT", "DOUBLE"),
     "decimal": ("number", "NUMBER(18,4)", "DECIMAL(18,4)"),
     "integer": ("integer", "NUMBER(18,0)", "BIGINT"),
     "date": ("date", "DATE", "DATE"),

@@ -151,7 +151,7 @@ MALFORMED: dict[str, tuple[Callable[[dict], None], str]] = {
         lambda d: properties(d)[1].update(logicalType="integer", physicalType="NUMBER(18,4)"),
         "AMOUNT",
     ),
-    "a float": (lambda d: properties(d)[1].update(physicalType="FLOAT"), "AMOUNT"),
+    "another name of a float": (lambda d: properties(d)[1].update(physicalType="DOUBLE"), "AMOUNT"),
     "an unknown type": (lambda d: properties(d)[1].update(logicalType="money"), "AMOUNT"),
     "no type": (lambda d: properties(d)[1].pop("logicalType"), "AMOUNT"),
     "an unknown date format": (

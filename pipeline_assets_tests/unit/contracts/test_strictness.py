@@ -176,6 +176,16 @@ UNREAD: dict[str, tuple[dict[str, Any], Change, str]] = {
         lambda d: column(d, "STATE").update(customProperties=custom(writesFloats=True)),
         "STATE.customProperties.writesFloats: does not fit logicalType string. Only numbers have it.",
     ),
+    "floats of a binary double": (
+        CSV,
+        lambda d: column(d, "STATE").update(
+            logicalType="number",
+            physicalType="FLOAT",
+            logicalTypeOptions={},
+            customProperties=custom(writesFloats=True),
+        ),
+        "STATE.customProperties.writesFloats: does not fit FLOAT. Leave it out: every value is kept as it is.",
+    ),
     "an unknown custom property of a relationship": (
         CSV,
         lambda d: column(d, "SHOP_ID")["relationships"][0]["customProperties"].extend(custom(code="x")),

@@ -148,6 +148,32 @@ def test_an_exponent_may_have_leading_zeros(text: str, expected: str | None) -> 
     assert judge(Column("A", "number", "NUMBER(18,4)"), [text]) == [(value, None if expected else "not_a_number")]
 
 
+def double(text: str) -> float | None:
+    """The double that is nearest to a text; None for one beyond the largest, and for one of which only zero is left."""
+    if not re.fullmatch(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?", text):
+        return None
+    value, has_digits = float(text), bool(re.search("[1-9]", re.split("[eE]", text)[0]))
+    return None if abs(value) == float("inf") or (value == 0 and has_digits) else value
+
+
+@settings(max_examples=50)
+@given(texts=st.lists(numberish.filter(lambda text: "\0" not in text), min_size=1, max_size=30))
+@example(texts=["1.5", "1e-300", "5e-324", "-1.7976931348623157e308", "2.2250738585072014E-308", "-0.0", "0e999"])
+@example(texts=["1.8e308", "1e400", "-1e400", "1e-400", "nan", "NaN", "inf", "-Infinity", "1_0", "0x1p3", "1d", "1f"])
+def test_a_double_is_kept_exactly_and_is_a_number(texts: list[str]) -> None:
+    column = Column("WEIGHT", "number", "FLOAT")
+    for text, (value, fault) in zip(texts, judge(column, texts), strict=True):
+        expected = double(trimmed(text))
+        assert (value, repr(value)) == (expected, repr(expected)), text
+        assert fault == (None if expected is not None or not trimmed(text) else "not_a_number"), text
+
+
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=30))
+def test_the_text_of_a_double_gives_the_very_same_double(values: list[float]) -> None:
+    found = judge(Column("WEIGHT", "number", "FLOAT"), [repr(value) for value in values])
+    assert [repr(value) for value, _ in found] == list(map(repr, values))
+
+
 # --- dates -------------------------------------------------------------------------------------------------
 
 DATES = {
