@@ -15,7 +15,5 @@ def mask_row(contract: Contract, columns: Sequence[str], row: Sequence[object]) 
     `columns` names the values of `row`; a column that is not in the contract is masked too, because it may be personal.
     """
     visible = {column.name for column in contract.columns if not column.personal}
-    return [
-        value if value is None or name in visible or name.startswith("_SOURCE") else MASK
-        for name, value in zip(columns, row, strict=True)
-    ]
+    visible |= {name for name in columns if name.startswith("_SOURCE") and name not in contract.column_names}
+    return [value if value is None or name in visible else MASK for name, value in zip(columns, row, strict=True)]

@@ -7,8 +7,12 @@ is made. DuckDB and Spark do not tell names apart by case, so two that differ in
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Sequence
 from functools import cache
+
+from pipeline_assets.contracts.model import Contract
+from pipeline_assets.errors import ContractError
 
 # Words that are no names in Snowflake, DuckDB, Spark or sqlglot's Snowflake dialect; a test compares.
 _RESERVED = """
@@ -24,6 +28,16 @@ _RESERVED = """
     TABLESAMPLE THEN TO TOP TRAILING TRIGGER TRUE TRY_CAST TUPLE UNCACHE UNDROP UNION UNIQUE UNPACK UNPIVOT UPDATE
     USING VALUES VARIADIC VERBOSE VIEW WHEN WHENEVER WHERE WINDOW WITH XOR
 """
+# Columns that the platform adds to those of a contract, in tables or within a batch.
+_PLATFORM = """
+    ROWID _ALL_FLOATS _BATCH_ID _ENDED_AT _EXISTS _EXPECTED _FAULT _FILE _FIRST_FAULT _FLOATS _FOUND _INDEX _IS_DELETED
+    _IS_FRESH _IS_LAST _IS_NEW _IS_OLD _IS_REPEATED _ITEM _ITEMS _ITEMS_MISTYPED _ITEMS_RESCUED _ITEM_FAULT _ITEM_FLOATS
+    _KEY _LINE _LOADED_AT _MALFORMED _MISFIT _MISTYPED _NEXT _NUMBER _OBSERVED_AT _PARTITION _PATH _POSITION _RANK _RAW
+    _RECORD _RENAMED _RESCUED _ROW _ROW_ID _RULE _SOURCE_ETAG _SOURCE_MODIFIED_AT _SOURCE_URI _SPLIT _STATISTICS _TARGET
+    _WANTED
+"""
+_HELPERS = ("__TEXT", "__CAST", "__DIGITS", "__NEAREST")  # behind the names of columns, while their values are typed
+_LONGEST = 255  # characters of a name in Snowflake
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART = re.compile(r'"(?:[^"]|"")*"|[^."]+')
 
@@ -61,6 +75,42 @@ def free_alias(wanted: str, table: str) -> str:
 def bindable(sql: str) -> str:
     """SQL that is part of a statement with bound values, for which drivers read `%` as the start of a placeholder."""
     return sql.replace("%", "%%")
+
+
+def require_usable_names(contract: Contract) -> None:
+    """Require that every engine and warehouse tells the names of a contract apart, and from those of the platform.
+
+    Raises:
+        ContractError: the message names the table or column.
+    """
+    for kind, names in (("table", (contract.table,)), ("column", contract.column_names)):
+        for name in names:
+            if fault := _fault(name) or (kind == "column" and _fault_of_column(name, names)):
+                raise ContractError(
+                    f"{contract.name}: the {kind} {name!r} {fault}.",
+                    remedy="Rename it in the source, or leave it out: extract a view of the table without it.",
+                )
+
+
+def _fault(name: str) -> str:
+    """Why a name cannot be that of a table or column; empty if it can."""
+    if not name or name != name.strip() or len(name) > _LONGEST:
+        return f"is empty, has blanks around it, or is longer than {_LONGEST} characters"
+    if name != name.upper():
+        return f"is not in upper case: write {name.upper()!r}; headers of files match in any case"
+    if "$$" in name or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+        return "has a control character or $$, which ends the text of a task"
+    return ""
+
+
+def _fault_of_column(name: str, names: Sequence[str]) -> str:
+    if name in _PLATFORM.split():
+        return "has a name of the platform's own columns"
+    if sum(other.casefold() == name.casefold() for other in names) > 1:
+        return "is there twice: names that differ in case only are one name"
+    if helper := next((name + end for end in _HELPERS if name + end in names), ""):
+        return f"is there beside {helper!r}, which is the name of a value within a batch"
+    return ""
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline_assets.contracts import Contract, load_contract
-from pipeline_assets.contracts.names import sql_name
+from pipeline_assets.contracts.names import require_usable_names, sql_name
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline.resolved import Source
 from pipeline_assets.pipeline.selects import Select
@@ -20,7 +20,7 @@ def contract_of(value: Pipeline, name: str) -> Contract:
     """The contract of a source or table of a pipeline.
 
     Raises:
-        ContractError: it is wrong, or has another name or domain.
+        ContractError: it is wrong, has another name or domain, or a name that cannot be that of a table or column.
     """
     folder = (value.folder or _PACKAGE / value.name) / "contracts"
     contract = value.contracts.get(name) or load_contract(folder / f"{name}.yaml")
@@ -30,6 +30,7 @@ def contract_of(value: Pipeline, name: str) -> Contract:
             f"{file}: name and domain are {contract.name} and {contract.domain}.",
             remedy=f"Set them to {name} and {value.name}: the file and the pipeline.",
         )
+    require_usable_names(contract)
     return contract
 
 
