@@ -17,6 +17,7 @@ from pipeline_assets.commands.shared import (
     run_now,
 )
 from pipeline_assets.console import print_run, print_sample_findings, print_table
+from pipeline_assets.contracts.names import sql_name
 from pipeline_assets.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _print_demo(
             "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.TABLES "
             "WHERE TABLE_SCHEMA NOT IN ('OPS', 'INFORMATION_SCHEMA') ORDER BY TABLE_SCHEMA, TABLE_NAME"
         )
-        names = [f"{schema}.{name}" for schema, name in tables]
+        names = [f"{schema}.{sql_name(name)}" for schema, name in tables]
         names += lake_tables(transaction)
         counts = [(name, transaction.scalar(f"SELECT COUNT(*) FROM {name}")) for name in names]
         waiting = sum(waiting_totals(transaction).values())
@@ -139,7 +140,7 @@ def _print_demo(
     marts = [pipeline.marts[-1] for pipeline in registered_pipelines().values() if pipeline.marts]
     examples = "\n".join(
         f"  .venv/bin/pipeline-assets query 'SELECT * FROM {mart.qualified} "
-        f"ORDER BY {mart.contract.column_names[-1]} DESC LIMIT 10'"
+        f"ORDER BY {sql_name(mart.contract.column_names[-1])} DESC LIMIT 10'"
         for mart in marts
     )
     print()

@@ -359,6 +359,10 @@ def partition_column(contract: Contract) -> str:
     columns = [column.name for column in contract.columns if column.partition]
     if len(columns) != 1:
         raise ContractError(f"{contract.name}: one column must be partitioned, not {len(columns)}.")
+    if not columns[0].isidentifier():
+        raise ContractError(
+            f"{contract.name}: {columns[0]!r} cannot be a part of the keys of files.", remedy="Rename it."
+        )
     return columns[0]
 
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.lake import Lake, LakeTable
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 from pipeline_assets.warehouse.schema import ops_sql
@@ -24,7 +25,7 @@ class WarehouseCatalog:
         self._clock = clock
 
     def register(self, table: LakeTable, partitions: Sequence[str]) -> None:
-        name = f"{table.contract.domain.upper()}.{table.contract.table}"
+        name = target_table(table.contract).qualified
         registered = []
         found = table.files_by_partition(self._lake, partitions)
         for partition, files in found.items():

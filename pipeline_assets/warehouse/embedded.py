@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.ddl import literal, target_table
 from pipeline_assets.contracts.names import lake_name, sql_name
 from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
@@ -72,7 +72,7 @@ class EmbeddedWarehouse(Warehouse):
     def show_lake_table(self, table: LakeTable, *, has_files: bool) -> None:
         """Create a view over the files of a lake table under its contract's name; safe to repeat."""
         contract = table.contract
-        view_name = f"{self.database}.{contract.domain.upper()}.{sql_name(contract.table)}"
+        view_name = f"{self.database}.{target_table(contract).qualified}"
         if not has_files:  # DuckDB fails if a pattern matches no file
             view = f"DROP VIEW IF EXISTS {view_name}"
         else:
