@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.contracts.masking import MASK
+from pipeline_assets.orchestration.assets import output_specs
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.orchestration.results import batch_events
 from pipeline_assets.pipeline.resolve import derive
@@ -104,6 +105,18 @@ def test_checks_and_previews_read_such_tables(shop: OddLake) -> None:
     }
     assert ODD["AMOUNT"] in previews["order"]
     assert MASK in previews["order"]
+
+
+def test_lineage_and_columns_in_dagster_have_the_raw_names() -> None:
+    specs = {spec.key.path[-1]: spec.metadata for spec in output_specs(kind().pipeline(), 26)}
+    assert [column.name for column in specs["order"]["dagster/column_schema"].columns] == [
+        ODD[name] for name in ("KEY", "PARENT", "AMOUNT", "DAY", "NAME")
+    ]
+    assert specs["order"]["dagster/table_name"] == 'SHOP."ORDER"'
+    lineage = specs["named"]["dagster/column_lineage"].deps_by_column
+    assert {name: [dep.column_name for dep in deps] for name, deps in lineage.items()} == {
+        ODD[name]: [ODD[name]] for name in ("KEY", "NAME", "LINE")
+    }
 
 
 def test_parquet_files_have_such_columns(shop: OddLake) -> None:
