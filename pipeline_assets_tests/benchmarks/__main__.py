@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from . import archives, bookings, commerce, discovery, engines, history, orders, startup, stream
+from . import archives, bookings, commerce, discovery, engines, history, orders, reviews, startup, stream
 from .harness import PROJECT_ROOT, Benchmark, measure
 from .report import machine, merged, section
 
 BENCHMARKS: dict[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK
-    for module in (startup, discovery, stream, archives, commerce, bookings, orders, history, engines)
+    for module in (startup, discovery, stream, archives, commerce, reviews, bookings, orders, history, engines)
 }
 
 

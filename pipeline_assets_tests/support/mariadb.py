@@ -152,35 +152,47 @@ def mariadb_database(server: MariaDbServer | None = None) -> Iterator[Database]:
 def mariadb_server() -> Iterator[MariaDbServer]:
     """A server without databases, gone at the end with all it held."""
     folder = Path(tempfile.mkdtemp(prefix="mariadb-"))
-    port, data = free_port(), folder / "data"
-    user = []
-    if os.geteuid() == 0:
-        user = ["--user=mysql"]
-        shutil.chown(folder, "mysql", "mysql")
     try:
-        install = [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *user]
-        subprocess.run(
-            [*install, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        options = [f"--{name}={value}" for name, value in _FAST.items()]
-        paths = [f"--datadir={data}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
-        with open(folder / "log", "wb") as output:
-            command = [_program("mariadbd"), "--no-defaults", *user, *paths, *options]
-            process = subprocess.Popen(
-                dies_with_us([*command, f"--port={port}", "--bind-address=127.0.0.1"], "KILL"),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        server = MariaDbServer(port, folder, process)
-        try:
-            _create_user(server)
+        install_data(folder / "data")
+        with running_server(folder / "data", folder) as server:
             yield server
-        finally:
-            server.kill()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def install_data(data: Path) -> None:
+    """Make the data folder of a server without databases."""
+    install = [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *_user()]
+    subprocess.run(
+        [*install, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def running_server(data: Path, folder: Path, **options: str) -> Iterator[MariaDbServer]:
+    """A server over a data folder; socket and log are in `folder`, and `options` are added to the fast ones."""
+    port = free_port()
+    chosen = [f"--{name}={value}" for name, value in (_FAST | options).items()]
+    paths = [f"--datadir={data}", f"--socket={folder / 'socket'}", f"--pid-file={folder / 'pid'}"]
+    with open(folder / "log", "wb") as output:
+        command = [_program("mariadbd"), "--no-defaults", *_user(), *paths, *chosen]
+        process = subprocess.Popen(
+            dies_with_us([*command, f"--port={port}", "--bind-address=127.0.0.1"], "KILL"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = MariaDbServer(port, folder, process)
+    try:
+        _create_user(server)
+        yield server
+    finally:
+        server.kill()
+
+
+def _user() -> list[str]:
+    return ["--user=root"] if os.geteuid() == 0 else []  # it refuses root that nobody asked for
 
 
 def _program(name: str) -> str:
@@ -203,5 +215,5 @@ def _create_user(server: MariaDbServer) -> None:
             assert time.monotonic() < deadline, server.log.read_text()
             time.sleep(0.05)
     with connection, connection.cursor() as cursor:
-        cursor.execute("CREATE USER %s@'%%' IDENTIFIED BY %s", (USER, PASSWORD))
+        cursor.execute("CREATE USER IF NOT EXISTS %s@'%%' IDENTIFIED BY %s", (USER, PASSWORD))
         cursor.execute("GRANT ALL ON *.* TO %s@'%%' WITH GRANT OPTION", (USER,))
