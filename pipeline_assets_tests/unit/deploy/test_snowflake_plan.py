@@ -243,7 +243,7 @@ def test_every_column_that_a_contract_calls_personal_is_masked_and_tagged_wherev
     masked = personal_columns(plan)
 
     for pipeline in ours():
-        for contract in pipeline.targets:
+        for contract in (each for each in pipeline.targets if not each.is_open):  # a run learns the columns of others
             places = (
                 f"ANALYTICS.{contract.domain.upper()}.{contract.table}",
                 f"ANALYTICS.OPS.STAGE_{contract.domain.upper()}_{contract.table}",
