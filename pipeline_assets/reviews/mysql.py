@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 PATIENCE = 600.0  # seconds without a batch of rows after which an extract fails
 _CONNECT_SECONDS = 10
 _BATCH_ROWS, _BATCH_BYTES = 25_000, 4_000_000
+_LONG_ROWS = 2_000  # of a batch with texts or bytes of any length
 _FLAGS = 32  # of a number, which connectorx reads as one of 64 bits
 # An empty mode refuses no date, pads no CHAR and quotes as always; the server waits for us as long as we for it.
 _SESSION = f"SET SESSION time_zone = '+00:00', sql_mode = '', net_write_timeout = {PATIENCE:.0f}"
@@ -118,19 +119,30 @@ class MySqlSource:
             "url": self._connectorx_url(),
             "before": [_SESSION],
             "query": _select(table, columns, flagged, condition),
-            "batch_rows": self._batch_rows(table),
+            "batch_rows": self._batch_rows(table, columns),
             "folder": str(scratch),
         }
         for batch in _batches(request, f"{self.label}, table {table}"):
             arrays = [
-                column.convert(array) if column.convert else array
-                for column, array in zip(columns, batch.columns, strict=False)
+                self._converted(table, column, array) for column, array in zip(columns, batch.columns, strict=False)
             ]
             nulls = _count_flags(batch.columns[len(columns) :], flagged)
             for column, array in zip(columns, arrays, strict=True):
                 if column.makes_null and (count := array.null_count - nulls[column.name]):
                     invalid[column.name] += count
             yield pa.record_batch(arrays, names=names)
+
+    def _converted(self, table: str, column: MappedColumn, array: pa.Array) -> pa.Array:
+        import pyarrow as pa
+
+        try:
+            return column.convert(array) if column.convert else array
+        except pa.ArrowInvalid:  # its message has values
+            raise SourceError(
+                f"{self.label}, table {table}: values of {column.name} are not of the type "
+                f"{column.column.source_type}; the table was changed during the extract.",
+                remedy="Nothing landed; run again.",
+            ) from None
 
     def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         with _errors(self.label), self._connection.cursor() as cursor:
@@ -148,14 +160,15 @@ class MySqlSource:
             f"?tcp_connect_timeout_ms={milliseconds}&tcp_keepalive_time_ms={milliseconds}"
         )
 
-    def _batch_rows(self, table: str) -> int:
-        """Rows of a batch, fewer if they are long; the server's estimate of their length is enough for that."""
+    def _batch_rows(self, table: str, columns: Sequence[MappedColumn]) -> int:
+        """Rows of a batch, fewer if they are long by the server's estimate, which may be of yesterday."""
         sizes = self._rows(
             "SELECT COALESCE(MAX(AVG_ROW_LENGTH), 0) FROM information_schema.TABLES "
             "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
             table,
         )
-        return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, int(sizes[0][0]))))
+        is_long = any(re.search("text|blob|json", column.column.source_type) for column in columns)
+        return max(1, min(_LONG_ROWS if is_long else _BATCH_ROWS, _BATCH_BYTES // max(1, int(sizes[0][0]))))
 
 
 def _select(table: str, columns: Sequence[MappedColumn], flagged: Sequence[str], condition: str) -> str:

@@ -36,7 +36,7 @@ _FAST = {
     "innodb_doublewrite": "0",
     "innodb_buffer_pool_dump_at_shutdown": "0",
     "performance_schema": "0",
-    "max_allowed_packet": "64M",
+    "max_allowed_packet": "16M",
     "table_open_cache": "400",
 }
 

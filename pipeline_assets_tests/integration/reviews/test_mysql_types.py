@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, SourceError
+from pipeline_assets.reviews.source import open_source
 from pipeline_assets_tests.support.mariadb import Database
 from pipeline_assets_tests.support.reviews_extracts import Read, listed, read_extract
 
@@ -165,9 +167,33 @@ def test_a_type_that_has_no_mapping_is_refused_by_name() -> None:
         mysql_column("items", "embedding", MySqlType("vector", "vector(3)"), nullable=True)
 
 
+def test_invalid_dates_of_many_columns_are_counted(database: Database, tmp_path: Path) -> None:
+    """More columns than a number has bits, with NULL, invalid and valid values, and columns that may not be NULL."""
+    names = [f"d{number}" for number in range(70)]
+    declared = ", ".join(f"{name} DATE {'NOT NULL' if name == 'd69' else ''}" for name in names)
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute(f"CREATE TABLE t (id INT PRIMARY KEY, {declared})")
+        for row, value in enumerate(["0000-00-00", None, "2024-01-01"]):
+            dates = [value or ("2024-01-01" if name == "d69" else None) for name in names]
+            cursor.execute(f"INSERT INTO t VALUES ({row}{', %s' * 70})", dates)
+    read = read_extract(database.url, listed("t"), tmp_path)
+    assert sorted(read.manifest.notes) == sorted(f"1 invalid values of {name} are NULL" for name in names)
+
+
+def test_a_column_that_changed_after_its_type_was_read_fails_by_name(database: Database, tmp_path: Path) -> None:
+    database.run("CREATE TABLE t (id INT PRIMARY KEY, price DECIMAL(10,2))", "INSERT INTO t VALUES (1, 1.5)")
+    with open_source(database.url) as source:
+        columns = source.columns("t")
+        database.run("ALTER TABLE t MODIFY price DECIMAL(10,4)", "UPDATE t SET price = 1.2345")
+        with pytest.raises(SourceError, match=r"values of price are not of the type decimal\(10,2\)") as raised:
+            list(source.read("t", columns, "", tmp_path, Counter()))
+    assert "1.2345" not in str(raised.value)
+
+
 def test_a_wide_blob_beyond_the_packet_of_the_server_is_whole(database: Database, tmp_path: Path) -> None:
     """HEX() of it in the server would be NULL."""
     database.run("CREATE TABLE t (id INT PRIMARY KEY, data LONGBLOB)")
-    database.run("INSERT INTO t VALUES (1, REPEAT(X'AB', 40000000))")
+    database.run("INSERT INTO t VALUES (1, REPEAT(X'AB', 9000000))")
     (row,) = read_extract(database.url, listed("t"), tmp_path).rows
-    assert row["data"] == "AB" * 40_000_000
+    assert row["data"] == "AB" * 9_000_000
