@@ -27,11 +27,11 @@ from pipeline_assets.lake import LandedObject, Zone
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import extract_table, land_extract
 from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of, unfinished_extracts
 from pipeline_assets.reviews.metadata import ListedTable, TableList
 from pipeline_assets.reviews.schema import Shape, learn, require_columns
-from pipeline_assets.reviews.source import open_source
 from pipeline_assets.reviews.tables import (
     NAME,
     declared_contract,

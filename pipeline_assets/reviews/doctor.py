@@ -11,10 +11,10 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.pipeline import DoctorCheck
 from pipeline_assets.reviews.batches import source_url
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import ordered_columns
 from pipeline_assets.reviews.metadata import ListedTable, TableList
 from pipeline_assets.reviews.schema import ObjectColumns, column_name, learn
-from pipeline_assets.reviews.source import open_source
 from pipeline_assets.reviews.tables import NAME, open_contract
 from pipeline_assets.reviews.watermark import read_state
 from pipeline_assets.warehouse import ledger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ from pipeline_assets.spelling import resembling
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from sqlalchemy.engine import URL
 
 SETTING = "PIPELINE_REVIEWS_SOURCE_URL"
 
@@ -67,40 +65,6 @@ class Source(Protocol):
             ConfigurationError: the SELECT is refused.
             SourceError: the database failed, or sent nothing for too long.
         """
-
-
-@contextmanager
-def open_source(url: str | URL) -> Iterator[Source]:
-    """The database of a URL.
-
-    Raises:
-        ConfigurationError: the URL or its SQLite file is wrong, or the server refuses the user.
-        SourceError: the server cannot be reached.
-    """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    from pipeline_assets.reviews.mysql import open_mysql
-    from pipeline_assets.reviews.sqlite import open_sqlite
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # their messages may repeat the password
-        raise _unusable("it is not a SQLAlchemy URL") from None
-    backend = parsed.get_backend_name()
-    if backend not in ("mysql", "mariadb", "sqlite"):
-        raise _unusable(f"{backend} is not a database that tables can be extracted from")
-    if not parsed.database:
-        raise _unusable("it names no database")
-    with open_sqlite(parsed.database) if backend == "sqlite" else open_mysql(parsed) as source:
-        yield source
-
-
-def _unusable(problem: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"{SETTING} cannot be used: {problem}.",
-        remedy="Write e.g. mysql://user:password@host/database or sqlite:////path/shop.db.",
-    )
 
 
 def no_table(label: str, table: str, tables: Collection[str]) -> ConfigurationError:

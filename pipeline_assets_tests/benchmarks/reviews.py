@@ -80,10 +80,10 @@ def server(folder: Path) -> Iterator[str]:
 
 def ours(inputs: Path, folder: Path, url: str, table: str = "books", *, changed: bool = False) -> int:
     """All rows of a table, or those that changed, with their manifest; connectorx in a process of its own."""
+    from pipeline_assets.reviews.connect import open_source
     from pipeline_assets.reviews.extract import extract_table
     from pipeline_assets.reviews.manifest import Watermark
     from pipeline_assets.reviews.metadata import ListedTable
-    from pipeline_assets.reviews.source import open_source
 
     listed = ListedTable(table, ("book_id",), ("changed_at",))
     since = Watermark(("2029-01-01 00:00:00.000000", "0"), source_time="2029-01-01 00:00:00") if changed else None

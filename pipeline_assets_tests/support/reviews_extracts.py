@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import Extracted, extract_table
 from pipeline_assets.reviews.manifest import Manifest, Watermark
 from pipeline_assets.reviews.metadata import ListedTable
-from pipeline_assets.reviews.source import open_source
 
 LAG = 300.0
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import ConfigurationError, SourceError
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import extract_table, land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
 from pipeline_assets.reviews.metadata import ListedTable
 from pipeline_assets.reviews.position import literal
-from pipeline_assets.reviews.source import open_source
 from pipeline_assets_tests.support.mariadb import PASSWORD, USER, Database, mariadb_database, mariadb_server
 from pipeline_assets_tests.support.reviews_extracts import extract, listed, read_extract
 

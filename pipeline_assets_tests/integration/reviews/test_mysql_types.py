@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.errors import ConfigurationError, SourceError
-from pipeline_assets.reviews.source import open_source
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets_tests.support.mariadb import Database
 from pipeline_assets_tests.support.reviews_extracts import Read, listed, read_extract
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from pipeline_assets.errors import ConfigurationError, SourceError
-from pipeline_assets.reviews.source import open_source
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets_tests.support.reviews_extracts import extract, listed, read_extract
 
 

@@ -146,7 +146,12 @@ def test_landed_files_are_described_as_files(specs: list[dg.AssetSpec]) -> None:
     texts = {spec.key.path[-1]: spec.description or "" for spec in specs if spec.key.path[-1].endswith("_files")}
     assert "`orders-source/incoming/**/*.json` or `orders-source/incoming/**/*.ndjson`" in texts["orders_files"]
     for name, text in texts.items():
-        lands = ("CSV files as they land", "JSON files as they land", "Zip archives as they land", "CSV and PARQUET files")
+        lands = (
+            "CSV files as they land",
+            "JSON files as they land",
+            "Zip archives as they land",
+            "CSV and PARQUET files",
+        )
         assert text.startswith((*lands, "Elements of the lists in ")), name
         assert "|" not in text, name
 

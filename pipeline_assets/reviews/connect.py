@@ -1,0 +1,47 @@
+"""Open the database that tables are extracted from, by its SQLAlchemy URL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.reviews.source import SETTING, Source
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+
+@contextmanager
+def open_source(url: str | URL) -> Iterator[Source]:
+    """The database of a URL.
+
+    Raises:
+        ConfigurationError: the URL or its SQLite file is wrong, or the server refuses the user.
+        SourceError: the server cannot be reached.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from pipeline_assets.reviews.mysql import open_mysql
+    from pipeline_assets.reviews.sqlite import open_sqlite
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):  # their messages may repeat the password
+        raise _unusable("it is not a SQLAlchemy URL") from None
+    backend = parsed.get_backend_name()
+    if backend not in ("mysql", "mariadb", "sqlite"):
+        raise _unusable(f"{backend} is not a database that tables can be extracted from")
+    if not parsed.database:
+        raise _unusable("it names no database")
+    with open_sqlite(parsed.database) if backend == "sqlite" else open_mysql(parsed) as source:
+        yield source
+
+
+def _unusable(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{SETTING} cannot be used: {problem}.",
+        remedy="Write e.g. mysql://user:password@host/database or sqlite:////path/shop.db.",
+    )
