@@ -1,0 +1,97 @@
+"""kill -9 between landing, manifest, staging, commit and what follows it: watermark and rows always agree.
+
+FAULTS 1 and 42. Readers see the rows before or after the batch, and the next run finishes without help.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
+
+_RUN_AND_BE_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pipeline_assets.lake import LocalLake
+from pipeline_assets.warehouse import transaction
+from pipeline_assets_tests.faults.test_killed_reviews import books
+
+what, left = sys.argv[2], [int(sys.argv[3])]
+
+def kill_at(name, *, after):
+    if name == what and after == (sys.argv[4] == "after"):
+        left[0] -= 1
+        if not left[0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+publish, delete_prefix, run = LocalLake.publish, LocalLake.delete_prefix, transaction.run_statement
+
+def killed_publish(self, source, bucket, key):
+    kill_at("publish", after=False)
+    uri = publish(self, source, bucket, key)
+    kill_at("publish", after=True)
+    return uri
+
+def killed_statement(connection, sql, params=None):
+    is_commit = sql.strip().upper().startswith("COMMIT") and "REVIEWS.BOOKS" in killed_statement.seen
+    killed_statement.seen += sql
+    if is_commit:
+        kill_at("commit", after=False)
+    result = run(connection, sql, params)
+    if is_commit:
+        kill_at("commit", after=True)
+    return result
+
+killed_statement.seen = ""
+LocalLake.publish, transaction.run_statement = killed_publish, killed_statement
+books(Path(sys.argv[1])).extract()
+"""
+FIRST = [(1, "One"), (2, "Two")]
+SECOND = [(1, "New"), (2, "Two"), (3, "Three")]
+
+
+def books(home: Path) -> ReviewsLake:
+    return ReviewsLake.at(home, {"name": "books", "key": "id", "cursor": "changed"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "number", "when"),
+    [
+        *(("publish", number, when) for number in (1, 2, 3, 4) for when in ("before", "after")),
+        *(("commit", 1, when) for when in ("before", "after")),
+    ],
+)
+def test_a_killed_extract_or_load_loses_and_repeats_nothing(what: str, number: int, when: str, tmp_path: Path) -> None:
+    lake = books(tmp_path)
+    lake.sql(
+        "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, changed DATETIME)",
+        "INSERT INTO books VALUES (1, 'One', '2024-01-01 00:00:00'), (2, 'Two', '2024-01-02 00:00:00')",
+    )
+    lake.extract()
+    lake.sql(
+        "UPDATE books SET title = 'New', changed = '2024-01-03 00:00:00' WHERE id = 1",
+        "INSERT INTO books VALUES (3, 'Three', '2024-01-04 00:00:00')",
+    )
+
+    arguments = [str(tmp_path), what, str(number), when]
+    killed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, *arguments], capture_output=True, text=True
+    )
+
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    seen, watermark = lake.table("BOOKS", "ID, TITLE"), lake.state("books").watermark
+    assert watermark
+    assert (seen, watermark.position[1]) in [(FIRST, "2"), (SECOND, "3")]
+    lake.run()  # loads the extract, if it was complete
+    lake.extract()
+    assert lake.table("BOOKS", "ID, TITLE") == SECOND
+    assert lake.state("books").watermark.position == ("2024-01-04 00:00:00", "3")  # type: ignore[union-attr]
+    lake.sql("INSERT INTO books VALUES (4, 'Four', '2024-01-05 00:00:00')")
+    lake.extract()
+    assert lake.table("BOOKS", "ID, TITLE") == [*SECOND, (4, "Four")]
