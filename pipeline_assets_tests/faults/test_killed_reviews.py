@@ -18,7 +18,7 @@ _RUN_AND_BE_KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipeline_assets.lake import LocalLake
-from pipeline_assets.warehouse import transaction
+from pipeline_assets.warehouse import connection, transaction
 from pipeline_assets_tests.faults.test_killed_reviews import books
 
 what, left = sys.argv[2], [int(sys.argv[3])]
@@ -29,7 +29,7 @@ def kill_at(name, *, after):
         if not left[0]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-publish, delete_prefix, run = LocalLake.publish, LocalLake.delete_prefix, transaction.run_statement
+publish, run = LocalLake.publish, transaction.run_statement
 
 def killed_publish(self, source, bucket, key):
     kill_at("publish", after=False)
@@ -37,18 +37,19 @@ def killed_publish(self, source, bucket, key):
     kill_at("publish", after=True)
     return uri
 
-def killed_statement(connection, sql, params=None):
+def killed_statement(opened, sql, params=None):
     is_commit = sql.strip().upper().startswith("COMMIT") and "REVIEWS.BOOKS" in killed_statement.seen
-    killed_statement.seen += sql
+    killed_statement.seen += sql if "INSERT INTO" in sql else ""
     if is_commit:
         kill_at("commit", after=False)
-    result = run(connection, sql, params)
+    result = run(opened, sql, params)
     if is_commit:
         kill_at("commit", after=True)
     return result
 
 killed_statement.seen = ""
-LocalLake.publish, transaction.run_statement = killed_publish, killed_statement
+LocalLake.publish = killed_publish
+transaction.run_statement = connection.run_statement = killed_statement
 books(Path(sys.argv[1])).extract()
 """
 FIRST = [(1, "One"), (2, "Two")]
