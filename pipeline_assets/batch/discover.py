@@ -114,7 +114,7 @@ def discover(context: BatchContext) -> Discovery:
         with platform.warehouse.read_only() as transaction:
             planned_on = ledger.published_batches(transaction, pipeline.name)
             if not request.reprocess:
-                known.add(ledger.fingerprints(transaction, pipeline.name))
+                known.add(ledger.fingerprints(transaction, pipeline.name, list(zones)))
             rejected = rejected_objects(transaction, pipeline.name, request.replay_ids) if request.replay else set()
             open_rejections = rejected_objects(transaction, pipeline.name, datasets=list(zones))
             row_counts = {
@@ -233,7 +233,7 @@ def new_objects(
     with TemporaryDirectory(prefix="discovery-") as folder, KnownObjects(Path(folder)) as known:
         with platform.warehouse.read_only() as transaction:
             if not request.reprocess:
-                known.add(ledger.fingerprints(transaction, pipeline))
+                known.add(ledger.fingerprints(transaction, pipeline, list(zones)))
             rejected = rejected_objects(transaction, pipeline, request.replay_ids) if request.replay else set()
         return known.arrivals(platform.lake, zones, rejected).new
 

@@ -15,7 +15,8 @@ class Request:
 
     `extract` first runs the pipeline's extract steps. `replay_ids` limits a replay to some quarantined records; None
     means all of the pipeline. `engine` overrides the setting. `days` limits a run to objects that landed on these days,
-    and processes known ones again. `tables` limits a run of separate batches to those that write one of them.
+    and processes known ones again. `tables` limits a run of separate batches to those that write one of them; empty
+    means all.
     """
 
     reprocess: bool = False

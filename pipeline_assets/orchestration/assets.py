@@ -17,7 +17,7 @@ from pydantic import Field
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
-from pipeline_assets.batch.separate_batches import FinishedBatch, run_separate_batches
+from pipeline_assets.batch.separate_batches import FinishedBatch, require_tables, run_separate_batches
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.errors import PipelineError, WarehouseError
@@ -73,13 +73,14 @@ def take_batches(
         config.engine,  # type: ignore[arg-type]
         config.extract,
         days,
-        tuple(config.tables) or _selected_tables(context, pipeline),
+        _tables_to_run(context, config, pipeline),
     )
     try:
         with reports_to(context, platform):
             if pipeline.value.batches:
                 yield from run_separate_batches(platform, pipeline, context.run.run_id, request)
             else:
+                require_tables(pipeline, request.tables)
                 report = run_batch(platform, pipeline, context.run.run_id, request)
                 yield FinishedBatch(pipeline.name, pipeline, report)
     except PipelineError as error:
@@ -90,12 +91,27 @@ def take_batches(
         raise dg.RetryRequested(max_retries=platform.retries, seconds_to_wait=wait) from error
 
 
-def _selected_tables(context: dg.AssetExecutionContext, pipeline: ResolvedPipeline) -> tuple[str, ...]:
-    """The tables that somebody selected in the UI, if a run can be limited to some; empty if all are selected."""
-    selected = {key.path[-1] for key in context.selected_asset_keys}
-    names = [table.name for table in pipeline.value.tables]
-    is_part = pipeline.value.batches is not None and not selected.issuperset(names)
-    return tuple(name for name in names if name in selected) if is_part else ()
+def _tables_to_run(
+    context: dg.AssetExecutionContext, config: RunRequestConfig, pipeline: ResolvedPipeline
+) -> tuple[str, ...]:
+    """The tables of the configuration or, of separate batches, those that were selected in the UI.
+
+    A retry leaves out those that an earlier attempt of the run has reported.
+    """
+    if config.tables or pipeline.value.batches is None:
+        wanted = list(config.tables)
+    else:
+        selected = {key.path[-1] for key in context.selected_asset_keys}
+        wanted = [table.name for table in pipeline.value.tables if table.name in selected]
+    if context.retry_number and pipeline.value.batches:
+        kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION}
+        reported = [
+            event.asset_materialization or event.asset_observation
+            for event in context.instance.all_logs(context.run.run_id, of_type=kinds)
+        ]
+        done = {each.asset_key.path[-1] for each in reported if each and "batch_name" in each.metadata}
+        wanted = [name for name in wanted if name not in done]
+    return tuple(wanted)
 
 
 def _days_of_partitions(context: dg.AssetExecutionContext) -> tuple[str, str] | None:

@@ -28,8 +28,8 @@ class StoredObject:
     current_uri: str
 
 
-def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
-    """The fingerprint of the current object version at each key, as tables of one column.
+def fingerprints(transaction: Transaction, pipeline: str, datasets: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """The fingerprint of the current object version at each key, of some datasets or all, as tables of one column.
 
     Replaced versions are left out, so the bytes of an earlier version are new again when they are put back. So are
     objects that left landing: whatever is at their key now was delivered later. The warehouse computes the
@@ -38,8 +38,9 @@ def fingerprints(transaction: Transaction, pipeline: str) -> Iterator[pa.Table]:
     columns = {"dataset": "DATASET", "size": "SIZE_BYTES", "etag": "ETAG", "uri": "URI"}
     return transaction.arrow(
         f"SELECT {FINGERPRINT.format(**columns)} AS FINGERPRINT FROM OPS.FILE_LEDGER "
-        "WHERE PIPELINE = %(pipeline)s AND REPLACED_AT IS NULL AND CURRENT_URI IS NULL",
-        {"pipeline": pipeline},
+        "WHERE PIPELINE = %(pipeline)s AND REPLACED_AT IS NULL AND CURRENT_URI IS NULL "
+        "AND (%(every_dataset)s OR DATASET IN (%(datasets)s))",
+        {"pipeline": pipeline, "every_dataset": datasets is None, "datasets": datasets or ()},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline_assets import cli
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Request
@@ -158,13 +160,13 @@ def test_a_table_that_fails_does_not_stop_the_others_and_the_run_names_it(home: 
     assert statuses(summary)["actor"] == "unchanged"
 
 
-def test_a_transient_failure_of_one_table_is_retried(home: Home) -> None:
+def test_a_transient_failure_of_one_table_is_retried_without_the_others(home: Home) -> None:
     answers = iter([raises(SourceError("The server is away.")), partial(part, "city")])
     DOES["city"] = lambda: next(answers)()
     DOES["film"] = lambda: None
     summary = home.run()
     assert summary["success"], summary.get("error")
-    assert [name for name, _ in REQUESTS] == [*TABLES, *TABLES]
+    assert [name for name, _ in REQUESTS] == [*TABLES, "city"]
     assert statuses(summary) == {
         "city": "materialized",
         "film": "unchanged",
@@ -231,6 +233,19 @@ def test_tables_that_a_pipeline_lacks_are_refused_with_the_list(home: Home) -> N
     with pytest.raises(ConfigurationError, match=r"shop has no table 'movie'\. Its tables are city, film, actor"):
         list(run_separate_batches(home.platform, home.pipeline, "run", Request(tables=("film", "movie"))))
     assert REQUESTS == []
+
+
+@pytest.mark.parametrize("table", ["daily_spend", "movies"])
+def test_tables_of_a_pipeline_that_publishes_them_together_are_refused(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", ["pipeline-assets", "run", "bookings", "--table", table])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    expected = "error: The tables of bookings are published together. Leave --table out: a run loads them all.\n"
+    assert (stop.value.code, capsys.readouterr().err) == (2, expected)
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_run_without_anything_to_do_evaluates_the_checks_before_tables_exist(home: Home) -> None:

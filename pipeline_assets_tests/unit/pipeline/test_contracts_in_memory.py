@@ -76,6 +76,13 @@ def test_tables_of_open_contracts_are_neither_created_nor_deployed_from_definiti
     assert any(what.startswith("schema") and what.endswith("SHOP") for what in planned)
 
 
+def test_a_personal_double_is_masked_like_any_other_personal_column() -> None:
+    value = shop()
+    value.contracts["goods"] = contract("goods", KEY, "WEIGHT double personal")  # type: ignore[index]
+    masks = [step.sql for step in steps(load_settings(), [derive(value)]) if "MASK_FLOAT" in step.sql]
+    assert any("WEIGHT" in sql for sql in masks)
+
+
 def test_assets_show_the_columns_of_contracts_that_are_not_open() -> None:
     def columns(value: Pipeline) -> dict[str, list[str]]:
         found = {}
