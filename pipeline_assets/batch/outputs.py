@@ -296,10 +296,12 @@ class Outputs:
 
     def _load(self, table: FileTable, file: StagedFile) -> Load:
         contract, write = table.contract, table.write
+        piped = contract.name not in self._pipeline.value.contracts  # a run's own tables are not deployed, nor pipes
         if write != "upsert":
-            return Load(contract, file, write, dataset=table.grain.name)
+            return Load(contract, file, write, dataset=table.grain.name, piped=piped)
         staged, keys = touched_records_table(self._pipeline, table.grain)
-        return Load(contract, file, write, staged, tuple(zip(table.record_key, keys, strict=True)))
+        on = tuple(zip(table.record_key, keys, strict=True))
+        return Load(contract, file, write, staged, on, piped=piped)
 
     def _count_rows(self, table: FileTable, result: str, written: Written | None = None) -> None:
         """Count the rows that a SELECT reads and, unless they are `written` to a file, the rows that it yields.

@@ -29,7 +29,8 @@ from pipeline_assets.warehouse.transaction import Transaction
 # stays text.
 _RESCUED = "COALESCE(TRY_PARSE_JSON(_RESCUED, 'd'), TO_VARIANT(_RESCUED))"
 _OWN_STAGING = ("STAGE_FILE_LEDGER", "STAGE_QUARANTINE", "STAGE_RELEASED")
-_BY_COPY = Loading()  # for the platform's own tables: few rows, for which a pipe would take longer
+# For the platform's own tables, few rows for which a pipe would take longer, and for tables that a run creates.
+_BY_COPY = Loading()
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Load:
     longer yields a row loses its earlier rows; `on` are pairs of (column of the table, column of `replaced_by`).
     `append` replaces the rows of every object of `dataset` in the batch, and those of the same key and object, if the
     contract has a key. `append_distinct` inserts the rows that the table lacks, see `distinct_rows`. `full_refresh`
-    replaces all rows, unless there are none to write.
+    replaces all rows, unless there are none to write. A table that is not `piped` has no pipe and is loaded by COPY.
     """
 
     contract: Contract
@@ -57,6 +58,7 @@ class Load:
     replaced_by: str = ""
     on: tuple[tuple[str, str], ...] = ()
     dataset: str = ""
+    piped: bool = True
 
     @property
     def stage(self) -> Table:
@@ -114,7 +116,7 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
     """
     published = PublicationResult()
     with tagged(publication.pipeline, publication.run_id):
-        files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads]
+        files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads if load.piped]
         warehouse.loading.preload(warehouse.database, files)
         try:
             with warehouse.transaction([publication.bucket]) as transaction:
@@ -159,7 +161,7 @@ def _publish(
     ):
         _fill(transaction, _BY_COPY, stage, ops_table(name), file)
     for load in publication.loads:
-        _fill(transaction, warehouse.loading, stage, load.stage, load.file)
+        _fill(transaction, warehouse.loading if load.piped else _BY_COPY, stage, load.stage, load.file)
     _empty_changed_marts(transaction, publication.marts)
     for mart in reversed(publication.marts):
         _run_all(transaction, mart.before)

@@ -92,6 +92,8 @@ PLAN = (
     Entry("grant_write_future", "written_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     # Runs create the views themselves, as a view of another role could not be replaced when its SELECT changes.
     Entry("grant_create_view", "view_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    # Runs create the tables of open contracts, and the staging tables of these.
+    Entry("grant_create_table", "open_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("grant_read_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("grant_read_views_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("storage_integration", "integration", ACCOUNTADMIN, "CREATE INTEGRATION ON ACCOUNT"),
@@ -188,6 +190,7 @@ def objects_by_kind(
         raise ConfigurationError("Two of the Snowflake roles have one name.", remedy="Give each its own.")
     warehouse = {"warehouse": Name(settings.snowflake_warehouse)}
     domains = sorted({contract.domain.upper() for pipeline in pipelines for contract in pipeline.targets})
+    open_domains = {c.domain.upper() for pipeline in pipelines for c in pipeline.targets if c.is_open}
     schemas = {name: Name(f"{settings.database}.{name}") for name in ("OPS", *domains)}
     stages = _stages(settings, pipelines)
     policies = _policies(settings, pipelines)
@@ -241,6 +244,10 @@ def objects_by_kind(
         "view_schemas": [
             {"schema": schemas[name], "role": loader}
             for name in sorted({view.schema for pipeline in pipelines for view in pipeline.warehouse_views})
+        ],
+        "open_schemas": [
+            {"schema": schemas[name], "role": loader}
+            for name in sorted(open_domains | ({"OPS"} if open_domains else set()))
         ],
         "read_schemas": [{"schema": schemas[name], "role": analyst} for name in domains],
         "integration": [integration],

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.run import run_batch
+from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.orchestration.checks import evaluations
 from pipeline_assets.orchestration.results import batch_events
 from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
 from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets.settings import load_settings, prepare_home
+from pipeline_assets.warehouse import Transaction
+from pipeline_assets.warehouse.connection import Loading
 from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets_tests.support.small_pipelines import contract
 
@@ -25,6 +29,27 @@ def goods(*columns: str, is_open: bool = False) -> Pipeline:
         tables=[Table("goods")],
         contracts={"goods": contract("goods", "ID integer key", *columns, is_open=is_open)},
     )
+
+
+class NoPipes(Loading):
+    """Pipes that `deploy` has not created."""
+
+    def preload(self, database: str, files: Sequence[tuple[WarehouseTable, str, int]]) -> None:
+        assert not files
+
+    def fill(self, transaction: Transaction, table: WarehouseTable, stage: str, key: str) -> int:
+        raise AssertionError(f"{table.name} has no pipe.")
+
+
+def test_tables_that_a_run_creates_are_loaded_by_copy(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path)
+    prepare_home(settings)
+    platform = build_platform(settings)
+    platform.warehouse.loading = NoPipes()
+    zone = tmp_path / "lake" / "shop-bucket" / "in" / "goods"
+    zone.mkdir(parents=True)
+    (zone / "one.csv").write_text("ID\n1\n")
+    assert run_batch(platform, derive(goods()), "run").loaded == 1
 
 
 def test_a_run_shows_the_columns_that_it_learnt(tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ def test_tables_of_open_contracts_are_neither_created_nor_deployed_from_definiti
     planned = [step.what for step in steps(settings, [pipeline])]
     assert [what for what in planned if "GOODS" in what or "ACTOR" in what] == []
     assert any(what.startswith("schema") and what.endswith("SHOP") for what in planned)
+    grants = [step.sql for step in steps(settings, [pipeline]) if step.entry.sql == "grant_create_table"]
+    assert [sql.partition(" TO ROLE")[0].rpartition(".")[2] for sql in grants] == ["OPS", "SHOP"]
+    assert not [step for step in steps(settings, [derive(shop())]) if step.entry.sql == "grant_create_table"]
 
 
 def test_a_personal_double_is_masked_like_any_other_personal_column() -> None:
