@@ -98,7 +98,7 @@ def _write_partitions(
     schema = lake_schema(copy.contract)
     values = ", ".join(map(literal, partitions))
     rows = copy.select.over({relation: f"SELECT * FROM {relation} WHERE CAST({partition} AS VARCHAR) IN ({values})"})
-    names = sql_names(field.name for field in schema)
+    names = sql_names(c.name for c in copy.contract.columns if not c.partition)
     column = sql_names(c.name for c in copy.contract.columns if c.partition)
     with context.platform.warehouse.read_only() as transaction:
         path = folder / "rows.parquet"

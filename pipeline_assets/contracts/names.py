@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from pipeline_assets.contracts.model import Contract
@@ -83,13 +84,15 @@ def require_usable_names(contract: Contract) -> None:
     Raises:
         ContractError: the message names the table or column.
     """
-    for kind, names in (("table", (contract.table,)), ("column", contract.column_names)):
-        for name in names:
-            if fault := _fault(name) or (kind == "column" and _fault_of_column(name, names)):
-                raise ContractError(
-                    f"{contract.name}: the {kind} {name!r} {fault}.",
-                    remedy="Rename it in the source, or leave it out: extract a view of the table without it.",
-                )
+    taken = Counter(name.casefold() for name in contract.column_names)
+    faults = [("table", contract.table, _fault(contract.table))]
+    faults += [("column", name, _fault(name) or _fault_of_column(name, taken)) for name in contract.column_names]
+    for kind, name, fault in faults:
+        if fault:
+            raise ContractError(
+                f"{contract.name}: the {kind} {name!r} {fault}.",
+                remedy="Rename it in the source, or leave it out: extract a view of the table without it.",
+            )
 
 
 def _fault(name: str) -> str:
@@ -103,12 +106,12 @@ def _fault(name: str) -> str:
     return ""
 
 
-def _fault_of_column(name: str, names: Sequence[str]) -> str:
+def _fault_of_column(name: str, taken: Mapping[str, int]) -> str:
     if name in _PLATFORM.split():
         return "has a name of the platform's own columns"
-    if sum(other.casefold() == name.casefold() for other in names) > 1:
+    if taken[name.casefold()] > 1:
         return "is there twice: names that differ in case only are one name"
-    if helper := next((name + end for end in _HELPERS if name + end in names), ""):
+    if helper := next((name + end for end in _HELPERS if (name + end).casefold() in taken), ""):
         return f"is there beside {helper!r}, which is the name of a value within a batch"
     return ""
 

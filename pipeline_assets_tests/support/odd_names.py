@@ -34,7 +34,7 @@ def renamed(plain: Contract, names: Mapping[str, str] = ODD) -> Contract:
 
 def pipeline(folder: Path) -> Pipeline:
     """Orders refer to records of `select`; every order is kept in `seen`, whose history is `past`."""
-    order = ["KEY text key", "PARENT text -> select.ID", "AMOUNT number", "DAY date", "NAME text personal"]
+    order = ["KEY text key", "PARENT text -> select.ID", "AMOUNT number", "DAY date required", "NAME text personal"]
     lake = ["KEY text together", "NAME text", "DAY date partition"]
     contracts = [
         contract("order", *order),
@@ -44,6 +44,7 @@ def pipeline(folder: Path) -> Pipeline:
         contract("totals", "DAY date key", "AMOUNT number", "ID integer"),
         contract("named", "KEY text key", "NAME text", "LINE text"),
         contract("where", *lake, form="parquet"),
+        contract("limit", *lake[1:], form="parquet"),
     ]
     (folder / "sql").mkdir(parents=True)
     for table, select in _SQL.items():
@@ -61,7 +62,7 @@ def pipeline(folder: Path) -> Pipeline:
             Mart("totals", refresh_by=DAY),
         ],
         exports=[CsvExport("changed", of="order", key="out/{batch_id}.csv")],
-        lake_tables=[LakeTable("where")],
+        lake_tables=[LakeTable("where"), LakeTable("limit")],
         contracts={made.name: made for made in map(renamed, contracts)},
         folder=folder,
     )
@@ -81,6 +82,7 @@ _SQL = {
     "named": 'SELECT O.{KEY}, UPPER(O.{NAME}) AS {NAME}, P.{LINE} FROM "ORDER" AS O '
     'LEFT JOIN "SELECT" AS P ON P.{ID} = O.{PARENT}'.format(**_Q),
     "where": 'SELECT O.{KEY}, O.{NAME}, O.{DAY} FROM "ORDER" AS O'.format(**_Q),
+    "limit": 'SELECT O.{NAME}, O.{DAY} FROM SHOP."ORDER" AS O'.format(**_Q),
 }
 
 

@@ -49,6 +49,8 @@ def test_every_kind_of_table_has_names_that_need_quotes(shop: OddLake) -> None:
     key, name, day = (f'"{ODD[column]}"'.replace('A"B', 'A""B') for column in ("KEY", "NAME", "DAY"))
     lake_rows = shop.rows(f'SELECT {key}, {name}, {day}::VARCHAR FROM SHOP."WHERE" ORDER BY 1')
     assert lake_rows == [("x", "n", "2026-01-01"), ("y", "n", "2026-01-02")]
+    copied = shop.rows(f'SELECT {name}, {day}::VARCHAR FROM SHOP."LIMIT" ORDER BY 2')
+    assert copied == [("n", "2026-01-01"), ("n", "2026-01-02")]
     assert [row[ODD["KEY"]] for row in exported(shop)] == ["x", "y"]
 
 
