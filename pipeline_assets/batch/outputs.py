@@ -168,9 +168,8 @@ class Outputs:
             self.statements += transaction.statements
         relation = _published_relation(table)
         self._session.table(relation, self._path("published", table))
-        self._session.add_published(
-            table.grain.name, f"SELECT {null_columns(table.grain.contract)}, {', '.join(PROVENANCE)} FROM {relation}"
-        )
+        columns = f"{null_columns(table.grain.contract)}, {', '.join(PROVENANCE)}"
+        self._session.add_published(table.grain.name, f"SELECT {columns} FROM {relation}")
 
     def _is_snapshot(self, source: Source) -> bool:
         return any(t.grain is source and t.write == "full_refresh" for t in self._pipeline.tables)
@@ -237,10 +236,9 @@ class Outputs:
         columns = table.contract.column_names
         select = f"SELECT {sql_names(columns, 'MADE')} FROM {_batch_relation(table)} AS MADE"
         if export.declared.only_changed and table.contract.name in self._fetched:
+            keys = [*map(sql_name, table.contract.key)]
             equal = " AND ".join(
-                f"HAS.{name} = MADE.{name}" if column in table.contract.key else f"EQUAL_NULL(HAS.{name}, MADE.{name})"
-                for column in columns
-                for name in [sql_name(column)]
+                f"HAS.{c} = MADE.{c}" if c in keys else f"EQUAL_NULL(HAS.{c}, MADE.{c})" for c in map(sql_name, columns)
             )
             select += f" WHERE NOT EXISTS (SELECT 1 FROM {_published_relation(table)} AS HAS WHERE {equal})"
         self.statements.append(select)
@@ -249,19 +247,17 @@ class Outputs:
     def _define_lake_views(self, table: FileTable) -> None:
         """Define the rows of a lake table, and the old and new partitions of each touched record."""
         source, name = table.grain, table.contract.name.upper()
-        columns = sql_names(table.contract.column_names)
         select = table.select.over(self._replacements(table))
         self.statements.append(select)
+        columns = sql_names(table.contract.column_names)
         self._session.view(f"LAKE_ROWS_{name}", f"SELECT {columns} FROM ({select}) AS MADE")
         self._count_rows(table, f"LAKE_ROWS_{name}")
-        partition = partition_column(table.contract)
+        partition, key = partition_column(table.contract), sql_names(source.contract.key)
         copy = table.select.copy_of(partition)
         assert copy is not None  # checked when the pipeline was resolved
-        (record_key,), key = table.record_key, sql_names(source.contract.key)
         relation = self._replacements(table).get(source.relation, source.relation)
-        partitions = (
-            f"SELECT {key} AS {sql_name(record_key)}, {sql_name(copy[1])} AS {sql_name(partition)} FROM {relation}"
-        )
+        named = f"{key} AS {sql_names(table.record_key)}, {sql_name(copy[1])} AS {sql_name(partition)}"
+        partitions = f"SELECT {named} FROM {relation}"
         published = self._pipeline.published[source.name]
         if published.table.contract.name in self._fetched:
             published_key, partitioned = (sql_name(published.columns[c]) for c in (*source.contract.key, copy[1]))
