@@ -59,10 +59,14 @@ def open_mysql(url: URL) -> Iterator[MySqlSource]:
     import pymysql
 
     label = f"mysql://{url.host or 'localhost'}/{url.database}"
-    if unknown := sorted(set(url.query) - {"charset"}):
+    if unknown := sorted(set(url.query) - {"charset", "ssl_ca"}):
         raise ConfigurationError(
             f"{SETTING} has parameters that extracts do not support: {', '.join(unknown)}.", remedy="Remove them."
         )
+    authority = url.query.get("ssl_ca")
+    if authority and not Path(str(authority)).is_file():
+        raise ConfigurationError(f"The file ssl_ca of {SETTING} does not exist.", remedy="Correct its path.")
+    tls = {"ssl_ca": authority, "ssl_verify_cert": True, "ssl_verify_identity": True} if authority else {}
     with _errors(label):
         connection = pymysql.connect(
             host=url.host or "localhost",
@@ -73,6 +77,7 @@ def open_mysql(url: URL) -> Iterator[MySqlSource]:
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=PATIENCE,
+            **tls,
         )
     try:
         yield MySqlSource(label, url, connection)
@@ -155,9 +160,11 @@ class MySqlSource:
             quote(str(part or ""), safe="") for part in (url.username, url.password, url.database)
         )
         milliseconds = _CONNECT_SECONDS * 1000
+        authority = url.query.get("ssl_ca")
+        tls = f"&ssl-mode=VERIFY_IDENTITY&ssl-ca={quote(str(authority))}" if authority else ""
         return (
             f"mysql://{user}:{password}@{url.host or 'localhost'}:{url.port or 3306}/{database}"
-            f"?tcp_connect_timeout_ms={milliseconds}&tcp_keepalive_time_ms={milliseconds}"
+            f"?tcp_connect_timeout_ms={milliseconds}&tcp_keepalive_time_ms={milliseconds}{tls}"
         )
 
     def _batch_rows(self, table: str, columns: Sequence[MappedColumn]) -> int:

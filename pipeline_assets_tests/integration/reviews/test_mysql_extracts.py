@@ -6,20 +6,21 @@ import threading
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.errors import ConfigurationError, SourceError
-from pipeline_assets.reviews.connect import open_source
-from pipeline_assets.reviews.extract import extract_table, land_extract
+from pipeline_assets.reviews.extract import land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
-from pipeline_assets.reviews.metadata import ListedTable
 from pipeline_assets.reviews.position import literal
-from pipeline_assets_tests.support.mariadb import PASSWORD, USER, Database, mariadb_database, mariadb_server
+from pipeline_assets_tests.support.mariadb import (
+    Database,
+    mariadb_database,
+    shared_server,
+)
 from pipeline_assets_tests.support.reviews_extracts import extract, listed, read_extract
+from pipeline_assets_tests.support.servers import requires_server
 
 ITEMS = "CREATE TABLE items (id BIGINT UNSIGNED PRIMARY KEY, changed DATETIME(6), name VARCHAR(40), KEY (changed))"
 TABLE = listed("items", cursor=("changed",))
@@ -104,9 +105,6 @@ def test_an_old_time_that_commits_after_an_extract_is_found_within_the_lag(datab
 @pytest.mark.parametrize("kind", ["DATETIME(6)", "TIMESTAMP(6)", "DATE"])
 @pytest.mark.parametrize("zone", ["-11:00", "+13:00"])
 def test_the_lag_holds_in_each_time_zone_of_the_server(tmp_path: Path, kind: str, zone: str) -> None:
-    from pipeline_assets_tests.support.mariadb import shared_server
-    from pipeline_assets_tests.support.servers import requires_server
-
     requires_server("mariadb")
     with mariadb_database() as database, shared_server().connect() as root, root.cursor() as admin:
         admin.execute(f"SET GLOBAL time_zone = '{zone}'")
@@ -304,114 +302,9 @@ def test_an_extract_lands_its_file_first_and_its_manifest_last(database: Databas
     assert len(file) == extracted.manifest.files[0].bytes
 
 
-def test_a_server_that_is_killed_during_an_extract_gives_a_transient_error(tmp_path: Path) -> None:
-    from pipeline_assets_tests.support.servers import requires_server
-
-    requires_server("mariadb")
-    with mariadb_server() as server, mariadb_database(server) as database:
-        database.run(ITEMS, "INSERT INTO items SELECT seq, '2024-01-01', REPEAT('x', 40) FROM seq_1_to_60000")
-        # The server is still at work when the first rows arrive.
-        database.run("CREATE VIEW slow AS SELECT *, IF(id = 60000, SLEEP(60), 0) AS pause FROM items")
-        seen: list[int] = []
-
-        def kill(rows: int) -> None:
-            seen.append(rows)
-            if len(seen) == 1:
-                server.kill()
-
-        with open_source(database.url) as source, pytest.raises(SourceError, match="table slow failed") as raised:
-            extract_table(
-                source, listed("slow"), None, tmp_path, "batch", source_name="shop", lag_seconds=0, progress=kill
-            )
-        assert raised.value.transient
-        assert "xxx" not in str(raised.value)
-        assert 0 < sum(seen) < 60_000
-
-
-def test_an_extract_that_gets_no_rows_in_time_fails(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("pipeline_assets.reviews.mysql.PATIENCE", 2.0)
-    database.run(ITEMS, "CREATE VIEW slow AS SELECT id, changed, SLEEP(30) AS pause FROM items")
-    database.insert("items", [(1, "2024-01-01", "a")])
-    with pytest.raises(SourceError, match="table slow sent no rows for 2 seconds"):
-        extract(database.url, listed("slow"), tmp_path)
-
-
 def test_decimals_are_exact_in_the_file(database: Database, tmp_path: Path) -> None:
     database.run("CREATE TABLE t (id INT PRIMARY KEY, a DECIMAL(28,10), b DECIMAL(30,12))")
     database.insert("t", [(1, "999999999999999999.9999999999", "-999999999999999999.999999999999")])
     (row,) = read_extract(database.url, listed("t"), tmp_path).rows
     assert row["a"] == Decimal("999999999999999999.9999999999")
     assert row["b"] == Decimal("-999999999999999999.999999999999")
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("mysql://{user}:{password}@127.0.0.1:{port}/absent", "refuses a name: Unknown database 'absent'"),
-        ("mysql+pymysql://{user}:wrong-s3cret@127.0.0.1:{port}/shop", r"refuses the user \(error 1045\)"),
-        (
-            "mysql://{user}:{password}@127.0.0.1:{port}/shop?ssl_ca=/x",
-            "parameters that extracts do not support: ssl_ca",
-        ),
-        ("mysql://{user}:{password}@127.0.0.1:{port}", "it names no database"),
-        ("postgresql://{user}:{password}@127.0.0.1/shop", "postgresql is not a database that tables can be extracted"),
-        ("{password}", "it is not a SQLAlchemy URL"),
-    ],
-)
-def test_a_wrong_url_is_permanent_and_shows_no_password(database: Database, url: str, message: str) -> None:
-    password = quote(PASSWORD, safe="")
-    with (
-        pytest.raises(ConfigurationError, match=message) as raised,
-        open_source(url.format(user=USER, password=password, port=database.server.port)),
-    ):
-        pass
-    assert raised.value.remedy
-    assert not [secret for secret in (PASSWORD, password, "wrong-s3cret") if secret in str(raised.value)]
-
-
-def test_a_server_that_cannot_be_reached_is_transient() -> None:
-    with (
-        pytest.raises(SourceError, match=r"mysql://127\.0\.0\.1/shop failed: .*refused") as raised,
-        open_source(f"mysql+pymysql://{USER}:s3cret@127.0.0.1:1/shop"),
-    ):
-        pass
-    assert "s3cret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (listed("item"), "has no table item that its user may read; did you mean items"),
-        (listed("ITEMS"), "has no table ITEMS"),
-        (listed("items", "nr"), "no column nr, which is listed as key; it has id, changed, name"),
-        (listed("items", cursor=("chnged",)), "no column chnged, which is listed as cursor; did you mean changed"),
-        (listed("items", personal=("mail",)), "no column mail, which is listed as personal"),
-        (listed("odd", cursor=("place",)), "column place of the table odd cannot be a cursor: .* geometry"),
-        (listed("odd", cursor=("data",)), "column data of the table odd cannot be a cursor: .* blob"),
-        (listed("odd", cursor=("kind",)), "column kind of the table odd cannot be a cursor: .* enum"),
-        (listed("odd", "place"), "column place of the table odd cannot be a key"),
-    ],
-)
-def test_what_the_list_names_must_be_there_and_usable(
-    database: Database, tmp_path: Path, table: ListedTable, message: str
-) -> None:
-    database.run(ITEMS, "CREATE TABLE odd (id INT PRIMARY KEY, place GEOMETRY, data BLOB, kind ENUM('a'))")
-    with pytest.raises(ConfigurationError, match=message) as raised:
-        extract(database.url, table, tmp_path)
-    assert raised.value.remedy
-
-
-def test_a_table_without_the_right_to_read_is_named(database: Database, tmp_path: Path) -> None:
-    database.run(ITEMS, "CREATE TABLE open (id INT PRIMARY KEY)", "INSERT INTO open VALUES (1)")
-    database.run("CREATE USER reader@'%' IDENTIFIED BY 'r'", f"GRANT SELECT ON {database.name}.open TO reader@'%'")
-    database.run(f"GRANT SELECT (id), INSERT ON {database.name}.items TO reader@'%'")
-    try:
-        url = database.url.replace(database.url.partition("//")[2].partition("@127")[0], "reader:r")
-        assert read_extract(url, listed("open"), tmp_path).values("id") == [1]
-        # Columns that may not be read are in information_schema, as the user may insert them.
-        with pytest.raises(ConfigurationError, match=r"table items refuses the user \(error 1143\)"):
-            extract(url, TABLE, tmp_path)
-    finally:
-        database.run("DROP USER reader@'%'")
