@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from pipeline_assets.commands import demo, deploy, dev, new, quarantine, query, run, status, stream
+from pipeline_assets.commands import catalog, demo, deploy, dev, new, quarantine, query, run, status, stream
 from pipeline_assets.console import say
 from pipeline_assets.errors import ConfigurationError, InterruptedRunError, PipelineError, one_line
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 for _command in (
     *(run.run, query.query, status.status, demo.demo, dev.dev, demo.samples, stream.stream, new.new, status.doctor),
+    catalog.catalog,
 ):
     app.command()(_command)
 app.add_typer(quarantine.app, name="quarantine")

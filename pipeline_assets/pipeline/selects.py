@@ -22,6 +22,18 @@ DIALECT = "snowflake"
 PROVENANCE = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
 
 
+@dataclass(frozen=True)
+class Step:
+    """An expression that a column is computed by: `column` of the table expression or subquery `of`.
+
+    `of` is empty for a column of the statement itself.
+    """
+
+    of: str
+    column: str
+    expression: str
+
+
 @dataclass(frozen=True, eq=False)
 class Select:
     """One SELECT over relations.
@@ -82,6 +94,21 @@ class Select:
             if leaf := self._leaf(node):
                 leaves.add(leaf)
         return sorted(leaves)
+
+    def steps_of(self, column: str) -> list[Step]:
+        """How a column is computed: its own expression, then those of the table expressions that it reads."""
+        steps: dict[Step, None] = {}
+        seen, waiting = set(), [self._lineage[column]]
+        while waiting:
+            node = waiting.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            if step := _step(node):
+                steps[step] = None
+            # sqlglot keeps the columns of an expression in a set, whose order differs from process to process.
+            waiting.extend(sorted(node.downstream, key=lambda below: below.name, reverse=True))
+        return list(steps)
 
     def copy_of(self, column: str) -> tuple[str, str] | None:
         """The (relation, column) that a column repeats unchanged, or None if it is an expression."""
@@ -317,6 +344,24 @@ class Select:
 def is_select(text: str) -> bool:
     """Whether a text is a statement, and not the name of a relation, such as SELECT__TOUCHED."""
     return text.split(maxsplit=1)[0].upper() == "SELECT"
+
+
+def _step(node: Node) -> Step | None:
+    """None for a column of a relation, and for a UNION, whose SELECTs are nodes of their own."""
+    from sqlglot import exp
+
+    if isinstance(node.expression, (exp.Table, exp.Placeholder)) or isinstance(node.source, exp.SetOperation):
+        return None
+    if isinstance(node.source, exp.UDTF):  # each value that FLATTEN yields
+        of, _, name = node.name.rpartition(".")
+        return Step(of, name, node.source.this.sql(dialect=DIALECT))
+    query: Any = node.source
+    number = next(number for number, select in enumerate(query.selects) if select is node.expression)
+    while isinstance(query.parent, exp.SetOperation):  # its first SELECT names the columns
+        query = query.parent
+    named = query.find_ancestor(exp.CTE, exp.Subquery)
+    expression = node.expression.unalias().sql(dialect=DIALECT)
+    return Step(named.alias if named else "", query.named_selects[number], expression)
 
 
 def _tables(tree: exp.Expr) -> Iterator[exp.Table]:

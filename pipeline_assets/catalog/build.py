@@ -1,0 +1,47 @@
+"""Build the catalog of one installation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from pipeline_assets.batch.platform import Platform
+from pipeline_assets.catalog.datasets import datasets_of
+from pipeline_assets.catalog.loaded import Loaded, read_loaded
+from pipeline_assets.catalog.recorded import quality_rules, runs_of
+from pipeline_assets.catalog.site import write_site
+from pipeline_assets.contracts.validation import reason_codes
+from pipeline_assets.orchestration.execution import dagster_instance
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
+from pipeline_assets.settings import Settings
+
+
+def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[ResolvedPipeline], folder: Path) -> Path:
+    """Write the site of all pipelines to `folder`; returns its index.html. An empty home gives a catalog without rows.
+
+    Raises:
+        ConfigurationError: a pipeline, the folder or the Dagster instance is wrong.
+        WarehouseError: the warehouse cannot be reached.
+    """
+    datasets = datasets_of(pipelines)
+    loaded = Loaded()
+    # Opening the embedded warehouse would create it.
+    if settings.profile != "local" or any(settings.warehouse_root.glob("*.db")):
+        loaded = read_loaded(platform.warehouse, pipelines, datasets)
+    with ExitStack() as stack:
+        # Opening an instance would create it, too.
+        recorded = (settings.dagster_home / "dagster.yaml").exists()
+        instance = stack.enter_context(dagster_instance(settings.dagster_home)) if recorded else None
+        rules = quality_rules(pipelines, settings.freshness_hours, instance)
+        runs = runs_of(pipelines, instance) if instance else {}
+    return write_site(
+        folder,
+        datasets,
+        loaded,
+        rules=rules,
+        runs=runs,
+        reasons=reason_codes(contract for pipeline in pipelines for contract in pipeline.contracts),
+        freshness_hours=settings.freshness_hours,
+        at=platform.clock(),
+    )

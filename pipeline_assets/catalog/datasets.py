@@ -1,0 +1,195 @@
+"""The datasets of the catalog, derived from contracts and SELECTs: their columns, and what each is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts.ddl import PROVENANCE
+from pipeline_assets.orchestration.keys import source_key, table_key
+from pipeline_assets.pipeline.resolved import (
+    Export,
+    FileTable,
+    LakeCopy,
+    MartTable,
+    ResolvedPipeline,
+    Source,
+    ViewTable,
+    lake_prefix,
+)
+from pipeline_assets.pipeline.selects import Select, Step
+from pipeline_assets.pipeline.value import History
+
+Kind = Literal["source", "table", "mart", "history", "view", "lake table", "export"]
+# (relation, column) of a SELECT that comes from no contract, and what the page says of it.
+_SET_BY_THE_PLATFORM = {name: meaning for name, (_, meaning) in PROVENANCE.items()} | {
+    "_POSITION": "The position of the element in its list, from 1.",
+    "_SOURCE_ETAG": "Version of the object that the row came from.",
+}
+
+
+@dataclass(frozen=True)
+class ColumnEntry:
+    """A column, the (dataset, column) pairs that it is computed from, and the expressions on the way.
+
+    `origin` says where the value stands in a landed file, or what the platform sets.
+    """
+
+    column: Column
+    inputs: tuple[tuple[str, str], ...] = ()
+    steps: tuple[Step, ...] = ()
+    origin: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset under the key of its asset, `<pipeline>/<name>`.
+
+    `reads` are the keys of the datasets that its SELECT `sql` names; `location` is its table, or its bucket and keys.
+    `write` is the write mode of a table, or which rows an export has.
+    """
+
+    key: str
+    pipeline: str
+    kind: Kind
+    location: str
+    contract: Contract
+    columns: tuple[ColumnEntry, ...]
+    reads: tuple[str, ...] = ()
+    sql: str = ""
+    sql_name: str = ""
+    write: str = ""
+
+    @property
+    def in_warehouse(self) -> bool:
+        return self.kind not in ("source", "export")
+
+
+def datasets_of(pipelines: Iterable[ResolvedPipeline]) -> list[Dataset]:
+    """Every dataset of some pipelines, each behind those that it reads of its own pipeline.
+
+    Raises:
+        ConfigurationError: a SELECT is wrong.
+    """
+    return [dataset for pipeline in pipelines for dataset in _datasets(pipeline)]
+
+
+def _datasets(pipeline: ResolvedPipeline) -> Iterator[Dataset]:
+    relations: dict[str, str] = {}
+    for source in pipeline.sources:
+        key = source_key(source, pipeline.name).to_user_string()
+        relations |= dict.fromkeys(source.relations, key)
+        yield _source(pipeline, source, key)
+    published: list[FileTable | MartTable | ViewTable] = [*pipeline.tables, *pipeline.marts, *pipeline.views]
+    relations |= {table.qualified: table_key(pipeline, table.contract).to_user_string() for table in published}
+    histories = {table.name for table in pipeline.value.tables if isinstance(table, History)}
+    for table in published:
+        is_history = table.contract.name in histories
+        kind: Kind = "view" if isinstance(table, ViewTable) else "table" if isinstance(table, FileTable) else "mart"
+        write = table.write if isinstance(table, FileTable) else ""
+        yield _selected(
+            pipeline,
+            "history" if is_history else kind,
+            table.contract,
+            table.select,
+            relations,
+            location=table.qualified,
+            write=write,
+        )
+    lake_outputs: list[FileTable | LakeCopy] = [*pipeline.lake_outputs, *pipeline.lake_copies]
+    for output in lake_outputs:
+        prefix = lake_prefix(output.declared)  # type: ignore[arg-type]
+        location = f"{pipeline.bucket}/{prefix}"
+        yield _selected(pipeline, "lake table", output.contract, output.select, relations, location=location)
+    yield from (_export(pipeline, export) for export in pipeline.exports)
+
+
+def _source(pipeline: ResolvedPipeline, source: Source, key: str) -> Dataset:
+    """Landed files, or the lists in a column of them; the columns of an element are beside those of its record."""
+    contract, listed = source.contract, source.list_column
+    numbered = enumerate(contract.columns, 1)
+    entries = [ColumnEntry(column, origin=_field(source, column, number)) for number, column in numbered]
+    if contract.items:
+        of_element = contract.items.path
+        entries += [
+            ColumnEntry(column, origin=f"${_json_path(of_element)}[*]{_json_path(column.path)}")
+            for column in contract.items.columns
+        ]
+    reads: tuple[str, ...] = ()
+    location = " | ".join(f"{source.zone.bucket}/{pattern}" for pattern in source.declared.pattern.split("|"))
+    if listed:
+        record = next(each for each in pipeline.sources if each.name == listed.of)
+        reads = (source_key(record, pipeline.name).to_user_string(),)
+        own = record.contract.column_names
+        entries = [
+            ColumnEntry(
+                column,
+                ((reads[0], column.name if column.name in own else listed.column),),
+                origin=f"Field {column.name} of "
+                + ("the record." if column.name in own else f"the elements of {listed.column}."),
+            )
+            for column in contract.columns
+        ]
+        location = f"Lists in {listed.column} of {listed.of}"
+    return Dataset(key, pipeline.name, "source", location, contract, tuple(entries), reads)
+
+
+def _field(source: Source, column: Column, number: int) -> str:
+    """Where a landed record has the value of a column."""
+    if source.contract.form == "json":
+        return f"${_json_path(column.path)}"
+    forms = {"Parquet" if p.lower().endswith(".parquet") else "CSV" for p in source.declared.pattern.split("|")}
+    if source.declared.archive:
+        return f"Field {column.name} of the files in the archive."
+    if not source.contract.dialect.header:
+        return f"Field {number} of the record, which has no header."
+    return f"Field {column.name} of the {' or '.join(sorted(forms))}, in any case and order."
+
+
+def _json_path(keys: Sequence[str]) -> str:
+    return "".join(f".{key}" if key.isidentifier() else f'["{key}"]' for key in keys)
+
+
+def _selected(
+    pipeline: ResolvedPipeline,
+    kind: Kind,
+    contract: Contract,
+    select: Select,
+    relations: Mapping[str, str],
+    *,
+    location: str,
+    write: str = "",
+) -> Dataset:
+    return Dataset(
+        table_key(pipeline, contract).to_user_string(),
+        pipeline.name,
+        kind,
+        location,
+        contract,
+        tuple(_traced(column, select, relations.__getitem__) for column in contract.columns),
+        tuple(dict.fromkeys(relations[relation] for relation in select.relations)),
+        select.text,
+        select.name,
+        write,
+    )
+
+
+def _traced(column: Column, select: Select, key_of: Callable[[str], str]) -> ColumnEntry:
+    sources = select.sources_of(column.name)
+    inputs = [(key_of(relation), name) for relation, name in sources if not name.startswith("_")]
+    platform = [name for _, name in sources if name.startswith("_")]
+    origin = " ".join(f"{name}: {_SET_BY_THE_PLATFORM.get(name, 'set by the platform.')}" for name in platform)
+    return ColumnEntry(column, tuple(dict.fromkeys(inputs)), tuple(select.steps_of(column.name)), origin)
+
+
+def _export(pipeline: ResolvedPipeline, export: Export) -> Dataset:
+    """A CSV of rows of a table: each of its columns is the table's."""
+    contract, declared = export.table.contract, export.declared
+    table = table_key(pipeline, contract).to_user_string()
+    columns = tuple(ColumnEntry(c, ((table, c.name),), (Step("", c.name, c.name),)) for c in contract.columns)
+    location = f"{pipeline.bucket}/{declared.key}"
+    which = "only changed rows" if declared.only_changed else "written rows"
+    key = f"{pipeline.name}/{declared.name}"
+    return Dataset(key, pipeline.name, "export", location, contract, columns, (table,), write=which)

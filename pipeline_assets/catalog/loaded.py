@@ -1,0 +1,144 @@
+"""What was loaded into each dataset: rows, bytes, newest objects, masked samples, and the batches of each pipeline.
+
+Only reads. A table that does not exist yet has no rows, and one that cannot be read has a note in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pipeline_assets.catalog.datasets import Dataset
+from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.masking import mask_row
+from pipeline_assets.errors import WarehouseError
+from pipeline_assets.orchestration.checks import plain_value
+from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
+from pipeline_assets.warehouse import Transaction, Warehouse, ledger
+from pipeline_assets.warehouse.quarantine import waiting_reasons
+from pipeline_assets.warehouse.schema import ops_sql
+
+SAMPLE_ROWS = 5
+NEWEST_OBJECTS = 10
+BATCHES = 60  # of each dataset and pipeline, the newest
+_OBJECT = ("uri", "bytes", "modified", "status", "read", "loaded", "superseded", "quarantined")
+_BATCH = ("at", "objects", "rejected", "bytes", "read", "loaded", "superseded", "quarantined", "latency")
+
+
+@dataclass
+class Loaded:
+    """What was loaded, as JSON values: by the key of a dataset, and by the name of a pipeline; times are UTC."""
+
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def read_loaded(warehouse: Warehouse, pipelines: Iterable[ResolvedPipeline], datasets: Sequence[Dataset]) -> Loaded:
+    """What the warehouse has of some pipelines and their datasets.
+
+    Raises:
+        WarehouseError: it cannot be reached.
+    """
+    loaded = Loaded()
+    with warehouse.autocommit() as session:  # not one transaction, which the first table that fails would end
+        columns = _existing_columns(session)
+        for pipeline in pipelines if "OPS.FILE_LEDGER" in columns else ():
+            _read_pipeline(session, pipeline, loaded)
+        lake = session.rows(ops_sql("lake_sizes")) if "OPS.LAKE_PARTITIONS" in columns else []
+        sizes = {name: tuple(map(int, size)) for name, *size in lake}
+        for dataset in datasets:
+            if not dataset.in_warehouse:
+                continue
+            name = target_table(dataset.contract).qualified
+            found = loaded.datasets.setdefault(dataset.key, {})
+            if size := sizes.get(name):
+                found |= dict(zip(("partitions", "files", "bytes"), size, strict=True))
+            if name in columns or size:
+                found |= _table(session, dataset, name, columns.get(name, frozenset(dataset.contract.column_names)))
+    return loaded
+
+
+def _existing_columns(session: Transaction) -> dict[str, frozenset[str]]:
+    """The columns of every table and view of the database, by its qualified name."""
+    columns: dict[str, set[str]] = {}
+    rows = session.rows("SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS")
+    for schema, table, column in rows:
+        columns.setdefault(f"{schema}.{table}", set()).add(column)
+    return {name: frozenset(names) for name, names in columns.items()}
+
+
+def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loaded) -> None:
+    params = {"pipeline": pipeline.name, "limit": NEWEST_OBJECTS}
+    objects = session.rows(ops_sql("newest_objects"), params)
+    batches = session.rows(ops_sql("objects_by_batch"), params | {"limit": BATCHES})
+    of_pipeline: dict[str, dict[str, Any]] = {}
+    for source in pipeline.sources:
+        of_source = [
+            dict(zip(_BATCH, (_value(at), *map(int, counts), _latency(source, latency)), strict=True))
+            for dataset, at, *counts, latency in batches
+            if dataset == source.name
+        ]
+        arrived, modified = ledger.last_arrival(session, pipeline.name, source.name)
+        loaded.datasets[f"{pipeline.name}/{source.name}_files"] = {
+            "batches": of_source,
+            "objects": [
+                dict(zip(_OBJECT, (uri, int(size), _value(modified), status, *map(int, counts)), strict=True))
+                for dataset, uri, size, modified, status, *counts in objects
+                if dataset == source.name
+            ],
+            "arrived": _value(arrived),
+            "modified": _value(modified),
+        }
+        for batch in of_source:
+            if whole := of_pipeline.get(batch["at"]):
+                latencies = [seconds for seconds in (whole["latency"], batch["latency"]) if seconds is not None]
+                added = {name: whole[name] + batch[name] for name in _BATCH[1:-1]}
+                of_pipeline[batch["at"]] = whole | added | {"latency": max(latencies, default=None)}
+            else:
+                of_pipeline[batch["at"]] = batch
+    loaded.pipelines[pipeline.name] = {
+        "batches": [of_pipeline[at] for at in sorted(of_pipeline)][-BATCHES:],
+        "waiting": waiting_reasons(session, pipeline.name),
+    }
+
+
+def _table(session: Transaction, dataset: Dataset, name: str, existing: frozenset[str]) -> dict[str, Any]:
+    """Rows by the batch that wrote them, and a masked sample of the columns that the table has already."""
+    contract = dataset.contract
+    columns = [column for column in contract.column_names if column in existing]
+    by_batch = (
+        f"SELECT BATCH.PUBLISHED_AT, COUNT(*) FROM {name} AS MADE "
+        "LEFT JOIN OPS.BATCHES AS BATCH ON MADE._BATCH_ID = BATCH.BATCH_ID GROUP BY 1 ORDER BY 1"
+        if "_BATCH_ID" in existing
+        else f"SELECT NULL, COUNT(*) FROM {name}"
+    )
+    try:
+        written = session.rows(by_batch)
+        sample = session.rows(f"SELECT {', '.join(columns)} FROM {name} LIMIT {SAMPLE_ROWS}") if columns else []
+    except WarehouseError:  # its message may contain a value
+        note = f"{name} could not be read. `pipeline-assets query 'SELECT COUNT(*) FROM {name}'` shows the error."
+        return {"note": note}
+    dated = [(at, int(rows)) for at, rows in written if at is not None]
+    return {
+        "rows": sum(int(rows) for _, rows in written),
+        "changed": _value(max((at for at, _ in dated), default=None)),
+        "written": [{"at": _value(at), "rows": rows} for at, rows in dated[-BATCHES:]],
+        "sample": {
+            "columns": columns,
+            "rows": [[_value(cell) for cell in mask_row(contract, columns, row)] for row in sample],
+        },
+    }
+
+
+def _latency(source: Source, seconds: object) -> float | None:
+    """None without the time of delivery in keys: a file may have an old time, as one from an archive has."""
+    return float(str(seconds)) if source.declared.dated_keys and seconds is not None else None
+
+
+def _value(cell: object) -> Any:
+    """A value for JSON; the warehouse's timestamps are UTC."""
+    if isinstance(cell, datetime):
+        return cell.isoformat(sep=" ", timespec="seconds")
+    return plain_value(cell)

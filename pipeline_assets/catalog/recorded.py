@@ -1,0 +1,62 @@
+"""What the Dagster instance recorded: the last result of each check, and the runs of each pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from pipeline_assets.orchestration.checks import checks_of
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
+
+_RUNS = 60  # of each pipeline, the newest
+
+
+def quality_rules(
+    pipelines: Sequence[ResolvedPipeline], freshness_hours: float, instance: dg.DagsterInstance | None
+) -> dict[str, list[dict[str, Any]]]:
+    """The checks of each dataset by its key, with their last results if there is an instance.
+
+    Examples of failing rows are left out: a site is passed on, and they may be personal.
+    """
+    specs = [check.spec for pipeline in pipelines for check in checks_of(pipeline, freshness_hours)]
+    keys = [spec.key for spec in specs]
+    records = instance.event_log_storage.get_asset_check_summary_records(keys) if instance else {}
+    rules: dict[str, list[dict[str, Any]]] = {}
+    for spec in specs:
+        record = records.get(spec.key)
+        last = record.last_completed_check_execution_record if record else None
+        rule: dict[str, Any] = {"name": spec.name, "description": spec.description or ""}
+        if last and (evaluation := last.evaluation):
+            found = evaluation.description or ""
+            rule |= {
+                "passed": evaluation.passed,
+                "severity": evaluation.severity.value,
+                "at": _time(last.create_timestamp),
+                "found": found.partition(": ")[0] if "rows" in evaluation.metadata else found,
+            }
+        rules.setdefault(spec.asset_key.to_user_string(), []).append(rule)
+    return rules
+
+
+def runs_of(pipelines: Sequence[ResolvedPipeline], instance: dg.DagsterInstance) -> dict[str, list[dict[str, Any]]]:
+    """The newest ended runs of each pipeline, oldest first: when each began, its seconds, whether it succeeded."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for pipeline in pipelines:
+        records = instance.get_run_records(dg.RunsFilter(job_name=pipeline.name), limit=_RUNS)
+        runs[pipeline.name] = [
+            {
+                "at": _time(record.start_time),
+                "seconds": round(record.end_time - record.start_time, 1),
+                "success": record.dagster_run.status == dg.DagsterRunStatus.SUCCESS,
+            }
+            for record in reversed(records)
+            if record.start_time and record.end_time
+        ]
+    return runs
+
+
+def _time(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="seconds")

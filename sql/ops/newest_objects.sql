@@ -1,0 +1,15 @@
+-- Grain: one row per object version of a pipeline, the newest of each dataset that were taken last.
+SELECT
+    DATASET,
+    URI,
+    SIZE_BYTES,
+    LAST_MODIFIED,
+    STATUS,
+    ROWS_READ,
+    ROWS_LOADED,
+    ROWS_SUPERSEDED,
+    ROWS_QUARANTINED
+FROM OPS.FILE_LEDGER
+WHERE PIPELINE = %(pipeline)s
+QUALIFY ROW_NUMBER() OVER (PARTITION BY DATASET ORDER BY LOADED_AT DESC, LAST_MODIFIED DESC, URI DESC) <= %(limit)s
+ORDER BY DATASET ASC, LOADED_AT DESC, LAST_MODIFIED DESC, URI DESC
