@@ -17,8 +17,8 @@ from pipeline_assets.errors import WarehouseError
 from pipeline_assets.orchestration.checks import plain_value
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import Transaction, Warehouse, ledger
+from pipeline_assets.warehouse.catalog import lake_sizes
 from pipeline_assets.warehouse.quarantine import waiting_reasons
-from pipeline_assets.warehouse.schema import ops_sql
 
 SAMPLE_ROWS = 5
 NEWEST_OBJECTS = 10
@@ -46,8 +46,7 @@ def read_loaded(warehouse: Warehouse, pipelines: Iterable[ResolvedPipeline], dat
         columns = _existing_columns(session)
         for pipeline in pipelines if "OPS.FILE_LEDGER" in columns else ():
             _read_pipeline(session, pipeline, loaded)
-        lake = session.rows(ops_sql("lake_sizes")) if "OPS.LAKE_PARTITIONS" in columns else []
-        sizes = {name: tuple(map(int, size)) for name, *size in lake}
+        sizes = lake_sizes(session) if "OPS.LAKE_PARTITIONS" in columns else {}
         for dataset in datasets:
             if not dataset.in_warehouse:
                 continue
@@ -70,9 +69,8 @@ def _existing_columns(session: Transaction) -> dict[str, frozenset[str]]:
 
 
 def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loaded) -> None:
-    params = {"pipeline": pipeline.name, "limit": NEWEST_OBJECTS}
-    objects = session.rows(ops_sql("newest_objects"), params)
-    batches = session.rows(ops_sql("objects_by_batch"), params | {"limit": BATCHES})
+    objects = ledger.newest_objects(session, pipeline.name, NEWEST_OBJECTS)
+    batches = ledger.objects_by_batch(session, pipeline.name, BATCHES)
     of_pipeline: dict[str, dict[str, Any]] = {}
     for source in pipeline.sources:
         of_source = [

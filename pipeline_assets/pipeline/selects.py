@@ -107,7 +107,7 @@ class Select:
             if step := _step(node):
                 steps[step] = None
             # sqlglot keeps the columns of an expression in a set, whose order differs from process to process.
-            waiting.extend(sorted(node.downstream, key=lambda below: below.name, reverse=True))
+            waiting.extend(sorted(node.downstream, key=lambda below: below.name)[::-1])
         return list(steps)
 
     def copy_of(self, column: str) -> tuple[str, str] | None:

@@ -48,3 +48,9 @@ class WarehouseCatalog:
 def lake_tables(transaction: Transaction) -> list[str]:
     """The names of the lake tables that have partitions, sorted: `<schema>.<table>`."""
     return [name for (name,) in transaction.rows(ops_sql("lake_tables"))]
+
+
+def lake_sizes(transaction: Transaction) -> dict[str, tuple[int, int, int]]:
+    """(Partitions, files, bytes) of each lake table that has partitions, by its name."""
+    rows = transaction.rows(ops_sql("lake_sizes"))
+    return {name: (int(partitions), int(files), int(size)) for name, partitions, files, size in rows}

@@ -159,6 +159,25 @@ def last_arrival(transaction: Transaction, pipeline: str, dataset: str) -> tuple
     return arrived, modified
 
 
+def newest_objects(transaction: Transaction, pipeline: str, limit: int) -> list[tuple]:
+    """The object versions of a pipeline that were taken last, at most `limit` of each dataset.
+
+    Returns:
+        (dataset, uri, bytes, time, status, rows read, loaded, superseded, quarantined), newest first.
+    """
+    return transaction.rows(ops_sql("newest_objects"), {"pipeline": pipeline, "limit": limit})
+
+
+def objects_by_batch(transaction: Transaction, pipeline: str, limit: int) -> list[tuple]:
+    """What the newest batches took, at most `limit` of each dataset.
+
+    Returns:
+        (dataset, time of publication, objects, rejected objects, bytes, rows read, loaded, superseded, quarantined,
+        median seconds from an object's time to its arrival), oldest first.
+    """
+    return transaction.rows(ops_sql("objects_by_batch"), {"pipeline": pipeline, "limit": limit})
+
+
 def _groups(texts: Sequence[str]) -> list[str]:
     """Texts as JSON lists: to parse one text takes the embedded warehouse a tenth of the time for thousands."""
     starts = range(0, len(texts), _TEXTS_AT_A_TIME)
