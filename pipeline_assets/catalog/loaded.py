@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from pipeline_assets.catalog.datasets import Dataset
@@ -139,4 +140,4 @@ def _value(cell: object) -> Any:
     """A value for JSON; the warehouse's timestamps are UTC."""
     if isinstance(cell, datetime):
         return cell.isoformat(sep=" ", timespec="seconds")
-    return plain_value(cell)
+    return f"{cell:f}" if isinstance(cell, Decimal) else plain_value(cell)  # not 0E-10

@@ -155,6 +155,7 @@ def _print_demo(
 {_conclusion(summaries)}
 Where to look next:
   make dev                                              the lineage, the runs and the checks, on http://127.0.0.1:{settings.dagster_port}
+  .venv/bin/pipeline-assets catalog                     a site to search, with the lineage of every column
   .venv/bin/pipeline-assets quarantine list             quarantined records, with reasons
 {examples}
   {settings.lake_root}        the files that landed and the files that came out"""

@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline_assets.commands.catalog import catalog_folder
 from pipeline_assets.commands.shared import prepared_settings
+from pipeline_assets.console import say
 from pipeline_assets.errors import ConfigurationError
 
 _HOST = "127.0.0.1"
@@ -26,6 +28,11 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
     require_free(port)
     prepare_dagster_home(settings.dagster_home)
     workspace = PROJECT_ROOT / "workspace.yaml"
+    index = catalog_folder(settings) / "index.html"
+    if index.exists():
+        say(f"The catalog, with the lineage of every column: {index.absolute().as_uri()}")
+    else:
+        say("`pipeline-assets catalog` writes a site with the lineage of every column.")
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
     # A shell lets what it starts with `&` ignore Ctrl-C, and every child would inherit that: only SIGKILL would end it.
     for number in (signal.SIGINT, signal.SIGTERM):

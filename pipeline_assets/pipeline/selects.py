@@ -361,7 +361,7 @@ def _step(node: Node) -> Step | None:
         query = query.parent
     named = query.find_ancestor(exp.CTE, exp.Subquery)
     expression = node.expression.unalias().sql(dialect=DIALECT)
-    return Step(named.alias if named else "", query.named_selects[number], expression)
+    return Step(named.alias if named else "", query.selects[number].output_name, expression)
 
 
 def _tables(tree: exp.Expr) -> Iterator[exp.Table]:

@@ -23,6 +23,7 @@ COMMANDS = {
     "query": ("query", "SELECT 1 AS A"),
     "query of much": ("query", "SELECT REPEAT('x', 3000000) AS A"),
     "status": ("status",),
+    "catalog": ("catalog",),
     "samples": ("samples", "orders"),
     "doctor": ("doctor",),
     "stream": ("stream", "--once"),
@@ -32,7 +33,7 @@ COMMANDS = {
     "quarantine replay": ("quarantine", "replay", "bookings", "--json"),
 }
 GROUPS = {
-    "": ("run", "query", "status", "demo", "dev", "samples", "stream", "new", "doctor"),
+    "": ("run", "query", "status", "demo", "dev", "samples", "stream", "new", "doctor", "catalog"),
     "deploy": ("aws", "snowflake"),
 }
 GROUPS["quarantine"] = ("list", "show", "export", "replay", "discard", "purge")

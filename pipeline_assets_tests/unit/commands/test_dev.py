@@ -73,8 +73,17 @@ def test_a_port_that_needs_rights_is_one_line(dev, monkeypatch: pytest.MonkeyPat
 def test_on_a_free_port_dagster_starts(dev) -> None:
     port = free_port()
     _, err, started = dev("--port", str(port))
-    assert err == ""
+    assert err == "`pipeline-assets catalog` writes a site with the lineage of every column.\n"
     assert started[0][-4:] == ["-h", "127.0.0.1", "-p", str(port)]
+
+
+def test_the_catalog_that_was_written_is_named(dev, tmp_path: Path) -> None:
+    index = tmp_path / "home" / "catalog" / "index.html"
+    index.parent.mkdir(parents=True)
+    index.touch()
+    _, err, started = dev("--port", str(free_port()))
+    assert err == f"The catalog, with the lineage of every column: {index.as_uri()}\n"
+    assert len(started) == 1
 
 
 def test_connections_that_were_closed_a_moment_ago_do_not_keep_the_port(dev) -> None:
@@ -85,4 +94,4 @@ def test_connections_that_were_closed_a_moment_ago_do_not_keep_the_port(dev) -> 
             server.accept()[0].close()
             assert client.recv(1) == b""
     _, err, started = dev("--port", str(port))
-    assert (err, len(started)) == ("", 1)
+    assert (err.count("\n"), len(started)) == (1, 1)

@@ -1,0 +1,193 @@
+"""The catalog in a browser, from disk: on a home that `demo` filled, at a desk, on a telephone, by keyboard alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline_assets.catalog.datasets import datasets_of
+from pipeline_assets.catalog.loaded import Loaded
+from pipeline_assets.catalog.site import write_site
+from pipeline_assets.pipelines import pipelines
+from pipeline_assets_tests.support.browser import Visit, chromium, visit
+from pipeline_assets_tests.support.command_line import environment
+from pipeline_assets_tests.support.shop_warehouse import NOON
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> str:
+    """The address of the catalog of a small demo."""
+    home = tmp_path_factory.mktemp("catalog")
+    for arguments in (("demo", "--scale", "0.1"), ("catalog",)):
+        command = [sys.executable, "-m", "pipeline_assets.cli", *arguments]
+        done = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, timeout=500, check=False)
+        assert done.returncode == 0, done.stderr
+    return (home / "catalog" / "index.html").as_uri()
+
+
+@pytest.fixture
+def desk(browser: Browser, site: str) -> Iterator[Visit]:
+    with visit(browser) as visited:
+        yield visited
+        assert not visited.complaints
+        assert {url for url in visited.requests if not url.startswith(site.rpartition("/")[0])} <= {"data:,"}
+
+
+@pytest.mark.parametrize(
+    ("searched", "column", "fields"),
+    [
+        ("daily_spend amount", "bookings/daily_spend.AMOUNT_SPENT", ["bookings/bookings_files.AMOUNT_SPENT"]),
+        (
+            "sales.amount",
+            "orders/daily_category_sales.AMOUNT",
+            ["orders/orders_files.PRICE", "orders/orders_files.QUANTITY"],
+        ),
+        ("rating_charts avg", "movies/rating_charts.AVG_RATING", ["movies/movies_files.RATINGS"]),
+    ],
+)
+def test_a_searched_column_leads_to_the_fields_of_its_source(
+    desk: Visit, site: str, searched: str, column: str, fields: list[str]
+) -> None:
+    desk.page.goto(site)
+    desk.heading("Datasets")
+    desk.page.get_by_label("Search datasets and columns").fill(searched)
+    desk.page.locator(".results").get_by_role("link", name=column).click()
+    desk.heading(column)
+    lineage = desk.page.locator(".graph")
+    assert lineage.locator(".chosen").count() == 1
+    for field in fields:
+        dataset, _, name = field.partition(".")
+        desk.page.locator(".hops li").filter(has_text=dataset).get_by_role("link", name=name, exact=True).click()
+        desk.heading(field)
+        assert desk.page.locator(".hops li.chosen").count() == 1
+        desk.page.go_back()
+        desk.heading(column)
+
+
+def test_a_field_of_a_source_leads_to_every_export_and_mart(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/column/bookings/bookings_files/AMOUNT_SPENT")
+    desk.heading("bookings/bookings_files.AMOUNT_SPENT")
+
+    after = desk.page.locator("ol.hops").nth(1).locator("li").all_inner_texts()
+    assert [text.split("\n")[0] for text in after] == [
+        "AMOUNT_SPENT of bookings/customer_bookings (table)",
+        "AMOUNT_SPENT of bookings/daily_spend (mart)",
+        "AMOUNT_SPENT of bookings/customer_bookings_csv (export)",
+    ]
+    desk.page.locator(".graph a").filter(has_text="bookings/daily_spend").click()
+    desk.heading("bookings/daily_spend.AMOUNT_SPENT")
+    assert "SUM(BOOKED.AMOUNT_SPENT)" in desk.page.locator(".graph .chosen").text_content()
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1200])
+def test_every_page_is_shown_without_a_complaint_and_no_wider_than_its_window(
+    browser: Browser, site: str, width: int, color_scheme: str
+) -> None:
+    datasets = datasets_of(pipelines().values())
+    addresses = ["#/", "#/health", "#/changes", "#/reasons", "#/search/amount", "#/nowhere"]
+    addresses += [f"#/pipeline/{name}" for name in pipelines()]
+    addresses += [f"#/dataset/{dataset.key}" for dataset in datasets]
+    addresses += [f"#/column/{dataset.key}/{dataset.columns[-1].column.name}" for dataset in datasets]
+    with visit(browser, viewport={"width": width, "height": 780}, color_scheme=color_scheme) as visited:
+        visited.page.goto(site)
+        visited.heading("Datasets")
+        for address in addresses:
+            before = visited.page.title()
+            visited.page.evaluate("address => { location.hash = address; }", address)
+            if address != "#/":
+                visited.page.wait_for_function("title => document.title !== title", arg=before)
+            assert "cannot be shown" not in visited.page.title()
+            wide = visited.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+            assert wide <= 0, address
+        assert not visited.complaints
+
+
+def test_the_keyboard_alone_finds_a_column_and_its_source(desk: Visit, site: str) -> None:
+    page = desk.page
+    page.goto(site)
+    desk.heading("Datasets")
+    page.keyboard.press("/")
+    page.keyboard.type("daily_spend.amount")
+    page.locator(".results").get_by_role("link", name="bookings/daily_spend.AMOUNT_SPENT").wait_for()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    desk.heading("bookings/daily_spend.AMOUNT_SPENT")
+    for _ in range(40):  # the graph is a few stops behind the heading
+        page.keyboard.press("Tab")
+        if "bookings_files" in page.evaluate("document.activeElement.textContent"):
+            break
+    page.keyboard.press("Enter")
+    desk.heading("bookings/bookings_files.AMOUNT_SPENT")
+
+
+def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/dataset/bookings/customers")
+    desk.heading("bookings/customers")
+
+    text = desk.page.locator("main").inner_text()
+    assert "•••" in text
+    assert "@" not in text.split("Sample")[1].split("Rows by the batch")[0]
+    assert "One row per CUSTOMER_ID." in text
+    desk.page.goto(f"{site}#/health")
+    desk.heading("Health")
+    assert desk.page.locator(".chart svg").count() >= 4 * len(pipelines())
+
+
+def test_a_page_can_be_printed(desk: Visit, site: str, tmp_path: Path) -> None:
+    desk.page.goto(f"{site}#/dataset/orders/order_lines")
+    desk.heading("orders/order_lines")
+    desk.page.emulate_media(media="print")
+
+    assert not desk.page.get_by_label("Search datasets and columns").is_visible()
+    assert desk.page.pdf().startswith(b"%PDF")
+
+
+def test_texts_of_contracts_and_values_are_never_markup(browser: Browser, tmp_path: Path) -> None:
+    hostile = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+    datasets = [
+        replace(
+            dataset,
+            contract=replace(dataset.contract, description=hostile, grain=hostile, owner=hostile),
+            sql=hostile,
+            columns=tuple(
+                replace(entry, origin=hostile, column=replace(entry.column, description=hostile, accepted=(hostile,)))
+                for entry in dataset.columns
+            ),
+        )
+        for dataset in datasets_of([pipelines()["bookings"]])
+    ]
+    loaded = Loaded({"bookings/customers": {"note": hostile, "sample": {"columns": [hostile], "rows": [[hostile]]}}})
+    index = write_site(
+        tmp_path,
+        datasets,
+        loaded,
+        rules={"bookings/customers": [{"name": hostile, "description": hostile, "passed": False, "found": hostile}]},
+        runs={},
+        reasons={hostile: hostile},
+        freshness_hours=26,
+        at=NOON,
+    )
+    with visit(browser) as visited:
+        for address in ("#/", "#/dataset/bookings/customers", "#/column/bookings/customers/EMAIL", "#/reasons"):
+            visited.page.goto(index.as_uri() + address)
+            visited.page.locator("h1").wait_for()
+            visited.page.get_by_text("document.title = 'taken'").first.wait_for(state="attached")
+            assert "taken" not in visited.page.title()
+        assert visited.page.locator("main img, main script").count() == 0
+        assert not visited.complaints
