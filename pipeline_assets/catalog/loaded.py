@@ -53,10 +53,11 @@ def read_loaded(warehouse: Warehouse, pipelines: Iterable[ResolvedPipeline], dat
                 continue
             name = target_table(dataset.contract).qualified
             found = loaded.datasets.setdefault(dataset.key, {})
-            if size := sizes.get(name):
-                found |= dict(zip(("partitions", "files", "bytes"), size, strict=True))
-            if name in columns or size:
+            if name in columns or name in sizes:
                 found |= _table(session, dataset, name, columns.get(name, frozenset(dataset.contract.column_names)))
+            if size := sizes.get(name):
+                partitions, files, stored, at = size
+                found |= {"partitions": partitions, "files": files, "bytes": stored, "changed": _value(at)}
     return loaded
 
 

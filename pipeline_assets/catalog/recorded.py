@@ -1,13 +1,14 @@
-"""What the Dagster instance recorded: the last result of each check, and the runs of each pipeline."""
+"""What the Dagster instance recorded: the last result of each check, runs of pipelines, files of exports."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from pipeline_assets.catalog.datasets import Dataset
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
@@ -56,6 +57,17 @@ def runs_of(pipelines: Sequence[ResolvedPipeline], instance: dg.DagsterInstance)
             if record.start_time and record.end_time
         ]
     return runs
+
+
+def exported_files(datasets: Iterable[Dataset], instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+    """The newest file of each export that has one, and when it was written, by the key of the export."""
+    files = {}
+    for dataset in datasets:
+        key = dg.AssetKey(dataset.key.split("/"))
+        event = instance.get_latest_materialization_event(key) if dataset.kind == "export" else None
+        if event and event.asset_materialization and (uri := event.asset_materialization.metadata.get("dagster/uri")):
+            files[dataset.key] = {"file": str(uri.value), "changed": _time(event.timestamp)}
+    return files
 
 
 def _time(timestamp: float) -> str:

@@ -50,7 +50,7 @@ def lake_tables(transaction: Transaction) -> list[str]:
     return [name for (name,) in transaction.rows(ops_sql("lake_tables"))]
 
 
-def lake_sizes(transaction: Transaction) -> dict[str, tuple[int, int, int]]:
-    """(Partitions, files, bytes) of each lake table that has partitions, by its name."""
+def lake_sizes(transaction: Transaction) -> dict[str, tuple[int, int, int, datetime]]:
+    """(Partitions, files, bytes, last change, UTC) of each lake table that has partitions, by its name."""
     rows = transaction.rows(ops_sql("lake_sizes"))
-    return {name: (int(partitions), int(files), int(size)) for name, partitions, files, size in rows}
+    return {name: (int(partitions), int(files), int(size), at) for name, partitions, files, size, at in rows}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,39 @@ def test_a_page_can_be_printed(desk: Visit, site: str, tmp_path: Path) -> None:
 
     assert not desk.page.get_by_label("Search datasets and columns").is_visible()
     assert desk.page.pdf().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("address", "heading"),
+    [
+        ("#/nowhere", "Nothing is here"),
+        ("#/constructor", "Nothing is here"),
+        ("#/pipeline/constructor", "Nothing is here"),
+        ("#/dataset/bookings/gone", "Nothing is here"),
+        ("#/column/bookings/customers/GONE", "Nothing is here"),
+        ("#/search/%", "This page cannot be shown"),
+    ],
+)
+def test_an_address_that_no_page_has_is_said(desk: Visit, site: str, address: str, heading: str) -> None:
+    desk.page.goto(site + address)
+    desk.heading(heading)
+
+
+def test_an_open_page_of_a_replaced_catalog_asks_to_be_loaded_again(browser: Browser, tmp_path: Path) -> None:
+    def write(at: datetime) -> str:
+        datasets = datasets_of([pipelines()["bookings"]])
+        made = {"rules": {}, "runs": {}, "reasons": {}, "freshness_hours": 26}
+        return write_site(tmp_path, datasets, Loaded(), at=at, **made).as_uri()
+
+    with visit(browser) as visited:
+        visited.page.goto(write(NOON))
+        visited.heading("Datasets")
+        write(NOON.replace(hour=13))
+        visited.page.get_by_role("link", name="bookings/daily_spend").click()
+        visited.heading("This page cannot be shown")
+        assert "Load the page again." in visited.page.locator("main").inner_text()
+        visited.page.reload()
+        visited.heading("bookings/daily_spend")
 
 
 def test_texts_of_contracts_and_values_are_never_markup(browser: Browser, tmp_path: Path) -> None:

@@ -180,11 +180,12 @@ async function datasetPage(number) {
       ["Rows", dataset.rows === null ? "" : dataset.rows.toLocaleString("en")],
       ["Files", loaded.files && `${count(loaded.files, "file")} in ${count(loaded.partitions, "partition")}, ${bytes(loaded.bytes)}`],
       ["Last changed", loaded.changed && moment(loaded.changed)],
+      ["Last file", loaded.file && h("code", {}, loaded.file)],
       ["Last arrival", loaded.arrived && freshness(loaded.arrived)],
       ["Newest object", loaded.modified && moment(loaded.modified)],
     ]),
     loaded.note && h("p", { class: "bad" }, loaded.note),
-    !loaded.rows && !loaded.arrived && dataset.kind !== "export" && h("p", { class: "muted" }, "Nothing has been loaded yet."),
+    !loaded.changed && !loaded.rows && !loaded.arrived && h("p", { class: "muted" }, "Nothing has been loaded yet."),
     section(
       "Columns",
       table(
@@ -341,6 +342,7 @@ function searchPage(query) {
   const ranked = found.map((entry) => [rank(entry), entry]).sort(([a], [b]) => a - b).slice(0, MOST_FOUND);
   return [
     h("h1", { tabindex: "-1" }, `${count(found.length, "result")} for ${query}`),
+    found.length > MOST_FOUND && h("p", { class: "muted" }, `The first ${MOST_FOUND} are listed.`),
     h(
       "ul",
       { class: "results" },
@@ -382,17 +384,17 @@ function pageOf(kind, rest) {
   if (kind === "search") return searchPage(rest.join("/"));
   if (kind === "dataset" && number !== undefined) return datasetPage(number);
   if (kind === "column" && number !== undefined && columnOf(number, rest[2])) return columnPage(number, rest[2]);
-  if (kind === "pipeline" && rest[0] in catalog.pipelines) return pipelinePage(rest[0]);
+  if (kind === "pipeline" && Object.hasOwn(catalog.pipelines, rest[0])) return pipelinePage(rest[0]);
   const pages = { health: healthPage, changes: changesPage, reasons: reasonsPage };
-  if (kind in pages) return pages[kind]();
+  if (Object.hasOwn(pages, kind)) return pages[kind]();
   return [h("h1", { tabindex: "-1" }, "Nothing is here"), h("p", {}, "The catalog has no page of this address. ", link([""], "All datasets"))];
 }
 
 async function show() {
   const address = location.hash;
-  const [kind, ...rest] = address.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  let parts;
+  let kind, rest, parts;
   try {
+    [kind, ...rest] = address.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
     parts = await pageOf(kind, rest);
   } catch (error) {
     parts = [h("h1", { tabindex: "-1" }, "This page cannot be shown"), h("p", { class: "bad" }, error.message)];

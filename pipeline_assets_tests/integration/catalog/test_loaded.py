@@ -59,6 +59,13 @@ def test_a_source_shows_its_batches_and_what_landed_last(site: Path) -> None:
     assert all(isinstance(count, int) for batch in loaded["batches"] for count in list(batch.values())[1:-1])
 
 
+def test_an_export_shows_its_last_file(site: Path, lake: BookingsLake) -> None:
+    loaded = details_of(site, "bookings/customer_bookings_csv")["loaded"]
+
+    assert loaded["file"].endswith(max(lake.processed(), key=lambda path: path.stat().st_mtime).name)
+    assert loaded["changed"] >= details_of(site, "bookings/customer_bookings")["loaded"]["written"][-1]["at"]
+
+
 def test_checks_show_their_last_result(site: Path) -> None:
     rules = {rule["name"]: rule for rule in details_of(site, "bookings/customer_bookings")["rules"]}
     waiting = {rule["name"]: rule for rule in details_of(site, "bookings/customers")["rules"]}["quarantine"]
