@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,9 @@ def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site:
     assert "•••" in text
     assert "@" not in text.split("Sample")[1].split("Rows by the batch")[0]
     assert "One row per CUSTOMER_ID." in text
+    desk.page.goto(f"{site}#/dataset/orders/orders_parquet_datalake")
+    desk.heading("orders/orders_parquet_datalake")
+    assert re.search(r"\d+ files in \d+ partitions, [\d.]+ kB", desk.page.locator("main").inner_text())
     desk.page.goto(f"{site}#/health")
     desk.heading("Health")
     assert desk.page.locator(".chart svg").count() >= 4 * len(pipelines())
