@@ -49,7 +49,11 @@ _statements: dict[str, _Statement] = {}
 _MISSING = object()
 # What an instance remembers beside the database file; a new process would not know it.
 _STATE_IN_MEMORY = ("_fs_tables_ext", "_fs_columns_ext", "_fs_stages", "_fs_file_formats")
-_instances: dict[tuple[int, Path], FakeSnow] = {}
+_FORGET_STATE = "; ".join(
+    ["BEGIN", *(f"DELETE FROM _fs_global._fs_information_schema.{name}" for name in _STATE_IN_MEMORY), "COMMIT"]
+)
+_instances: dict[int, FakeSnow] = {}  # by process, as a forked one must not use that of its parent
+_set_up: set[Path] = set()  # database files in which fakesnow has created its views and macros
 
 
 @contextmanager
@@ -70,51 +74,52 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def emulated_connector(root: Path, database: str) -> Iterator[None]:
     """Let the Snowflake connector connect to the database file below `root`, for as long as this is open.
 
-    fakesnow needs 0.1 s to set an instance up, more than most transactions take. So a process keeps the instance in
-    memory between transactions, and attaches the file only while it holds the lock on it.
+    fakesnow needs 0.1 s to set an instance up, more than most transactions take. So a process keeps one in memory, for
+    any number of databases, and attaches the file only while it holds the lock on it.
     """
     import duckdb
     import snowflake.connector
 
-    key, file = (os.getpid(), root), root / f"{database}.db"
-    instance = _instances.pop(key, None)
-    if instance is None or not file.exists():
-        instance = _new_instance(root)
-    else:
-        try:
+    process, file = os.getpid(), root / f"{database}.db"
+    instance = _instances.pop(process, None) or _new_instance()
+    instance.db_path = root
+    attached = False
+    if file in _set_up and file.exists():
+        with suppress(duckdb.Error):  # fakesnow attaches it again when it connects, where errors become ours
             instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
-        except duckdb.Error:  # a new instance attaches when it connects, where errors become ours
-            instance.duck_conn.close()
-            instance = _new_instance(root)
+            attached = True
+    # For a new file, and once in each process, as another version of fakesnow may have created what is in it.
+    instance.create_database_on_connect = instance.create_schema_on_connect = not attached
     try:
         with _replaced(snowflake.connector, "connect", instance.connect):
             yield
     finally:
         try:
             instance.duck_conn.execute(f"DETACH {database}")
-            for name in _STATE_IN_MEMORY:
-                instance.duck_conn.execute(f"DELETE FROM _fs_global._fs_information_schema.{name}")
+            instance.duck_conn.execute(_FORGET_STATE)
             instance.results_cache.clear()
         except duckdb.Error:  # nothing was attached, or a connection was left open
+            _set_up.discard(file)
             instance.duck_conn.close()
         else:
-            _forget_instances(key[0])
-            _instances[key] = instance
+            _set_up.add(file)
+            _forget_instance(process)
+            _instances[process] = instance
 
 
-def _new_instance(root: Path) -> FakeSnow:
+def _new_instance() -> FakeSnow:
     from fakesnow.instance import FakeSnow
 
-    return FakeSnow(db_path=root)
+    return FakeSnow()
 
 
-def _forget_instances(process: int) -> None:
-    for key in [key for key in _instances if key[0] == process]:
-        _instances.pop(key).duck_conn.close()
+def _forget_instance(process: int) -> None:
+    if instance := _instances.pop(process, None):
+        instance.duck_conn.close()
 
 
 # DuckDB complains of objects that are left when the interpreter ends.
-atexit.register(lambda: _forget_instances(os.getpid()))
+atexit.register(lambda: _forget_instance(os.getpid()))
 
 
 @contextmanager
