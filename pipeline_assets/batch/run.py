@@ -39,7 +39,6 @@ from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
-from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.connection import tagged
 from pipeline_assets.warehouse.publication import Publication, PublicationResult, StagedFile, publish
 from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id
@@ -66,9 +65,7 @@ def run_batch(
         refuse_without_extraction(pipeline)
     platform.engine.pick(0, request.engine)  # fail early if the engine is not configured
     with exclusive_run(platform, pipeline.name, pipeline.bucket) as confirm_lease, tagged(pipeline.name, run_id):
-        platform.warehouse.prepare(required_tables(pipeline), pipeline.warehouse_views)
-        with platform.warehouse.transaction() as transaction:
-            ledger.register_pipeline(transaction, pipeline.name)
+        platform.warehouse.prepare(required_tables(pipeline), pipeline.warehouse_views, pipeline=pipeline.name)
         context = BatchContext(platform, pipeline, new_batch_id(), run_id, platform.clock(), request)
         recovered = recover(context)
         _run_steps(context, "extract" if request.extract else "")

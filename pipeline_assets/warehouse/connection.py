@@ -16,6 +16,7 @@ from typing import Any
 from pipeline_assets.contracts.ddl import Table, View
 from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError
 from pipeline_assets.warehouse.error_messages import remedy_for
+from pipeline_assets.warehouse.ledger import register_pipeline
 from pipeline_assets.warehouse.migration import create_views, migrate
 from pipeline_assets.warehouse.transaction import (
     Transaction,
@@ -86,11 +87,16 @@ class Warehouse(ABC):
         """The name of the external stage for a bucket of the lake."""
         return "OPS.LAKE_" + "".join(c if c.isalnum() else "_" for c in bucket).upper()
 
-    def prepare(self, tables: Iterable[Table], views: Iterable[View] = ()) -> None:
-        """Bring the tables to their contracts, then the views; see `migration`."""
+    def prepare(self, tables: Iterable[Table], views: Iterable[View] = (), *, pipeline: str = "") -> None:
+        """Bring the tables to their contracts, then the views (see `migration`); register the pipeline that will run.
+
+        All on one connection: opening one takes Snowflake a second.
+        """
         with self.autocommit() as session:
             migrate(session, list(tables), replaces_tables=self.replaces_tables)
             create_views(session, list(views))
+            if pipeline:
+                register_pipeline(session, pipeline)
 
 
 @contextmanager

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.errors import WarehouseError
+from pipeline_assets.warehouse import emulator
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
+from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
 WRITE = """
 import sys
@@ -78,6 +80,33 @@ def test_two_homes_in_one_process_are_two_databases(tmp_path: Path) -> None:
 
     assert notes(one) == ["one 0", "one 1", "one 2"]
     assert notes(other) == ["other 0", "other 1", "other 2"]
+
+
+def test_one_instance_of_the_emulator_serves_every_home_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To set one up takes longer than most transactions."""
+    new_instance, made = emulator._new_instance, []
+    monkeypatch.setattr(emulator, "_new_instance", lambda: made.append(new_instance()) or made[-1])
+    for number in range(3):
+        write(warehouse_at(tmp_path / f"home {number}"), "a")
+
+    assert len(made) <= 1
+
+
+def test_a_batch_opens_the_warehouse_as_often_however_many_files_it_has(
+    lake: BookingsLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To prepare it, to discover, for records that waited, and to publish; then also for times and published rows."""
+    connect, opened = EmbeddedWarehouse.connect, []
+    monkeypatch.setattr(EmbeddedWarehouse, "connect", lambda *given: opened.append(1) or connect(*given))
+    for files, expected in ((1, 4), (1, 6), (5, 6)):
+        opened.clear()
+        for number in range(files):
+            lake.customers(str(number), customer(1, f"Ada {files} {number}"), customer(number))
+            lake.bookings(str(number), booking(number, number))
+        lake.run()
+        assert len(opened) == expected
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
