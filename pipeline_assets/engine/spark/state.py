@@ -25,22 +25,28 @@ if TYPE_CHECKING:
 
 _MANIFEST = "kept.json"
 _FEW_ROWS = 50_000  # rows of a table beside the landed files
-# Rows in one partition are joined there; a broadcast would be another Spark job.
-_FOR_FEW_ROWS = {"spark.sql.autoBroadcastJoinThreshold": "-1", "spark.sql.shuffle.partitions": "1"}
+_FOR_FEW_ROWS = {
+    # Rows in one partition are joined there; a broadcast would be another Spark job.
+    "spark.sql.autoBroadcastJoinThreshold": "-1",
+    "spark.sql.shuffle.partitions": "1",
+    # To compile the rules of a list's elements takes seconds, to interpret them for a few rows none.
+    "spark.sql.codegen.wholeStage": "false",
+}
 
 
 class State:
     """Rows that are kept below a folder, a path or s3://bucket/prefix.
 
     Until `expect_many` is called, rows are read back as one partition. Spark then has nothing to shuffle or broadcast,
-    so a result costs one Spark job instead of one for each of its aggregations and joins.
+    so a result costs one Spark job instead of one for each of its aggregations and joins, and it compiles no code.
     """
 
     def __init__(self, spark: SparkSession, folder: str) -> None:
         self._spark = spark
         self._folder = folder
         self._few = True
-        self._original_settings = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
+        original = spark.newSession().conf  # an earlier job may have changed those of this session
+        self._original_settings = {name: original.get(name) for name in _FOR_FEW_ROWS}
         for name, value in _FOR_FEW_ROWS.items():
             spark.conf.set(name, value)
 
