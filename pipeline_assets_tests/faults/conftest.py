@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -30,14 +30,24 @@ class Zygote:
             env={name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")},
         )
 
-    def order(self, lake: PipelineLake, kill_at: int | None = None, **request: object) -> dict:
-        """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace" and "rows"."""
+    def order(
+        self,
+        lake: PipelineLake,
+        kill_at: int | None = None,
+        copies: Mapping[int, Path] | None = None,
+        **request: object,
+    ) -> dict:
+        """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace" and "rows".
+
+        Before each boundary whose number is in `copies` the home is copied there.
+        """
         trace = self.folder / "trace.json"
         trace.unlink(missing_ok=True)
         order = {
             "home": str(lake.home),
             "pipeline": lake.name,
             "kill_at": kill_at,
+            "copies": {str(number): str(target) for number, target in (copies or {}).items()},
             "request": request,
             "trace": str(trace),
         }

@@ -3,7 +3,8 @@
 Run as `python -m pipeline_assets_tests.support.forking_server`; an order is one JSON line on stdin, the response one on
 stdout. This process only imports, reads contracts and translates statements: DuckDB and obstore start threads when they
 are used, and a thread does not survive a fork. The child runs one batch and, when `kill_at` is given, kills itself with
-SIGKILL just before that boundary. Boundaries are counted: every statement, write to the lake, and step of the engine.
+SIGKILL just before that boundary; just before those in `copies`, it copies its home. Boundaries are counted: every
+statement, write to the lake, and step of the engine.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.movies_lake import MoviesLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 
 driver.snowflake_resource()
 LAKES = {"bookings": BookingsLake, "commerce": CommerceLake, "movies": MoviesLake, "orders": OrdersLake}
@@ -59,14 +61,15 @@ WATCHED = [
 ]
 
 
-def watch(kill_at: int | None, trace: list[str]) -> None:
-    """Count every boundary and die before number `kill_at` (from 1)."""
+def watch(kill_at: int | None, trace: list[str], copy: Callable[[int], None]) -> None:
+    """Count every boundary from 1, call `copy` before each, and die before number `kill_at`."""
 
     def wrapped(name: str, function: Callable) -> Callable:
         @functools.wraps(function)
         def call(*args: object, **kwargs: object) -> object:
             detail = " ".join(str(args[1]).split()[:3]) if name == "run_statement" else ""
             trace.append(f"{name} {detail}".strip())
+            copy(len(trace))
             if len(trace) == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
             return function(*args, **kwargs)
@@ -83,8 +86,14 @@ def watch(kill_at: int | None, trace: list[str]) -> None:
 def child(order: dict) -> None:
     """One batch; writes the trace of boundaries to `order["trace"]` when it survives."""
     trace: list[str] = []
-    watch(order.get("kill_at"), trace)
-    lake = LAKES[order["pipeline"]].at(Path(order["home"]))
+    home, kind, copies = Path(order["home"]), LAKES[order["pipeline"]], order.get("copies", {})
+
+    def copy(number: int) -> None:
+        if target := copies.get(str(number)):
+            copy_home(home, Path(target), kind.landing)
+
+    watch(order.get("kill_at"), trace, copy)
+    lake = kind.at(home)
     report = lake.run(order.get("run_id", "crash"), **order.get("request", {}))
     statements = [(text, *place) for text, kept in emulator._statements.items() for place in kept.transformed]
     result = {"trace": trace, "rows": report.rows, "statements": statements}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -103,6 +104,15 @@ class PipelineLake:
 
     def with_platform(self, **changes: object) -> Self:
         return replace(self, platform=replace(self.platform, **changes))
+
+
+def copy_home(home: Path, target: Path, landing: str) -> Path:
+    """Copy a home, also one in use; landed files are linked, as their identity includes the inode."""
+    # By other processes: one that closes a file loses all of its locks on it, and DuckDB may have one.
+    subprocess.run(["cp", "-a", str(home), str(target)], check=True)
+    shutil.rmtree(target / "lake" / landing)
+    subprocess.run(["cp", "-al", str(home / "lake" / landing), str(target / "lake" / landing)], check=True)
+    return target
 
 
 def without_batch(key: str) -> str:
