@@ -45,8 +45,7 @@ class State:
         self._spark = spark
         self._folder = folder
         self._few = True
-        original = spark.newSession().conf  # an earlier job may have changed those of this session
-        self._original_settings = {name: original.get(name) for name in _FOR_FEW_ROWS}
+        self._original_settings = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
         for name, value in _FOR_FEW_ROWS.items():
             spark.conf.set(name, value)
 

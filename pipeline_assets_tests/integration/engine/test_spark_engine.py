@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.engine.spark import job, state
+from pipeline_assets.engine.spark import state
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets.engine.spark.session import spark_session
 from pipeline_assets.errors import EngineError
@@ -46,25 +46,6 @@ def test_tasks_leave_nothing_on_the_disk(tmp_path: Path) -> None:
         assert len(list(session.bad_records("people"))) == 2
 
     assert list((scratch / "tasks").iterdir()) == []
-
-
-def test_a_job_of_many_rows_after_one_of_few_has_the_settings_that_spark_started_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Those for few rows would have it do without broadcasts and compiled code, and join in one partition."""
-    names = list(state._FOR_FEW_ROWS)
-    used = []
-    for few_bytes in (job._FEW_BYTES, -1):
-        monkeypatch.setattr(job, "_FEW_BYTES", few_bytes)
-        with SPARK.session(tmp_path / str(few_bytes), NEVER) as session:
-            session.read("people", PEOPLE, [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n")])
-            session.deduplicate("people")
-            assert session.new_rows("people") == 1
-            used.append({name: spark_session("local[2]", "1GB").conf.get(name) for name in names})
-
-    assert used[0] == state._FOR_FEW_ROWS
-    assert used[1]["spark.sql.codegen.wholeStage"] == "true"
-    assert not any(used[1][name] == value for name, value in state._FOR_FEW_ROWS.items())
 
 
 def test_a_task_does_not_read_the_archive_of_pyspark_again() -> None:
