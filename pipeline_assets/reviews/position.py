@@ -93,7 +93,9 @@ def rows_behind(dialect: Dialect, ordered: Ordered, position: Sequence[str], fro
     accepted = [behind]
     others = [f"{cursor} IS NULL"] if first.column.nullable else []
     if dialect == "mysql" and first.kind in ("date", "timestamp"):
-        others.append(f"{cursor} < '0001-01-01'")  # NULL in the extract
+        # These are NULL in the extract. Before the first TIMESTAMP, MariaDB would not read a range of the index.
+        is_timestamp = first.column.source_type.startswith("timestamp")
+        others.append(f"{cursor} < '{'1970-01-01 00:00:01' if is_timestamp else '0001-01-01'}'")
     if from_time is not None:
         others.append(f"{cursor} >= {literal(dialect, first.kind, from_time)}")
     return f"({' OR '.join(ranges + others)}) AND ({' OR '.join(accepted + others)})"

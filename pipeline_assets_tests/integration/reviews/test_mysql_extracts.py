@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline_assets.reviews.extract import land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
-from pipeline_assets.reviews.position import literal
+from pipeline_assets.reviews.position import Ordered, literal, rows_behind
+from pipeline_assets.reviews.source import open_source
 from pipeline_assets_tests.support.mariadb import (
     Database,
     mariadb_database,
@@ -118,14 +119,34 @@ def test_the_lag_holds_in_each_time_zone_of_the_server(tmp_path: Path, kind: str
             admin.execute("SET GLOBAL time_zone = 'SYSTEM'")
 
 
-def test_rows_without_cursor_are_in_each_extract_and_move_no_position(database: Database, tmp_path: Path) -> None:
-    database.run(ITEMS)
-    database.insert("items", [(1, None, "a"), (2, "2024-01-01", "b")])
-    database.run("SET sql_mode = ''", "INSERT IGNORE INTO items VALUES (9, '0000-00-00', 'zero')")
+@pytest.mark.parametrize("kind", ["DATETIME(6)", "TIMESTAMP(6)", "DATE"])
+def test_rows_without_cursor_are_in_each_extract_and_move_no_position(
+    database: Database, tmp_path: Path, kind: str
+) -> None:
+    database.run(f"CREATE TABLE items (id INT PRIMARY KEY, changed {kind} NULL)")
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = '', time_zone = '+00:00'")
+        cursor.execute("INSERT INTO items VALUES (1, NULL), (2, '2024-01-01'), (9, '0000-00-00')")
     first = read_extract(database.url, TABLE, tmp_path)
     assert first.values("id") == [1, 2, 9]
-    assert first.until.position == ("2024-01-01 00:00:00.000000", "2")
+    assert first.until.position == ("2024-01-01" if kind == "DATE" else "2024-01-01 00:00:00.000000", "2")
     assert read_extract(database.url, TABLE, tmp_path, without_lag(first.until)).values("id") == [1, 9]
+
+
+@pytest.mark.parametrize("kind", ["DATETIME(6) NULL", "TIMESTAMP(6) NULL", "DATE NOT NULL", "BIGINT NOT NULL"])
+def test_an_index_on_the_cursor_is_read_by_range(database: Database, kind: str) -> None:
+    is_time = "INT" not in kind
+    database.run(f"CREATE TABLE items (id INT PRIMARY KEY, changed {kind}, name VARCHAR(40), KEY (changed))")
+    value = "'2024-01-01' + INTERVAL seq HOUR" if is_time else "seq"
+    database.run(f"INSERT INTO items SELECT seq, {value}, 'x' FROM seq_1_to_20000", "ANALYZE TABLE items")
+    with open_source(database.url) as source:
+        key, changed, _ = source.columns("items")
+    day = "2026-04-12" if "DATE " in kind else "2026-04-12 00:00:00"
+    position, start = ([day, "5"], day) if is_time else (["19990", "5"], None)
+    condition = rows_behind("mysql", Ordered((changed, key), 1), position, start)
+    ((*_, access, _, used, _, _, rows, _),) = database.rows(f"EXPLAIN SELECT * FROM items WHERE {condition}")
+    assert (access, used) == ("range", "changed")
+    assert int(rows) < 200
 
 
 def test_only_rows_without_cursor_give_no_position(database: Database, tmp_path: Path) -> None:
