@@ -103,6 +103,16 @@ def test_an_old_time_that_commits_after_an_extract_is_found_within_the_lag(datab
     assert extract(database.url, TABLE, tmp_path, first.until, lag=0) is None
 
 
+def test_a_position_never_moves_back(database: Database, tmp_path: Path) -> None:
+    database.run(ITEMS, "INSERT INTO items VALUES (1, UTC_TIMESTAMP(6) - INTERVAL 1 MINUTE, 'a')")
+    database.run("INSERT INTO items VALUES (2, UTC_TIMESTAMP(6), 'b')")
+    first = read_extract(database.url, TABLE, tmp_path)
+    database.run("DELETE FROM items WHERE id = 2")
+    second = read_extract(database.url, TABLE, tmp_path, first.until)
+    assert second.values("id") == [1]
+    assert second.until.position == first.until.position
+
+
 @pytest.mark.parametrize("kind", ["DATETIME(6)", "TIMESTAMP(6)", "DATE"])
 @pytest.mark.parametrize("zone", ["-11:00", "+13:00"])
 def test_the_lag_holds_in_each_time_zone_of_the_server(tmp_path: Path, kind: str, zone: str) -> None:
