@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -82,7 +83,8 @@ def extract_table(
             rows += batch.num_rows
             progress(batch.num_rows)
 
-    write_file(path, batches())
+    with closing(batches()) as read:  # also if the disk is full, so that nothing goes on reading
+        write_file(path, read)
     if not rows:
         return None
     day = f"{times.utc:%Y%m%d}"
