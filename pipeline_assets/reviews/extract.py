@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -74,7 +74,7 @@ def extract_table(
     order = position_order(in_order)
     path, rows = folder / f"extract.{table.format}", 0
 
-    def batches() -> Iterator[pa.RecordBatch]:
+    def batches() -> Generator[pa.RecordBatch, None, None]:
         nonlocal position, rows
         for batch in source.read(table.name, columns, condition, folder, invalid):
             if ordered.cursors and (greatest := greatest_position(in_order, batch)):
