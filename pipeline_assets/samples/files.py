@@ -101,12 +101,18 @@ class Publisher:
         return self.publish_tables(key, {kind: chunks}, modified=modified)[0]
 
     def publish_tables(
-        self, key: str, tables: Mapping[str, Iterable[TableChunk]], *, modified: datetime
+        self, key: str, tables: Mapping[str, Iterable[TableChunk]], *, modified: datetime, indexed: str = ""
     ) -> list[SampleFile]:
-        """Publish tables, by name, as one SQLite file. See `publish`. Each table is described by itself."""
+        """Publish tables, by name, as one SQLite file. See `publish`. Each table is described by itself.
+
+        An index of each table is over the columns `indexed`, if there are any.
+        """
         staged = self._staging / "database"
         staged.unlink(missing_ok=True)
         written = {table: _write_table(staged, table, chunks) for table, chunks in tables.items()}
+        with closing(sqlite3.connect(staged)) as connection, connection:
+            for table in tables if indexed else ():
+                connection.execute(f"CREATE INDEX {table}_index ON {table} ({indexed})")
         path = self._directory / key
         if not _same_bytes(staged, path):
             _replace(path, staged, modified)

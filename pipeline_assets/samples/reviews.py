@@ -29,4 +29,4 @@ def write(directory: Path, *, scale: float, seed: int) -> list[SampleFile]:
     reviews = max(FEWEST_REVIEWS, round(REVIEWS_PER_SCALE * scale))
     tables = {"amazone_books": rows.books(seed, books), "amazonebook_reviews": rows.reviews(seed, reviews)}
     with publisher(directory) as folder:
-        return folder.publish_tables("reviews.db", tables, modified=WRITTEN)
+        return folder.publish_tables("reviews.db", tables, modified=WRITTEN, indexed="business_date, book_id")

@@ -112,7 +112,7 @@ def _review(number: int, kind: str, drawn: dict[str, int]) -> tuple[str | None, 
     day = FIRST_DAY + timedelta(days=number // REVIEWS_PER_DAY)
     text = f"{TEXTS[drawn['text']]}{' I changed my mind since.' if kind == 'edited' else ''}"
     return (
-        str(1 + number // REVIEWS_PER_BOOK),
+        str(1 + (number - 1) // REVIEWS_PER_BOOK),
         f"{FIRST_NAMES[drawn['first']]} {LAST_NAMES[drawn['last']]}",
         "five" if kind == "bad_rating" else str(1 + drawn["rating"]),
         TITLES[drawn["title"]],
