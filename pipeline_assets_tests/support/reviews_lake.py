@@ -115,4 +115,6 @@ def parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
 
 
 def manifests(lake: ReviewsLake, table: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in lake.landed(table) if path.suffix == ".json"]
+    """The manifests of the extracts of a table, oldest first."""
+    read = [json.loads(path.read_text()) for path in lake.landed(table) if path.suffix == ".json"]
+    return sorted(read, key=lambda manifest: manifest["until"]["snapshot_at"])
