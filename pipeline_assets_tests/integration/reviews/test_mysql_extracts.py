@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
 from pipeline_assets.reviews.position import Ordered, literal, rows_behind
-from pipeline_assets.reviews.source import open_source
 from pipeline_assets_tests.support.mariadb import (
     Database,
     mariadb_database,

@@ -19,6 +19,7 @@ from pipeline_assets.warehouse import EmbeddedWarehouse
 from pipeline_assets.warehouse.publication import Load, publish
 from pipeline_assets_tests.support.shop_warehouse import NOON, SALES, Batch
 
+WRITE_MODES = ("upsert", "append", "append_distinct")
 _numbers = count(1)
 _letters = st.characters(exclude_categories=["Cc", "Cs"]) | st.sampled_from("\"'`%;. $?:{}[]()\\-/")
 _names = st.text(_letters, min_size=1, max_size=12).map(lambda text: text.upper().strip())
@@ -44,12 +45,14 @@ def usable(names: Sequence[str]) -> Contract | None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    names=st.lists(_names, min_size=4, max_size=4, unique_by=str.casefold), write=st.sampled_from(["upsert", "append"])
+    names=st.lists(_names, min_size=4, max_size=4, unique_by=str.casefold),
+    write=st.sampled_from(["upsert", "append", "append_distinct"]),
 )
 @example(names=["ORDER", "100%S", "%(A)S", "S"], write="upsert")
 @example(names=["S", "_SOURCE", "T", "S"], write="append")
 @example(names=['A"B', "O'CLOCK", "$1", "X; DROP TABLE Y"], write="append")
 @example(names=["?", ":A", "{B}", "A.B"], write="upsert")
+@example(names=["%", "HAS", "{NAME}", "NUMBERED"], write="append_distinct")
 def test_a_table_of_any_names_is_published(
     warehouse: EmbeddedWarehouse, shop_lake: LocalLake, tmp_path: Path, names: list[str], write: str
 ) -> None:
@@ -59,7 +62,7 @@ def test_a_table_of_any_names_is_published(
     narrow = replace(contract, columns=(replace(contract.columns[0], physical_type="VARCHAR(2)"), contract.columns[1]))
     with warehouse.autocommit() as session:  # an earlier example may have had a table of this name
         session.execute(f"DROP TABLE IF EXISTS {table_for_write_mode(contract, write).qualified}")
-    expected = {}
+    expected: list[tuple] = []
     for number, wanted in enumerate((narrow, contract)):
         target = table_for_write_mode(wanted, write)
         warehouse.prepare([target, staging_table(wanted, write)])
@@ -70,11 +73,12 @@ def test_a_table_of_any_names_is_published(
         on = ((contract.key[0], contract.key[0]),)
         load = Load(wanted, file, write, staging_table(wanted).qualified, on, "sales")
         published = publish(warehouse, replace(batch.publication(), loads=[load], marts=[]), NOON)
-        assert published.table_rows[target.qualified] == 1
-        expected = row
+        expected = expected if write == "append_distinct" else []
+        expected.append(tuple(row.get(name) for name in contract.column_names))
+        assert published.table_rows[target.qualified] == len(expected)
     with warehouse.read_only() as transaction:
-        selected = f"SELECT {sql_names(contract.column_names)} FROM {target.qualified}"
-        assert transaction.described(selected) == (list(contract.column_names), [tuple(expected.values())])
+        selected = f"SELECT {sql_names(contract.column_names)} FROM {target.qualified} ORDER BY 2"
+        assert transaction.described(selected) == (list(contract.column_names), expected)
 
 
 def _published(warehouse: EmbeddedWarehouse) -> int:

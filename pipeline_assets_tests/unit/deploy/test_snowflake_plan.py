@@ -20,7 +20,7 @@ from pipeline_assets.lake import S3Lake
 from pipeline_assets.pipeline import LandedFiles, Table, View
 from pipeline_assets.pipeline import Pipeline as Declared
 from pipeline_assets.pipeline.marts import refreshes
-from pipeline_assets.pipeline.resolve import resolve
+from pipeline_assets.pipeline.resolve import derive, resolve
 from pipeline_assets.pipeline.resolved import FileTable
 from pipeline_assets.pipeline.resolved import ResolvedPipeline as Pipeline
 from pipeline_assets.pipeline.selects import Select
@@ -30,7 +30,7 @@ from pipeline_assets.sqlfiles import load_sql, sql_files, statement_kind
 from pipeline_assets.sqlfiles.parameters import Name, Text, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.transaction import FORMAT
-from pipeline_assets_tests.support import item_history
+from pipeline_assets_tests.support import item_history, odd_names
 from pipeline_assets_tests.support.small_pipelines import pipeline_of
 
 SECRET = "-----BEGIN PRIVATE KEY-----not-to-be-shown"
@@ -201,6 +201,29 @@ def test_change_capture_is_planned_on_request_with_the_statements_that_refresh_t
     assert "DELETE FROM SHOP.DIM_ITEM USING (SELECT DISTINCT SHOP, ITEM FROM SHOP.DIM_ITEM_CHANGES)" in body
     for statement in of(plan, *CAPTURE):
         assert statement_kind(statement) in {"ALTER", "CREATE"}
+
+
+def test_names_that_need_quotes_are_quoted_in_every_statement(tmp_path: Path) -> None:
+    pipeline = derive(odd_names.pipeline(tmp_path))
+    present = {table.qualified: {"KEY": "VARCHAR(2)"} for table in pipeline.warehouse_tables}
+
+    plan = list(steps(settings(snowflake_change_capture=True), [pipeline], present=present))
+
+    for step in plan:
+        assert statement_kind(step.sql)
+    masks = of(plan, "column_mask")
+    policy = "SET MASKING POLICY ANALYTICS.OPS.MASK_VARCHAR FORCE"
+    assert f'ALTER TABLE ANALYTICS.SHOP."ORDER" MODIFY COLUMN "NAÏVE" {policy}' in masks
+    assert f'ALTER TABLE ANALYTICS.OPS.STAGE_SHOP_ORDER MODIFY COLUMN "NAÏVE" {policy}' in masks
+    stream, task, _, body, _ = of(plan, *CAPTURE)
+    assert stream.startswith(
+        """CREATE STREAM IF NOT EXISTS ANALYTICS.SHOP."O'PAST._CHANGES"\nON TABLE ANALYTICS.SHOP.S\n"""
+    )
+    assert """SYSTEM$STREAM_HAS_DATA('ANALYTICS.SHOP."O''PAST._CHANGES"')""" in task
+    assert """DELETE FROM SHOP."O'PAST." USING (SELECT DISTINCT "A""B" FROM SHOP."O'PAST._CHANGES")""" in body
+    assert 'ALTER TABLE ANALYTICS.SHOP."ORDER" ADD COLUMN IF NOT EXISTS "100% `OF` IT" NUMBER(18,4)' in of(
+        plan, "table_column"
+    )
 
 
 def test_no_secret_is_in_the_plan_and_a_dry_run_connects_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
