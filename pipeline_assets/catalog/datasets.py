@@ -32,7 +32,7 @@ _SET_BY_THE_PLATFORM = {name: meaning for name, (_, meaning) in PROVENANCE.items
 
 @dataclass(frozen=True)
 class ColumnEntry:
-    """A column, the (dataset, column) pairs that it is computed from, and the expressions on the way.
+    """A column, the (dataset, column) pairs that it is computed from, and the expressions that compute it.
 
     `origin` says where the value stands in a landed file, or what the platform sets.
     """

@@ -97,7 +97,7 @@ def _column(entry: ColumnEntry, numbers: Mapping[str, int]) -> list[Any]:
 
 
 def _details(dataset: Dataset, loaded: Loaded, rules: Mapping[str, Sequence[dict[str, Any]]]) -> dict[str, Any]:
-    """What the page of a dataset, and the way of its columns, show beside the overview."""
+    """What the page of a dataset, and those of its columns, show beside the overview."""
     contract = dataset.contract
     return {
         "description": contract.description,

@@ -61,10 +61,10 @@ function hoursSince(text) {
 
 /** A table; a cell is a text, a number or an element. */
 function table(titles, rows, stacked = false) {
-  const cell = (value) => {
+  const cell = (value, place) => {
     const empty = value === null || value === undefined;
     const text = typeof value === "number" ? value.toLocaleString("en") : empty ? "" : value;
-    return h("td", { class: typeof value === "number" && "number" }, text);
+    return h("td", { class: typeof value === "number" && "number", "data-title": titles[place] }, text);
   };
   return h(
     "div",

@@ -1,4 +1,4 @@
-// The page of a column: its way from the source to exports, drawn and listed, with the expression at every hop.
+// The page of a column: its lineage from source to export, drawn and listed, with the expression at every hop.
 "use strict";
 
 const MOST_DRAWN = 120; // nodes of a graph; more cannot be read

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from pipeline_assets.catalog.datasets import ColumnEntry, Dataset
 from pipeline_assets.catalog.loaded import Loaded
 from pipeline_assets.catalog.site import write_site
@@ -63,6 +65,7 @@ def at_most(seconds: float, what: str) -> Iterator[Callable[[], float]]:
     assert took < seconds, what
 
 
+@pytest.mark.slow
 def test_a_large_catalog_is_written_searched_and_followed_in_seconds(tmp_path: Path) -> None:
     with chromium() as browser, visit(browser) as visited:
         page = visited.page
