@@ -1,33 +1,66 @@
-"""The whole Sakila dump: an extract of each table has the values that PyMySQL reads, by the documented mapping."""
+"""The whole Sakila dump through runs: every value in the warehouse is that of the source, before and after changes.
+
+Deleted rows stay in the warehouse, as the listed tables ignore deletes.
+"""
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline_assets.batch.report import Request
+from pipeline_assets.definitions import build_definitions
+from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets_tests.support.mariadb import Database, load_sakila, mariadb_database
 from pipeline_assets_tests.support.reviews_extracts import listed, read_extract
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 from pipeline_assets_tests.support.servers import requires_server
 
-TABLES = 16
+CHANGES = 1_000
+Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
-@pytest.fixture(scope="module")
-def sakila(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    requires_server("mariadb")
-    folder = tmp_path_factory.mktemp("sakila")
-    with mariadb_database() as database:
-        load_sakila(database, shared_data / "reviews", folder)
-        yield database
+@dataclass(frozen=True)
+class SourceTable:
+    """A base table of Sakila. `columns` are its columns and their types; those of the key come first."""
+
+    name: str
+    columns: Mapping[str, str]
+    key: tuple[str, ...]
+
+    @property
+    def is_incremental(self) -> bool:
+        return "last_update" in self.columns
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """Its entry in the list of tables."""
+        cursor = {"cursor": "last_update"} if self.is_incremental else {}
+        return {"name": self.name, "key": list(self.key)} | cursor
+
+    def rows(self, database: Database) -> Rows:
+        """Its rows by key as PyMySQL reads them, mapped as docs/reviews.md says."""
+        selected = [f"ST_AsText({name})" if kind == "geometry" else name for name, kind in self.columns.items()]
+        found = database.rows(f"SELECT {', '.join(selected)} FROM {self.name}", init_command="SET time_zone = '+00:00'")
+        mapped = [tuple(map(as_mapped, self.columns.values(), row)) for row in found]
+        return {row[: len(self.key)]: row for row in mapped}
+
+    def loaded(self, lake: ReviewsLake) -> Rows:
+        """Its rows in the warehouse."""
+        rows = lake.rows(f"SELECT {', '.join(self.columns)} FROM REVIEWS.{self.name.upper()}")
+        by_key = {row[: len(self.key)]: row for row in rows}
+        assert len(by_key) == len(rows)
+        return by_key
 
 
 def as_mapped(kind: str, value: Any) -> Any:
-    """The value that PyMySQL reads, as docs/reviews.md says."""
     if isinstance(value, bytes):
         return value.hex().upper()
     if isinstance(value, set):
@@ -35,31 +68,114 @@ def as_mapped(kind: str, value: Any) -> Any:
     return Decimal(value) if kind == "decimal" and value is not None else value
 
 
-def test_each_value_of_each_table_is_extracted(sakila: Database, tmp_path: Path) -> None:
-    tables = sakila.rows(
-        "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE'"
+def tables_of(database: Database) -> list[SourceTable]:
+    found: dict[str, list[tuple[str, str, str]]] = {}
+    for table, *column in database.rows(
+        "SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_KEY FROM information_schema.COLUMNS JOIN "
+        "information_schema.TABLES USING (TABLE_SCHEMA, TABLE_NAME) WHERE TABLE_SCHEMA = DATABASE() AND "
+        "TABLE_TYPE = 'BASE TABLE' ORDER BY TABLE_NAME, COLUMN_KEY <> 'PRI', ORDINAL_POSITION"
+    ):
+        found.setdefault(table, []).append(tuple(column))
+    return [
+        SourceTable(
+            table,
+            {name: kind for name, kind, _ in columns},
+            tuple(name for name, _, keyed in columns if keyed == "PRI"),
+        )
+        for table, columns in found.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def sakila(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    requires_server("mariadb")
+    with mariadb_database() as database:
+        load_sakila(database, shared_data / "reviews", tmp_path_factory.mktemp("sakila"))
+        yield database
+
+
+def change(database: Database, tables: list[SourceTable], seed: int) -> dict[str, set[tuple[Any, ...]]]:
+    """Insert, update and delete rows at random, as an application does; the keys of the rows that it wrote, by table.
+
+    A new row has the values of another one, and an updated row a value of another one.
+    """
+    chance = random.Random(seed)
+    keys = {table.name: sorted(table.rows(database)) for table in tables}
+    written: dict[str, set[tuple[Any, ...]]] = {table.name: set() for table in tables}
+    done = 0
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET foreign_key_checks = 0")
+        while done < CHANGES:
+            table = chance.choice(tables)
+            key, other = chance.choice(keys[table.name]), chance.choice(keys[table.name])
+            match chance.choice(("insert", "update", "delete")):
+                case "insert":
+                    new = (max(keys[table.name])[0] + 1, *key[1:])
+                    values = [name for name in table.columns if name not in (*table.key, "last_update")]
+                    count = cursor.execute(
+                        f"INSERT IGNORE INTO {table.name} ({', '.join((*table.key, *values))}) "
+                        f"SELECT {', '.join(['%s'] * len(new) + values)} FROM {table.name} WHERE {_is(table)}",
+                        (*new, *key),
+                    )
+                    if count:
+                        keys[table.name].append(new)
+                        written[table.name].add(new)
+                case "update":
+                    column = chance.choice([name for name in table.columns if name not in table.key])
+                    value = f"(SELECT * FROM (SELECT {column} FROM {table.name} WHERE {_is(table)}) AS found)"
+                    change = "" if column == "last_update" else f", {column} = {value}"
+                    count = cursor.execute(
+                        f"UPDATE IGNORE {table.name} SET last_update = CURRENT_TIMESTAMP{change} WHERE {_is(table)}",
+                        (*(other if change else ()), *key),
+                    )
+                    written[table.name] |= {key} if count else set()
+                case "delete":
+                    count = 0
+                    if len(keys[table.name]) > 2:
+                        count = cursor.execute(f"DELETE FROM {table.name} WHERE {_is(table)}", key)
+                        keys[table.name].remove(key)
+                        written[table.name].discard(key)
+            done += bool(count)
+    return written
+
+
+def _is(table: SourceTable) -> str:
+    return " AND ".join(f"{name} = %s" for name in table.key)
+
+
+def extracted(lake: ReviewsLake) -> dict[str, Any]:
+    """Run the job with its extracts."""
+    answer = run_pipeline(
+        build_definitions(lake.settings), lake.settings.dagster_home, "reviews", Request(extract=True)
     )
-    assert len(tables) == TABLES
-    total = 0
-    for (table,) in tables:
-        columns = sakila.rows(
-            "SELECT COLUMN_NAME, DATA_TYPE, COLUMN_KEY FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() "
-            f"AND TABLE_NAME = '{table}' ORDER BY ORDINAL_POSITION"
-        )
-        key = [name for name, _, keyed in columns if keyed == "PRI"]
-        cursor = ("last_update",) if "last_update" in {name for name, *_ in columns} else ()
-        selected = ", ".join(f"ST_AsText({name})" if kind == "geometry" else name for name, kind, _ in columns)
-        expected = sakila.rows(
-            f"SELECT {selected} FROM {table} ORDER BY {', '.join(key)}", init_command="SET time_zone = '+00:00'"
-        )
-        read = read_extract(sakila.url, listed(table, *key, cursor=cursor), tmp_path)
-        found = sorted(read.rows, key=lambda row: tuple(row[name] for name in key))
-        assert [tuple(row.values()) for row in found] == [
-            tuple(as_mapped(kind, value) for (_, kind, _), value in zip(columns, row, strict=True)) for row in expected
-        ], table
-        assert len(read.rows) == read.manifest.rows == read.manifest.files[0].rows
-        total += len(read.rows)
-    assert total > 47_000
+    assert answer["success"], answer.get("error")
+    return answer
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_value_of_sakila_is_loaded_and_a_thousand_changes_move_only_their_rows(
+    sakila: Database, tmp_path: Path
+) -> None:
+    tables = tables_of(sakila)
+    assert len(tables) == 16
+    lake = ReviewsLake.at(tmp_path, *(table.entry for table in tables), reviews_source_url=sakila.url)
+    before = {table.name: table.rows(sakila) for table in tables}
+    first = extracted(lake)
+    assert first["rows"]["loaded"] == sum(map(len, before.values())) > 47_000
+    assert all(check["passed"] for check in first["checks"])
+    for table in tables:
+        assert table.loaded(lake) == before[table.name], table.name
+
+    changing = [table for table in tables if table.is_incremental]
+    written = change(sakila, changing, seed=15)
+    after = {table.name: table.rows(sakila) for table in tables}
+    reports = lake.extract()
+    for table in changing:
+        report = reports[table.name]
+        assert (report.rows["read"] if report else 0) == len(written[table.name]), table.name
+    for table in tables:
+        assert table.loaded(lake) == before[table.name] | after[table.name], table.name
 
 
 def test_awkward_types_of_sakila_are_among_them(sakila: Database, tmp_path: Path) -> None:
