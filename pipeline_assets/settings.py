@@ -189,6 +189,18 @@ class Settings(BaseSettings):
         le=86_400,
         description="Seconds before the last extract whose rows are extracted again, for long transactions.",
     )
+    reviews_reconcile_hours: float = Field(
+        24,
+        ge=0,
+        le=8_760,
+        description="Hours after which an extract compares the keys of source and table again; 0: in every extract.",
+    )
+    reviews_delete_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Largest share of a table, if it has 20 rows or more, that one comparison may mark as deleted.",
+    )
 
     snowflake_account: str | None = Field(None, description="Snowflake account identifier.")
     snowflake_user: str | None = Field(None, description="Snowflake service user.")

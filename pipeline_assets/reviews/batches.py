@@ -28,16 +28,19 @@ from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
 from pipeline_assets.reviews.connect import open_source
-from pipeline_assets.reviews.extract import extract_table, land_extract
+from pipeline_assets.reviews.extract import Extracted, extract_table, land_extract
 from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of, unfinished_extracts
 from pipeline_assets.reviews.metadata import ListedTable, TableList
+from pipeline_assets.reviews.reconcile import Comparison, compare, is_due
 from pipeline_assets.reviews.schema import Shape, learn, require_columns
+from pipeline_assets.reviews.source import Source
 from pipeline_assets.reviews.tables import (
     NAME,
     declared_contract,
     learnt_contract,
     open_contract,
     parts_of,
+    published_rows,
 )
 from pipeline_assets.reviews.watermark import TableState, advanced, read_state, write_state
 from pipeline_assets.warehouse import ledger
@@ -50,7 +53,6 @@ if TYPE_CHECKING:
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.batch.report import Request
     from pipeline_assets.contracts import Contract
-    from pipeline_assets.reviews.manifest import Watermark
     from pipeline_assets.settings import Settings
 
 logger = logging.getLogger("pipeline_assets")
@@ -93,20 +95,21 @@ def _prepare(preparation: _Preparation) -> Pipeline | None:
     # One at a time: of two extracts at once, the second would extract the same rows.
     with exclusive_run(platform, name, BUCKET), _emptied(platform.scratch / name) as folder:
         state, replaced = _state(preparation)
+        compared = None
         if preparation.request.extract and not table.event:
-            _extract(preparation, state.watermark, folder)
+            compared = _extract(preparation, state, declared, folder)
         found = _new_objects(preparation)
         readable = [landed for landed in found if not rejection(landed)]
         dialect = declared.dialect if declared else Dialect()
         examined = examine_objects(platform.lake, listed.source, table, readable, folder, dialect)
-    if not examined and len(readable) == len(found):
+    if not (examined or compared) and len(readable) == len(found):
         return None
     decisions, shape = _decide(preparation, state.shape, examined, learns=declared is None)
     contract = declared
     if declared is None and shape.columns:
         require_columns(table, shape)
         contract = learnt_contract(listed, table, shape)
-    return _value(preparation, contract, decisions, replaced, learns=declared is None)
+    return _value(preparation, contract, decisions, replaced, compared, learns=declared is None)
 
 
 @contextmanager
@@ -129,10 +132,13 @@ def _state(preparation: _Preparation) -> tuple[TableState, str | None]:
         return (read_state(text), None) if table_exists(transaction, target_table(contract)) else (TableState(), text)
 
 
-def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -> None:
-    """Land what is new in the source since the watermark, or all; nothing if that is no row.
+def _extract(
+    preparation: _Preparation, state: TableState, declared: Contract | None, folder: Path
+) -> Comparison | None:
+    """Land what is new in the source since the watermark, or all; before it, if that is due, what differs in keys.
 
-    What a killed extract has left is deleted: no other one of this table is under way.
+    Nothing lands if there are no such rows. What a killed extract has left is deleted: no other one of this table is
+    under way. Returns the comparison of the keys, or None.
     """
     listed, table, platform = preparation.listed, preparation.table, preparation.platform
     settings = platform.settings
@@ -145,11 +151,14 @@ def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -
             remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
         )
     platform.lake.delete(unfinished_extracts(platform.lake, listed.source, table))
+    compared = None
     with open_source(url) as source:
+        if is_due(table, state, source.times().utc, settings.reviews_reconcile_hours):
+            compared = _compare(preparation, source, state, declared, settings, folder)
         extracted = extract_table(
             source,
             table,
-            since,
+            state.watermark,
             folder,
             new_batch_id(),
             source_name=listed.source,
@@ -157,9 +166,47 @@ def _extract(preparation: _Preparation, since: Watermark | None, folder: Path) -
         )
     if extracted is None:
         logger.info("%s has no new rows.", table.name)
-        return
-    uri, _ = land_extract(platform.lake, BUCKET, prefix_of(listed.source, table), extracted)
-    logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", table.name, uri)
+    else:
+        _land(preparation, extracted)
+    return compared
+
+
+def _compare(
+    preparation: _Preparation,
+    source: Source,
+    state: TableState,
+    declared: Contract | None,
+    settings: Settings,
+    folder: Path,
+) -> Comparison:
+    """Compare the keys of a table with those of its source, and land what differs."""
+    listed, table, warehouse = preparation.listed, preparation.table, preparation.platform.warehouse
+    contract = declared or learnt_contract(listed, table, state.shape)
+    published = published_rows(listed, table, contract)
+    # `deletes: soft` may be new.
+    warehouse.prepare([target_table(parts_of(listed, table, contract).contracts[-1])])
+    with _emptied(folder / "compared") as scratch:
+        compared = compare(
+            source,
+            table,
+            published,
+            warehouse,
+            state.watermark,
+            scratch,
+            new_batch_id(),
+            source_name=listed.source,
+            lag_seconds=settings.reviews_lag_seconds,
+            delete_share=settings.reviews_delete_share,
+        )
+        if compared.extracted:
+            _land(preparation, compared.extracted)
+    return compared
+
+
+def _land(preparation: _Preparation, extracted: Extracted) -> None:
+    prefix = prefix_of(preparation.listed.source, preparation.table)
+    uri, *_ = land_extract(preparation.platform.lake, BUCKET, prefix, extracted)
+    logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", preparation.table.name, uri)
 
 
 def source_url(settings: Settings) -> str | URL | None:
@@ -203,6 +250,7 @@ def _value(
     contract: Contract | None,
     decisions: Mapping[tuple[str, str, int], _Decision],
     replaced: str | None,
+    compared: Comparison | None,
     *,
     learns: bool,
 ) -> Pipeline:
@@ -210,7 +258,9 @@ def _value(
     listed, table = preparation.listed, preparation.table
     made = contract or open_contract(listed, table, preparation.contracts)
     parts = parts_of(listed, table, made, partial(_examine, decisions))
-    publish = partial(_set_state, preparation, [each.examined for each in decisions.values()], replaced, learns)
+    publish = partial(
+        _set_state, preparation, [each.examined for each in decisions.values()], replaced, compared, learns
+    )
     return Pipeline(
         NAME,
         BUCKET,
@@ -241,13 +291,14 @@ def _set_state(
     preparation: _Preparation,
     examined: Sequence[ExaminedObject],
     replaced: str | None,
+    compared: Comparison | None,
     learns: bool,
     context: BatchContext,
 ) -> None:
     """Publish the watermark and the columns after the objects that this batch has loaded.
 
-    The state is read again, as another run may have published since it was prepared; `replaced` is that of a target
-    that was dropped.
+    A comparison of keys counts once all that it found is loaded. The state is read again, as another run may have
+    published since it was prepared; `replaced` is that of a target that was dropped.
     """
     table = preparation.table
     text = context.watermark(table.name)
@@ -265,6 +316,9 @@ def _set_state(
             state = replace(state, shape=learn(state.shape, each.columns, table, target))
     files: dict[str, int] = Counter(each.manifest.extract_id for each in taken if each.manifest)
     manifests = {each.manifest.extract_id: each.manifest for each in taken if each.manifest}
-    state = advanced(state, (m for m in manifests.values() if files[m.extract_id] == len(m.files)))
+    complete = [m for m in manifests.values() if files[m.extract_id] == len(m.files)]
+    state = advanced(state, complete)
+    if compared and (compared.extracted is None or compared.extracted.manifest in complete):
+        state = replace(state, reconciled_at=max(state.reconciled_at, compared.at))
     if state != before:
         context.set_watermark(table.name, write_state(state))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.reviews.files import write_file
-from pipeline_assets.reviews.manifest import ExtractedFile, Manifest, Watermark, file_names, write_manifest
-from pipeline_assets.reviews.metadata import ListedTable
+from pipeline_assets.reviews.manifest import ExtractedFile, Kind, Manifest, Watermark, file_names, write_manifest
+from pipeline_assets.reviews.metadata import DELETED, ListedTable
 from pipeline_assets.reviews.position import Ordered, greatest_position, position_order, rows_behind
 from pipeline_assets.reviews.source import Source, Times
 from pipeline_assets.reviews.types import MappedColumn
@@ -34,9 +34,9 @@ _TIMES = ("date", "timestamp")
 
 @dataclass(frozen=True)
 class Extracted:
-    """A finished extract: its file, and the manifest, which has the file's name in the lake; not landed yet."""
+    """A finished extract: its files, and the manifest, which has their names in the lake; not landed yet."""
 
-    path: Path
+    paths: tuple[Path, ...]
     manifest: Manifest
     manifest_name: str
 
@@ -65,10 +65,8 @@ def extract_table(
     ordered = ordered_columns(table, columns)
     in_order = [column.column for column in ordered.columns]
     times = source.times()
-    behind = since if ordered.cursors and since and since.position else None
-    condition = (
-        rows_behind(source.dialect, ordered, behind.position, _from(ordered, behind, lag_seconds)) if behind else ""
-    )
+    condition = changed_rows(source, ordered, since, lag_seconds)
+    behind = since if condition else None
     invalid: Counter[str] = Counter()
     position = behind.position if behind else ()
     order = position_order(in_order)
@@ -79,7 +77,7 @@ def extract_table(
         for batch in source.read(table.name, columns, condition, folder, invalid):
             if ordered.cursors and (greatest := greatest_position(in_order, batch)):
                 position = max(position, greatest, key=order)
-            yield batch
+            yield marked(table, batch)
             rows += batch.num_rows
             progress(batch.num_rows)
 
@@ -87,35 +85,87 @@ def extract_table(
         write_file(path, read)
     if not rows:
         return None
-    day = f"{times.utc:%Y%m%d}"
-    (name,), manifest_name = file_names(table.folder, day, batch_id, 1, table.format)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    until = Watermark(position, times.utc.isoformat(timespec="microseconds"), _source_time(ordered, times))
+    return finished(
+        source_name,
+        table,
+        batch_id,
+        "changes" if behind else "full",
+        behind,
+        until,
+        columns,
+        [(path, rows)],
+        notes_of(invalid),
+    )
+
+
+def changed_rows(source: Source, ordered: Ordered, since: Watermark | None, lag_seconds: float) -> str:
+    """The condition for what an extract since a watermark has; empty if that is every row."""
+    if not (ordered.cursors and since and since.position):
+        return ""
+    return rows_behind(source.dialect, ordered, since.position, _from(ordered, since, lag_seconds))
+
+
+def marked(table: ListedTable, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of the source as they are in a file: not deleted, if the table marks those that are."""
+    import pyarrow as pa
+
+    if not table.marks_deleted:
+        return batch
+    return batch.append_column(DELETED, pa.array([False] * batch.num_rows, pa.bool_()))
+
+
+def notes_of(invalid: Mapping[str, int]) -> tuple[str, ...]:
+    return tuple(f"{count} invalid values of {column} are NULL" for column, count in sorted(invalid.items()))
+
+
+def finished(
+    source_name: str,
+    table: ListedTable,
+    batch_id: str,
+    kind: Kind,
+    since: Watermark | None,
+    until: Watermark,
+    columns: Sequence[MappedColumn],
+    files: Sequence[tuple[Path, int]],
+    notes: tuple[str, ...],
+    deleted: int = 0,
+) -> Extracted:
+    """The extract with some files, each with its number of rows."""
+    day = f"{datetime.fromisoformat(until.snapshot_at):%Y%m%d}"
+    names, manifest_name = file_names(table.folder, day, batch_id, [path.suffix for path, _ in files])
+    listed = []
+    for name, (path, rows) in zip(names, files, strict=True):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        listed.append(ExtractedFile(name, path.stat().st_size, digest, rows))
     manifest = Manifest(
         extract_id=batch_id,
         source=source_name,
         table=table.name,
-        kind="changes" if behind else "full",
-        since=behind,
-        until=Watermark(position, times.utc.isoformat(timespec="microseconds"), _source_time(ordered, times)),
-        rows=rows,
+        kind=kind,
+        since=since,
+        until=until,
+        rows=sum(rows for _, rows in files),
         columns=tuple(column.column for column in columns),
-        files=(ExtractedFile(name, path.stat().st_size, digest, rows),),
-        notes=tuple(f"{count} invalid values of {column} are NULL" for column, count in sorted(invalid.items())),
+        files=tuple(listed),
+        notes=notes,
+        deleted=deleted,
     )
-    return Extracted(path, manifest, manifest_name)
+    return Extracted(tuple(path for path, _ in files), manifest, manifest_name)
 
 
 def land_extract(lake: Lake, bucket: str, prefix: str, extracted: Extracted) -> list[str]:
-    """Publish an extract below `prefix`, the manifest last, as the file is not complete without it. Returns both uris.
+    """Publish an extract below `prefix`, the manifest last, as the file is not complete without it. Returns the uris.
 
     Raises:
-        LakeError: the lake failed; at most the file landed, which then waits for a manifest.
+        LakeError: the lake failed; at most the files landed, which then wait for a manifest.
     """
-    described = extracted.path.with_name("manifest.json")
+    described = extracted.paths[0].with_name("manifest.json")
     described.write_bytes(write_manifest(extracted.manifest))
     day = f"{prefix}{datetime.fromisoformat(extracted.manifest.until.snapshot_at):%Y%m%d}/"
-    paths = [(extracted.path, extracted.manifest.files[0].name), (described, extracted.manifest_name)]
+    names = [*(file.name for file in extracted.manifest.files), extracted.manifest_name]
+    paths = zip((*extracted.paths, described), names, strict=True)
     return [lake.publish(path, bucket, day + name) for path, name in paths]
 
 
@@ -123,9 +173,14 @@ def ordered_columns(table: ListedTable, columns: Sequence[MappedColumn]) -> Orde
     """The columns of cursor and key; no cursor if the table is always extracted whole.
 
     Raises:
-        ConfigurationError: a listed column is not there, or has no order.
+        ConfigurationError: a listed column is not there or has no order, or one has the name of the platform's.
     """
     by_name = {column.name: column for column in columns}
+    if table.marks_deleted and (taken := [name for name in by_name if name.strip().upper() == DELETED]):
+        raise ConfigurationError(
+            f"The table {table.name} has a column {taken[0]}, in which deletes: soft marks deleted rows.",
+            remedy="Rename it in a view of the source and list the view, or leave deletes out of the list of tables.",
+        )
     for what, names in (("key", table.key), ("cursor", table.cursor), ("personal", table.personal)):
         for name in names:
             if name not in by_name:

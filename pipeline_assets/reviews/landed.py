@@ -88,6 +88,12 @@ def _examine_extract(
     try:
         manifest = read_manifest(lake.fetch(described, folder).read_bytes(), uri)
         _require_same_files(lake, source, table, uri, manifest, files)
+        if manifest.deleted and not table.marks_deleted:
+            raise RejectedObjectError(
+                f"The extract has {manifest.deleted} deleted rows, but {table.name} does not mark such rows.",
+                code="schema_drift",
+                remedy="Write `deletes: soft` in the list of tables.",
+            )
     except RejectedObjectError as error:
         return [ExaminedObject(landed, _no_columns(landed), error=error) for landed in files]
     taken = datetime.fromisoformat(manifest.until.snapshot_at)

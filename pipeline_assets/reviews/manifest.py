@@ -45,7 +45,10 @@ class Watermark:
 
 @dataclass(frozen=True)
 class Manifest:
-    """One extract of one table: what it covers, `since` (None: from the beginning) up to `until`."""
+    """One extract of one table: what it covers, `since` (None: from the beginning) up to `until`.
+
+    `deleted` of the rows are no longer in the source.
+    """
 
     extract_id: str
     source: str
@@ -57,6 +60,7 @@ class Manifest:
     columns: tuple[SourceColumn, ...]
     files: tuple[ExtractedFile, ...]
     notes: tuple[str, ...] = field(default=())
+    deleted: int = 0
 
 
 def write_manifest(manifest: Manifest) -> bytes:
@@ -93,7 +97,7 @@ def _tupled(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-def file_names(table: str, day: str, batch_id: str, count: int, ending: str) -> tuple[Sequence[str], str]:
-    """The names of the files of an extract, and that of its manifest; `day` is YYYYMMDD."""
+def file_names(table: str, day: str, batch_id: str, suffixes: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The names of the files of an extract, and that of its manifest; `day` is YYYYMMDD, a suffix such as `.csv`."""
     stem = f"{day}-{table.replace('_', '-')}-{batch_id}"
-    return [f"{stem}-{number}.{ending}" for number in range(1, count + 1)], f"{stem}.json"
+    return [f"{stem}-{number}{suffix}" for number, suffix in enumerate(suffixes, 1)], f"{stem}.json"

@@ -28,6 +28,7 @@ SchemaPolicy = Literal["evolve", "freeze"]
 
 OBSERVATIONS = "_OBSERVATIONS"  # behind the name of the table with what was observed of an scd2 table
 HISTORY_COLUMNS = ("VALID_FROM", "VALID_TO", "IS_CURRENT")
+DELETED = "IS_DELETED"  # the column of tables with `deletes: soft`
 _FILE = Level("the file", ("source", "tables"))
 _TABLE = Level(
     "a table",
@@ -71,6 +72,20 @@ class ListedTable:
     owner: str = "data-platform"
     description: str = ""
     personal: tuple[str, ...] = ()
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether its key identifies a row."""
+        return self.strategy in _KEYED
+
+    @property
+    def marks_deleted(self) -> bool:
+        return self.deletes == "soft"
+
+    @property
+    def reserved(self) -> frozenset[str]:
+        """The names, in upper case, of the columns that the platform adds to the table."""
+        return frozenset((*PROVENANCE, DELETED) if self.marks_deleted else PROVENANCE)
 
     @property
     def folder(self) -> str:
@@ -234,7 +249,7 @@ class _Reader:
                     remedy = "With `event: true` others land the files; leave it out, or leave event out."
                     self._add(given[option], f"{name}.{option}", "says how to extract.", remedy)
         for column in table.key:
-            if column.upper() in PROVENANCE or (strategy == "scd2" and column.upper() in HISTORY_COLUMNS):
+            if column.upper() in table.reserved or (strategy == "scd2" and column.upper() in HISTORY_COLUMNS):
                 remedy = "The platform has a column of that name; rename it in a view of the source, and list the view."
                 self._add(given["key"], f"{name}.key", f"{column!r} is reserved.", remedy)
 

@@ -12,7 +12,7 @@ import select
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,7 @@ def open_mysql(url: URL) -> Iterator[MySqlSource]:
             database=url.database,
             charset="utf8mb4",
             connect_timeout=_CONNECT_SECONDS,
+            autocommit=True,  # each statement is a snapshot of its own
             read_timeout=PATIENCE,
             **tls,
         )
@@ -95,9 +96,9 @@ class MySqlSource:
 
     def columns(self, table: str) -> tuple[MappedColumn, ...]:
         # Names in information_schema are compared without case, but tables may differ by case alone.
-        found = [row[1:] for row in self._rows(_COLUMNS, table) if row[0] == table]
+        found = [row[1:] for row in self.rows(_COLUMNS, table) if row[0] == table]
         if not found:
-            raise no_table(self.label, table, [row[0] for row in self._rows("SHOW TABLES")])
+            raise no_table(self.label, table, [row[0] for row in self.rows("SHOW TABLES")])
         return tuple(
             mysql_column(
                 table, name, MySqlType(kind.lower(), full, length, precision, scale), nullable=nullable == "YES"
@@ -106,15 +107,20 @@ class MySqlSource:
         )
 
     def indexed(self, table: str) -> set[str]:
-        return {column for name, column in self._rows(_INDEXED, table) if name == table}
+        return {column for name, column in self.rows(_INDEXED, table) if name == table}
 
     def times(self) -> Times:
-        ((own, utc),) = self._rows("SELECT NOW(6), UTC_TIMESTAMP(6)")
+        ((own, utc),) = self.rows("SELECT NOW(6), UTC_TIMESTAMP(6)")
         return Times(utc, min(own, utc))
+
+    def rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
+        with _errors(self.label), self._connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return list(cursor.fetchall())
 
     def read(
         self, table: str, columns: Sequence[MappedColumn], condition: str, scratch: Path, invalid: Counter[str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         import pyarrow as pa
 
         names = [column.name for column in columns]
@@ -149,11 +155,6 @@ class MySqlSource:
                 remedy="Nothing landed; run again.",
             ) from None
 
-    def _rows(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
-        with _errors(self.label), self._connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return list(cursor.fetchall())
-
     def _connectorx_url(self) -> str:
         url = self._url
         user, password, database = (
@@ -169,7 +170,7 @@ class MySqlSource:
 
     def _batch_rows(self, table: str, columns: Sequence[MappedColumn]) -> int:
         """Rows of a batch, fewer if they are long by the server's estimate, which may be of yesterday."""
-        sizes = self._rows(
+        sizes = self.rows(
             "SELECT COALESCE(MAX(AVG_ROW_LENGTH), 0) FROM information_schema.TABLES "
             "WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = %s",
             table,

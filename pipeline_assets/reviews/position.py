@@ -78,12 +78,11 @@ def rows_behind(dialect: Dialect, ordered: Ordered, position: Sequence[str], fro
         raise ConfigurationError(
             "The watermark does not fit the columns of cursor and key.", remedy="Extract all rows again."
         )
-    quote = quote_mysql if dialect == "mysql" else quote_sqlite
     first = ordered.columns[0]
-    cursor, start = quote(first.name), literal(dialect, first.kind, position[0])
+    cursor, start = quoted(dialect, first.name), literal(dialect, first.kind, position[0])
     behind = ""
     for column, text in reversed(list(zip(ordered.columns, position, strict=True))):
-        name, value = quote(column.name), literal(dialect, column.kind, text)
+        name, value = quoted(dialect, column.name), literal(dialect, column.kind, text)
         is_last = f"{name} > {value}" + (
             f" OR {name} IS NULL" if column is not first and column.column.nullable else ""
         )
@@ -99,6 +98,21 @@ def rows_behind(dialect: Dialect, ordered: Ordered, position: Sequence[str], fro
     if from_time is not None:
         others.append(f"{cursor} >= {literal(dialect, first.kind, from_time)}")
     return f"({' OR '.join(ranges + others)}) AND ({' OR '.join(accepted + others)})"
+
+
+def rows_with(dialect: Dialect, key: Sequence[MappedColumn], keys: Sequence[Sequence[str]]) -> str:
+    """The condition for rows with some keys, given as texts."""
+    names = [quoted(dialect, column.name) for column in key]
+    values = [[literal(dialect, c.kind, text) for c, text in zip(key, texts, strict=True)] for texts in keys]
+    if len(names) == 1:
+        return f"{names[0]} IN ({', '.join(value for (value,) in values)})"
+    rows = (" AND ".join(f"{name} = {value}" for name, value in zip(names, row, strict=True)) for row in values)
+    return " OR ".join(f"({row})" for row in rows)
+
+
+def quoted(dialect: Dialect, name: str) -> str:
+    """A name of a table or column in the SQL of a source."""
+    return quote_mysql(name) if dialect == "mysql" else quote_sqlite(name)
 
 
 def greatest_position(columns: Sequence[SourceColumn], batch: pa.RecordBatch) -> tuple[str, ...] | None:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.errors import ConfigurationError, RejectedObjectError
 from pipeline_assets.reviews.columns import SourceColumn
 from pipeline_assets.reviews.metadata import ListedTable
@@ -108,7 +107,7 @@ def require_columns(table: ListedTable, shape: Shape) -> None:
         ConfigurationError: the message names the option and the columns that there are.
     """
     names = [column_name(column) for column in shape.columns]
-    options = {"key": table.key if table.strategy in ("upsert", "scd2") else (), "personal": table.personal}
+    options = {"key": table.key if table.is_keyed else (), "personal": table.personal}
     for option, listed in options.items():
         if unknown := [name for name in listed if name.strip().upper() not in names]:
             raise ConfigurationError(
@@ -126,14 +125,13 @@ def _require_usable(found: ObjectColumns, given: dict[str, SourceColumn], table:
             code="malformed_header",
             remedy="Rename one of each two, or leave it out in a view of the source.",
         )
-    if reserved := [name for name in given if name in PROVENANCE]:
+    if reserved := [name for name in given if name in table.reserved]:
         raise RejectedObjectError(
             f"The platform has columns named {', '.join(reserved)}.",
             code="malformed_header",
             remedy="Rename them in a view of the source, and list the view.",
         )
-    keys = [name for name in table.key if table.strategy in ("upsert", "scd2")]
-    if missing := [name for name in keys if name.strip().upper() not in given]:
+    if missing := [name for name in (table.key if table.is_keyed else ()) if name.strip().upper() not in given]:
         raise RejectedObjectError(
             f"The key column {', '.join(missing)} is missing.",
             code="missing_column",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.reviews.position import Dialect
@@ -56,9 +56,16 @@ class Source(Protocol):
             SourceError: the database failed.
         """
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT that has few, in a snapshot of its own.
+
+        Raises:
+            SourceError: the database failed.
+        """
+
     def read(
         self, table: str, columns: Sequence[MappedColumn], condition: str, scratch: Path, invalid: Counter[str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         """The rows of one SELECT, one snapshot; `invalid` counts values by column that became NULL.
 
         Raises:

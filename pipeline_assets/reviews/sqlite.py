@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.errors import ConfigurationError, SourceError, one_line
 from pipeline_assets.reviews.position import Dialect
@@ -72,9 +72,13 @@ class SqliteSource:
         utc = datetime.now(UTC).replace(tzinfo=None)
         return Times(utc, min(utc, datetime.now().astimezone().replace(tzinfo=None)))
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        with _errors(self.label):
+            return self._connection.execute(sql).fetchall()
+
     def read(
         self, table: str, columns: Sequence[MappedColumn], condition: str, scratch: Path, invalid: Counter[str]
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> Generator[pa.RecordBatch, None, None]:
         import pyarrow as pa
 
         names = [column.name for column in columns]

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_assets.contracts import Column, Contract, load_contract
-from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.ddl import literal, target_table
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.errors import ConfigurationError, ContractError
 from pipeline_assets.pipeline import Examined, History, LandedFiles, Table
 from pipeline_assets.reviews.landed import prefix_of
-from pipeline_assets.reviews.metadata import HISTORY_COLUMNS, OBSERVATIONS, ListedTable, TableList
+from pipeline_assets.reviews.metadata import DELETED, HISTORY_COLUMNS, OBSERVATIONS, ListedTable, TableList
+from pipeline_assets.reviews.reconcile import PublishedRows
 from pipeline_assets.reviews.schema import Shape, column_name
 
 NAME = "reviews"
@@ -69,6 +70,14 @@ def dataset_of(listed: TableList, table: ListedTable) -> str:
     return f"{dataset}{OBSERVATIONS.lower()}" if table.strategy == "scd2" else dataset
 
 
+def published_rows(listed: TableList, table: ListedTable, contract: Contract) -> PublishedRows:
+    """The rows of a table that analysts take for those of its source."""
+    target = target_table(parts_of(listed, table, contract).contracts[-1]).qualified
+    if table.strategy == "scd2":
+        return PublishedRows(contract, target, HISTORY_COLUMNS[-1])
+    return PublishedRows(contract, target, f"NOT COALESCE({DELETED}, FALSE)" if table.marks_deleted else "TRUE")
+
+
 def open_contract(listed: TableList, table: ListedTable, folder: Path) -> Contract:
     """The contract of a table for definitions: that of its file or, without one, the columns that the list names.
 
@@ -100,7 +109,7 @@ def declared_contract(listed: TableList, table: ListedTable, folder: Path) -> Co
         return None
     contract = load_contract(path)
     wanted = _contract(listed, table, ())
-    key = tuple(name.strip().upper() for name in table.key) if _is_keyed(table) else ()
+    key = tuple(name.strip().upper() for name in table.key) if table.is_keyed else ()
     found = {
         "name": (contract.name, wanted.name),
         "domain": (contract.domain, wanted.domain),
@@ -113,12 +122,22 @@ def declared_contract(listed: TableList, table: ListedTable, folder: Path) -> Co
                 f"{path.name}: {what} is {actual or 'missing'}.",
                 remedy=f"The list of tables says {expected or 'none'}.",
             )
+    role = "deleted" if table.strategy == "scd2" else ""
+    if table.marks_deleted and not any(
+        (column.name, column.logical_type, column.history) == (DELETED, "boolean", role) for column in contract.columns
+    ):
+        raise ContractError(
+            f"{path.name}: {DELETED} is missing, or has another type or history, but {table.name} has deletes: soft.",
+            remedy=f"Add it with logicalType boolean{', history: deleted' if role else ''}, or leave deletes out.",
+        )
     return contract
 
 
 def _contract(listed: TableList, table: ListedTable, columns: tuple[Column, ...]) -> Contract:
     names = listed.names[table.name]
     is_history = table.strategy == "scd2"
+    if table.marks_deleted:
+        columns = (*columns, _deleted_column("deleted" if is_history else ""))
     return Contract(
         name=dataset_of(listed, table),
         table=f"{names.target}{OBSERVATIONS}" if is_history else names.target,
@@ -130,6 +149,11 @@ def _contract(listed: TableList, table: ListedTable, columns: tuple[Column, ...]
         columns=columns,
         quality=(_dropped_columns(table),),
     )
+
+
+def _deleted_column(history: str) -> Column:
+    description = "Whether the source no longer has the row; NULL is not deleted."
+    return Column(DELETED, "boolean", "BOOLEAN", description=description, history=history)
 
 
 def _dropped_columns(table: ListedTable) -> QualityRule:
@@ -166,7 +190,7 @@ def _column(name: str, physical_type: str, source_type: str, table: ListedTable)
     assert match is not None, physical_type  # of our own mapping
     base, size, scale = match.groups()
     logical = ("number" if int(scale or 0) else "integer") if base == "NUMBER" else _LOGICAL[base]
-    is_key = _is_keyed(table) and name in {column.strip().upper() for column in table.key}
+    is_key = table.is_keyed and name in {column.strip().upper() for column in table.key}
     return Column(
         name,
         logical,
@@ -181,10 +205,6 @@ def _column(name: str, physical_type: str, source_type: str, table: ListedTable)
     )
 
 
-def _is_keyed(table: ListedTable) -> bool:
-    return table.strategy in ("upsert", "scd2")
-
-
 def _history_contract(listed: TableList, table: ListedTable, observed: Contract) -> Contract:
     names = listed.names[table.name]
     surrogate = f"{names.target}_SK"
@@ -196,6 +216,7 @@ def _history_contract(listed: TableList, table: ListedTable, observed: Contract)
     columns = [
         replace(column, key=False, required=column.key, history="" if column.key else "version")
         for column in observed.columns
+        if column.history != "deleted"
     ]
     valid_from, valid_to, is_current = HISTORY_COLUMNS
     columns += [

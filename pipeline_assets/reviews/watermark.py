@@ -13,11 +13,15 @@ from pipeline_assets.reviews.schema import Shape
 
 @dataclass(frozen=True)
 class TableState:
-    """What is committed of a table. `watermark` is None before the first extract; `rows` are those of the last one."""
+    """What is committed of a table. `watermark` is None before the first extract; `rows` are those of the last one.
+
+    `reconciled_at` is the time of the source, UTC, ISO 8601, at which its keys were last compared; empty if never.
+    """
 
     watermark: Watermark | None = None
     rows: int = 0
     shape: Shape = field(default_factory=Shape)
+    reconciled_at: str = ""
 
 
 def read_state(text: str | None) -> TableState:
@@ -31,7 +35,7 @@ def read_state(text: str | None) -> TableState:
     watermark = None
     if position is not None:
         watermark = Watermark(tuple(position), stored["snapshot_at"], stored["source_time"])
-    return TableState(watermark, stored["rows"], shape)
+    return TableState(watermark, stored["rows"], shape, stored.get("reconciled_at", ""))
 
 
 def write_state(state: TableState) -> str:
@@ -42,6 +46,7 @@ def write_state(state: TableState) -> str:
             "snapshot_at": watermark["snapshot_at"],
             "source_time": watermark["source_time"],
             "rows": state.rows,
+            "reconciled_at": state.reconciled_at,
             "columns": [asdict(column) for column in state.shape.columns],
             "dropped": sorted(state.shape.dropped),
             "version": state.shape.version,
@@ -54,9 +59,13 @@ def advanced(state: TableState, loaded: Iterable[Manifest]) -> TableState:
     """The state after extracts whose files are all loaded.
 
     The watermark follows an extract that begins at it or before and was taken later; it never moves back, and not over
-    a gap. The order is that of the snapshots.
+    a gap. The order is that of the snapshots. A first extract of all rows has all keys, so nothing is to be compared.
     """
     for manifest in sorted(loaded, key=lambda manifest: manifest.until.snapshot_at):
+        if manifest.kind == "corrections":
+            continue
+        if state.watermark is None and manifest.kind == "full":
+            state = replace(state, reconciled_at=max(state.reconciled_at, manifest.until.snapshot_at))
         at = state.watermark.snapshot_at if state.watermark else ""
         is_contiguous = manifest.since is None or manifest.since.snapshot_at <= at
         if is_contiguous and manifest.until.snapshot_at > at:

@@ -73,13 +73,13 @@ class Transaction:
         cursor = self._cursor(sql, params)
         return [column[0] for column in cursor.description or []], cursor.fetchall()
 
-    def to_parquet(self, sql: str, schema: pa.Schema, path: Path) -> int:
+    def to_parquet(self, sql: str, schema: pa.Schema, path: Path, params: Params | None = None) -> int:
         """Write a query's rows to a Parquet file of that schema; returns the number of rows."""
         import pyarrow.parquet as pq
 
         written = 0
         with pq.ParquetWriter(path, schema) as writer:
-            for rows in self.arrow(sql):
+            for rows in self.arrow(sql, params):
                 # The driver may write a name in capitals, and choose another type for a column in each table.
                 rows = rows.rename_columns([name.upper() for name in rows.column_names])
                 rows = rows.select([name.upper() for name in schema.names]).rename_columns(schema.names)

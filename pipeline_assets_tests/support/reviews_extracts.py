@@ -58,5 +58,5 @@ def read_extract(
 
     extracted = extract(url, table, folder, since, lag=lag)
     assert extracted is not None
-    rows = pq.read_table(extracted.path).to_pylist() if table.format == "parquet" else []
-    return Read(rows, extracted.manifest, extracted.path)
+    rows = pq.read_table(extracted.paths[0]).to_pylist() if table.format == "parquet" else []
+    return Read(rows, extracted.manifest, extracted.paths[0])

@@ -1,0 +1,382 @@
+"""Deleted rows and late ones: what a comparison of keys finds in SQLite and MariaDB, through whole runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_assets.batch import separate_batches
+from pipeline_assets.errors import ConfigurationError, FailedTablesError, WarehouseError
+from pipeline_assets.reviews import reconcile
+from pipeline_assets.reviews.sqlite import SqliteSource
+from pipeline_assets_tests.support.mariadb import Database
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake, manifests, parquet, ran
+
+NOTES = {"name": "notes", "key": "id", "cursor": "changed", "deletes": "soft"}
+CREATE = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(40), changed DATETIME)"
+ALIVE = "SELECT ID, TEXT FROM REVIEWS.NOTES WHERE NOT COALESCE(IS_DELETED, FALSE) ORDER BY ID"
+
+
+def row(key: int, text: str = "a", day: str = "2024-01-01") -> str:
+    return f"INSERT INTO notes VALUES ({key}, '{text}', '{day} 00:00:00')"
+
+
+def notes(home: Path, *rows: str, hours: float = 0, **options: Any) -> ReviewsLake:
+    """A table with these rows in its source, loaded once."""
+    lake = ReviewsLake.at(home, NOTES | options, reviews_reconcile_hours=hours)
+    lake.sql(CREATE, *rows)
+    lake.extract()
+    return lake
+
+
+def states(lake: ReviewsLake) -> list[tuple]:
+    return lake.table("NOTES", "ID, TEXT, IS_DELETED")
+
+
+def test_a_row_that_is_gone_keeps_its_values_and_is_marked(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2, "b"))
+    assert states(lake) == [(1, "a", False), (2, "b", False)]
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    report = ran(lake.extract(), "notes")
+    assert states(lake) == [(1, "a", False), (2, "b", True)]
+    assert report.rows["loaded"] == 1
+    assert lake.rows(ALIVE) == [(1, "a")]
+    (found,) = [manifest for manifest in manifests(lake, "notes") if manifest["kind"] == "corrections"]
+    assert (found["rows"], found["deleted"]) == (1, 1)
+    lake.extract()
+    assert len(manifests(lake, "notes")) == 2, "a deleted row is extracted once"
+
+
+def test_a_row_that_is_inserted_again_is_no_longer_deleted(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), row(3))
+    lake.sql("DELETE FROM notes WHERE id IN (2, 3)")
+    lake.extract()
+    lake.sql(row(2, "again", "2024-02-01"), row(3, "late", "2023-01-01"))
+    lake.extract()
+    assert states(lake) == [(1, "a", False), (2, "again", False), (3, "late", False)]
+
+
+def test_a_late_row_is_found_and_the_watermark_stays(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1, day="2024-01-02"), deletes="ignore")
+    before = lake.state("notes").watermark
+    lake.sql(row(2, "late", "2001-01-01"))
+    lake.extract()
+    assert lake.table("NOTES", "ID, TEXT") == [(1, "a"), (2, "late")]
+    assert lake.state("notes").watermark == before
+    assert lake.state("notes").reconciled_at > before.snapshot_at  # type: ignore[union-attr]
+
+
+def test_new_rows_are_not_extracted_twice(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1))
+    lake.sql(row(2, "new", "2024-02-01"), row(3, "late", "2001-01-01"))
+    report = ran(lake.extract(), "notes")
+    assert report.rows["read"] == 2
+    assert [manifest["kind"] for manifest in manifests(lake, "notes")].count("corrections") == 1
+
+
+def test_keys_are_compared_once_in_the_hours_of_the_setting(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), hours=24)
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    assert lake.extract() == {"notes": None}, "a first extract has every key"
+    assert lake.state("notes").reconciled_at
+    lake = ReviewsLake.at(tmp_path, NOTES, reviews_reconcile_hours=0)
+    lake.extract()
+    assert lake.rows(ALIVE) == [(1, "a")]
+
+
+def test_without_soft_deletes_no_column_is_added_and_nothing_is_marked(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), deletes="ignore")
+    lake.sql("DELETE FROM notes WHERE id = 2", row(3, "late", "2001-01-01"))
+    lake.extract()
+    assert "IS_DELETED" not in str(lake.rows("SELECT OBJECT_CONSTRUCT(*) FROM REVIEWS.NOTES"))
+    assert len(lake.table("NOTES")) == 3
+    assert "1 rows are no longer in the source" in str(manifests(lake, "notes"))
+
+
+def test_a_table_without_a_cursor_has_its_late_rows_in_each_extract_and_its_deletions_marked(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), cursor=[])
+    lake.sql("DELETE FROM notes WHERE id = 2", row(3, "late", "2001-01-01"))
+    lake.extract()
+    assert states(lake) == [(1, "a", False), (2, "a", True), (3, "late", False)]
+    found = [manifest["rows"] for manifest in manifests(lake, "notes") if manifest["kind"] == "corrections"]
+    assert found == [1], "the late row is in the full extract alone"
+
+
+def test_a_history_ends_with_a_deletion_and_begins_again(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), strategy="scd2")
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    lake.extract()
+    assert lake.table("NOTES", "ID, TEXT, IS_CURRENT") == [(1, "a", True), (2, "a", False)]
+    lake.extract()
+    assert len(lake.table("NOTES_OBSERVATIONS")) == 3, "a deleted row is observed once"
+    lake.sql(row(2, "late", "2001-01-01"))
+    lake.extract()
+    assert lake.table("NOTES", "ID, TEXT, IS_CURRENT") == [(1, "a", True), (2, "a", False), (2, "late", True)]
+    before = lake.table("NOTES", "ID, TEXT, VALID_FROM, VALID_TO")
+    lake.run(reprocess=True)
+    assert lake.table("NOTES", "ID, TEXT, VALID_FROM, VALID_TO") == before
+
+
+def test_soft_deletes_may_be_switched_on_later(tmp_path: Path) -> None:
+    notes(tmp_path, row(1), row(2), deletes="ignore")
+    lake = ReviewsLake.at(tmp_path, NOTES, reviews_reconcile_hours=0)
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    lake.extract()
+    assert states(lake) == [(1, "a", None), (2, "a", True)]
+
+
+def test_extracts_with_deleted_rows_are_rejected_once_they_are_not_marked(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2))
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    lake.extract()
+    lake = ReviewsLake.at(tmp_path, NOTES | {"deletes": "ignore"})
+    lake.run(reprocess=True)
+    assert [code for code, _ in lake.rejections()] == ["schema_drift"]
+    assert (2, True) in lake.table("NOTES", "ID, IS_DELETED")
+
+
+def test_rows_of_files_of_others_are_compared_as_well(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1))
+    lake.land("notes", "theirs.parquet", parquet({"id": [1, 7], "text": ["x", "y"]}))
+    lake.run()
+    lake.extract()
+    assert (7, "y", True) in states(lake)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("key", [["a"], ["a", "b"]], ids=["text", "composite"])
+def test_keys_of_any_kind_are_compared_whole(key: list[str], form: str, tmp_path: Path) -> None:
+    table = {"name": "notes", "key": key, "cursor": "changed", "deletes": "soft", "format": form}
+    lake = ReviewsLake.at(tmp_path, table, reviews_reconcile_hours=0)
+    texts = ["x", " x ", "it''s", 'a "quote"', "back\\slash", "%s %", "ä€", "1"]
+    values = [f"('{text}', {number}, 1.5, '2024-01-02')" for number, text in enumerate(texts)]
+    lake.sql("CREATE TABLE notes (a TEXT, b INTEGER, c DECIMAL(8,2), changed DATE)")
+    lake.sql(f"INSERT INTO notes VALUES {', '.join(values)}")
+    lake.extract()
+    before = lake.table("NOTES", "A, B, C, CHANGED")
+    assert lake.extract()["notes"]
+    assert len(manifests(lake, "notes")) == 1, "equal keys in every form"
+    lake.sql("DELETE FROM notes", f"INSERT INTO notes VALUES {values[0]}, ('late', 99, 1, '2001-01-01')")
+    lake.extract()
+    rows = lake.table("NOTES", "A, IS_DELETED")
+    assert {text for text, is_deleted in rows if not is_deleted} == {"x", "late"}
+    assert [values for values in lake.table("NOTES", "A, B, C, CHANGED") if values[0] != "late"] == before
+    lake.sql(f"INSERT INTO notes VALUES {', '.join(values[1:])}")
+    lake.extract()
+    assert not any(is_deleted for _, is_deleted in lake.table("NOTES", "A, IS_DELETED"))
+
+
+def test_values_that_are_no_key_are_neither_late_nor_the_reason_for_a_deletion(tmp_path: Path) -> None:
+    lake = ReviewsLake.at(tmp_path, NOTES, reviews_reconcile_hours=0)
+    lake.sql("CREATE TABLE notes (id INTEGER, text TEXT, changed DATETIME)", row(1))
+    lake.extract()
+    for bad in ("NULL", "'word'", "1.5", "X'00'"):
+        lake.sql(f"INSERT INTO notes VALUES ({bad}, 'b', '2001-01-01')")
+    lake.extract()
+    assert states(lake) == [(1, "a", False)]
+    assert len(manifests(lake, "notes")) == 1
+
+
+def test_an_empty_source_marks_nothing_until_a_setting_allows_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lake = notes(tmp_path, *(row(number) for number in range(30)))
+    lake.sql("DELETE FROM notes")
+    with caplog.at_level(logging.WARNING, "pipeline_assets"):
+        lake.extract()
+    assert "lacks 30 of the 30 rows of notes" in caplog.text
+    assert len(lake.rows(ALIVE)) == 30
+    lake = ReviewsLake.at(tmp_path, NOTES, reviews_reconcile_hours=0, reviews_delete_share=1)
+    lake.extract()
+    assert lake.rows(ALIVE) == []
+
+
+def test_late_rows_are_loaded_though_nothing_may_be_marked(tmp_path: Path) -> None:
+    lake = notes(tmp_path, *(row(number) for number in range(30)))
+    lake.sql("DELETE FROM notes", row(99, "late", "2001-01-01"))
+    lake.extract()
+    assert len(lake.rows(ALIVE)) == 31
+
+
+def test_a_column_of_that_name_in_the_source_is_refused(tmp_path: Path) -> None:
+    lake = ReviewsLake.at(tmp_path, NOTES)
+    lake.sql("CREATE TABLE notes (id INTEGER, changed DATE, is_deleted INTEGER)", "INSERT INTO notes VALUES (1, 2, 3)")
+    with pytest.raises(ConfigurationError, match="has a column is_deleted, in which deletes: soft marks"):
+        lake.extract()
+    assert not lake.landed("notes")
+
+
+def test_a_key_of_that_name_is_refused_by_the_list(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="'is_deleted' is reserved"):
+        _ = ReviewsLake.at(tmp_path, NOTES | {"key": "is_deleted"}).pipeline
+
+
+@pytest.mark.parametrize("strategy", ["upsert", "scd2"])
+def test_what_landed_before_a_failed_publication_is_loaded_by_the_next_run(
+    strategy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = notes(tmp_path, row(1), row(2), row(3), strategy=strategy)
+    lake.sql("DELETE FROM notes WHERE id = 2", row(4, "late", "2001-01-01"))
+    before = lake.state("notes")
+
+    def fail(*_: object) -> None:
+        raise WarehouseError("The warehouse is gone.")
+
+    monkeypatch.setattr(separate_batches, "run_batch", fail)
+    with pytest.raises(FailedTablesError, match="notes: The warehouse is gone"):
+        lake.extract()
+    monkeypatch.undo()
+    assert lake.state("notes") == before
+    lake.sql(row(2, "again", "2001-01-01"))
+    lake.run()
+    lake.extract()
+    alive = {
+        "upsert": ALIVE,
+        "scd2": "SELECT ID, TEXT FROM REVIEWS.NOTES WHERE IS_CURRENT ORDER BY ID",
+    }[strategy]
+    assert lake.rows(alive) == [(1, "a"), (2, "again"), (3, "a"), (4, "late")]
+
+
+MARIA_NOTES = (
+    "CREATE TABLE notes (id BIGINT UNSIGNED PRIMARY KEY, text VARCHAR(40), changed DATETIME(6), KEY (changed))"
+)
+
+
+def maria_notes(home: Path, database: Database, *statements: str, **options: Any) -> ReviewsLake:
+    lake = ReviewsLake.at(home, NOTES | options, reviews_source_url=database.url, reviews_reconcile_hours=0)
+    database.run(*statements)
+    lake.extract()
+    return lake
+
+
+def test_mariadb_compares_ranges_and_reads_only_those_that_differ(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = "INSERT INTO notes SELECT seq * 100, 'a', '2024-01-01' FROM seq_1_to_5000"
+    top = f"INSERT INTO notes VALUES ({2**64 - 1}, 'top', '2024-01-01')"
+    lake = maria_notes(tmp_path, database, MARIA_NOTES, rows)
+    read: list[str] = []
+    published = reconcile.within
+
+    def within(key: str, ranges: list[tuple[int, int]]) -> str:
+        read.append(f"{ranges}")
+        return published(key, ranges)
+
+    monkeypatch.setattr(reconcile, "within", within)
+    lake.extract()
+    assert not read, "equal ranges are not read"
+    database.run("DELETE FROM notes WHERE id = 100", "INSERT INTO notes VALUES (101, 'late', '2001-01-01')", top)
+    lake.extract()
+    assert set(read) != set()
+    assert (100, "a", True) in states(lake)
+    assert {(101, "late"), (2**64 - 1, "top")} <= set(lake.rows(ALIVE))
+    assert len(lake.rows(ALIVE)) == 5_001
+    read.clear()
+    lake.extract()
+    assert not read
+    database.run(f"DELETE FROM notes WHERE id = {2**64 - 1}")
+    lake.extract()
+    assert (2**64 - 1, "top", True) in states(lake)
+
+
+KEYS = {
+    "binary": ("BINARY(4)", ["X'00ff0a5c'", "X'27000000'"]),
+    "decimal": ("DECIMAL(20,4)", ["-1.5000", "12345678901234.0001"]),
+    "long decimal": ("DECIMAL(40,0)", ["1", "-9999999999999999999999999999999999999999"]),
+    "datetime": ("DATETIME(6)", ["'2024-01-01 00:00:00'", "'1999-12-31 23:59:59.000001'"]),
+    "date": ("DATE", ["'2024-01-01'", "'1999-12-31'"]),
+    "text": ("VARCHAR(20)", ["'O''Neil \\\\ %s'", "' ß '"]),
+    "enum": ("ENUM('a','b')", ["'a'", "'b'"]),
+    "uuid": ("UUID", ["'123e4567-e89b-12d3-a456-426655440000'", "'123e4567-e89b-12d3-a456-426655440001'"]),
+    "time": ("TIME(6)", ["'-01:30:00'", "'100:00:00.5'"]),
+    "negative": ("BIGINT", ["-9223372036854775808", "-1"]),
+}
+
+
+@pytest.mark.parametrize(("kind", "values"), KEYS.values(), ids=KEYS)
+@pytest.mark.parametrize("key", [["k"], ["k", "n"]], ids=["alone", "composite"])
+def test_keys_of_every_type_of_mariadb_are_compared(
+    key: list[str], kind: str, values: list[str], database: Database, tmp_path: Path
+) -> None:
+    create = f"CREATE TABLE notes (k {kind} NOT NULL, n INT, text VARCHAR(9), changed DATETIME, PRIMARY KEY (k, n))"
+    rows = [f"INSERT INTO notes VALUES ({value}, {n}, 'a', '2024-01-02')" for n, value in enumerate(values)]
+    lake = maria_notes(tmp_path, database, create, *rows, key=key)
+    lake.extract()
+    assert len(manifests(lake, "notes")) == 1, "equal keys"
+    database.run(f"DELETE FROM notes WHERE k = {values[1]}")
+    lake.extract()
+    assert lake.table("NOTES", "N, IS_DELETED") == [(0, False), (1, True)]
+    database.run(rows[1].replace("2024", "2001"))
+    lake.extract()
+    assert lake.table("NOTES", "N, IS_DELETED") == [(0, False), (1, False)]
+    assert len(manifests(lake, "notes")) == 3
+
+
+def test_a_row_that_is_inserted_while_keys_are_compared_is_never_deleted(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = maria_notes(tmp_path, database, MARIA_NOTES, "INSERT INTO notes VALUES (1, 'a', '2024-01-01')")
+    stop, keys = threading.Event(), [1]
+
+    def write() -> None:
+        with database.connect() as connection, connection.cursor() as cursor:
+            while not stop.is_set():
+                key = keys[0] + 1
+                day = "2001-01-01" if key % 2 else "2024-02-01"
+                cursor.execute("INSERT INTO notes VALUES (%s, 'new', %s)", (key, day))
+                cursor.execute("DELETE FROM notes WHERE id = %s AND id %% 10 = 0", (key - 50,))
+                keys[0] = key
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(3):
+            lake.extract()
+            marked = {key for (key,) in lake.rows("SELECT ID FROM REVIEWS.NOTES WHERE IS_DELETED")}
+            assert all(key % 10 == 0 for key in marked), "only these are ever deleted"
+    finally:
+        stop.set()
+        writer.join()
+    lake.extract()
+    assert lake.rows(ALIVE) == database.rows("SELECT id, text FROM notes ORDER BY id")
+    assert lake.rows("SELECT COUNT(*) FROM REVIEWS.NOTES WHERE IS_DELETED") > [(0,)]
+
+
+def test_a_row_that_is_published_between_the_reads_of_a_comparison_is_never_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Around each of its reads a row is inserted into the source and published at once, as by another run."""
+    lake = notes(tmp_path, row(1), row(2))
+    lake.sql("DELETE FROM notes WHERE id = 2")
+    published = [2]
+
+    def publish() -> None:
+        published.append(published[-1] + 1)
+        lake.sql(row(published[-1], "b", "2001-01-01"))
+        with lake.platform.warehouse.autocommit() as session:
+            session.execute(f"INSERT INTO REVIEWS.NOTES (ID, TEXT) VALUES ({published[-1]}, 'b')")
+
+    def around(name: str) -> None:
+        method = getattr(SqliteSource, name)
+
+        def replaced(self: SqliteSource, *arguments: Any) -> Any:
+            publish()
+            result = method(self, *arguments)
+            result = (batch for batch in list(result)) if name == "read" else result
+            publish()
+            return result
+
+        monkeypatch.setattr(SqliteSource, name, replaced)
+
+    for name in ("rows", "times", "read"):
+        around(name)
+    lake.extract()
+    monkeypatch.undo()
+    assert len(published) > 10
+    assert [key for key, _, is_deleted in states(lake) if is_deleted] == [2]
+    lake.extract()
+    assert [key for key, _ in lake.rows(ALIVE)] == [1, *published[1:]]
