@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline_assets.batch.platform import Platform
@@ -13,6 +14,7 @@ from pipeline_assets.catalog.recorded import exported_files, quality_rules, runs
 from pipeline_assets.catalog.site import write_site
 from pipeline_assets.contracts.validation import reason_codes
 from pipeline_assets.orchestration.execution import dagster_instance
+from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.settings import Settings
 
@@ -24,11 +26,11 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         ConfigurationError: a pipeline, the folder or the Dagster instance is wrong.
         WarehouseError: the warehouse cannot be reached.
     """
-    datasets = datasets_of(pipelines)
-    loaded = Loaded()
     # Opening the embedded warehouse would create it.
-    if settings.profile != "local" or any(settings.warehouse_root.glob("*.db")):
-        loaded = read_loaded(platform.warehouse, pipelines, datasets)
+    is_created = settings.profile != "local" or any(settings.warehouse_root.glob("*.db"))
+    pipelines = [_with_learnt_columns(each, platform) for each in pipelines] if is_created else pipelines
+    datasets = datasets_of(pipelines)
+    loaded = read_loaded(platform.warehouse, pipelines, datasets) if is_created else Loaded()
     with ExitStack() as stack:
         # Opening an instance would create it, too.
         recorded = (settings.dagster_home / "dagster.yaml").exists()
@@ -46,3 +48,10 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         freshness_hours=settings.freshness_hours,
         at=platform.clock(),
     )
+
+
+def _with_learnt_columns(pipeline: ResolvedPipeline, platform: Platform) -> ResolvedPipeline:
+    """The pipeline with the columns that its runs have learnt; unchanged if they have learnt none."""
+    value = pipeline.value
+    learnt = value.learnt(platform) if value.learnt else {}
+    return derive(replace(value, contracts={**value.contracts, **learnt})) if learnt else pipeline

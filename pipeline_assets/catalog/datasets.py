@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import PROVENANCE
-from pipeline_assets.orchestration.keys import source_key, table_key
+from pipeline_assets.orchestration.keys import database_key, source_key, table_key
 from pipeline_assets.pipeline.resolved import (
     Export,
     FileTable,
@@ -81,6 +81,8 @@ def _datasets(pipeline: ResolvedPipeline) -> Iterator[Dataset]:
     for source in pipeline.sources:
         key = source_key(source, pipeline.name).to_user_string()
         relations |= dict.fromkeys(source.relations, key)
+        if source.declared.database:
+            yield _database(pipeline, source)
         yield _source(pipeline, source, key)
     published: list[FileTable | MartTable | ViewTable] = [*pipeline.tables, *pipeline.marts, *pipeline.views]
     relations |= {table.qualified: table_key(pipeline, table.contract).to_user_string() for table in published}
@@ -104,6 +106,15 @@ def _datasets(pipeline: ResolvedPipeline) -> Iterator[Dataset]:
         location = f"{pipeline.bucket}/{prefix}"
         yield _selected(pipeline, "lake table", output.contract, output.select, relations, location=location)
     yield from (_export(pipeline, export) for export in pipeline.exports)
+
+
+def _database(pipeline: ResolvedPipeline, source: Source) -> Dataset:
+    """The table of a database that the landed files of a source are extracted from."""
+    columns = tuple(
+        ColumnEntry(column, origin="The column of the source's table.") for column in source.contract.columns
+    )
+    key = database_key(source, pipeline.name).to_user_string()
+    return Dataset(key, pipeline.name, "source", f"{source.declared.database}: {source.name}", source.contract, columns)
 
 
 def _source(pipeline: ResolvedPipeline, source: Source, key: str) -> Dataset:
@@ -133,6 +144,9 @@ def _source(pipeline: ResolvedPipeline, source: Source, key: str) -> Dataset:
             for column in contract.columns
         ]
         location = f"Lists in {listed.column} of {listed.of}"
+    if source.declared.database:
+        reads = (database_key(source, pipeline.name).to_user_string(),)
+        entries = [replace(entry, inputs=((reads[0], entry.column.name),)) for entry in entries]
     return Dataset(key, pipeline.name, "source", location, contract, tuple(entries), reads)
 
 

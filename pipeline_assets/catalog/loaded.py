@@ -14,6 +14,7 @@ from typing import Any
 from pipeline_assets.catalog.datasets import Dataset
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
+from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.orchestration.checks import plain_value
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
@@ -66,7 +67,7 @@ def _existing_columns(session: Transaction) -> dict[str, frozenset[str]]:
     columns: dict[str, set[str]] = {}
     rows = session.rows("SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS")
     for schema, table, column in rows:
-        columns.setdefault(f"{schema}.{table}", set()).add(column)
+        columns.setdefault(f"{schema}.{sql_name(table)}", set()).add(column)
     return {name: frozenset(names) for name, names in columns.items()}
 
 
@@ -116,7 +117,7 @@ def _table(session: Transaction, dataset: Dataset, name: str, existing: frozense
     )
     try:
         written = session.rows(by_batch)
-        sample = session.rows(f"SELECT {', '.join(columns)} FROM {name} LIMIT {SAMPLE_ROWS}") if columns else []
+        sample = session.rows(f"SELECT {sql_names(columns)} FROM {name} LIMIT {SAMPLE_ROWS}") if columns else []
     except WarehouseError:  # its message may contain a value
         note = f"{name} could not be read. `pipeline-assets query 'SELECT COUNT(*) FROM {name}'` shows the error."
         return {"note": note}

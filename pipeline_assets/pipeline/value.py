@@ -274,10 +274,11 @@ class Pipeline:
     """One pipeline. It writes to `bucket`, and its sources land there unless they name another.
 
     `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
-    `contracts` (`contracts.Contract` by name) replace files. `batches` gets the platform, the run's id and its
-    `batch.report.Request`, and splits the run. `configured` gets the settings, or None, and returns the value of an
-    installation, if that depends on them; the rest of this value is what holds without them. `doctor` gets the platform
-    and yields checks of what this pipeline alone depends on.
+    `contracts` (`contracts.Contract` by name) replace files; `learnt` gets the platform and returns those of open
+    contracts that runs have completed. `batches` gets the platform, the run's id and its `batch.report.Request`, and
+    splits the run. `configured` gets the settings, or None, and returns the value of an installation, if that depends
+    on them; the rest of this value is what holds without them. `doctor` gets the platform and yields checks of what
+    this pipeline alone depends on.
     """
 
     name: str
@@ -294,6 +295,7 @@ class Pipeline:
     folder: Path | None = None
     contracts: Mapping[str, Any] = field(default_factory=dict)
     batches: Callable[[Any, str, Any], Iterable[SeparateBatch]] | None = None
+    learnt: Callable[[Any], Mapping[str, Any]] | None = None
     schedules: Sequence[Schedule] = ()
     configured: Callable[[Any], Pipeline] | None = None
     doctor: Callable[[Any], Iterable[DoctorCheck]] | None = None

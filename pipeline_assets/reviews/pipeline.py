@@ -35,6 +35,7 @@ def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
     """The value for a list of tables, and the list; `database` is the kind of the source."""
     from pipeline_assets.reviews.batches import table_batches
     from pipeline_assets.reviews.doctor import table_checks
+    from pipeline_assets.reviews.learnt import learnt_contracts
     from pipeline_assets.reviews.metadata import load_table_list
     from pipeline_assets.reviews.tables import open_contract, parts_of
 
@@ -53,6 +54,7 @@ def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
         contracts={contract.name: contract for each in parts for contract in each.contracts},
         buckets=REVIEWS.buckets,
         batches=partial(table_batches, listed, folder),
+        learnt=partial(learnt_contracts, listed, folder),
         schedules=schedules,
         doctor=partial(table_checks, listed, folder),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",

@@ -88,12 +88,14 @@ def test_every_asset_is_in_the_catalog_with_its_columns_and_reads(datasets: dict
 
     assert listed.keys() == specs.keys()
     for key, spec in specs.items():
-        schema = spec.metadata["dagster/column_schema"]
-        assert [each.column.name for each in listed[key].columns] == [column.name for column in schema.columns]
+        is_open = listed[key].contract.is_open  # then Dagster shows the columns of the last materialization
+        if not is_open:
+            schema = spec.metadata["dagster/column_schema"]
+            assert [each.column.name for each in listed[key].columns] == [column.name for column in schema.columns]
         if listed[key].kind != "export":  # an export is computed from the files, and repeats its table
             assert set(listed[key].reads) == {dep.asset_key.to_user_string() for dep in spec.deps}
             lineage = spec.metadata.get("dagster/column_lineage")
-            for each in listed[key].columns:
+            for each in () if is_open else listed[key].columns:
                 deps = lineage.deps_by_column[each.column.name] if lineage else []
                 assert set(each.inputs) == {(dep.asset_key.to_user_string(), dep.column_name) for dep in deps}
 
@@ -146,7 +148,7 @@ def test_kinds_locations_and_write_modes_follow_from_the_value(tmp_path: Path) -
 
     assert found == {
         "shop/items_files": ("source", "shop-bucket/in/*.csv | shop-bucket/in/*.parquet", ""),
-        "shop/current": ("table", "SHOP.CURRENT", "upsert"),
+        "shop/current": ("table", 'SHOP."CURRENT"', "upsert"),
         "shop/observed": ("table", "SHOP.OBSERVED", "append"),
         "shop/totals": ("mart", "SHOP.TOTALS", ""),
         "shop/dim": ("history", "SHOP.DIM", ""),
