@@ -196,7 +196,7 @@ def _cached_statements() -> Iterator[None]:
     rewrite: Any = FakeSnowflakeCursor._rewrite_with_params
     transform: Any = FakeSnowflakeCursor._transform
     # The text is all that the result of these depends on: they set nothing, and name their parameters by place.
-    kinds = (exp.Select, exp.Insert, exp.Delete, exp.Update, exp.Transaction, exp.Commit, exp.Rollback)
+    kinds = (exp.Select, exp.Insert, exp.Delete, exp.Update, exp.Copy, exp.Transaction, exp.Commit, exp.Rollback)
 
     def parse_once(command: str) -> Any:
         if (statement := _statements.get(command)) is None:
@@ -242,8 +242,13 @@ def _cached_statements() -> Iterator[None]:
     def transform_once(self: Any, parsed: Any, params: Any) -> Any:
         if not hasattr(parsed, "cached"):
             return transform(self, _InPlace(parsed.copy()), params).expression
-        made = once(self, parsed)
-        if values := getattr(self, "values", None):
+        made, values = once(self, parsed), getattr(self, "values", None)
+        if isinstance(made, exp.Copy):  # the emulator reads the tree of it
+            made = made.copy()
+            for text in made.find_all(exp.Literal) if values else ():
+                if found := _MARK.fullmatch(f"'{text.this}'"):
+                    text.set("this", values[int(found[1])])
+        elif values:
             text = made.sql(dialect="duckdb")
             made = copy(made)  # a shallow copy
             made.sql = lambda dialect: _MARK.sub(
@@ -283,46 +288,39 @@ class _InPlace:
         self.expression = expression
 
     def transform(self, change: Callable[..., Any], *args: object, **kwargs: object) -> _InPlace:
-        root, replaced, waiting = self.expression, False, [self.expression]
+        root, visited, waiting = self.expression, set(), [self.expression]
+        # An inserted node may be a constant of fakesnow, be in the tree twice, or refer to another parent: then the
+        # next change must work on a copy, to reach each of its places and nothing else.
+        copied = False
         while waiting:
             node = waiting.pop()
             parent, key, index = node.parent, node.arg_key, node.index
             new = change(node, *args, **kwargs)
             if new is node:
-                waiting += _children(node)[::-1]
+                children = _children(node)
+                for child in children:
+                    copied = copied or child.parent is not node or id(child) in visited
+                    visited.add(id(child))
+                waiting += children[::-1]
                 continue
-            replaced = True
+            copied = True
             if node is root:
                 root = new
             elif parent and key:
                 parent.set(key, new, index)
-        # An inserted node may be a constant of fakesnow, or be in the tree twice: the next change must not reach both.
-        self.expression = root.copy() if replaced or _is_tangled(root) else root
+        self.expression = root.copy() if copied else root
         return self
 
 
 def _children(node: Any) -> list[Any]:
     found = []
     for value in node.args.values():
-        if hasattr(value, "args"):
-            found.append(value)
-        elif type(value) is list:
+        kind = type(value)
+        if kind is list:
             found += [each for each in value if hasattr(each, "args")]
+        elif kind is not str and kind is not bool and hasattr(value, "args"):
+            found.append(value)
     return found
-
-
-def _is_tangled(root: Any) -> bool:
-    """Whether a node is in the tree twice, or refers to another parent."""
-    waiting, seen = [root], set()
-    while waiting:
-        node = waiting.pop()
-        children = _children(node)
-        for child in children:
-            if child.parent is not node or id(child) in seen:
-                return True
-            seen.add(id(child))
-        waiting += children
-    return False
 
 
 def silence_warnings() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.contracts.ddl import literal
+from pipeline_assets.contracts.names import bindable
 from pipeline_assets.errors import PipelineError, WarehouseError, one_line
 from pipeline_assets.sqlfiles import statement_kind
 from pipeline_assets.warehouse.error_messages import remedy_for
@@ -91,10 +91,11 @@ class Transaction:
         """COPY Parquet files of an external stage into a table, by column name; returns the rows loaded."""
         loaded = 0
         for start in range(0, len(keys), COPY_FILES_LIMIT):
-            files = ", ".join(literal(key) for key in keys[start : start + COPY_FILES_LIMIT])
+            files = keys[start : start + COPY_FILES_LIMIT]
             cursor = self._cursor(
-                f"COPY INTO {table} FROM @{stage} FILES = ({files}) {FORMAT} MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
-                None,
+                f"COPY INTO {bindable(table)} FROM @{stage} FILES = ({', '.join(['%s'] * len(files))}) {FORMAT} "
+                "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
+                files,
             )
             names = [column[0].lower() for column in cursor.description]
             loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())

@@ -13,6 +13,7 @@ from typing import Any
 import fakesnow.cursor
 import pytest
 import sqlglot
+from fakesnow.copy_into import _params
 from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from sqlglot import exp
@@ -143,6 +144,27 @@ def test_a_statement_that_was_sent_with_other_values_is_the_one_made_for_these(
             assert _with_values(cursor, text, params) == theirs
 
 
+def test_a_copy_of_other_files_is_transformed_once_and_is_the_one_made_for_these(
+    cursor: FakeSnowflakeCursor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql, names = "COPY INTO T FROM @S FILES = (%s, %s) FILE_FORMAT = (TYPE = PARQUET)", [*map(str, VALUES), "a/b.parquet"]
+    with _only_exact_sums():
+        theirs = [_with_values(cursor, sql, (name, "b")) for name in names]
+    with patched_emulator():
+        ours = [_copied_files(cursor, sql, (name, "b")) for name in names[:1]]
+    monkeypatch.setattr(FakeSnowflakeCursor, "_transform", pytest.fail)
+    with patched_emulator():
+        ours += [_copied_files(cursor, sql, (name, "b")) for name in names[1:]]
+        assert [_with_values(cursor, sql, (name, "b")) for name in names] == theirs
+    assert ours == [[name, "b"] for name in names]
+
+
+def _copied_files(cursor: FakeSnowflakeCursor, sql: str, names: tuple[str, ...]) -> list[str] | None:
+    """The files that the emulator reads from the tree of a COPY."""
+    command, rest = cursor._rewrite_with_params(sql, names)
+    return _params(cursor._transform(fakesnow.cursor.parse_one(command), rest)).files
+
+
 @pytest.mark.parametrize("value", VALUES, ids=repr)
 def test_a_value_comes_back_as_it_was_sent(cursor: FakeSnowflakeCursor, value: object) -> None:
     with patched_emulator():
@@ -151,7 +173,7 @@ def test_a_value_comes_back_as_it_was_sent(cursor: FakeSnowflakeCursor, value: o
             assert cursor.fetchall() == [(str(sent), 1, "c")]
 
 
-def _with_values(cursor: FakeSnowflakeCursor, text: str, params: dict[str, object]) -> list[str]:
+def _with_values(cursor: FakeSnowflakeCursor, text: str, params: dict[str, object] | tuple[str, ...]) -> list[str]:
     command, rest = cursor._rewrite_with_params(text, params)
     parsed = fakesnow.cursor.parse_one(command)
     return [cursor._transform(part, rest).sql(dialect="duckdb") for part in cursor._transform_explode(parsed)]
