@@ -74,6 +74,8 @@ def kind_of(name: str, length: object, precision: object, scale: object) -> str:
         return f"VARCHAR({length})"
     if base == "NUMBER" and precision is not None and scale is not None:
         return f"NUMBER({precision},{scale})"
+    if base.startswith("TIMESTAMP") and scale is not None:  # SHOW has the digits of seconds
+        return f"{base}({scale})"
     return base
 
 

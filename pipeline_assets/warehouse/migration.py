@@ -5,6 +5,7 @@ Runs outside transactions: any DDL commits the open transaction in Snowflake.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -15,6 +16,7 @@ from pipeline_assets.warehouse.columns import changes, kind_of, replaceable_tabl
 from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
 from pipeline_assets.warehouse.transaction import Transaction
 
+logger = logging.getLogger("pipeline_assets")
 _VIEWS = "SELECT TABLE_SCHEMA, TABLE_NAME FROM INFORMATION_SCHEMA.VIEWS"
 
 
@@ -22,7 +24,8 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
     """Create missing schemas and tables, add missing columns, widen columns that are too narrow.
 
     A table that has a column of another type is replaced if it has no rows, and never if it has some. Without
-    `replaces_tables` it is not replaced either: there only `deploy` can mask its columns again.
+    `replaces_tables` it is not replaced either: there only `deploy` can mask its columns again, and analysts can read
+    a created table only after it.
 
     Raises:
         WarehouseError: a table has a column of another type and is not replaced; nothing was changed.
@@ -49,6 +52,11 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
     for table in wanted:
         if table.qualified not in present:
             session.execute(table.create())
+            if not replaces_tables and table.schema != "OPS":
+                logger.warning(
+                    "%s is new: analysts can read it after `pipeline-assets deploy snowflake`, which masks it.",
+                    table.qualified,
+                )
             continue
         if table in replaceable:
             session.execute(table.create_anew())

@@ -2,7 +2,7 @@
 
 Each statement is run and reported separately: a failure skips only the statements that need it, so a single run shows
 everything that is missing. All statements may be repeated. A dry run does not connect and reads no key; it leaves out
-the changes of columns, which depend on the tables in the account.
+what depends on the tables in the account: changes of columns, masks and grants of tables that runs have created.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.contracts.names import sql_name
-from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps, tables
+from pipeline_assets.deploy.snowflake.plan import INTEGRATION, Step, steps
+from pipeline_assets.deploy.snowflake.tables import schemas, tables
 from pipeline_assets.errors import ConfigurationError, WarehouseError, one_line
 from pipeline_assets.sqlfiles.parameters import Name
 from pipeline_assets.warehouse.columns import (
@@ -72,7 +73,8 @@ def _print(plan: Sequence[Step], settings: Settings, say: Callable[[str], object
             say(f"\nUSE ROLE {role};")
         say(f"-- {number}. {step.what}\n{step.sql};")
     say("\n-- A column that a contract gains or widens later is added or widened by ALTER TABLE when the plan is run;")
-    say("-- a table without rows that has a column of another type is replaced.")
+    say("-- a table without rows that has a column of another type is replaced. A table that a run has created (of")
+    say("-- reviews) is masked, and analysts are let read it, when the plan is run after that run.")
     say(f"-- DESC INTEGRATION {INTEGRATION} then shows the user and external id that the AWS role must trust.")
 
 
@@ -138,10 +140,10 @@ def _columns(connection: Any, settings: Settings, pipelines: Sequence[ResolvedPi
     By SHOW, as that needs no virtual warehouse, which the user who deploys may not have.
     """
     columns: dict[str, dict[str, str]] = {}
-    for schema in sorted({table.schema for table in tables(settings, pipelines)}):
+    for schema in schemas(settings, pipelines).values():
         try:
             run_statement(connection, f"USE ROLE {Name(settings.snowflake_admin_role).sql()}")
-            cursor = run_statement(connection, f"SHOW COLUMNS IN SCHEMA {Name(schema).sql()}")
+            cursor = run_statement(connection, f"SHOW COLUMNS IN SCHEMA {schema.sql()}")
         except WarehouseError as error:
             if _is_missing(error):
                 continue  # the first deployment: the role or the schema does not exist

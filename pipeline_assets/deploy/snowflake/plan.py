@@ -8,23 +8,21 @@ have no file, as the contracts provide their DDL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline_assets.contracts.ddl import Table, staging_table, target_table
+from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.contracts.masking import MASK
-from pipeline_assets.contracts.model import Contract
 from pipeline_assets.contracts.names import sql_name
+from pipeline_assets.deploy.snowflake.tables import open_domains, personal_columns, readable_tables, schemas, tables
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets.pipeline.marts import rebuild_statements
-from pipeline_assets.pipeline.resolved import key_table
 from pipeline_assets.sqlfiles import load_sql
 from pipeline_assets.sqlfiles.parameters import Kind, Name, Null, Number, Parameter, Text, Texts, render
 from pipeline_assets.warehouse import SnowflakeWarehouse
 from pipeline_assets.warehouse.columns import Present, changes
-from pipeline_assets.warehouse.schema import ops_tables
 from pipeline_assets.warehouse.snowpipe import pipe_name, piped_table
 
 if TYPE_CHECKING:
@@ -36,8 +34,6 @@ SYSADMIN, USERADMIN = "SYSADMIN", "USERADMIN"
 OWNER = "owner"  # the role in PIPELINE_SNOWFLAKE_ADMIN_ROLE
 INTEGRATION, MONITOR = "PIPELINE_LAKE", "PIPELINE_MONTHLY"
 PERSONAL = "personal"
-# Columns of the platform that may hold any part of a record, also personal data.
-_MAY_HOLD_ANYTHING = {"_RESCUED", "RAW_RECORD"}
 PUBLIC_KEY = "<public half of PIPELINE_SNOWFLAKE_PRIVATE_KEY>"
 
 Parameters = Mapping[str, Parameter]  # the values of one statement, by the name of their placeholder
@@ -92,10 +88,19 @@ PLAN = (
     Entry("grant_write_future", "written_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     # Runs create the views themselves, as a view of another role could not be replaced when its SELECT changes.
     Entry("grant_create_view", "view_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    # The grants of a time when the schema had no open contract would show unmasked columns of what runs create.
+    Entry("revoke_read_future", "open_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("revoke_read_views_future", "open_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     # Runs create the tables of open contracts, and the staging tables of these.
-    Entry("grant_create_table", "open_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
-    Entry("grant_read_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
-    Entry("grant_read_views_future", "read_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry(
+        "grant_create_table",
+        "created_schemas",
+        SECURITYADMIN,
+        _MANAGE,
+        ("schema", "revoke_read_future", "revoke_read_views_future"),
+    ),
+    Entry("grant_read_future", "masked_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
+    Entry("grant_read_views_future", "masked_schemas", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("storage_integration", "integration", ACCOUNTADMIN, "CREATE INTEGRATION ON ACCOUNT"),
     Entry(
         "storage_integration_locations",
@@ -121,8 +126,10 @@ PLAN = (
     Entry("column_tag", "personal_columns", OWNER, f"{_OF_TABLE} and of the tag", ("table", "tag")),
     # A new table is empty until a pipeline fills it, so nobody can read unmasked rows.
     Entry("grant_write", "written_schemas", SECURITYADMIN, _MANAGE, ("table",)),
-    Entry("grant_read", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("grant_read", "masked_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
     Entry("grant_read_views", "read_schemas", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("grant_read_table", "read_tables", SECURITYADMIN, _MANAGE, ("column_mask",)),
+    Entry("revoke_read_table", "incomplete_tables", SECURITYADMIN, _MANAGE, ("schema",)),
     Entry("history_stream", "captures", OWNER, _IN_SCHEMA, ("table",)),
     Entry("grant_execute_task", "task_owners", ACCOUNTADMIN, "the role ACCOUNTADMIN", ("role",)),
     Entry("history_task", "captures", OWNER, _IN_SCHEMA, ("history_stream", "grant_warehouse")),
@@ -150,7 +157,7 @@ def steps(
 
     Args:
         public_key: of the service user; the default is a placeholder for a dry run.
-        present: the tables that exist, to find missing columns and columns that are too narrow.
+        present: the tables that exist, to find missing columns, columns that are too narrow, and tables that runs made.
         recreated: those of them that are replaced by an empty table.
 
     Raises:
@@ -161,15 +168,6 @@ def steps(
         role = settings.snowflake_admin_role if entry.role == OWNER else entry.role
         for parameters in objects[entry.objects]:
             yield Step(entry, _subject(entry, parameters), Name(role).sql(), _statement(entry, parameters))
-
-
-def tables(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[Table]:
-    """Every table that the contracts and the platform declare, with its database."""
-    declared = [*ops_tables(), *(table for pipeline in pipelines for table in pipeline.warehouse_tables)]
-    if settings.snowflake_load == "snowpipe":
-        declared += [piped_table(stage) for pipeline in pipelines for stage in pipeline.load_stages]
-    qualified = (replace(table, schema=f"{settings.database}.{table.schema}") for table in declared)
-    return list({table.qualified: table for table in qualified}.values())
 
 
 def objects_by_kind(
@@ -189,11 +187,13 @@ def objects_by_kind(
     if len({role.sql() for role in (owner, loader, analyst)}) < 3:
         raise ConfigurationError("Two of the Snowflake roles have one name.", remedy="Give each its own.")
     warehouse = {"warehouse": Name(settings.snowflake_warehouse)}
-    domains = sorted({contract.domain.upper() for pipeline in pipelines for contract in pipeline.targets})
-    open_domains = {c.domain.upper() for pipeline in pipelines for c in pipeline.targets if c.is_open}
-    schemas = {name: Name(f"{settings.database}.{name}") for name in ("OPS", *domains)}
+    by_name = schemas(settings, pipelines)
+    domains = [name for name in by_name if name != "OPS"]
+    learnt = open_domains(pipelines)
+    readable, incomplete = readable_tables(settings, pipelines, present)
     stages = _stages(settings, pipelines)
-    policies = _policies(settings, pipelines)
+    personal = personal_columns(settings, pipelines, present)
+    policies = _policies(settings, {kind for *_, kind in personal})
     monitor = {"monitor": Name(MONITOR), "credits": Number(settings.snowflake_monthly_credits)} | warehouse
     integration = {
         "integration": Name(INTEGRATION),
@@ -234,22 +234,23 @@ def objects_by_kind(
         "readers": [{"database": database, "role": role} for role in (loader, analyst)],
         "schemas": [
             {"schema": schema, "comment": Text("Tables of the platform." if name == "OPS" else f"Tables of {name}.")}
-            for name, schema in schemas.items()
+            for name, schema in by_name.items()
         ],
         "visible_schemas": [
-            *({"schema": schema, "role": loader} for schema in schemas.values()),
-            *({"schema": schemas[name], "role": analyst} for name in domains),
+            *({"schema": schema, "role": loader} for schema in by_name.values()),
+            *({"schema": by_name[name], "role": analyst} for name in domains),
         ],
-        "written_schemas": [{"schema": schema, "role": loader} for schema in schemas.values()],
+        "written_schemas": [{"schema": schema, "role": loader} for schema in by_name.values()],
         "view_schemas": [
-            {"schema": schemas[name], "role": loader}
+            {"schema": by_name[name], "role": loader}
             for name in sorted({view.schema for pipeline in pipelines for view in pipeline.warehouse_views})
         ],
-        "open_schemas": [
-            {"schema": schemas[name], "role": loader}
-            for name in sorted(open_domains | ({"OPS"} if open_domains else set()))
-        ],
-        "read_schemas": [{"schema": schemas[name], "role": analyst} for name in domains],
+        "created_schemas": [{"schema": by_name[name], "role": loader} for name in (("OPS", *learnt) if learnt else ())],
+        "open_schemas": [{"schema": by_name[name], "role": analyst} for name in learnt],
+        "masked_schemas": [{"schema": by_name[name], "role": analyst} for name in domains if name not in learnt],
+        "read_schemas": [{"schema": by_name[name], "role": analyst} for name in domains],
+        "read_tables": [{"table": Name(table), "role": analyst} for table in readable],
+        "incomplete_tables": [{"table": Name(table), "role": analyst} for table in incomplete],
         "integration": [integration],
         "stages": [
             {"stage": Name(f"{settings.database}.{stage}"), "url": Text(url), "role": loader}
@@ -279,7 +280,7 @@ def objects_by_kind(
         "personal_columns": [
             {"table": Name(table), "column": Name(sql_name(column)), "tag": _tag(settings), "value": Text(PERSONAL)}
             | {"policy": policies[kind]["policy"]}
-            for table, column, kind in _personal(settings, pipelines)
+            for table, column, kind in personal
         ],
         "captures": captures,
         "task_owners": [{"role": owner}] if captures else [],
@@ -324,6 +325,8 @@ def _subject(entry: Entry, parameters: Parameters) -> str:
     if entry.sql.startswith("grant"):
         words += ["to", parameters.get("parent", parameters.get("user", parameters["role"])).sql()]
         words[1] = parameters["role"].sql() if "user" in parameters else words[1]
+    elif entry.sql.startswith("revoke"):
+        words += ["from", parameters["role"].sql()]
     return " ".join(words)
 
 
@@ -370,37 +373,10 @@ def _tag(settings: Settings) -> Name:
     return Name(f"{settings.database}.OPS.CLASSIFICATION")
 
 
-def _personal(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> list[tuple[str, str, str]]:
-    """(table, column, type) of personal data: columns that contracts mark, and columns that may hold any text.
-
-    Staging tables are included, so that a mistaken grant on them shows no personal data.
-    """
-    personal: dict[str, set[str]] = {}
-    for pipeline in pipelines:
-        for source in pipeline.sources:
-            columns = {column.name for column in source.contract.columns if column.personal}
-            personal[f"{settings.database}.{key_table(pipeline, source).qualified}"] = columns
-    for contract in (contract for pipeline in pipelines for contract in pipeline.targets):
-        columns = {column.name for column in contract.columns if column.personal}
-        for table in _tables_of(contract):
-            personal[f"{settings.database}.{table.qualified}"] = columns
-    return [
-        (table.qualified, name, kind.partition("(")[0] if kind.startswith("VARCHAR") else kind)
-        for table in tables(settings, pipelines)
-        for name, kind, *_ in table.columns
-        if name in personal.get(table.qualified, set()) | _MAY_HOLD_ANYTHING
-    ]
-
-
-def _tables_of(contract: Contract) -> tuple[Table, ...]:
-    stage = staging_table(contract)
-    return target_table(contract), stage, piped_table(stage)
-
-
-def _policies(settings: Settings, pipelines: Sequence[ResolvedPipeline]) -> dict[str, Parameters]:
+def _policies(settings: Settings, kinds: Iterable[str]) -> dict[str, Parameters]:
     """A masking policy for each type of personal column: text is masked by a constant, other types by NULL."""
     policies: dict[str, Parameters] = {}
-    for kind in sorted({kind for *_, kind in _personal(settings, pipelines)}):
+    for kind in sorted(kinds):
         name = "".join(c if c.isalnum() else "_" for c in kind).rstrip("_")
         policies[kind] = {
             "policy": Name(f"{settings.database}.OPS.MASK_{name}"),

@@ -141,6 +141,32 @@ def test_another_type_of_a_table_without_rows_is_applied_once(account: TestAccou
 
 
 @pytest.mark.usefixtures("first")
+def test_a_table_that_a_run_has_created_is_masked_before_analysts_can_read_it(
+    account: TestAccount, tmp_path: Path
+) -> None:
+    """FAULTS 40."""
+    settings, name = account.settings(tmp_path, snowflake_load="snowpipe"), "REVIEWS.AMAZONEBOOK_REVIEWS"
+    columns = "(REVIEWER_NAME VARCHAR(40), BUSINESS_DATE DATE, _RESCUED VARIANT)"
+    assert not [said for said in deployed(settings) if name in said]
+    try:
+        with SnowflakeWarehouse(settings).autocommit() as session:
+            session.execute(f"CREATE TABLE {name} {columns}")
+
+        found = [said for said in deployed(settings) if name in said]
+    finally:
+        with SnowflakeWarehouse(settings).autocommit() as session:
+            session.execute(f"DROP TABLE IF EXISTS {name}")
+
+    assert found == [
+        f"ok   column mask ANALYTICS.{name} REVIEWER_NAME",
+        f"ok   column mask ANALYTICS.{name} _RESCUED",
+        f"ok   column tag ANALYTICS.{name} REVIEWER_NAME",
+        f"ok   column tag ANALYTICS.{name} _RESCUED",
+        f"ok   grant read table ANALYTICS.{name} to PIPELINE_ANALYST",
+    ]
+
+
+@pytest.mark.usefixtures("first")
 def test_a_deployed_account_leaves_a_run_nothing_to_create(account: TestAccount, tmp_path: Path) -> None:
     """The loading role could not."""
     from pipeline_assets.batch.run import required_tables

@@ -9,7 +9,8 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from pipeline_assets.deploy.snowflake.plan import steps, tables
+from pipeline_assets.deploy.snowflake.plan import steps
+from pipeline_assets.deploy.snowflake.tables import tables
 from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.assets import pipeline_assets
 from pipeline_assets.orchestration.checks import checks_of

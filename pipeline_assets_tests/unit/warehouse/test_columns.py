@@ -58,7 +58,7 @@ def test_what_becomes_of_a_column(wanted: str, found: str, becomes: str) -> None
     [
         ({"type": "TEXT", "length": 200, "byteLength": 800, "nullable": True, "fixed": False}, "VARCHAR(200)"),
         ({"type": "FIXED", "precision": 18, "scale": 4, "nullable": True}, "NUMBER(18,4)"),
-        ({"type": "TIMESTAMP_NTZ", "precision": 0, "scale": 6, "nullable": True}, "TIMESTAMP_NTZ"),
+        ({"type": "TIMESTAMP_NTZ", "precision": 0, "scale": 6, "nullable": True}, "TIMESTAMP_NTZ(6)"),
         ({"type": "REAL", "nullable": True}, "FLOAT"),
         ({"type": "VARIANT", "nullable": True}, "VARIANT"),
     ],
@@ -187,3 +187,17 @@ def test_where_columns_are_masked_only_deploy_makes_tables_anew(warehouse: Embed
         warehouse.prepare(another_scale())
 
     assert types(warehouse) == before
+
+
+def test_where_columns_are_masked_a_run_says_once_that_analysts_cannot_read_a_table_that_it_creates(
+    warehouse: EmbeddedWarehouse, caplog: pytest.LogCaptureFixture
+) -> None:
+    warehouse.replaces_tables = SnowflakeWarehouse.replaces_tables
+    learnt = replace(SALES, name="learnt", table="LEARNT")
+
+    for _ in range(2):
+        warehouse.prepare([target_table(learnt), staging_table(learnt)])
+
+    assert caplog.messages == [
+        "SHOP.LEARNT is new: analysts can read it after `pipeline-assets deploy snowflake`, which masks it."
+    ]
