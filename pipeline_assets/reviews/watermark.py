@@ -16,12 +16,14 @@ class TableState:
     """What is committed of a table. `watermark` is None before the first extract; `rows` are those of the last one.
 
     `reconciled_at` is the time of the source, UTC, ISO 8601, at which its keys were last compared; empty if never.
+    `digest` is the SHA-256 of the last extract's file.
     """
 
     watermark: Watermark | None = None
     rows: int = 0
     shape: Shape = field(default_factory=Shape)
     reconciled_at: str = ""
+    digest: str = ""
 
 
 def read_state(text: str | None) -> TableState:
@@ -35,7 +37,7 @@ def read_state(text: str | None) -> TableState:
     watermark = None
     if position is not None:
         watermark = Watermark(tuple(position), stored["snapshot_at"], stored["source_time"])
-    return TableState(watermark, stored["rows"], shape, stored.get("reconciled_at", ""))
+    return TableState(watermark, stored["rows"], shape, stored.get("reconciled_at", ""), stored.get("digest", ""))
 
 
 def write_state(state: TableState) -> str:
@@ -47,6 +49,7 @@ def write_state(state: TableState) -> str:
             "source_time": watermark["source_time"],
             "rows": state.rows,
             "reconciled_at": state.reconciled_at,
+            "digest": state.digest,
             "columns": [asdict(column) for column in state.shape.columns],
             "dropped": sorted(state.shape.dropped),
             "version": state.shape.version,
@@ -69,5 +72,6 @@ def advanced(state: TableState, loaded: Iterable[Manifest]) -> TableState:
         at = state.watermark.snapshot_at if state.watermark else ""
         is_contiguous = manifest.since is None or manifest.since.snapshot_at <= at
         if is_contiguous and manifest.until.snapshot_at > at:
-            state = replace(state, watermark=manifest.until, rows=manifest.rows)
+            digest = manifest.files[0].sha256 if len(manifest.files) == 1 else ""
+            state = replace(state, watermark=manifest.until, rows=manifest.rows, digest=digest)
     return state

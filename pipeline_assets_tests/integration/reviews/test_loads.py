@@ -54,6 +54,19 @@ def test_a_run_loads_what_changed_and_moves_the_watermark(tmp_path: Path) -> Non
     assert manifests(lake, "books")[-1]["since"]["position"] == ["2024-01-02 00:00:00", "2"]
 
 
+@pytest.mark.parametrize("changes", [{}, {"strategy": "full_refresh"}], ids=["no cursor", "full refresh"])
+def test_a_table_that_is_extracted_whole_lands_only_when_it_changed(tmp_path: Path, changes: dict[str, Any]) -> None:
+    lake = ReviewsLake.at(tmp_path, {"name": "books", "key": "id"} | changes)
+    lake.sql(*FIRST)
+    lake.extract()
+    assert lake.extract() == {"books": None}
+    assert len(lake.landed("books")) == 2, "a file and its manifest"
+    for title in ("New", "One"):  # the second time to what it was at first
+        lake.sql(f"UPDATE books SET title = '{title}' WHERE id = 1")
+        assert ran(lake.extract(), "books").rows["loaded"] == 2
+        assert lake.table("BOOKS", "ID, TITLE") == [(1, title), (2, "")]
+
+
 def test_reprocessing_gives_the_same_rows_and_never_moves_the_watermark_back(tmp_path: Path) -> None:
     lake = books(tmp_path)
     lake.sql(*FIRST)
