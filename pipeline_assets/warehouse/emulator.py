@@ -242,12 +242,12 @@ def _cached_statements() -> Iterator[None]:
     def transform_once(self: Any, parsed: Any, params: Any) -> Any:
         if not hasattr(parsed, "cached"):
             return transform(self, _InPlace(parsed.copy()), params).expression
-        made, values = once(self, parsed), getattr(self, "values", None)
+        made, values = once(self, parsed), getattr(self, "values", [])
         if isinstance(made, exp.Copy):  # the emulator reads the tree of it
             made = made.copy()
-            for text in made.find_all(exp.Literal) if values else ():
-                if found := _MARK.fullmatch(f"'{text.this}'"):
-                    text.set("this", values[int(found[1])])
+            for name in made.find_all(exp.Literal):
+                if values and (found := _MARK.fullmatch(f"'{name.this}'")):
+                    name.set("this", values[int(found[1])])
         elif values:
             text = made.sql(dialect="duckdb")
             made = copy(made)  # a shallow copy

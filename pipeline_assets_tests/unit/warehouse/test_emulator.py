@@ -147,7 +147,8 @@ def test_a_statement_that_was_sent_with_other_values_is_the_one_made_for_these(
 def test_a_copy_of_other_files_is_transformed_once_and_is_the_one_made_for_these(
     cursor: FakeSnowflakeCursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sql, names = "COPY INTO T FROM @S FILES = (%s, %s) FILE_FORMAT = (TYPE = PARQUET)", [*map(str, VALUES), "a/b.parquet"]
+    sql = "COPY INTO T FROM @S FILES = (%s, %s) FILE_FORMAT = (TYPE = PARQUET)"
+    names = [*map(str, VALUES), "a/b.parquet"]
     with _only_exact_sums():
         theirs = [_with_values(cursor, sql, (name, "b")) for name in names]
     with patched_emulator():
