@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline_assets.contracts.model import Contract
+from pipeline_assets.contracts.model import Column, Contract
 from pipeline_assets.contracts.names import sql_name, sql_names
 
 PROVENANCE = {
@@ -82,6 +82,21 @@ class View:
 def literal(text: str) -> str:
     """Quote a string for Snowflake, where a backslash escapes too."""
     return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+_EXACT_TEXTS = {
+    "string": "{name}",
+    "date": "TO_VARCHAR(DATEDIFF(DAY, TO_DATE('1970-01-01'), {name}))",
+    "timestamp": "TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {name}))",
+}
+
+
+def exact_text(column: Column) -> str:
+    """The value of a column as text, different for different values on every engine and in every session.
+
+    Not for floats, which have no exact text.
+    """
+    return _EXACT_TEXTS.get(column.logical_type, "TO_VARCHAR({name})").replace("{name}", sql_name(column.name))
 
 
 def null_columns(contract: Contract) -> str:

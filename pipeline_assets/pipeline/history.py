@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.ddl import target_table
+from pipeline_assets.contracts.ddl import exact_text, target_table
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.errors import ConfigurationError, ContractError
@@ -208,18 +208,12 @@ def _selected(contract: Contract, key: Sequence[Column]) -> str:
 
 
 def _key_text(key: Sequence[Column]) -> str:
-    """A business key and VALID_FROM as one text, different for different values on every engine and in every session.
+    """A business key and VALID_FROM as one exact text.
 
     Each value has its length in front, so that ('a', 'bc') and ('ab', 'c') differ.
     """
     parts = []
-    for column in key:
-        name = sql_name(column.name)
-        text = {
-            "string": name,
-            "date": f"TO_VARCHAR(DATEDIFF(DAY, TO_DATE('1970-01-01'), {name}))",
-            "timestamp": f"TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {name}))",
-        }.get(column.logical_type, f"TO_VARCHAR({name})")
+    for text in map(exact_text, key):
         parts += [f"TO_VARCHAR(LENGTH({text}))", "':'", text, "'|'"]
     return " || ".join((*parts, "TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, _OBSERVED_AT))"))
 

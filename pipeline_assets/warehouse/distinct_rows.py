@@ -8,16 +8,11 @@ are loaded. The warehouse computes the hash, as engines differ in how they write
 from __future__ import annotations
 
 from pipeline_assets.contracts import Column, Contract
-from pipeline_assets.contracts.ddl import DISTINCT_ROW, distinct_key, literal
+from pipeline_assets.contracts.ddl import DISTINCT_ROW, distinct_key, exact_text, literal
 from pipeline_assets.contracts.names import sql_name, sql_names
 
 # Each value has its length in front, so that ('a', 'bc') and ('ab', 'c') differ.
 _VALUE = "COALESCE(CONCAT({name}, TO_VARCHAR(LENGTH({text})), ':', {text}, '|'), '')"
-_TEXTS = {
-    "string": "{name}",
-    "date": "TO_VARCHAR(DATEDIFF(DAY, TO_DATE('1970-01-01'), {name}))",
-    "timestamp": "TO_VARCHAR(DATE_PART(EPOCH_MICROSECOND, {name}))",
-}
 
 
 def missing_rows(contract: Contract, staged: str, target: str) -> str:
@@ -44,5 +39,4 @@ def _hash(contract: Contract) -> str:
 
 
 def _value(column: Column) -> str:
-    text = _TEXTS.get(column.logical_type, "TO_VARCHAR({name})").replace("{name}", sql_name(column.name))
-    return _VALUE.format(name=literal(f"{column.name}:"), text=text)
+    return _VALUE.format(name=literal(f"{column.name}:"), text=exact_text(column))

@@ -82,7 +82,7 @@ def readable_tables(
     """
     domains, learnt = open_domains(pipelines), _learnt(settings, pipelines, present)
     readable = [table.qualified for table in tables(settings, pipelines) if table.schema.partition(".")[2] in domains]
-    incomplete = []
+    incomplete: list[str] = []
     for contract in _open_contracts(pipelines):
         table = f"{settings.database}.{target_table(contract).qualified}"
         if table in learnt:
