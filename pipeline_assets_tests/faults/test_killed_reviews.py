@@ -19,7 +19,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection, transaction
-from pipeline_assets_tests.faults.test_killed_reviews import books
+from pipeline_assets_tests.faults import test_killed_reviews
 
 what, left = sys.argv[2], [int(sys.argv[3])]
 
@@ -50,7 +50,7 @@ def killed_statement(opened, sql, params=None):
 killed_statement.seen = ""
 LocalLake.publish = killed_publish
 transaction.run_statement = connection.run_statement = killed_statement
-books(Path(sys.argv[1])).extract()
+getattr(test_killed_reviews, sys.argv[5])(Path(sys.argv[1])).extract()
 """
 FIRST = [(1, "One"), (2, "Two")]
 SECOND = [(1, "New"), (2, "Two"), (3, "Three")]
@@ -58,6 +58,21 @@ SECOND = [(1, "New"), (2, "Two"), (3, "Three")]
 
 def books(home: Path) -> ReviewsLake:
     return ReviewsLake.at(home, {"name": "books", "key": "id", "cursor": "changed"})
+
+
+def marked_books(home: Path) -> ReviewsLake:
+    """Each extract compares the keys."""
+    table = {"name": "books", "key": "id", "cursor": "changed", "deletes": "soft"}
+    return ReviewsLake.at(home, table, reviews_reconcile_hours=0)
+
+
+def extract_and_be_killed(home: Path, *arguments: str) -> None:
+    killed = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, str(home), *arguments],
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 @pytest.mark.slow
@@ -80,12 +95,7 @@ def test_a_killed_extract_or_load_loses_and_repeats_nothing(what: str, number: i
         "INSERT INTO books VALUES (3, 'Three', '2024-01-04 00:00:00')",
     )
 
-    arguments = [str(tmp_path), what, str(number), when]
-    killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, *arguments], capture_output=True, text=True
-    )
-
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    extract_and_be_killed(tmp_path, what, str(number), when, "books")
     seen, watermark = lake.table("BOOKS", "ID, TITLE"), lake.state("books").watermark
     assert watermark
     assert (seen, watermark.position[1]) in [(FIRST, "2"), (SECOND, "3")]
@@ -96,3 +106,33 @@ def test_a_killed_extract_or_load_loses_and_repeats_nothing(what: str, number: i
     lake.sql("INSERT INTO books VALUES (4, 'Four', '2024-01-05 00:00:00')")
     lake.extract()
     assert lake.table("BOOKS", "ID, TITLE") == [*SECOND, (4, "Four")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "number", "when"),
+    [*(("publish", number, "before") for number in range(1, 8)), ("commit", 1, "before"), ("commit", 1, "after")],
+)
+def test_a_killed_comparison_of_keys_marks_and_finds_each_row_in_the_end(
+    what: str, number: int, when: str, tmp_path: Path
+) -> None:
+    """A late row, a marked one and a new one land in five objects: two files, two manifests, and the changes."""
+    lake = marked_books(tmp_path)
+    day = "2024-01-02 00:00:00"
+    lake.sql(
+        "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, changed DATETIME)",
+        f"INSERT INTO books VALUES (1, 'One', '{day}'), (2, 'Two', '{day}'), (3, 'Three', '{day}')",
+    )
+    lake.extract()
+    before = lake.table("BOOKS", "ID, TITLE, IS_DELETED")
+    lake.sql(
+        "DELETE FROM books WHERE id = 2",
+        "INSERT INTO books VALUES (4, 'Late', '2001-01-01 00:00:00'), (5, 'New', '2024-02-01 00:00:00')",
+    )
+    extract_and_be_killed(tmp_path, what, str(number), when, "marked_books")
+    after = [(1, "One", False), (2, "Two", True), (3, "Three", False), (4, "Late", False), (5, "New", False)]
+    assert lake.table("BOOKS", "ID, TITLE, IS_DELETED") in (before, after)
+    lake.sql("INSERT INTO books VALUES (2, 'Again', '2024-03-01 00:00:00')")
+    lake.run()  # loads what is complete, the mark of a row that is there again included
+    lake.extract()
+    assert lake.table("BOOKS", "ID, TITLE, IS_DELETED") == [after[0], (2, "Again", False), *after[2:]]

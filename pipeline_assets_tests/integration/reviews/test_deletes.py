@@ -154,7 +154,7 @@ def test_keys_of_any_kind_are_compared_whole(key: list[str], form: str, tmp_path
     lake = ReviewsLake.at(tmp_path, table, reviews_reconcile_hours=0)
     texts = ["x", " x ", "it''s", 'a "quote"', "back\\slash", "%s %", "ä€", "1"]
     values = [f"('{text}', {number}, 1.5, '2024-01-02')" for number, text in enumerate(texts)]
-    lake.sql("CREATE TABLE notes (a TEXT, b INTEGER, c DECIMAL(8,2), changed DATE)")
+    lake.sql("CREATE TABLE notes (a TEXT, b INTEGER, c REAL, changed DATE)")
     lake.sql(f"INSERT INTO notes VALUES {', '.join(values)}")
     lake.extract()
     before = lake.table("NOTES", "A, B, C, CHANGED")
@@ -293,24 +293,26 @@ KEYS = {
     "enum": ("ENUM('a','b')", ["'a'", "'b'"]),
     "uuid": ("UUID", ["'123e4567-e89b-12d3-a456-426655440000'", "'123e4567-e89b-12d3-a456-426655440001'"]),
     "time": ("TIME(6)", ["'-01:30:00'", "'100:00:00.5'"]),
+    "double": ("DOUBLE", ["0.1", "-1e300"]),
     "negative": ("BIGINT", ["-9223372036854775808", "-1"]),
 }
 
 
-@pytest.mark.parametrize(("kind", "values"), KEYS.values(), ids=KEYS)
-@pytest.mark.parametrize("key", [["k"], ["k", "n"]], ids=["alone", "composite"])
-def test_keys_of_every_type_of_mariadb_are_compared(
-    key: list[str], kind: str, values: list[str], database: Database, tmp_path: Path
-) -> None:
-    create = f"CREATE TABLE notes (k {kind} NOT NULL, n INT, text VARCHAR(9), changed DATETIME, PRIMARY KEY (k, n))"
-    rows = [f"INSERT INTO notes VALUES ({value}, {n}, 'a', '2024-01-02')" for n, value in enumerate(values)]
-    lake = maria_notes(tmp_path, database, create, *rows, key=key)
+@pytest.mark.parametrize("kinds", [["negative"], ["text"], ["long decimal"], list(KEYS)], ids=lambda kinds: kinds[-1])
+def test_keys_of_every_type_of_mariadb_are_compared(kinds: list[str], database: Database, tmp_path: Path) -> None:
+    """Alone, by ranges, as texts and as long decimals; all types in one composite key."""
+    names = [f"k{number}" for number, _ in enumerate(kinds)]
+    columns = ", ".join(f"{name} {KEYS[kind][0]} NOT NULL" for name, kind in zip(names, kinds, strict=True))
+    create = f"CREATE TABLE notes ({columns}, n INT, changed DATETIME, PRIMARY KEY ({', '.join(names)}))"
+    values = [", ".join(KEYS[kind][1][n] for kind in kinds) for n in (0, 1)]
+    rows = [f"INSERT INTO notes VALUES ({texts}, {n}, '2024-01-02')" for n, texts in enumerate(values)]
+    lake = maria_notes(tmp_path, database, create, *rows, key=names)
     lake.extract()
     assert len(manifests(lake, "notes")) == 1, "equal keys"
-    database.run(f"DELETE FROM notes WHERE k = {values[1]}")
+    database.run("DELETE FROM notes WHERE n = 1")
     lake.extract()
     assert lake.table("NOTES", "N, IS_DELETED") == [(0, False), (1, True)]
-    database.run(rows[1].replace("2024", "2001"))
+    database.run(rows[1].replace("2024-01-02", "2001-01-01"))
     lake.extract()
     assert lake.table("NOTES", "N, IS_DELETED") == [(0, False), (1, False)]
     assert len(manifests(lake, "notes")) == 3
