@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from pipeline_assets.pipeline import LandedFiles, Mart, Table
-from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of, temporary
+from pipeline_assets.pipeline import LandedFiles, Mart, Pipeline, Table
+from pipeline_assets.pipeline.resolve import derive
+from pipeline_assets_tests.support.small_pipelines import SmallLake, contract, lake_of, pipeline_of, temporary
 
 EVENTS = ["EVENT_ID text key", "KIND text", "AMOUNT number", "CHANGED_ON date"]
 RAW = ["EVENT_ID text", "KIND text", "AMOUNT number"]
@@ -179,6 +181,27 @@ def test_append_distinct_compares_whole_rows_and_adds_those_that_the_table_lacks
     lake.run(reprocess=True)
     assert lake.rows("SELECT * FROM SHOP.EVENTS ORDER BY _ROW_HASH, _OCCURRENCE") == before
     assert lake.cells()["by_kind"] == [("a", "5"), ("b", "1")]
+
+
+def test_a_replayed_record_that_equals_a_loaded_row_of_its_object_is_added_when_the_object_is_processed_again(
+    tmp_path: Path,
+) -> None:
+    def loading(*formats: str) -> type[SmallLake]:
+        events = contract("events", "KIND text", "CHANGED_ON date")
+        kind, day = events.columns
+        events = replace(events, columns=(kind, replace(day, input_formats=formats)))
+        source, table = LandedFiles("events", "in/*.csv"), Table("events", write="append_distinct")
+        value = Pipeline("shop", "shop-bucket", sources=[source], tables=[table], contracts={"events": events})
+        return lake_of(derive(value))
+
+    lake = loading("YYYY-MM-DD").with_tables(tmp_path / "home")
+    lake.csv("1", {"KIND": "a", "CHANGED_ON": "2026-01-02"}, {"KIND": "a", "CHANGED_ON": "02-01-2026"})
+    lake.run()
+    corrected = loading("YYYY-MM-DD", "DD-MM-YYYY")(lake.home, lake.platform)
+    assert corrected.run(replay=True).released == 1
+    assert corrected.cells()["events"] == [("a", "2026-01-02")]
+    corrected.run(reprocess=True)
+    assert corrected.cells()["events"] == [("a", "2026-01-02")] * 2
 
 
 @cache

@@ -192,8 +192,9 @@ def test_where_columns_are_masked_only_deploy_makes_tables_anew(warehouse: Embed
 def test_where_columns_are_masked_a_run_says_once_that_analysts_cannot_read_a_table_that_it_creates(
     warehouse: EmbeddedWarehouse, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warehouse.replaces_tables = SnowflakeWarehouse.replaces_tables
     learnt = replace(SALES, name="learnt", table="LEARNT")
+    warehouse.prepare([target_table(replace(learnt, table="UNMASKED"))])
+    warehouse.replaces_tables = SnowflakeWarehouse.replaces_tables
 
     for _ in range(2):
         warehouse.prepare([target_table(learnt), staging_table(learnt)])
