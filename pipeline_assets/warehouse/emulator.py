@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def patched_emulator() -> Iterator[None]:
     """Patch fakesnow for the duration of the context."""
-    with _exact_sums(), _quoted_texts(), _cached_statements(), _arrow_batches():
+    with _exact_sums(), _quoted_texts(), _cached_statements(), _wider_keys(), _arrow_batches():
         yield
 
 
@@ -262,6 +262,48 @@ def _cached_statements() -> Iterator[None]:
         _replaced(FakeSnowflakeCursor, "_rewrite_with_params", rewrite_with_marks),
         _replaced(FakeSnowflakeCursor, "_transform", transform_once),
     ):
+        yield
+
+
+@contextmanager
+def _wider_keys() -> Iterator[None]:
+    """Let the type of a column in a primary key be changed, which DuckDB refuses: the table is copied to a new one."""
+    from fakesnow.cursor import FakeSnowflakeCursor
+    from sqlglot import exp, parse_one
+
+    transform = FakeSnowflakeCursor._transform
+
+    def patched(self: Any, parsed: Any, params: Any) -> Any:
+        made = transform(self, parsed, params)
+        change = next(iter(made.args["actions"]), None) if isinstance(made, exp.Alter) else None
+        if not isinstance(change, exp.AlterColumn) or not change.args.get("dtype"):
+            return made
+        database, schema = made.this.catalog or self._conn.database, made.this.db or self._conn.schema
+        found = self._duck_conn.execute(
+            "SELECT t.sql FROM duckdb_tables() t JOIN duckdb_constraints() c USING (table_oid, database_name) "
+            "WHERE c.constraint_type = 'PRIMARY KEY' AND lower(database_name) = lower(?) "
+            "AND lower(t.schema_name) = lower(?) AND lower(t.table_name) = lower(?) "
+            "AND list_contains(list_transform(c.constraint_column_names, lambda name: lower(name)), lower(?))",
+            (database, schema, made.this.name, change.this.name),
+        ).fetchone()
+        if not found:
+            return made
+        create, name = parse_one(found[0], dialect="duckdb"), f"{made.this.name}__WIDER"
+        wider = exp.table_(name, db=schema, catalog=database, quoted=True)
+        create.this.set("this", wider)
+        for column in create.find_all(exp.ColumnDef):
+            if column.name.lower() == change.this.name.lower():
+                column.set("kind", change.args["dtype"].copy())
+        old, new = made.this.sql(dialect="duckdb"), wider.sql(dialect="duckdb")
+        statements = [
+            *("BEGIN", create.sql(dialect="duckdb"), f"INSERT INTO {new} SELECT * FROM {old}", f"DROP TABLE {old}"),
+            *(f"ALTER TABLE {new} RENAME TO {made.this.this.sql(dialect='duckdb')}", "COMMIT"),
+        ]
+        rebuilt: Any = copy(made)  # a shallow copy
+        rebuilt.sql = lambda dialect: "; ".join(statements)
+        return rebuilt
+
+    with _replaced(FakeSnowflakeCursor, "_transform", patched):
         yield
 
 

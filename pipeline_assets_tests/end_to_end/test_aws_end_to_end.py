@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -23,6 +23,7 @@ from typing import Any
 import dagster as dg
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.report import Request
@@ -36,9 +37,11 @@ from pipeline_assets.samples import write_samples
 from pipeline_assets.settings import Settings, load_settings, prepare_home
 from pipeline_assets_tests.end_to_end.test_engines_agree import without_the_run
 from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
+from pipeline_assets_tests.support.mariadb import mariadb_database
 from pipeline_assets_tests.support.ministack import ACCOUNT, CREDENTIALS, REGION, MiniStack, ministack
 from pipeline_assets_tests.support.movies_lake import CREATED, MoviesLake, movie, ratings
-from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.reviews_lake import parquet
+from pipeline_assets_tests.support.servers import requires_server
 from pipeline_assets_tests.support.snowflake_account import Key
 from pipeline_assets_tests.support.snowflake_server import serving
 
@@ -238,7 +241,7 @@ def test_what_firehose_delivers_comes_to_the_same_tables(account: Account, tmp_p
     second = run(there, "commerce", "auto", extract=True)
     assert second["rows"] == run(here, "commerce", "duckdb", extract=True)["rows"]
 
-    expected, found = _business_rows(here, CommerceLake), _business_rows(there, CommerceLake)
+    expected, found = _business_rows(here, CommerceLake.tables_sql), _business_rows(there, CommerceLake.tables_sql)
     assert expected["ORDER_CUSTOMER_DATE_PRICE"]
     assert found == expected
     _lake_agrees(account, here, "commerce")
@@ -272,13 +275,81 @@ def test_archives_of_movies_come_to_the_same_tables(account: Account, tmp_path: 
     assert by_duckdb["objects"] == run(here, "movies", "duckdb")["objects"]
     assert by_duckdb["objects"] == {"new": 3, "known": 2, "loaded": 2, "rejected": 1}
 
-    expected, found = _business_rows(here, MoviesLake), _business_rows(there, MoviesLake)
+    expected, found = _business_rows(here, MoviesLake.tables_sql), _business_rows(there, MoviesLake.tables_sql)
     assert expected["DIM_MOVIE"]
     assert found == expected
     exported = account.keys("movie-archive", "archival/")
     assert len([key for key in exported if key.startswith("archival/full_data/")]) == 2
     assert account.keys("movie-archive", "staging/") == []
     assert len([key for key in account.keys("movie-processed") if key.endswith("/movies.csv")]) == 3
+
+
+LISTED = [
+    {"name": "books", "key": "id", "cursor": "changed"},
+    {"name": "events", "cursor": "id", "strategy": "append_distinct", "format": "csv"},
+    {"name": "people", "key": "id", "cursor": "changed", "strategy": "scd2", "trigger": {"schedule": "0 4 * * *"}},
+    {"name": "prices", "key": "id", "trigger": {"event": True}},
+]
+LISTED_SQL = {
+    # As text, since the emulator's server sends 1970 for a time that is NULL.
+    "BOOKS": "SELECT ID, TITLE, PRICE, CHANGED::VARCHAR, STARS FROM REVIEWS.BOOKS ORDER BY ID",
+    "EVENTS": "SELECT ID, TEXT FROM REVIEWS.EVENTS ORDER BY ID, TEXT",
+    "PEOPLE": "SELECT ID, NAME, IS_CURRENT FROM REVIEWS.PEOPLE ORDER BY ID, VALID_FROM",
+    "PRICES": "SELECT ID, PRICE FROM REVIEWS.PRICES ORDER BY ID",
+    "WATERMARKS": "SELECT NAME, PARSE_JSON(VALUE):position::VARCHAR FROM OPS.WATERMARKS WHERE PIPELINE = 'reviews' "
+    "ORDER BY NAME",
+}
+
+
+def test_extracts_of_mariadb_and_files_of_others_come_to_the_same_tables(account: Account, tmp_path: Path) -> None:
+    """Two extracts of one database, to S3 and to a local lake; an event of a file that others land requests a run."""
+    requires_server("mariadb")
+    listed = tmp_path / "tables.yaml"
+    listed.write_text(yaml.safe_dump({"source": "shop", "tables": LISTED}), encoding="utf-8")
+    with mariadb_database() as database:
+        given = {"reviews_tables": listed, "reviews_source_url": database.url}
+        there = account.settings.model_copy(update=given | {"home": tmp_path / "aws"})
+        here = load_settings(profile="local", home=tmp_path / "local", snowflake_private_key=None, **given)
+        for settings in (there, here):
+            prepare_home(settings)
+        listing = Account(account.aws, there)
+        cursor = tick(listing, "reviews", None).cursor
+        database.run(
+            "CREATE TABLE books (id INT PRIMARY KEY, title VARCHAR(40), price DECIMAL(8,2), changed DATETIME(6))",
+            "CREATE TABLE events (id INT, text TEXT)",
+            "CREATE TABLE people (id INT PRIMARY KEY, name VARCHAR(40), changed DATETIME(6))",
+            "INSERT INTO books VALUES (1, 'One', 1.5, '2024-01-01 00:00:00.000001'), (2, '', NULL, NULL)",
+            "INSERT INTO events VALUES (1, 'a, \"b\"'), (1, 'a, \"b\"'), (2, NULL), (3, '')",
+            "INSERT INTO people VALUES (1, 'Ada', '2024-01-01'), (2, 'Grace', '2024-01-01')",
+        )
+        first = run(there, "reviews", "auto", extract=True)
+        assert first["rows"] == run(here, "reviews", "duckdb", extract=True)["rows"]
+        assert first["rows"]["loaded"] == 8
+
+        database.run(
+            "ALTER TABLE books ADD COLUMN stars INT",
+            "UPDATE books SET title = 'New', stars = 5, changed = NOW(6) WHERE id = 1",
+            "INSERT INTO events VALUES (4, 'd'), (4, 'd')",
+            "UPDATE people SET name = 'Augusta', changed = NOW(6) WHERE id = 1",
+        )
+        body = parquet({"id": [1, 2], "price": [Decimal("1.50"), None]})
+        key = "Snowflake/shop/prices/export.parquet"
+        account.client.put_object(Bucket=PREFIX + "lz-snowflake", Key=key, Body=body)
+        (here.lake_root / "lz-snowflake" / key).parent.mkdir(parents=True)
+        (here.lake_root / "lz-snowflake" / key).write_bytes(body)
+        assert len(tick(listing, "reviews", cursor).run_requests or ()) == 1
+        by_glue = run(there, "reviews", "glue")
+        assert by_glue["rows"] == run(here, "reviews", "duckdb")["rows"]
+        assert by_glue["rows"]["loaded"] == 2
+        second = run(there, "reviews", "auto", extract=True)
+        assert second["rows"] == run(here, "reviews", "duckdb", extract=True)["rows"]
+
+    expected, found = _business_rows(here, LISTED_SQL), _business_rows(there, LISTED_SQL)
+    assert expected["PEOPLE"] == [(1, "Ada", False), (1, "Augusta", True), (2, "Grace", True)]
+    assert found == expected
+    extracts = account.keys("lz-snowflake", "Snowflake/shop/books/")
+    assert sorted(key.rpartition(".")[2] for key in extracts) == ["json", "json", "parquet", "parquet"]
+    assert account.keys("lz-snowflake", "staging/") == []
 
 
 def _upload(account: Account, bucket: str, folder: Path, paths: Sequence[Path]) -> None:
@@ -292,12 +363,12 @@ def _append(path: Path, *records: str) -> None:
         file.writelines(f"{record}\n" for record in records)
 
 
-def _business_rows(settings: Settings, lake: type[PipelineLake]) -> dict[str, list[tuple]]:
+def _business_rows(settings: Settings, tables_sql: Mapping[str, str]) -> dict[str, list[tuple]]:
     """Whole numbers as integers: Snowflake's driver reads NUMBER(p,0) so, the embedded one as decimals."""
 
     def value(cell: object) -> object:
         return int(cell) if isinstance(cell, Decimal) and cell == int(cell) else cell
 
     with build_platform(settings).warehouse.autocommit() as session:
-        tables = {name: session.rows(sql) for name, sql in lake.tables_sql.items()}
+        tables = {name: session.rows(sql) for name, sql in tables_sql.items()}
     return {name: [tuple(map(value, row)) for row in rows] for name, rows in tables.items()}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,12 +33,12 @@ class Zygote:
 
     def order(
         self,
-        lake: PipelineLake,
+        lake: PipelineLake | ReviewsLake,
         kill_at: int | None = None,
         copies: Mapping[int, Path] | None = None,
         **request: object,
     ) -> dict:
-        """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace" and "rows".
+        """Run one batch in a child; returns {"signal", "code"} and, when it survived, "trace".
 
         Before each boundary whose number is in `copies` the home is copied there.
         """

@@ -104,7 +104,7 @@ def test_the_batch_that_is_killed_does_everything(prepared: Prepared) -> None:
     assert any(waiting for *_, waiting in prepared.memory["quarantine"])
 
 
-def _worth_a_kill(trace: list[str]) -> list[tuple[int, str]]:
+def worth_a_kill(trace: list[str]) -> list[tuple[int, str]]:
     """The kills that find something else on disk than the one before them would, and some that find work half done.
 
     What outlives a process changes by `DURABLE` boundaries only, so a kill after each of them sees every state there
@@ -124,7 +124,7 @@ def _worth_a_kill(trace: list[str]) -> list[tuple[int, str]]:
 
 def test_every_state_on_disk_is_killed_at(prepared: Prepared) -> None:
     """What is chosen to be killed at covers all kinds of boundaries, before and after."""
-    chosen = [number for number, _ in _worth_a_kill(prepared.trace)]
+    chosen = [number for number, _ in worth_a_kill(prepared.trace)]
     after = {prepared.trace[number - 2] for number in chosen}
     assert DURABLE & set(prepared.trace) <= after | {prepared.trace[-1]}
     assert {number for number, name in enumerate(prepared.trace, 1) if name == COMMIT} <= set(chosen)
@@ -141,24 +141,24 @@ def test_kill_at_every_durable_boundary_leaves_the_old_state_or_the_new_and_the_
     At the first boundary of each kind a run is really killed, and leaves the same files as the copy. Of copies with the
     same bytes one is enough, as the next run finds nothing else.
     """
-    chosen = _worth_a_kill(prepared.trace)
+    chosen = worth_a_kill(prepared.trace)
     copies = {number: tmp_path / str(number) for number, _ in chosen}
     assert zygote.order(prepared.copy(tmp_path / "run"), copies=copies)["code"] == 0
     durable_last = sorted(chosen, key=lambda boundary: boundary[1] in DURABLE)  # they are kept of those alike
-    distinct = {tuple(_files(copies[number]).items()): (number, name) for number, name in durable_last}
+    distinct = {tuple(digests(copies[number]).items()): (number, name) for number, name in durable_last}
     killed = set()
     for number, name in sorted(distinct.values()):
         lake = prepared.scenario.lake.at(copies[number])
         if name in DURABLE - killed:
             copied, lake = lake, prepared.copy(tmp_path / "killed")
             assert zygote.order(lake, kill_at=number)["signal"] == signal.SIGKILL, name
-            assert _without_ids(_files(lake.home)) == _without_ids(_files(copied.home)), name
+            assert _without_ids(digests(lake.home)) == _without_ids(digests(copied.home)), name
             killed.add(name)
         _assert_all_or_nothing_then_finish(lake, prepared, zygote, name)
     assert COMMIT in killed
 
 
-def _files(home: Path) -> dict[str, str]:
+def digests(home: Path) -> dict[str, str]:
     """The digest of each file of a home by its path."""
     return {
         path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -28,20 +28,27 @@ from pipeline_assets.settings import Settings, load_settings, prepare_home
 class ReviewsLake:
     """One home; `tables` are the entries of its list, of the source `shop`."""
 
+    landing: ClassVar[str] = "lz-snowflake/Snowflake"
     home: Path
     settings: Settings
     platform: Platform
 
     @classmethod
     def at(cls, home: Path, *tables: Mapping[str, Any], **settings: object) -> ReviewsLake:
-        path = home / f"tables-{len(list(home.glob('tables-*')))}.yaml"  # a list is read once in a process
-        path.write_text(yaml.safe_dump({"source": "shop", "tables": list(map(dict, tables))}), encoding="utf-8")
+        """A home with a list of `tables`; without any, one with the list that it has."""
+        path = home / f"tables-{len(list(home.glob('tables-*'))) - (not tables)}.yaml"
+        if tables:  # in a file of its own, as a list is read once in a process
+            path.write_text(yaml.safe_dump({"source": "shop", "tables": list(map(dict, tables))}), encoding="utf-8")
         database = home / "shop.db"
         read = load_settings(
             **{"home": home, "reviews_tables": path, "reviews_source_url": f"sqlite:///{database}"} | settings
         )
         prepare_home(read)
         return cls(home, read, build_platform(read))
+
+    @property
+    def name(self) -> str:
+        return "reviews"
 
     @property
     def pipeline(self) -> ResolvedPipeline:
@@ -53,9 +60,9 @@ class ReviewsLake:
             for statement in statements:
                 connection.execute(statement)
 
-    def run(self, **request: Any) -> dict[str, BatchReport | None]:
+    def run(self, run_id: str = "test", **request: Any) -> dict[str, BatchReport | None]:
         """Run every listed table; the report of each that had something to do."""
-        batches = run_separate_batches(self.platform, self.pipeline, "test", Request(**request))
+        batches = run_separate_batches(self.platform, self.pipeline, run_id, Request(**request))
         return {batch.name: batch.report for batch in batches}
 
     def extract(self, **request: Any) -> dict[str, BatchReport | None]:

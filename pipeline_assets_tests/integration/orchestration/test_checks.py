@@ -16,13 +16,13 @@ import pytest
 
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.pipelines import pipelines
-from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.movies_lake import CREATED, MoviesLake, movie, ratings
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
@@ -30,11 +30,12 @@ MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
 class Home:
     """A home in which a pipeline has run once without a fault; damaged, checked, and made whole again."""
 
-    def __init__(self, lake: PipelineLake) -> None:
+    def __init__(self, lake: PipelineLake | ReviewsLake) -> None:
         self.lake = lake
         self.warehouse, self._sound = lake.home / "warehouse", lake.home / "sound"
         shutil.copytree(self.warehouse, self._sound)
-        definitions = build_definitions(load_settings(home=lake.home))
+        assert lake.platform.settings
+        definitions = build_definitions(lake.platform.settings)
         keys = [key for key in definitions.resolve_all_asset_keys() if key.path[0] == lake.name]
         job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(*keys))
         self._job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("checks")
@@ -96,7 +97,17 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
     movies.archive("a", movie(1), movie(2))
     movies.archive("b", movie(1, Title="Renamed"), created=CREATED + timedelta(days=1))
     assert movies.run().rows == {"read": 9, "loaded": 6, "superseded": 3, "quarantined": 0}
-    return {lake.name: Home(lake) for lake in (bookings, orders, commerce, movies)}
+    reviews = ReviewsLake.at(
+        tmp_path_factory.mktemp("reviews"),
+        {"name": "books", "key": "id"},
+        {"name": "people", "key": "id", "strategy": "scd2"},
+    )
+    reviews.sql(
+        *(f"CREATE TABLE {table} (id INTEGER, name TEXT)" for table in ("books", "people")),
+        *(f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b')" for table in ("books", "people")),
+    )
+    reviews.extract()
+    return {lake.name: Home(lake) for lake in (bookings, orders, commerce, movies, reviews)}
 
 
 @pytest.fixture
@@ -234,6 +245,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             ("commerce", "customer_raw"),
             ("movies", "movies_landing"),
             ("orders", "order_headers"),
+            ("reviews", "books"),
         )
         for column in ("ROWS_READ", "ROWS_LOADED", "ROWS_SUPERSEDED", "ROWS_QUARANTINED")
     ),
@@ -257,7 +269,32 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
             ("commerce", "orders"),
             ("movies", "movies"),
             ("orders", "orders"),
+            ("reviews", "books"),
+            ("reviews", "people_observations"),
         )
+    ),
+    ("reviews", "a record in quarantine", [waiting("reviews")], {"books.quarantine"}),
+    ("reviews", "an object in quarantine", [waiting("reviews", "NULL")], {"books.rejected_objects"}),
+    *(
+        (
+            "reviews",
+            f"an unknown column of {table}",
+            [f"UPDATE REVIEWS.{table} SET _RESCUED = PARSE_JSON('{{\"TIER\": 1}}')"],
+            {f"{table.lower()}.unknown_columns"},
+        )
+        for table in ("BOOKS", "PEOPLE", "PEOPLE_OBSERVATIONS")
+    ),
+    *(
+        (
+            "reviews",
+            f"a column that the source of {table} no longer has",
+            [
+                'UPDATE OPS.WATERMARKS SET VALUE = REPLACE(VALUE, \'"dropped": []\', \'"dropped": ["NAME"]\') '
+                f"WHERE NAME = '{name}'"
+            ],
+            {f"{table}.dropped_columns"},
+        )
+        for name, table in (("books", "books"), ("people", "people_observations"))
     ),
     ("bookings", "a record in quarantine", [waiting("bookings")], {"customers.quarantine"}),
     ("commerce", "a record in quarantine", [waiting("commerce")], {"customer_raw.quarantine"}),
@@ -476,6 +513,14 @@ REPEATED: list[tuple[str, str, str, set[str]]] = [
             ("FACT_MOVIE_REVIEW", "IMDB_ID = 'tt0000001'"),
             ("MOVIE_OVERVIEW", "IMDB_ID = 'tt0000001'"),
         )
+    ),
+    ("reviews", "REVIEWS.BOOKS", "ID = 1", {"books.unique_key"}),
+    ("reviews", "REVIEWS.PEOPLE_OBSERVATIONS", "ID = 1", {"people_observations.unique_key"}),
+    (
+        "reviews",
+        "REVIEWS.PEOPLE",
+        "ID = 1",
+        {"people.unique_key", "people.current_rows", "people.disjoint_intervals"},
     ),
 ]
 TWO_TITLES = ("movies", {"movies_landing.unique_key", "rating_charts.unique_key"})

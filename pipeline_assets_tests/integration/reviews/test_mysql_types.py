@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +15,10 @@ from pipeline_assets.errors import ConfigurationError, SourceError
 from pipeline_assets.reviews.connect import open_source
 from pipeline_assets_tests.support.mariadb import Database
 from pipeline_assets_tests.support.reviews_extracts import Read, listed, read_extract
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake, ran
 
 NTZ = "TIMESTAMP_NTZ(6)"
+IN_64_BITS = "NUMBER(38,0)"  # in the embedded warehouse, which refuses greater numbers
 ntz = datetime.fromisoformat
 DIGITS65 = "-12345678901234567890123456789012345.123456789012345678901234567890"
 INVALID_DATES = ["'0000-00-00'", "'2020-00-01'", "'2020-01-00'", "'0000-05-05'", "'2023-02-31'", "'2023-02-29'"]
@@ -116,17 +120,28 @@ TYPES: list[tuple[str, list[str], str, list[object]]] = [
 ]
 
 
+def create(database: Database) -> None:
+    """A table with a column of every type."""
+    columns = [f"c{number} {kind}{'' if kind.endswith('NULL') else ' NULL'}" for number, (kind, *_) in enumerate(TYPES)]
+    database.run(f"CREATE TABLE typed (id INT PRIMARY KEY, {', '.join(columns)}) ROW_FORMAT=DYNAMIC")
+
+
+def write(database: Database, rows: Mapping[int, Sequence[int]]) -> None:
+    """Write rows by id; for each column the number of its value, NULL behind the last."""
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES'")
+        for key, numbers in rows.items():
+            literals = [[*literals, "NULL"] for _, literals, *_ in TYPES]
+            values = [each[min(number, len(each) - 1)] for each, number in zip(literals, numbers, strict=True)]
+            cursor.execute(f"REPLACE INTO typed VALUES ({key}, {', '.join(values)})")
+
+
 @pytest.fixture
 def typed(database: Database, tmp_path: Path) -> Read:
     """One table with a column of every type; the values of each in its first rows, NULL below them."""
-    columns = [f"c{number} {kind}{'' if kind.endswith('NULL') else ' NULL'}" for number, (kind, *_) in enumerate(TYPES)]
+    create(database)
     rows = max(len(values) for _, values, *_ in TYPES) + 1
-    with database.connect() as connection, connection.cursor() as cursor:
-        cursor.execute("SET time_zone = '+00:00', sql_mode = 'ALLOW_INVALID_DATES'")
-        cursor.execute(f"CREATE TABLE typed (id INT PRIMARY KEY, {', '.join(columns)}) ROW_FORMAT=DYNAMIC")
-        for row in range(rows):
-            values = [literals[row] if row < len(literals) else "NULL" for _, literals, *_ in TYPES]
-            cursor.execute(f"INSERT INTO typed VALUES ({row}, {', '.join(values)})")
+    write(database, {row: [row] * len(TYPES) for row in range(rows)})
     return read_extract(database.url, listed("typed"), tmp_path)
 
 
@@ -136,6 +151,31 @@ def test_each_type_has_its_mapping(typed: Read) -> None:
     for number, (kind, _, _, expected_values) in enumerate(TYPES):
         found = [row[f"c{number}"] for row in sorted(typed.rows, key=lambda row: row["id"])]
         assert found == [*expected_values, *[None] * (len(found) - len(expected_values))], kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_each_value_of_each_type_is_loaded_and_loaded_again_when_it_changes(
+    form: str, database: Database, tmp_path: Path
+) -> None:
+    create(database)
+    lake = ReviewsLake.at(tmp_path, {"name": "typed", "key": "id", "format": form}, reviews_source_url=database.url)
+    chance = random.Random(form)
+    rows: dict[int, list[int]] = {}
+    for changed in (range(30), range(20, 40)):
+        for key in changed:
+            rows[key] = [
+                len(literals) if physical == IN_64_BITS else chance.randrange(len(literals) + 1)
+                for _, literals, physical, _ in TYPES
+            ]
+        write(database, rows)
+        assert ran(lake.extract(), "typed").rows["quarantined"] == 0
+        for number, (kind, _, _, values) in enumerate(TYPES):
+            found = dict(lake.rows(f"SELECT ID, C{number} FROM REVIEWS.TYPED"))
+            # In CSV, empty text is NULL.
+            known = [None if form == "csv" and value == "" else value for value in values]
+            expected = {key: [*known, None][numbers[number]] for key, numbers in rows.items()}
+            assert found == expected, kind
 
 
 def test_values_that_become_null_are_counted_by_column(typed: Read) -> None:

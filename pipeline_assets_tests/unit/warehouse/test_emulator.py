@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import fakesnow.cursor
 import pytest
 import sqlglot
@@ -223,3 +224,23 @@ def test_a_node_hung_into_two_places_without_being_replaced_is_noticed() -> None
 
     made = _InPlace(sqlglot.parse_one("a = 1")).transform(hung).transform(renamed).expression
     assert made.sql() == "b = b"
+
+
+@pytest.mark.parametrize("table", ["wider", '"Wider; DROP"', "OPS.wider", 'PIPELINE.OPS."wi""der"'])
+def test_the_type_of_a_key_column_is_changed_and_the_key_stays(cursor: FakeSnowflakeCursor, table: str) -> None:
+    """As in Snowflake; DuckDB refuses it."""
+    with patched_emulator():
+        cursor.execute(
+            f'CREATE OR REPLACE TABLE {table} (id NUMBER(10,0) NOT NULL, "two words" VARCHAR(3), n NUMBER(3,0), '
+            'PRIMARY KEY (id, "two words"))'
+        )
+        cursor.execute(f"INSERT INTO {table} VALUES (1, 'a', 1), (2, 'b', NULL)")
+        cursor.execute(f"ALTER TABLE {table} ALTER COLUMN id SET DATA TYPE NUMBER(19,0)")
+        cursor.execute(f"ALTER TABLE {table} ALTER COLUMN n SET DATA TYPE NUMBER(20,0)")
+        cursor.execute(f"INSERT INTO {table} VALUES (1234567890123456789, 'c', 12345678901234567890)")
+        cursor.execute(f"SELECT * FROM {table} ORDER BY id")
+        assert cursor.fetchall() == [(1, "a", 1), (2, "b", None), (1234567890123456789, "c", 12345678901234567890)]
+        for wrong in ("(1, 'a', 2)", "(NULL, 'a', 2)"):
+            with pytest.raises(duckdb.ConstraintException):
+                cursor.execute(f"INSERT INTO {table} VALUES {wrong}")
+        cursor.execute(f"DROP TABLE {table}")
