@@ -16,6 +16,7 @@ from pipeline_assets.engine import FileOutcome, SourceFile
 from pipeline_assets.lake import KnownObjects, LandedObject, Zone
 from pipeline_assets.lake.delivery_time import delivery_time
 from pipeline_assets.lake.foreign import gone, rejection
+from pipeline_assets.lake.new_objects import Arrivals
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import ledger
 from pipeline_assets.warehouse.quarantine import (
@@ -121,12 +122,12 @@ def discover(context: BatchContext) -> Discovery:
                 table: int(transaction.scalar(f"SELECT COUNT(*) FROM {table}"))
                 for table in (target_table(contract).qualified for contract in pipeline.targets)
             }
-        arrivals = known.arrivals(platform.lake, zones, rejected)
-    if missing := gone(open_rejections, arrivals.foreign):
+        arrived = known.arrivals(platform.lake, zones, rejected)
+    if missing := gone(open_rejections, arrived.foreign):
         with platform.warehouse.transaction() as transaction:
             close_gone_objects(transaction, pipeline.name, missing, platform.clock())
-    foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrivals.new.items()}
-    readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrivals.new.items()}
+    foreign = {name: [o for o in objects if rejection(o)] for name, objects in arrived.new.items()}
+    readable = {name: [o for o in objects if not rejection(o)] for name, objects in arrived.new.items()}
     new = {s.name: _with_delivery_times(s, readable.get(s.name, ()), request.days) for s in pipeline.sources}
     copies: dict[tuple[str, str, int], StoredCopy] = {}
     covered: dict[str, tuple[LandedObject, StoredCopy]] = {}
@@ -141,12 +142,12 @@ def discover(context: BatchContext) -> Discovery:
         new = _with_monotonic_times(context, new)
     return Discovery(
         new,
-        arrivals.known,
+        arrived.known,
         foreign,
         planned_on,
         row_counts,
-        arrivals.unmatched,
-        arrivals.unmatched_count,
+        arrived.unmatched,
+        arrived.unmatched_count,
         copies,
         covered,
         removed=tuple(removed),
@@ -218,13 +219,11 @@ def has_new_objects(platform: Platform, pipeline: ResolvedPipeline) -> bool:
         PipelineError: the warehouse or the lake cannot be read, or the ledger does not exist yet.
     """
     zones = {source.name: source.zone for source in pipeline.landed_sources}
-    return any(new_objects(platform, pipeline.name, zones).values())
+    return any(arrivals(platform, pipeline.name, zones).new.values())
 
 
-def new_objects(
-    platform: Platform, pipeline: str, zones: Mapping[str, Zone], request: Request | None = None
-) -> dict[str, list[LandedObject]]:
-    """The objects in some zones that a run would process, by dataset and oldest first.
+def arrivals(platform: Platform, pipeline: str, zones: Mapping[str, Zone], request: Request | None = None) -> Arrivals:
+    """The objects in some zones that a run would process, by dataset, and how many it knows.
 
     Raises:
         PipelineError: as `has_new_objects`.
@@ -235,7 +234,7 @@ def new_objects(
             if not request.reprocess:
                 known.add(ledger.fingerprints(transaction, pipeline, list(zones)))
             rejected = rejected_objects(transaction, pipeline, request.replay_ids) if request.replay else set()
-        return known.arrivals(platform.lake, zones, rejected).new
+        return known.arrivals(platform.lake, zones, rejected)
 
 
 def with_quarantined_records(context: BatchContext, discovery: Discovery) -> Discovery:

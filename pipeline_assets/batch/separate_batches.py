@@ -17,6 +17,7 @@ from pipeline_assets.errors import (
     TransientFailedTablesError,
     one_line,
 )
+from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
@@ -25,11 +26,15 @@ logger = logging.getLogger("pipeline_assets")
 
 @dataclass(frozen=True)
 class FinishedBatch:
-    """A separate batch that did not fail: what ran and its report, or neither if there was nothing to do."""
+    """A separate batch that did not fail: what ran and its report, or neither if there was nothing to do.
+
+    `known` is then the number of objects that were loaded before.
+    """
 
     name: str
     pipeline: ResolvedPipeline | None = None
     report: BatchReport | None = None
+    known: int = 0
 
 
 def run_separate_batches(
@@ -57,19 +62,20 @@ def run_separate_batches(
             continue
         try:
             value = batch.prepare()
-            resolved = derive(value) if value else None
+            resolved = derive(value) if isinstance(value, Pipeline) else None
             report = run_batch(platform, resolved, run_id, replace(request, extract=False)) if resolved else None
         except Exception as error:  # also that of a driver or library is only this batch's
             if _is_interrupt(error):
                 raise
-            logger.error("%s failed.", batch.name, exc_info=error)
+            is_ours = isinstance(error, PipelineError)
+            logger.error("%s failed: %s", batch.name, _message(error), exc_info=None if is_ours else error)
             failures[batch.name] = error
             continue
         if report:
             report.name = batch.name
             recovered |= report.recovered  # the first batch of a run recovers those of all tables
             report.recovered = dict(recovered)
-        yield FinishedBatch(batch.name, resolved, report)
+        yield FinishedBatch(batch.name, resolved, report, value if isinstance(value, int) else 0)
     if failures:
         raise _combined(failures) from next(iter(failures.values()))
 

@@ -59,10 +59,8 @@ def run(
         logging.getLogger("pipeline_assets").setLevel(logging.INFO)  # what the source delivers, at which rate
     days = None if day is None else _days(pipeline, day)
     settings = prepared_settings()
-    if extract:
-        for step in registered_pipelines()[pipeline].value.steps:
-            if step.phase == "extract" and step.check:
-                step.check(settings)
+    if extract and (check_source := registered_pipelines()[pipeline].value.check_source):
+        check_source(settings)
     engine_name: Wanted | None = engine.value if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
     request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days, tables=tables)

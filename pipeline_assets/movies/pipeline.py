@@ -52,7 +52,8 @@ MOVIES = Pipeline(
         Plot("top_movies", of="movie_overview", kind="barh"),
         Plot("longest_history", of="dim_movie", kind="intervals"),
     ],
-    steps=[Step("extract", extract_in_batch, check=check_source)],
+    check_source=check_source,
+    steps=[Step("extract", extract_in_batch)],
     buckets=[
         Bucket("movie-landing"),
         Bucket("movie-processed"),

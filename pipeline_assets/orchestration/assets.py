@@ -193,7 +193,8 @@ def _events_of(finished: FinishedBatch, pipeline: ResolvedPipeline, platform: Pl
     if finished.report and finished.pipeline:
         return batch_events(finished.report, finished.pipeline, platform)
     keys = [dg.AssetKey([pipeline.name, name]) for name in sorted(pipeline.tables_of_batch(finished.name))]
-    return [dg.AssetObservation(key, metadata={"batch_name": finished.name}) for key in keys]
+    metadata: dict = {"batch_name": finished.name, "batch_objects_known": finished.known}
+    return [dg.AssetObservation(key, metadata=metadata) for key in keys]
 
 
 def _of_selection(context: dg.AssetExecutionContext, events: Sequence[Event]) -> Iterator[Event]:

@@ -209,14 +209,10 @@ class Step:
     before the transaction, when `BatchContext.outcomes` has the outcome of each object, and `promote` after the commit.
     A value for the next run goes to `BatchContext.set_watermark`, which is published with the batch. A step must be
     safe to repeat: the run after a killed one repeats it.
-
-    `check` takes the settings of the installation and raises ConfigurationError if they are wrong for an `extract`;
-    `run --extract` calls it before it starts a run.
     """
 
     phase: Phase
     run: Callable[[Any], None]
-    check: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -262,11 +258,12 @@ class SeparateBatch:
     """A part of a run with a transaction of its own: if it fails, the others are published all the same.
 
     `name` is that of a table of the pipeline. `prepare` returns the value to run, which has the pipeline's name and a
-    part of its sources and tables, or None if there is nothing to do. It runs outside the lock of the pipeline.
+    part of its sources and tables. If there is nothing to do it returns the number of objects that are known. It runs
+    outside the lock of the pipeline.
     """
 
     name: str
-    prepare: Callable[[], Pipeline | None]
+    prepare: Callable[[], Pipeline | int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,9 +273,10 @@ class Pipeline:
     `folder` contains `contracts/` and `sql/`; by default `pipeline_assets/<name>/contracts` and `sql/<name>`.
     `contracts` (`contracts.Contract` by name) replace files; `learnt` gets the platform and returns those of open
     contracts that runs have completed. `batches` gets the platform, the run's id and its `batch.report.Request`, and
-    splits the run. `configured` gets the settings, or None, and returns the value of an installation, if that depends
-    on them; the rest of this value is what holds without them. `doctor` gets the platform and yields checks of what
-    this pipeline alone depends on.
+    splits the run. `check_source` gets the settings and raises ConfigurationError if they are wrong for an extract;
+    `run --extract` calls it before it starts a run. `configured` gets the settings, or None, and returns the value of
+    an installation, if that depends on them; the rest of this value is what holds without them. `doctor` gets the
+    platform and yields checks of what this pipeline alone depends on.
     """
 
     name: str
@@ -296,6 +294,7 @@ class Pipeline:
     contracts: Mapping[str, Any] = field(default_factory=dict)
     batches: Callable[[Any, str, Any], Iterable[SeparateBatch]] | None = None
     learnt: Callable[[Any], Mapping[str, Any]] | None = None
+    check_source: Callable[[Any], object] | None = None
     schedules: Sequence[Schedule] = ()
     configured: Callable[[Any], Pipeline] | None = None
     doctor: Callable[[Any], Iterable[DoctorCheck]] | None = None

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets.batch.discover import new_objects
+from pipeline_assets.batch.discover import arrivals
 from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets.batch.recover import new_batch_id
 from pipeline_assets.contracts.ddl import target_table
@@ -87,23 +87,23 @@ class _Decision:
     error: RejectedObjectError | None
 
 
-def _prepare(preparation: _Preparation) -> Pipeline | None:
-    """The value that loads what has landed of a table; None if that is nothing."""
+def _prepare(preparation: _Preparation) -> Pipeline | int:
+    """The value that loads what has landed of a table or, if that is nothing, how many objects are known."""
     listed, table, platform = preparation.listed, preparation.table, preparation.platform
     declared = declared_contract(listed, table, preparation.contracts)
     name = f"{NAME}-{listed.names[table.name].dataset}"
-    # One at a time: of two extracts at once, the second would extract the same rows.
+    # One at a time, so that none deletes the unfinished files of another.
     with exclusive_run(platform, name, BUCKET), _emptied(platform.scratch / name) as folder:
         state, replaced = _state(preparation)
         compared = None
         if preparation.request.extract and not table.event:
             compared = _extract(preparation, state, declared, folder)
-        found = _new_objects(preparation)
+        found, known = _arrivals(preparation)
         readable = [landed for landed in found if not rejection(landed)]
         dialect = declared.dialect if declared else Dialect()
         examined = examine_objects(platform.lake, listed.source, table, readable, folder, dialect)
     if not (examined or compared) and len(readable) == len(found):
-        return None
+        return known
     decisions, shape = _decide(preparation, state.shape, examined, learns=declared is None)
     contract = declared
     if declared is None and shape.columns:
@@ -144,12 +144,7 @@ def _extract(
     settings = platform.settings
     if settings is None:
         raise ConfigurationError("This platform has no settings.", remedy="Build it with `build_platform`.")
-    url = source_url(settings)
-    if url is None:
-        raise ConfigurationError(
-            "No source of the listed tables is configured.",
-            remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
-        )
+    url = require_source(listed, settings)
     platform.lake.delete(unfinished_extracts(platform.lake, listed.source, table))
     compared = None
     with open_source(url) as source:
@@ -211,6 +206,21 @@ def _land(preparation: _Preparation, extracted: Extracted) -> None:
     logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", preparation.table.name, uri)
 
 
+def require_source(listed: TableList, settings: Settings) -> str | URL:
+    """The database that the listed tables are extracted from.
+
+    Raises:
+        ConfigurationError: none is configured.
+    """
+    url = source_url(settings)
+    if url is None and not all(table.event for table in listed.tables):
+        raise ConfigurationError(
+            "No source of the listed tables is configured.",
+            remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
+        )
+    return url or ""
+
+
 def source_url(settings: Settings) -> str | URL | None:
     """The database that the settings name; without one, the sample database if there is one."""
     if settings.reviews_source_url:
@@ -223,11 +233,13 @@ def source_url(settings: Settings) -> str | URL | None:
     return URL.create("sqlite", database=str(sample))
 
 
-def _new_objects(preparation: _Preparation) -> Sequence[LandedObject]:
+def _arrivals(preparation: _Preparation) -> tuple[Sequence[LandedObject], int]:
+    """The new objects of a table, and the number of known ones."""
     listed, table = preparation.listed, preparation.table
     source = parts_of(listed, table, open_contract(listed, table, preparation.contracts)).source
     zones = {source.name: Zone(BUCKET, *split_pattern(source.pattern))}
-    return new_objects(preparation.platform, NAME, zones, preparation.request)[source.name]
+    arrived = arrivals(preparation.platform, NAME, zones, preparation.request)
+    return arrived.new[source.name], arrived.known
 
 
 def _decide(

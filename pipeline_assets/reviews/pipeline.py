@@ -33,7 +33,7 @@ def reviews(settings: Settings | None) -> Pipeline:
 @cache
 def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
     """The value for a list of tables, and the list; `database` is the kind of the source."""
-    from pipeline_assets.reviews.batches import table_batches
+    from pipeline_assets.reviews.batches import require_source, table_batches
     from pipeline_assets.reviews.doctor import table_checks
     from pipeline_assets.reviews.learnt import learnt_contracts
     from pipeline_assets.reviews.metadata import load_table_list
@@ -55,6 +55,7 @@ def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
         buckets=REVIEWS.buckets,
         batches=partial(table_batches, listed, folder),
         learnt=partial(learnt_contracts, listed, folder),
+        check_source=partial(require_source, listed),
         schedules=schedules,
         doctor=partial(table_checks, listed, folder),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",

@@ -66,7 +66,7 @@ def part(*names: str, is_open: bool = False) -> Pipeline:
 
 
 def split(platform: Platform, run_id: str, request: Request) -> Iterator[SeparateBatch]:
-    def prepare(name: str) -> Pipeline | None:
+    def prepare(name: str) -> Pipeline | int:
         REQUESTS.append((name, request))
         return DOES.get(name, partial(part, name))()
 
@@ -163,7 +163,7 @@ def test_a_table_that_fails_does_not_stop_the_others_and_the_run_names_it(home: 
 def test_a_transient_failure_of_one_table_is_retried_without_the_others(home: Home) -> None:
     answers = iter([raises(SourceError("The server is away.")), partial(part, "city")])
     DOES["city"] = lambda: next(answers)()
-    DOES["film"] = lambda: None
+    DOES["film"] = lambda: 0
     summary = home.run()
     assert summary["success"], summary.get("error")
     assert [name for name, _ in REQUESTS] == [*TABLES, "city"]
@@ -249,7 +249,7 @@ def test_tables_of_a_pipeline_that_publishes_them_together_are_refused(
 
 
 def test_a_run_without_anything_to_do_evaluates_the_checks_before_tables_exist(home: Home) -> None:
-    DOES.update(dict.fromkeys(TABLES, lambda: None))
+    DOES.update(dict.fromkeys(TABLES, lambda: 0))
     summary = home.run()
     assert summary["success"], summary.get("error")
     assert set(statuses(summary).values()) == {"unchanged"}
@@ -275,7 +275,7 @@ def test_a_published_batch_that_was_killed_is_reported_by_its_own_table(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first batch of the next run recovers it, whatever its table is."""
-    DOES["city"] = DOES["film"] = lambda: None
+    DOES["city"] = DOES["film"] = lambda: 0
     with monkeypatch.context() as patch:
         patch.setattr("pipeline_assets.batch.run.promote", raises_always)
         assert not home.run()["success"]
