@@ -244,7 +244,7 @@ def test_a_malformed_contract_stops_before_anything_starts(
         return load_contract(malformed)
 
     monkeypatch.setattr(declared_files, "load_contract", broken)
-    monkeypatch.setattr(pipelines, "pipelines", lambda: {"bookings": resolve.resolve(replace(BOOKINGS))})
+    monkeypatch.setattr(pipelines, "pipelines", lambda _: {"bookings": resolve.resolve(replace(BOOKINGS))})
     code, _, err = command("run", "bookings")
     assert code == 2
     assert "customers.yaml, line" in err
