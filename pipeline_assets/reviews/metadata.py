@@ -112,10 +112,7 @@ class TableList:
 
     @cached_property
     def names(self) -> Mapping[str, TableNames]:
-        """The names of each table by its own name.
-
-        The target is in upper case, unless two tables would have the same one.
-        """
+        """The names of each table by its own name; the target is in upper case."""
         uppers = Counter(table.name.upper() for table in self.tables)
         found = {}
         for table in self.tables:
@@ -124,7 +121,7 @@ class TableList:
             if not is_unique or not _PLAIN.fullmatch(dataset):
                 dataset = f"{re.sub('[^a-z0-9]+', '_', dataset).strip('_')}_{_digest(table.name)}"
                 dataset = dataset if _PLAIN.fullmatch(dataset) else f"table_{dataset}"
-            found[table.name] = TableNames(dataset, table.name.upper() if is_unique else table.name)
+            found[table.name] = TableNames(dataset, table.name.upper())
         return found
 
     def table(self, dataset: str) -> ListedTable:

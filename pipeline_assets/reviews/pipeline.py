@@ -24,15 +24,12 @@ def reviews(settings: Settings | None) -> Pipeline:
     """
     path = settings.reviews_tables if settings else None
     url = settings.reviews_source_url if settings else None
-    value, listed = _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
-    if settings and settings.profile == "local":
-        _refuse_equal_names(listed)
-    return value
+    return _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
 
 
 @cache
-def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
-    """The value for a list of tables, and the list; `database` is the kind of the source."""
+def _pipeline(path: Path, database: str) -> Pipeline:
+    """The value for a list of tables; `database` is the kind of the source."""
     from pipeline_assets.reviews.batches import require_source, table_batches
     from pipeline_assets.reviews.doctor import table_checks
     from pipeline_assets.reviews.learnt import learnt_contracts
@@ -40,13 +37,14 @@ def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
     from pipeline_assets.reviews.tables import open_contract, parts_of
 
     listed, folder = load_table_list(path), path.parent / "contracts"
+    _refuse_equal_names(listed)
     parts = [parts_of(listed, t, open_contract(listed, t, folder), database=database) for t in listed.tables]
     crons = dict.fromkeys(table.schedule for table in listed.tables if table.schedule)
     schedules = []
     for number, cron in enumerate(crons, 1):
         tables = tuple(listed.names[t.name].dataset for t in listed.tables if t.schedule == cron)
         schedules.append(Schedule(tables[0] if len(tables) == 1 else f"tables_{number}", cron, tables))
-    value = Pipeline(
+    return Pipeline(
         REVIEWS.name,
         REVIEWS.bucket,
         sources=[each.source for each in parts],
@@ -60,15 +58,14 @@ def _pipeline(path: Path, database: str) -> tuple[Pipeline, TableList]:
         doctor=partial(table_checks, listed, folder),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",
     )
-    return value, listed
 
 
 def _refuse_equal_names(listed: TableList) -> None:
-    """Refuse tables whose names differ in case alone: the embedded warehouse, unlike Snowflake, takes them for one."""
+    """Refuse tables whose names differ in case alone: names of targets are in upper case."""
     names = [table.name for table in listed.tables]
     if equal := [name for name in names if sum(name.upper() == other.upper() for other in names) > 1]:
         raise ConfigurationError(
-            f"The embedded warehouse compares names without case, so {' and '.join(equal)} would be one table.",
+            f"The targets of {' and '.join(equal)} would be one table: its name is in upper case.",
             remedy="List a view of the source with another name instead of one of them.",
         )
 

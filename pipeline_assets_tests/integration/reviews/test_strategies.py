@@ -170,7 +170,7 @@ def test_any_name_of_tables_and_columns_is_only_a_name(name: str, tmp_path: Path
     assert len(lake.rows(f"SELECT 1 FROM REVIEWS.{upper}")) == 2
 
 
-def test_tables_whose_names_differ_in_case_alone_are_refused_by_the_embedded_warehouse(tmp_path: Path) -> None:
+def test_tables_whose_names_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
     lake = ReviewsLake.at(tmp_path, *({"name": name, "key": "id"} for name in ("foo", "Foo")))
     with pytest.raises(ConfigurationError, match="foo and Foo would be one table"):
         _ = lake.pipeline
