@@ -290,8 +290,9 @@ def test_an_error_object_in_a_list_keeps_what_it_names(server: MovieApi, waits: 
 
 
 def test_a_select_maps_the_answers(server: MovieApi, waits: Waits, tmp_path: Path) -> None:
-    server.rule = lambda number, asked: Reply(document=[{"name": "A", "made": 2020}, {"name": "B", "cast": ["C", "D"]}])
-    select = """SELECT name AS Title, made AS Year, array_to_string("cast", ', ') AS Actors FROM movies"""
+    movies = [{"id": "tt1", "name": "A", "made": 2020}, {"id": "tt2", "name": "B", "cast": ["C", "D"]}]
+    server.rule = lambda number, asked: Reply(document=movies)
+    select = """SELECT id AS imdbID, name AS Title, made AS Year, array_to_string("cast", ', ') AS Actors FROM movies"""
     rows = rows_of(server, [""], tmp_path, waits, select)
     assert [(row["Title"], row["Year"], row["Actors"]) for row in rows] == [("A", "2020", None), ("B", None, "C, D")]
 
