@@ -46,7 +46,7 @@ BENCHMARK = Benchmark(
             python,
             prepare=land_sample,
             arguments={"code": _CLI, "words": ("run", "bookings")},
-            bar=Bar("seconds", 6),
+            bar=Bar("seconds", 4),
         ),
     ),
     rounds=7,

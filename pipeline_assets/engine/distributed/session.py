@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.names import spark_name, sql_names
@@ -19,6 +19,7 @@ from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.distributed.split_reader import TYPED, FileSplit
 from pipeline_assets.engine.duckdb import csv_reader, json_reader, parquet_reader
+from pipeline_assets.engine.duckdb.connection import open_duckdb
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.file_sets import rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, positions
@@ -39,9 +40,6 @@ from pipeline_assets.engine.versions import every_version_of, newest_first
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.sqlfiles import transpile
-
-if TYPE_CHECKING:
-    import duckdb
 
 _LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # the names of a table's relations start with these
 _IDENTITY = ("_FILE", "_SPLIT", "_RECORD")
@@ -207,7 +205,7 @@ class PlannedSession:
         return self._scalar(f"SELECT COUNT(*) FROM {self._result(self._add_write(select))}")
 
     def _scalar(self, sql: str) -> int:
-        with self._open_duckdb() as connection:
+        with open_duckdb(self._scratch, self._memory_limit) as connection:
             row = connection.execute(sql).fetchone()
         return row[0] if row else 0
 
@@ -221,7 +219,7 @@ class PlannedSession:
         folder: Path,
         target_bytes: int,
     ) -> LakeTableChanges:
-        with self._open_duckdb() as connection:
+        with open_duckdb(self._scratch, self._memory_limit) as connection:
             for relation in _LAKE_RELATIONS:
                 rows = self._result(self._lake[f"{relation}_{contract.name.upper()}"])
                 connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {rows}")
@@ -235,15 +233,6 @@ class PlannedSession:
         folder.mkdir(exist_ok=True)
         paths = [self._runner.download(uri, folder) for uri in self._writes[name]["files"]]
         return f"read_parquet({path_list(paths)})"
-
-    def _open_duckdb(self) -> duckdb.DuckDBPyConnection:
-        import duckdb
-
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        return duckdb.connect(
-            ":memory:",
-            config={"memory_limit": self._memory_limit, "temp_directory": str(self._scratch / "spill")},
-        )
 
     # --- outcomes of the files ----------------------------------------------------------------------------
 
@@ -312,7 +301,7 @@ class PlannedSession:
         paths = [self._runner.download(uri, folder) for uri in self._response(name)["bad"]]
         if not paths:
             return
-        with self._open_duckdb() as connection:
+        with open_duckdb(self._scratch, self._memory_limit) as connection:
             reader = connection.sql(
                 f"SELECT * FROM read_parquet({path_list(paths)}) ORDER BY {', '.join(_IDENTITY)}"
             ).to_arrow_reader(10_000)

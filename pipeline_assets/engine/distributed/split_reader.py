@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
 from pipeline_assets.engine.duckdb import parquet_reader
+from pipeline_assets.engine.duckdb.connection import open_duckdb
 from pipeline_assets.engine.duckdb.csv_reader import match_file, rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
@@ -387,15 +387,9 @@ def _unknown_keys(rescued: Any, path: tuple[str, ...], object_paths: set[tuple[s
 # --- helpers -----------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _connection(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _connection(scratch: Path) -> duckdb.DuckDBPyConnection:
     """DuckDB on one thread: other tasks use the other cores, and rows keep the order of the file."""
-    import duckdb
-
-    with duckdb.connect(
-        ":memory:", config={"memory_limit": _MEMORY, "threads": 1, "temp_directory": str(scratch / "spill")}
-    ) as connection:
-        yield connection
+    return open_duckdb(scratch, _MEMORY, threads=1)
 
 
 def _completed(batch: pa.RecordBatch, schema: pa.Schema, split: FileSplit, first: int) -> pa.RecordBatch:

@@ -17,6 +17,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import null_columns
 from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.contracts.validation import FLOATS
+from pipeline_assets.engine.duckdb.connection import open_duckdb
 from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
 from pipeline_assets.engine.duckdb.tabular_reader import TabularReader
@@ -73,11 +74,7 @@ class DuckDBEngine:
         """Open a session; its temporary files are in `scratch`."""
         import duckdb
 
-        scratch.mkdir(parents=True, exist_ok=True)
-        config: dict = {"memory_limit": self.memory_limit, "temp_directory": str(scratch / "spill")}
-        if self.threads:
-            config["threads"] = self.threads
-        connection = duckdb.connect(":memory:", config=config)
+        connection = open_duckdb(scratch, self.memory_limit, self.threads)
         try:
             yield DuckDBSession(connection, scratch, policy)
         except duckdb.OutOfMemoryException as error:
