@@ -6,11 +6,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WORKERS ?= 3
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
-.PHONY: help demo dev test test-fast test-aws lint bench mutate clean
+.PHONY: help demo dev docs pictures test test-fast test-aws lint bench mutate clean
 
 help:
 	@echo "make demo   install, generate sample sources, run every pipeline, show what came out"
 	@echo "make dev    Dagster's UI on the same home, http://127.0.0.1:3000"
+	@echo "make docs   the guides as a site, site/index.html; make pictures the README's pictures of the UI"
 	@echo "make test   the whole test suite; make test-fast the inner loop, make test-aws what needs the AWS emulator"
 	@echo "make lint   ruff, sqlfluff, cfn-lint, import-linter, mypy"
 	@echo "make bench  benchmarks beside plain DuckDB, pandas, polars and Spark; writes docs/benchmarks.md"
@@ -30,6 +31,11 @@ help:
 	@$(INSTALL) --editable '.[test]'
 	@touch $@
 
+.venv/.installed-docs: .venv/.installed
+	@echo "Installing the docs extra …"
+	@$(INSTALL) --editable '.[docs]'
+	@touch $@
+
 .venv/.installed-bench: .venv/.installed
 	@echo "Installing the benchmark extras …"
 	@$(INSTALL) --editable '.[bench]'
@@ -45,6 +51,14 @@ demo: .venv/.installed
 
 dev: .venv/.installed
 	@$(BIN)/pipeline-assets dev
+
+docs: .venv/.installed-docs
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
+
+# Dagster's UI in Debian's Chromium, on a home that the demo has filled.
+pictures: .venv/.installed-test
+	PICTURES=docs/pictures $(BIN)/python -m pytest pipeline_assets_tests/end_to_end/test_dagster_pages.py
 
 # The AWS emulator of the tests; its botocore is older than ours, so it does not share .venv.
 .venv-ministack: constraints-ministack.txt .venv/bin/python
@@ -82,4 +96,4 @@ mutate: .venv/.installed-mutate .venv-ministack
 	$(BIN)/python -m pipeline_assets_tests.mutation $(MUTATE_ARGS)
 
 clean:
-	rm -rf .venv .venv-ministack .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf site .venv .venv-ministack .pytest_cache .hypothesis .ruff_cache .import_linter_cache

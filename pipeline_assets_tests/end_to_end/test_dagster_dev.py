@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,78 +14,7 @@ from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
-from pipeline_assets_tests.support.graphql import ask
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class DagsterDev:
-    """The UI, its code location and the daemon in one process group, logging to a file."""
-
-    def __init__(self, home: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.log = home / "dev.log"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PIPELINE_HOME": str(home)}
-        environment["PIPELINE_SENSOR_INTERVAL"] = "5"
-        environment["PIPELINE_SCHEDULE"] = "0 0 29 2 *"  # the daily run would be one more at 5:15 UTC
-        # A proxy that refuses stands in for no network: whatever is not on this machine cannot be reached.
-        environment |= {
-            "HTTP_PROXY": "http://127.0.0.1:9",
-            "HTTPS_PROXY": "http://127.0.0.1:9",
-            "NO_PROXY": "127.0.0.1",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "always", "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
-            cwd=home,
-            env=environment,
-            stdout=open(self.log, "wb"),  # noqa: SIM115 - the child writes to it for as long as it lives
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as a shell does for `dev &`
-        )
-
-    def ask(self, query: str, **variables: object) -> dict:
-        return ask(self.port, query, variables)
-
-    def launch(self, job: str, *tables: str) -> str:
-        """Start a run as the UI does, with the tables of bookings that are selected there; returns its id."""
-        selector: dict[str, object] = {
-            "repositoryLocationName": "pipeline_assets",
-            "repositoryName": "__repository__",
-            "pipelineName": job,
-        }
-        if tables:
-            selector["assetSelection"] = [{"path": ["bookings", table]} for table in tables]
-        mutation = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
-            __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
-        parameters = {"selector": selector, "mode": "default", "runConfigData": {}}
-        answer = self.ask(mutation, params=parameters)["launchPipelineExecution"]
-        assert answer["__typename"] == "LaunchRunSuccess", answer
-        return answer["run"]["runId"]
-
-    def until(self, condition: Callable[[], object], seconds: float) -> object:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if found := condition():
-                    return found
-            except (OSError, KeyError, TypeError):
-                pass  # not listening yet, or an answer without data while the location loads
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
-            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
-            time.sleep(0.3)
-
-    def stop(self) -> int:
-        """Ctrl-C, unless it has ended; returns the exit code, of SIGKILL if it would not end."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
-            try:
-                self.process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        return self.process.wait()
+from pipeline_assets_tests.support.dagster_dev import DagsterDev
 
 
 @pytest.fixture

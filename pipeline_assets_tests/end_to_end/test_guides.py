@@ -1,0 +1,45 @@
+"""Every command of README.md and docs/ is typed in a copy of the project, in the order of its page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline_assets_tests.support.guides import Checkout, Command, GuideError, commands_to_run, pages, warm_commands
+
+FIRST = "docs/first-hour.md"
+OTHERS = [page for page in pages() if page != FIRST and commands_to_run(page)]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A copy of the project after the first hour, with which the other guides continue."""
+    folder = tmp_path_factory.mktemp("guides")
+    with warm_commands(folder) as server:
+        checkout = Checkout(folder / "pipeline_assets", server)
+        checkout.run(commands_to_run(FIRST))
+        yield checkout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", OTHERS)
+def test_each_command_of_a_page_does_what_the_page_says(checkout: Checkout, page: str) -> None:
+    checkout.run(commands_to_run(page))
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected", "message"),
+    [
+        ("false", (), "ends with 1"),
+        ("echo one two", ("two", "one"), "does not say 'one'"),
+        ("echo $((1 + 1))", ("3",), "does not say '3'"),
+        ("exit 3", (), "ended the shell"),
+    ],
+)
+def test_a_command_that_does_something_else_is_named_with_its_line(
+    checkout: Checkout, typed: str, expected: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(GuideError, match=message) as raised:
+        checkout.run([Command("docs/page.md", 7, typed, expected)])
+    assert str(raised.value).startswith("docs/page.md:7: $ ")
