@@ -42,5 +42,5 @@ def new(
   mkdir -p {shlex.quote(str(target.parent))} && cp {shlex.quote(str(sample))} {shlex.quote(str(target))}
   pipeline-assets run {name}
   pipeline-assets query 'SELECT * FROM {name.upper()}.{name.upper()} LIMIT 10'
-README.md, "Adding a pipeline", says what to change in the new files."""
+docs/add-a-pipeline.md says what to change in the new files."""
     )
