@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -16,7 +15,7 @@ import typer
 
 from pipeline_assets.commands.shared import open_platform, prepared_settings
 from pipeline_assets.console import csv_line, plain, print_table
-from pipeline_assets.errors import ConfigurationError, WarehouseError
+from pipeline_assets.errors import ConfigurationError
 
 
 class Format(StrEnum):
@@ -36,22 +35,15 @@ def query(
     Any statement: DELETE, UPDATE and DROP are committed without asking. `run --reprocess` fills a table again from the
     files in the landing zones.
     """
+    from pipeline_assets.warehouse.transaction import distinct
+
     try:
         sql = os.fsencode(sql).decode()  # the bytes as typed; Python decoded them by the locale
     except UnicodeDecodeError:
         raise ConfigurationError("The statement is not UTF-8.", remedy="Convert it, e.g. with iconv.") from None
     with open_platform(prepared_settings()).warehouse.autocommit() as session:
-        try:
-            columns, rows = session.described(sql)
-        except NotImplementedError as error:  # from the emulator, for types that Snowflake lacks
-            raise WarehouseError(
-                f"The embedded warehouse cannot return a column of this type ({error}).", remedy="Cast it: …::VARCHAR."
-            ) from None
-    # In every format: the driver of the embedded warehouse returns a single value for columns of the same name.
-    if repeated := [name for name, count in Counter(columns).items() if count > 1]:
-        raise ConfigurationError(
-            f"Columns have the same name: {', '.join(map(repr, repeated))}.", remedy="Name them with AS."
-        )
+        columns, rows = session.described(sql)
+    distinct(columns)
     print_rows(columns, rows, form)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.errors import ConfigurationError
 
@@ -18,19 +18,28 @@ def transpile(sql: str, dialect: str) -> str:
     Raises:
         ConfigurationError: it does not parse, or is more than one statement.
     """
+    tree = parsed(sql)
+    if dialect == "spark":
+        _match_whole_texts(tree)
+    return tree.sql(dialect=dialect)
+
+
+def parsed(sql: str) -> Any:
+    """The tree of one Snowflake statement.
+
+    Raises:
+        ConfigurationError: it does not parse, or is more than one statement.
+    """
     import sqlglot
     from sqlglot.errors import SqlglotError
 
     try:
         statements = [statement for statement in sqlglot.parse(sql, read="snowflake") if statement is not None]
-        if len(statements) != 1:
-            raise ConfigurationError(f"One statement expected, {len(statements)} found.")
-        tree = statements[0]
-        if dialect == "spark":
-            _match_whole_texts(tree)
-        return tree.sql(dialect=dialect)
     except SqlglotError as error:
         raise ConfigurationError(f"Not Snowflake SQL: {str(error).splitlines()[0]}") from None
+    if len(statements) != 1:
+        raise ConfigurationError(f"One statement expected, {len(statements)} found.")
+    return statements[0]
 
 
 def _match_whole_texts(tree: Expr) -> None:

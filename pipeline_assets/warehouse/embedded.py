@@ -36,6 +36,11 @@ class EmbeddedWarehouse(Warehouse):
         self._stage_url = stage_url
         self._thread: int | None = None
 
+    @property
+    def is_created(self) -> bool:
+        """Whether something has been written; opening it would create it."""
+        return (self.root / f"{self.database}.db").exists()
+
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:
         from filelock import FileLock, Timeout

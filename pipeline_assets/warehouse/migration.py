@@ -30,12 +30,7 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
     Raises:
         WarehouseError: a table has a column of another type and is not replaced; nothing was changed.
     """
-    present: dict[str, dict[str, str]] = {}
-    for schema, table, column, *kind in session.rows(
-        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
-        "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
-    ):
-        present.setdefault(f"{schema}.{sql_name(table)}", {})[column] = kind_of(*kind)
+    present = present_columns(session)
     replaceable = replaceable_tables(
         wanted, present, lambda table: session.scalar(f"SELECT COUNT(*) FROM {table.qualified}")
     )
@@ -66,6 +61,17 @@ def migrate(session: Transaction, wanted: Sequence[Table], *, replaces_tables: b
             session.execute(f"ALTER TABLE {table.qualified} ADD COLUMN IF NOT EXISTS {sql_name(name)} {new_type}")
         for name, new_type in needed.widened:
             session.execute(f"ALTER TABLE {table.qualified} ALTER COLUMN {sql_name(name)} SET DATA TYPE {new_type}")
+
+
+def present_columns(session: Transaction) -> dict[str, dict[str, str]]:
+    """The columns and types of every table and view that the role may see, by its name with the schema."""
+    present: dict[str, dict[str, str]] = {}
+    for schema, table, column, *kind in session.rows(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, DATA_TYPE, CHARACTER_MAXIMUM_LENGTH, "
+        "NUMERIC_PRECISION, NUMERIC_SCALE FROM INFORMATION_SCHEMA.COLUMNS"
+    ):
+        present.setdefault(f"{schema}.{sql_name(table)}", {})[column] = kind_of(*kind)
+    return present
 
 
 def table_exists(session: Transaction, table: Table) -> bool:

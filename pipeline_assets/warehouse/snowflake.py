@@ -37,12 +37,13 @@ SESSION = {
 
 
 class SnowflakeWarehouse(Warehouse):
-    """A database in a Snowflake account."""
+    """A database in a Snowflake account. Sign-in opens `schema`; analysts have no right to OPS."""
 
     replaces_tables = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, schema: str = "OPS") -> None:
         self.settings = settings
+        self.schema = schema
         self.database = settings.database
         if settings.snowflake_load == "snowpipe":
             self.loading = Snowpipe.of(settings)
@@ -69,7 +70,7 @@ class SnowflakeWarehouse(Warehouse):
             "user": settings.snowflake_user,
             **_key_options(settings.snowflake_private_key, settings.snowflake_private_key_password),
             "database": settings.database,
-            "schema": "OPS",
+            "schema": self.schema,
             "warehouse": settings.snowflake_warehouse,
             "role": settings.snowflake_role,
             "validate_default_parameters": True,

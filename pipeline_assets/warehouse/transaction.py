@@ -5,13 +5,14 @@ The emulator accepts more than Snowflake: `Transaction.execute` rejects statemen
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.names import bindable
-from pipeline_assets.errors import PipelineError, WarehouseError, one_line
+from pipeline_assets.errors import ConfigurationError, PipelineError, WarehouseError, one_line
 from pipeline_assets.sqlfiles import statement_kind
 from pipeline_assets.warehouse.error_messages import remedy_for
 
@@ -68,10 +69,25 @@ class Transaction:
         with _warehouse_errors(sql):
             yield from cursor.fetch_arrow_batches()
 
+    def arrow_table(self, sql: str) -> pa.Table:
+        """All rows of a query as one Arrow table, which has its columns also if there are no rows.
+
+        Raises:
+            ConfigurationError: two columns have the same name.
+            WarehouseError: the statement failed, or the connection was lost.
+        """
+        import pyarrow as pa
+
+        cursor = self._cursor(sql, None)
+        names = distinct(_column_names(cursor))
+        with _warehouse_errors(sql):
+            tables = list(cursor.fetch_arrow_batches()) or [cursor.fetch_arrow_all(force_return_table=True)]
+        return pa.concat_tables(tables, promote_options="permissive").rename_columns(names)
+
     def described(self, sql: str, params: Params | None = None) -> tuple[list[str], list[tuple]]:
         """Column names and rows of any statement."""
         cursor = self._cursor(sql, params)
-        return [column[0] for column in cursor.description or []], cursor.fetchall()
+        return _column_names(cursor), cursor.fetchall()
 
     def to_parquet(self, sql: str, schema: pa.Schema, path: Path, params: Params | None = None) -> int:
         """Write a query's rows to a Parquet file of that schema; returns the number of rows."""
@@ -110,6 +126,28 @@ class Transaction:
             )
         self.statements.append(sql)
         return run_statement(self._connection, sql, params)
+
+
+def distinct(names: list[str]) -> list[str]:
+    """The names of a result's columns; the driver of the embedded warehouse returns one value for those of one name.
+
+    Raises:
+        ConfigurationError: two columns have the same name.
+    """
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigurationError(
+            f"Columns have the same name: {', '.join(map(repr, repeated))}.", remedy="Name them with AS."
+        )
+    return names
+
+
+def _column_names(cursor: Any) -> list[str]:
+    try:
+        return [column[0] for column in cursor.description or []]
+    except NotImplementedError as error:  # from the emulator, for types that Snowflake lacks
+        raise WarehouseError(
+            f"The embedded warehouse cannot return a column of this type ({error}).", remedy="Cast it: …::VARCHAR."
+        ) from None
 
 
 def run_statement(connection: Any, sql: str, params: Params | None = None) -> Any:

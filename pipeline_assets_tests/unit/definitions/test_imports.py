@@ -55,6 +55,15 @@ def test_importing_the_code_location_is_cheap_and_reads_no_environment(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_importing_the_package_imports_none_of_it(tmp_path: Path) -> None:
+    """A notebook pays when it connects, and a run worker never."""
+    done = python(
+        "import sys; from pipeline_assets import connect; print(*(m for m in sys.modules if 'pipeline' in m))", tmp_path
+    )
+
+    assert done.stdout.split() == ["pipeline_assets"], done.stderr
+
+
 def test_definitions_are_built_without_any_environment(tmp_path: Path) -> None:
     """And without the libraries that talk to anything: nothing is opened until a run needs it."""
     done = python(
