@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cache
+from collections.abc import Iterator
 
 import duckdb
 import pytest
@@ -32,20 +32,20 @@ def rows(con: duckdb.DuckDBPyConnection, sql: str) -> Counter[str]:
     return Counter(map(str, con.execute(transpile(sql, "duckdb")).fetchall()))
 
 
-@cache
-def databases() -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
+@pytest.fixture(scope="module")
+def databases() -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]]:
     """One with personal data, and one in which the masks were stored in its place."""
-    real, stored = duckdb.connect(), duckdb.connect()
-    for con, people in (
-        (real, "(1, 'Ada', DATE '1815-12-10'), (2, 'Bob', DATE '1999-01-01'), (3, NULL, NULL), (4, 'Ada', NULL)"),
-        (stored, "(1, '•••', NULL::DATE), (2, '•••', NULL), (3, NULL, NULL), (4, '•••', NULL)"),
-    ):
-        con.execute("ATTACH ':memory:' AS X; USE X; CREATE SCHEMA S")
-        con.execute("CREATE TABLE S.VISITS AS SELECT * FROM (VALUES (7, 1), (8, 1), (9, 2)) v(ID, PERSON)")
-        con.execute(f"CREATE TABLE S.PEOPLE AS SELECT * FROM (VALUES {people}) v(ID, NAME, BORN)")
-        con.execute(f"CREATE VIEW S.GREETED AS {READABLE['S.GREETED'].select}")
-        con.execute("CREATE TABLE PEOPLE AS SELECT * FROM S.PEOPLE")  # in the schema that the session is in
-    return real, stored
+    with duckdb.connect() as real, duckdb.connect() as stored:
+        for con, people in (
+            (real, "(1, 'Ada', DATE '1815-12-10'), (2, 'Bob', DATE '1999-01-01'), (3, NULL, NULL), (4, 'Ada', NULL)"),
+            (stored, "(1, '•••', NULL::DATE), (2, '•••', NULL), (3, NULL, NULL), (4, '•••', NULL)"),
+        ):
+            con.execute("ATTACH ':memory:' AS X; USE X; CREATE SCHEMA S")
+            con.execute("CREATE TABLE S.VISITS AS SELECT * FROM (VALUES (7, 1), (8, 1), (9, 2)) v(ID, PERSON)")
+            con.execute(f"CREATE TABLE S.PEOPLE AS SELECT * FROM (VALUES {people}) v(ID, NAME, BORN)")
+            con.execute(f"CREATE VIEW S.GREETED AS {READABLE['S.GREETED'].select}")
+            con.execute("CREATE TABLE PEOPLE AS SELECT * FROM S.PEOPLE")  # in the schema that the session is in
+        yield real, stored
 
 
 PERSON = st.sampled_from(
@@ -95,8 +95,8 @@ def selects(draw: st.DrawFn, depth: int = 1) -> str:
 
 @settings(max_examples=60)
 @given(selects())
-def test_a_select_gives_what_it_would_give_if_the_masks_were_stored(sql: str) -> None:
-    real, stored = databases()
+def test_a_select_gives_what_it_would_give_if_the_masks_were_stored(databases, sql: str) -> None:
+    real, stored = databases
 
     found = rows(real, masked(sql, "X", READABLE))
 
@@ -123,8 +123,8 @@ def test_a_select_gives_what_it_would_give_if_the_masks_were_stored(sql: str) ->
         "SELECT * FROM N",
     ],
 )
-def test_no_form_of_naming_a_table_shows_personal_data(sql: str) -> None:
-    found = rows(databases()[0], masked(sql, "X", READABLE))
+def test_no_form_of_naming_a_table_shows_personal_data(databases, sql: str) -> None:
+    found = rows(databases[0], masked(sql, "X", READABLE))
 
     assert found
     assert not any(secret in row for row in found for secret in SECRET)
