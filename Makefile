@@ -67,7 +67,14 @@ pictures: .venv/.installed-test
 	@$@/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-ministack.txt ministack
 	@touch $@
 
-test: .venv/.installed-test .venv-ministack
+# The command line of the data contract standard; the tests let it read every contract.
+.venv-datacontract: constraints-datacontract.txt .venv/bin/python
+	@echo "Installing datacontract-cli into .venv-datacontract …"
+	@$(PYTHON) -m venv $@
+	@$@/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints-datacontract.txt datacontract-cli
+	@touch $@
+
+test: .venv/.installed-test .venv-ministack .venv-datacontract
 	@$(BIN)/python -m pipeline_assets_tests.support.servers
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
@@ -96,4 +103,4 @@ mutate: .venv/.installed-mutate .venv-ministack
 	$(BIN)/python -m pipeline_assets_tests.mutation $(MUTATE_ARGS)
 
 clean:
-	rm -rf site .venv .venv-ministack .pytest_cache .hypothesis .ruff_cache .import_linter_cache
+	rm -rf site .venv .venv-ministack .venv-datacontract .pytest_cache .hypothesis .ruff_cache .import_linter_cache
