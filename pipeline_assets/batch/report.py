@@ -35,7 +35,8 @@ class BatchReport:
     `notes` are messages for people, such as empty zones and skipped headers. `recovered` are batches that an
     interrupted run published, with the uris that this run promoted. `rows_before` and `table_rows` are the rows of each
     table before and after the batch. `landing_days` (YYYY-MM-DD) and `latencies` (seconds from delivery to commit of
-    each new object, ascending) are of sources with dated keys. `name` is that of a separate batch.
+    each new object, ascending) are of sources with dated keys. `name` is that of a separate batch. `engine_seconds` and
+    `warehouse_seconds` are those of OPS.BATCHES.
     """
 
     name: str = ""
@@ -64,4 +65,6 @@ class BatchReport:
     copied_partitions: dict[str, int] = field(default_factory=dict)
     landing_days: list[str] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
+    engine_seconds: float = 0
+    warehouse_seconds: float = 0
     notes: list[str] = field(default_factory=list)

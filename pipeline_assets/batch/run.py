@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -147,7 +148,7 @@ def _process(
     with context.scratch(context.batch_id) as folder:
         try:
             engine = platform.engine.pick(sum(landed.size for landed in discovery.objects), context.request.engine)
-            report.engine = engine.name
+            report.engine, started = engine.name, time.monotonic()
             with engine.session(folder, platform.policy) as session:
                 for source in pipeline.sources:
                     files = list(_source_files(context, discovery, source, folder, fetch=engine.fetches))
@@ -162,6 +163,7 @@ def _process(
                 earlier_codes = {r.quarantine_id: r.code for records in discovery.quarantined.values() for r in records}
                 moves = planned_moves(context, discovery, outcomes)
                 staged = _stage_records(context, session, outputs, outcomes, unread, earlier_codes, discovery, moves)
+            report.engine_seconds = time.monotonic() - started
             for landed in platform.lake.changed(o for o in discovery.objects if o.identity not in discovery.copies):
                 raise ObjectChangedError(landed.uri)
             outputs.send_staged()
@@ -177,6 +179,7 @@ def _process(
                 loads=outputs.loads,
                 marts=outputs.marts,
                 watermarks=context.watermarks,
+                engine_seconds=report.engine_seconds,
                 **staged,
             )
             published_at = platform.clock()
@@ -194,7 +197,7 @@ def _process(
             prefix = platform.lake.uri(table.bucket, table.prefix)
             report.copied_partitions[table.contract.name] = sum(uri.startswith(prefix) for uri in promoted)
     _fill_report(report, context, outputs, published, discovery, outcomes)
-    _report_deliveries(report, discovery, pipeline, outcomes, published_at)
+    _report_deliveries(report, context, discovery, outcomes, published_at)
     _alert(context, outcomes)
 
 
@@ -345,7 +348,7 @@ def _fill_report(
     report.released = sum(len(outcome.released) for result in outcomes.values() for outcome in result)
     report.bytes_read = sum(o.size for o in discovery.objects)
     report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in outputs.loads}
-    report.table_rows = published.table_rows
+    report.table_rows, report.warehouse_seconds = published.table_rows, published.seconds
     report.lake_files, report.lake_partitions = outputs.lake_files, outputs.lake_partitions
     report.statements = outputs.statements + published.statements
     if floats := sum(outcome.floats for outcome in landed if not outcome.rejection):
@@ -361,16 +364,19 @@ def _fill_report(
 
 def _report_deliveries(
     report: BatchReport,
+    context: BatchContext,
     discovery: Discovery,
-    pipeline: ResolvedPipeline,
     outcomes: Mapping[str, Sequence[FileOutcome]],
     published_at: datetime,
 ) -> None:
     """The landing days of loaded objects, and how long those that are new took from delivery to commit."""
-    dated = [source.name for source in pipeline.sources if source.declared.dated_keys]
-    loaded = [o.landed for name in dated for o in outcomes[name] if not (o.waiting or o.rejection)]
-    report.landing_days = sorted({landed.modified.date().isoformat() for landed in loaded})
-    new = [o for o in loaded if not ((copy := discovery.copies.get(o.identity)) and copy.status)]
+    sources = [each for each in context.pipeline.sources if each.has_delivery_time(context.platform.shared)]
+    loaded = [
+        (source, o.landed) for source in sources for o in outcomes[source.name] if not (o.waiting or o.rejection)
+    ]
+    dated = {landed.modified.date().isoformat() for source, landed in loaded if source.declared.dated_keys}
+    report.landing_days = sorted(dated)
+    new = [o for _, o in loaded if not ((copy := discovery.copies.get(o.identity)) and copy.status)]
     report.latencies = sorted((published_at - as_utc_naive(landed.modified)).total_seconds() for landed in new)
 
 

@@ -26,17 +26,18 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         ConfigurationError: a pipeline, the folder or the Dagster instance is wrong.
         WarehouseError: the warehouse cannot be reached.
     """
+    at = platform.clock()
     # Opening the embedded warehouse would create it.
     is_created = settings.profile != "local" or any(settings.warehouse_root.glob("*.db"))
     pipelines = [_with_learnt_columns(each, platform) for each in pipelines] if is_created else pipelines
     datasets = datasets_of(pipelines)
-    loaded = read_loaded(platform.warehouse, pipelines, datasets) if is_created else Loaded()
+    loaded = read_loaded(platform.warehouse, pipelines, datasets, in_s3=platform.shared) if is_created else Loaded()
     with ExitStack() as stack:
         # Opening an instance would create it, too.
         recorded = (settings.dagster_home / "dagster.yaml").exists()
         instance = stack.enter_context(dagster_instance(settings.dagster_home)) if recorded else None
         rules = quality_rules(pipelines, settings.freshness_hours, instance)
-        runs = runs_of(pipelines, instance) if instance else {}
+        runs = runs_of(pipelines, instance, at) if instance else {}
         loaded.datasets |= exported_files(datasets, instance) if instance else {}
     return write_site(
         folder,
@@ -46,7 +47,7 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         runs=runs,
         reasons=reason_codes(contract for pipeline in pipelines for contract in pipeline.contracts),
         freshness_hours=settings.freshness_hours,
-        at=platform.clock(),
+        at=at,
     )
 
 

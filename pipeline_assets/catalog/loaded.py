@@ -1,17 +1,18 @@
-"""What was loaded into each dataset: rows, bytes, newest objects, masked samples, and the batches of each pipeline.
+"""What was loaded into each dataset: rows, bytes, newest objects, masked samples, and what each pipeline did by day.
 
 Only reads. A table that does not exist yet has no rows, and one that cannot be read has a note in their place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from pipeline_assets.catalog.datasets import Dataset
+from pipeline_assets.catalog.health import Daily, read_daily
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.contracts.names import sql_name, sql_names
@@ -24,21 +25,27 @@ from pipeline_assets.warehouse.quarantine import waiting_reasons
 
 SAMPLE_ROWS = 5
 NEWEST_OBJECTS = 10
-BATCHES = 60  # of each dataset and pipeline, the newest
+BATCHES = 60  # of each dataset, the newest
 _OBJECT = ("uri", "bytes", "modified", "status", "read", "loaded", "superseded", "quarantined")
 _BATCH = ("at", "objects", "rejected", "bytes", "read", "loaded", "superseded", "quarantined", "latency")
 
 
 @dataclass
 class Loaded:
-    """What was loaded, as JSON values: by the key of a dataset, and by the name of a pipeline; times are UTC."""
+    """What was loaded, as JSON values by the key of a dataset; times are UTC.
+
+    By the name of a pipeline: the records that wait in quarantine by reason code, and what it did by day.
+    """
 
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
-    pipelines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    waiting: dict[str, dict[str, int]] = field(default_factory=dict)
+    daily: dict[str, Daily] = field(default_factory=dict)
 
 
-def read_loaded(warehouse: Warehouse, pipelines: Iterable[ResolvedPipeline], datasets: Sequence[Dataset]) -> Loaded:
-    """What the warehouse has of some pipelines and their datasets.
+def read_loaded(
+    warehouse: Warehouse, pipelines: Sequence[ResolvedPipeline], datasets: Sequence[Dataset], *, in_s3: bool
+) -> Loaded:
+    """What the warehouse has of some pipelines and their datasets; `in_s3` as in `read_daily`.
 
     Raises:
         WarehouseError: it cannot be reached.
@@ -46,8 +53,11 @@ def read_loaded(warehouse: Warehouse, pipelines: Iterable[ResolvedPipeline], dat
     loaded = Loaded()
     with warehouse.autocommit() as session:  # not one transaction, which the first table that fails would end
         columns = _existing_columns(session)
-        for pipeline in pipelines if "OPS.FILE_LEDGER" in columns else ():
-            _read_pipeline(session, pipeline, loaded)
+        if "OPS.FILE_LEDGER" in columns:
+            for pipeline in pipelines:
+                _read_pipeline(session, pipeline, loaded, in_s3)
+            has_seconds = "ENGINE_SECONDS" in columns["OPS.BATCHES"]
+            loaded.daily = read_daily(session, pipelines, has_seconds=has_seconds, in_s3=in_s3)
         sizes = lake_sizes(session) if "OPS.LAKE_PARTITIONS" in columns else {}
         for dataset in datasets:
             if not dataset.in_warehouse:
@@ -71,13 +81,12 @@ def _existing_columns(session: Transaction) -> dict[str, frozenset[str]]:
     return {name: frozenset(names) for name, names in columns.items()}
 
 
-def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loaded) -> None:
+def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loaded, in_s3: bool) -> None:
     objects = ledger.newest_objects(session, pipeline.name, NEWEST_OBJECTS)
     batches = ledger.objects_by_batch(session, pipeline.name, BATCHES)
-    of_pipeline: dict[str, dict[str, Any]] = {}
     for source in pipeline.sources:
         of_source = [
-            dict(zip(_BATCH, (_value(at), *map(int, counts), _latency(source, latency)), strict=True))
+            dict(zip(_BATCH, (_value(at), *map(int, counts), _latency(source, latency, in_s3)), strict=True))
             for dataset, at, *counts, latency in batches
             if dataset == source.name
         ]
@@ -92,17 +101,7 @@ def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loa
             "arrived": _value(arrived),
             "modified": _value(modified),
         }
-        for batch in of_source:
-            if whole := of_pipeline.get(batch["at"]):
-                latencies = [seconds for seconds in (whole["latency"], batch["latency"]) if seconds is not None]
-                added = {name: whole[name] + batch[name] for name in _BATCH[1:-1]}
-                of_pipeline[batch["at"]] = whole | added | {"latency": max(latencies, default=None)}
-            else:
-                of_pipeline[batch["at"]] = batch
-    loaded.pipelines[pipeline.name] = {
-        "batches": [of_pipeline[at] for at in sorted(of_pipeline)][-BATCHES:],
-        "waiting": waiting_reasons(session, pipeline.name),
-    }
+    loaded.waiting[pipeline.name] = waiting_reasons(session, pipeline.name)
 
 
 def _table(session: Transaction, dataset: Dataset, name: str, existing: frozenset[str]) -> dict[str, Any]:
@@ -133,9 +132,9 @@ def _table(session: Transaction, dataset: Dataset, name: str, existing: frozense
     }
 
 
-def _latency(source: Source, seconds: object) -> float | None:
-    """None without the time of delivery in keys: a file may have an old time, as one from an archive has."""
-    return float(str(seconds)) if source.declared.dated_keys and seconds is not None else None
+def _latency(source: Source, seconds: object, in_s3: bool) -> float | None:
+    """None if the objects have no time of delivery."""
+    return float(str(seconds)) if source.has_delivery_time(in_s3) and seconds is not None else None
 
 
 def _value(cell: object) -> Any:

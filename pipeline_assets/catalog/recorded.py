@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import dagster as dg
 
 from pipeline_assets.catalog.datasets import Dataset
+from pipeline_assets.catalog.health import DAYS
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
-_RUNS = 60  # of each pipeline, the newest
+_RUNS = 20_000  # read at most, the newest
 
 
 def quality_rules(
@@ -42,20 +43,23 @@ def quality_rules(
     return rules
 
 
-def runs_of(pipelines: Sequence[ResolvedPipeline], instance: dg.DagsterInstance) -> dict[str, list[dict[str, Any]]]:
-    """The newest ended runs of each pipeline, oldest first: when each began, its seconds, whether it succeeded."""
-    runs: dict[str, list[dict[str, Any]]] = {}
-    for pipeline in pipelines:
-        records = instance.get_run_records(dg.RunsFilter(job_name=pipeline.name), limit=_RUNS)
-        runs[pipeline.name] = [
-            {
-                "at": _time(record.start_time),
-                "seconds": round(record.end_time - record.start_time, 1),
-                "success": record.dagster_run.status == dg.DagsterRunStatus.SUCCESS,
-            }
-            for record in reversed(records)
-            if record.start_time and record.end_time
-        ]
+def runs_of(
+    pipelines: Sequence[ResolvedPipeline], instance: dg.DagsterInstance, at: datetime
+) -> dict[str, list[dict[str, Any]]]:
+    """The ended runs of each pipeline in the days up to `at`, UTC: when each began, and whether it succeeded.
+
+    Also runs that the UI's button started, which are of no pipeline's job and may be of several pipelines.
+    """
+    runs: dict[str, list[dict[str, Any]]] = {pipeline.name: [] for pipeline in pipelines}
+    since = datetime.combine(at.date() - timedelta(days=DAYS - 1), time(), UTC)
+    for record in reversed(instance.get_run_records(dg.RunsFilter(created_after=since), limit=_RUNS)):
+        run = record.dagster_run
+        if not (record.start_time and record.end_time):
+            continue
+        for name in (run.tags.get("pipeline") or run.job_name).split(", "):
+            if name in runs:
+                is_success = run.status == dg.DagsterRunStatus.SUCCESS
+                runs[name].append({"at": _time(record.start_time), "success": is_success})
     return runs
 
 

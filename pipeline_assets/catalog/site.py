@@ -17,12 +17,13 @@ from typing import Any
 
 from pipeline_assets.catalog.changes import compare, snapshot
 from pipeline_assets.catalog.datasets import ColumnEntry, Dataset
+from pipeline_assets.catalog.health import Daily, days_of
 from pipeline_assets.catalog.loaded import Loaded
 from pipeline_assets.errors import ConfigurationError
 
 PAGE = Path(__file__).resolve().parent / "page"
 LAYOUT, LICENSE = "dagre/dagre-3.1.3.min.js", "dagre/LICENSE"
-_SHARED = ("catalog.js", "catalog.css", "graph.js", "lineage.js")
+_SHARED = ("catalog.js", "catalog.css", "graph.js", "lineage.js", "health.js")
 _STATE, _INDEX = "contracts.json", "index.html"
 _CHANGES_KEPT = 50  # runs of `catalog` that changed something
 
@@ -51,7 +52,7 @@ def write_site(
             "generated": at.isoformat(sep=" ", timespec="seconds"),
             "freshnessHours": freshness_hours,
             "datasets": [_overview(dataset, numbers, loaded, rules) for dataset in datasets],
-            "pipelines": {name: loaded.pipelines.get(name, {}) | {"runs": list(runs.get(name, ()))} for name in names},
+            "pipelines": {name: _health(loaded, name, runs.get(name, ()), at) for name in names},
             "reasons": dict(sorted(reasons.items())),
             "changes": changes["changes"],
         }
@@ -86,6 +87,14 @@ def _overview(
         "at": found.get("changed") or found.get("arrived"),
         "failed": sum(rule.get("passed") is False for rule in of_dataset),
         "columns": [_column(entry, numbers) for entry in dataset.columns],
+    }
+
+
+def _health(loaded: Loaded, pipeline: str, runs: Sequence[dict[str, Any]], at: datetime) -> dict[str, Any]:
+    return {
+        "waiting": loaded.waiting.get(pipeline, {}),
+        "lastRun": runs[-1] if runs else None,
+        "days": days_of(loaded.daily.get(pipeline, Daily()), runs, at),
     }
 
 

@@ -99,6 +99,8 @@ def batch_metadata(report: BatchReport) -> dict[str, Any]:
         **{f"batch_rows_{name}": count for name, count in report.rows.items()},
         "batch_rows_released_from_quarantine": report.released,
         **_latency(report.latencies),
+        "batch_engine_seconds": round(report.engine_seconds, 3),
+        "batch_warehouse_seconds": round(report.warehouse_seconds, 3),
         **notes,
     }
 

@@ -72,6 +72,15 @@ class Source:
         """The prefix of another zone of a moved source, or of a batch in it, such as `…/processed/<batch>/`."""
         return self.zone.prefix.removesuffix(LANDING) + zone + (f"{batch_id}/" if batch_id else "")
 
+    def has_delivery_time(self, in_s3: bool) -> bool:
+        """Whether the time of its objects is that of their delivery.
+
+        A key may contain it. Else S3 has it; a file below PIPELINE_HOME may have been copied with an old time. An
+        archive's files and examined objects have the time that orders their versions.
+        """
+        declared = self.declared
+        return declared.dated_keys or (in_s3 and declared.archive is None and declared.examine is None)
+
     @property
     def has_keys(self) -> bool:
         """Whether published rows are fetched by its keys or references."""

@@ -9,6 +9,7 @@ batches only if it is still what it was at planning time, so the later publicati
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -80,7 +81,7 @@ class Mart:
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything that one batch writes to the warehouse."""
+    """Everything that one batch writes to the warehouse; `engine_seconds` is how long the engine took for it."""
 
     pipeline: str
     batch_id: str
@@ -93,14 +94,16 @@ class Publication:
     quarantine: StagedFile
     released: StagedFile
     watermarks: Mapping[str, str] = field(default_factory=dict)
+    engine_seconds: float = 0
 
 
 @dataclass
 class PublicationResult:
-    """The number of rows in each table after the publication, and the SQL that ran."""
+    """The number of rows in each table after the publication, the SQL that ran, and its seconds in the transaction."""
 
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)
+    seconds: float = 0
 
 
 def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> PublicationResult:
@@ -120,9 +123,12 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
         warehouse.loading.preload(warehouse.database, files)
         try:
             with warehouse.transaction([publication.bucket]) as transaction:
+                started = time.monotonic()
                 published.statements = transaction.statements
-                _claim(transaction, publication, at)
+                _claim(transaction, publication)
                 _publish(transaction, warehouse, publication, published, at)
+                published.seconds = time.monotonic() - started
+                _record(transaction, publication, published, at)
         except WarehouseError:
             # The connection may have been lost after COMMIT was sent, so query whether the batch was committed.
             if not _was_committed(warehouse, publication.batch_id):
@@ -135,12 +141,15 @@ def _was_committed(warehouse: Warehouse, batch_id: str) -> bool:
         return is_published(transaction, batch_id)
 
 
-def _claim(transaction: Transaction, publication: Publication, at: datetime) -> None:
+def _claim(transaction: Transaction, publication: Publication) -> None:
     if not claim_publication(transaction, publication.pipeline, publication.planned_on):
         raise PublicationConflictError(
             f"Another run of {publication.pipeline} published first.",
             remedy="Run again: the new run plans over its result.",
         )
+
+
+def _record(transaction: Transaction, publication: Publication, published: PublicationResult, at: datetime) -> None:
     transaction.execute(
         ops_sql("record_batch"),
         {
@@ -148,6 +157,8 @@ def _claim(transaction: Transaction, publication: Publication, at: datetime) -> 
             "pipeline": publication.pipeline,
             "run_id": publication.run_id,
             "at": at,
+            "engine_seconds": round(publication.engine_seconds, 3),
+            "warehouse_seconds": round(published.seconds, 3),
         },
     )
 

@@ -149,9 +149,38 @@ def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site:
     desk.page.goto(f"{site}#/dataset/orders/orders_parquet_datalake")
     desk.heading("orders/orders_parquet_datalake")
     assert re.search(r"\d+ files in \d+ partitions, [\d.]+ kB", desk.page.locator("main").inner_text())
+
+
+def test_health_is_one_page_of_small_charts_with_their_numbers(desk: Visit, site: str) -> None:
     desk.page.goto(f"{site}#/health")
     desk.heading("Health")
-    assert desk.page.locator(".chart svg").count() >= 4 * len(pipelines())
+
+    assert desk.page.locator("h1 ~ .wide tbody tr").count() == len(pipelines())
+    charts = desk.page.locator(".charts.small")
+    assert charts.count() == len(pipelines())
+    captions = [text.partition(":")[0] for text in charts.first.locator("figcaption").all_inner_texts()]
+    assert captions == ["Runs", "Records", "Median latency", "In quarantine", "Since the last arrival", "Cost"]
+    tops = {chart.bounding_box()["y"] for chart in charts.first.locator(".chart").all()}  # type: ignore[index]
+    assert len(tops) == 1, "side by side"
+    commerce = desk.page.locator("details").nth(list(pipelines()).index("commerce"))
+    assert not commerce.locator("table").is_visible()
+    commerce.locator("summary").press("Enter")
+    day = dict(
+        zip(commerce.locator("th").all_inner_texts(), commerce.locator("tr:last-child td").all_inner_texts(), strict=True)
+    )
+    assert (day["Runs"], day["Failed"], day["Batches"]) == ("1", "0", "1")
+    numbers = {name: int(day[name].replace(",", "")) for name in ("Read", "Loaded", "Superseded", "Quarantined")}
+    assert numbers["Read"] == sum(numbers.values()) - numbers["Read"] > 1_000
+    assert min(float(day[name]) for name in ("Latency, s", "Engine, s", "Warehouse, s")) >= 0
+    shown = charts.nth(list(pipelines()).index("commerce")).locator("title").last.text_content()
+    assert f"Warehouse, s: {day['Warehouse, s']}" in str(shown)
+
+
+def test_the_numbers_of_health_are_printed(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/health")
+    desk.heading("Health")
+    assert desk.page.pdf().startswith(b"%PDF")
+    assert desk.page.locator("details[open]").count() == len(pipelines())
 
 
 def test_a_page_can_be_printed(desk: Visit, site: str, tmp_path: Path) -> None:

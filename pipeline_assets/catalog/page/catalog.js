@@ -154,7 +154,7 @@ function pipelinePage(pipeline) {
     h("h1", { tabindex: "-1" }, pipeline),
     numbers.length > drawn.size && h("p", {}, `The first ${drawn.size} of ${numbers.length} datasets are drawn.`),
     graphOf(nodes, edges, `Datasets of ${pipeline}`),
-    section("Health", healthOf(pipeline)),
+    section("Health", stateOf(pipeline), healthOf(pipeline)),
   ];
 }
 
@@ -251,50 +251,21 @@ function freshness(arrived) {
   return h("span", {}, moment(arrived), late && h("span", { class: "warn" }, note));
 }
 
-// --- health, changes, reason codes -------------------------------------------------------------------------
+// --- batches, changes, reason codes ------------------------------------------------------------------------
 
 function batchCharts(batches) {
   const values = (name, title) => batches.map((batch) => ({ at: batch.at, value: batch[name], title: title && title(batch) }));
   const rows = batches.map((batch) => ({
     at: batch.at,
     value: batch.read,
-    bad: batch.quarantined,
+    part: batch.quarantined,
     title: `${batch.at}: ${batch.read} read, ${batch.loaded} loaded, ${batch.superseded} superseded, ${batch.quarantined} quarantined`,
   }));
   return [
     chartOf("Records read (red: quarantined)", rows),
     chartOf("Bytes", values("bytes", (batch) => `${batch.at}: ${bytes(batch.bytes)}`)),
     chartOf("Objects", values("objects", (batch) => `${batch.at}: ${batch.objects}, ${batch.rejected} of them rejected`)),
-    batches.some(({ latency }) => latency !== null) && chartOf("Median time from delivery to commit", values("latency"), " s"),
-  ];
-}
-
-function healthOf(pipeline) {
-  const { batches = [], runs = [], waiting = {} } = catalog.pipelines[pipeline];
-  const failed = runs.filter(({ success }) => !success).length;
-  const seconds = runs.map(({ at, seconds: value, success }) => ({ at, value, bad: success ? 0 : value }));
-  const codes = Object.entries(waiting);
-  const arrivals = numbersOf(pipeline).filter((number) => catalog.datasets[number].kind === "source");
-  return h(
-    "div",
-    {},
-    facts([
-      ["Runs", runs.length ? `${count(runs.length, "run")}, ${failed} failed` : "none recorded"],
-      ["In quarantine", codes.length ? codes.map(([code, records]) => `${code}: ${records}`).join(", ") : "nothing"],
-      ...arrivals.map((number) => {
-        const { at, key } = catalog.datasets[number];
-        return [key, at ? freshness(at) : "nothing has arrived yet"];
-      }),
-    ]),
-    h("div", { class: "charts" }, chartOf("Time of a run (red: failed)", seconds, " s"), batchCharts(batches)),
-  );
-}
-
-function healthPage() {
-  const pipelines = Object.keys(catalog.pipelines);
-  return [
-    h("h1", { tabindex: "-1" }, "Health"),
-    pipelines.map((pipeline) => section(pipeline, healthOf(pipeline))),
+    batches.some(({ latency }) => latency !== null) && chartOf("Median time from delivery to commit", values("latency"), { unit: " s" }),
   ];
 }
 
@@ -412,6 +383,9 @@ async function show() {
   main.querySelector(".graph .chosen")?.scrollIntoView({ block: "nearest", inline: "center" });
   window.scrollTo(0, 0);
 }
+
+/** Print what is folded, too. */
+window.addEventListener("beforeprint", () => main.querySelectorAll("details").forEach((each) => each.setAttribute("open", "")));
 
 function start(value) {
   catalog = value;

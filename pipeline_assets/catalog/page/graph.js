@@ -65,38 +65,40 @@ function graphOf(nodes, edges, label) {
 }
 
 /**
- * Bars over time. A value is {at, value, bad, title}; `bad` is the part of a bar in another colour.
+ * Bars over time. A value is {at, value, part, title}: of a bar `part` has the colour of the class `ofPart`, and one
+ * without a value is a gap. `says` replaces the last value in the caption, `none` is the caption without any value.
  */
-function chartOf(heading, values, unit = "") {
+function chartOf(heading, values, { unit = "", small = false, ofPart = "bad", says = "", none = "nothing yet" } = {}) {
   const figure = document.createElement("figure");
   figure.className = "chart";
   const caption = document.createElement("figcaption");
   figure.append(caption);
   const known = values.filter(({ value }) => value !== null && value !== undefined);
   if (!known.length) {
-    caption.textContent = `${heading}: nothing yet`;
+    caption.textContent = `${heading}: ${none}`;
     return figure;
   }
   const most = Math.max(...known.map(({ value }) => value));
-  const last = known[known.length - 1];
-  caption.textContent = `${heading}: last ${last.value.toLocaleString("en")}${unit}`;
-  const [width, height, foot] = [320, 90, 14];
-  const step = width / Math.max(known.length, 8);
+  caption.textContent = `${heading}: ${says || `last ${known[known.length - 1].value.toLocaleString("en")}${unit}`}`;
+  const [width, height, foot] = small ? [140, 52, 14] : [320, 90, 14];
+  const step = width / Math.max(values.length, 8);
   const svg = draw("svg", { viewBox: `0 0 ${width} ${height + foot}`, role: "img", "aria-label": caption.textContent });
-  known.forEach(({ at, value, bad = 0, title }, number) => {
+  values.forEach(({ at, value, part = 0, title }, number) => {
+    if (value === null || value === undefined) return;
     const size = most ? (value / most) * (height - 12) : 0;
-    const red = most ? (bad / most) * (height - 12) : 0;
+    const ofSize = most ? (part / most) * (height - 12) : 0;
     const x = number * step + 1;
     const bar = draw("g", {}, draw("title", {}, title || `${at}: ${value.toLocaleString("en")}${unit}`));
     bar.append(draw("rect", { x, y: height - Math.max(size, 1), width: Math.max(step - 2, 1), height: Math.max(size, 1) }));
-    if (red) {
-      bar.append(draw("rect", { x, y: height - red, width: Math.max(step - 2, 1), height: red, class: "bad" }));
+    if (ofSize) {
+      bar.append(draw("rect", { x, y: height - ofSize, width: Math.max(step - 2, 1), height: ofSize, class: ofPart }));
     }
     svg.append(bar);
   });
   svg.append(draw("text", { x: 1, y: 9 }, `most ${most.toLocaleString("en")}${unit}`));
-  svg.append(draw("text", { x: 1, y: height + 12 }, known[0].at.slice(0, 16)));
-  if (known.length > 1) {
+  svg.append(draw("text", { x: 1, y: height + 12 }, values[0].at.slice(0, 16)));
+  if (values.length > 1) {
+    const last = values[values.length - 1];
     svg.append(draw("text", { x: width - 1, y: height + 12, "text-anchor": "end" }, last.at.slice(0, 16)));
   }
   figure.append(svg);

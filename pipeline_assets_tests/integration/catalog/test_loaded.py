@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets.catalog.health import DAYS
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.catalog_site import data_of, details_of
 from pipeline_assets_tests.support.command_line import process
@@ -55,7 +57,7 @@ def test_a_source_shows_its_batches_and_what_landed_last(site: Path) -> None:
     batches = [(batch["read"], batch["loaded"], batch["quarantined"]) for batch in loaded["batches"]]
     assert batches == [(2, 1, 1), (1, 1, 0)]
     assert [Path(each["uri"]).name for each in loaded["objects"]] == ["booking_details_2.csv", "booking_details.csv"]
-    assert loaded["arrived"] == loaded["batches"][-1]["at"]
+    assert loaded["batches"][0]["at"] < loaded["arrived"] <= loaded["batches"][-1]["at"]
     assert all(isinstance(count, int) for batch in loaded["batches"] for count in list(batch.values())[1:-1])
 
 
@@ -76,11 +78,20 @@ def test_checks_show_their_last_result(site: Path) -> None:
 
 def test_health_has_the_runs_and_batches_of_each_pipeline(site: Path) -> None:
     health = data_of(site)["pipelines"]["bookings"]
+    days = health["days"]
 
-    assert [run["success"] for run in health["runs"]] == [True, True]
-    assert [batch["read"] for batch in health["batches"]] == [4, 1]
+    assert health["lastRun"]["success"] is True
     assert health["waiting"] == {"not_a_number": 1}
-    assert data_of(site)["pipelines"]["orders"]["runs"] == []
+    assert len(days) == DAYS
+    # Two days, if midnight was between the runs.
+    totals = {name: sum(day[name] for day in days) for name in ("runs", "failed", "batches", "read", "quarantined")}
+    assert totals == {"runs": 2, "failed": 0, "batches": 2, "read": 5, "quarantined": 1}
+    assert (days[-1]["waiting"], days[0]["waiting"], days[0]["age"]) == (1, 0, None)
+    assert days[-1]["age"] < 1
+    seconds = [day[name] for day in days for name in ("engine", "warehouse") if day["batches"]]
+    assert all(0 < each < 600 for each in seconds)
+    assert [day["latency"] for day in days] == [None] * DAYS, "files may be copied with an old time"
+    assert data_of(site)["pipelines"]["orders"]["lastRun"] is None
 
 
 def test_a_table_that_cannot_be_read_has_a_note_and_the_others_their_rows(lake: BookingsLake, tmp_path: Path) -> None:
@@ -97,6 +108,20 @@ def test_a_table_that_cannot_be_read_has_a_note_and_the_others_their_rows(lake: 
         in details_of(tmp_path / "out", "bookings/daily_spend")["loaded"]["note"]
     )
     assert details_of(tmp_path / "out", "bookings/customers")["loaded"]["rows"] == 2
+
+
+def test_a_home_of_an_earlier_version_has_a_catalog_without_seconds(lake: BookingsLake, tmp_path: Path) -> None:
+    shutil.copytree(lake.home / "warehouse", tmp_path / "home" / "warehouse")
+    earlier = BookingsLake.at(tmp_path / "home")
+    with earlier.platform.warehouse.autocommit() as session:
+        for column in ("ENGINE_SECONDS", "WAREHOUSE_SECONDS"):
+            session.execute(f"ALTER TABLE OPS.BATCHES DROP COLUMN {column}")
+    made = process(earlier.home, "catalog")
+
+    assert made.returncode == 0, made.stderr
+    days = data_of(earlier.home / "catalog")["pipelines"]["bookings"]["days"]
+    assert sum(day["read"] for day in days) == 5
+    assert {day["engine"] for day in days} == {None}
 
 
 def test_a_fresh_home_has_a_catalog_and_gets_no_warehouse(tmp_path: Path) -> None:

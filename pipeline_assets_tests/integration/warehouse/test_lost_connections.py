@@ -73,7 +73,7 @@ def losing(account: TestAccount, statement: str, *, arrives: bool) -> Callable[[
         if session in lost:
             return reset
         sql = sql_of(call)
-        if sql.startswith("INSERT INTO OPS.BATCHES"):
+        if sql.startswith("UPDATE OPS.PIPELINES"):
             publishing.add(session)
         if not lost and session in publishing and sql.startswith(statement):
             lost.add(session)

@@ -48,7 +48,7 @@ def test_the_shell_names_files_of_the_site_and_nothing_elsewhere(tmp_path: Path,
 
     text = index.read_text(encoding="utf-8")
     named = [line.split('"')[1] for line in text.splitlines() if "<script src=" in line]
-    assert [(index.parent / name).is_file() for name in named] == [True] * 5
+    assert [(index.parent / name).is_file() for name in named] == [True] * 6
     assert "://" not in text
     assert "$" not in text
     assert "default-src 'none'" in text

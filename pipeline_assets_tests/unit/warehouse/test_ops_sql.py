@@ -38,6 +38,8 @@ NOT_TEXT = {
     "partitions": "[]",
     "uris": "[]",
     "digests": "[]",
+    "engine_seconds": 1,
+    "warehouse_seconds": 1,
 } | dict.fromkeys(("every_code", "every_id", "every_pipeline", "every_state", "every_uri"), True)
 
 
@@ -373,11 +375,12 @@ def test_a_digest_is_replaced_and_others_stay(warehouse: EmbeddedWarehouse) -> N
 def test_a_batch_is_recorded_with_its_run(warehouse: EmbeddedWarehouse) -> None:
     with warehouse.read_only() as transaction:
         values = {"batch_id": "b", "pipeline": "shop", "run_id": "r", "at": NOON}
-        transaction.execute(ops_sql("record_batch"), values)
+        seconds = {"engine_seconds": 1.25, "warehouse_seconds": 0.5}
+        transaction.execute(ops_sql("record_batch"), values | seconds)
         assert [ledger.is_published(transaction, batch_id) for batch_id in ("b", "c")] == [True, False]
 
-        found = transaction.rows("SELECT BATCH_ID, PIPELINE, RUN_ID, PUBLISHED_AT FROM OPS.BATCHES")
-        assert found == [("b", "shop", "r", NOON)]
+        found = transaction.rows("SELECT * FROM OPS.BATCHES")
+        assert [(*row[:4], *map(float, row[4:])) for row in found] == [("b", "shop", "r", NOON, 1.25, 0.5)]
 
 
 def test_a_lake_table_is_listed_once_and_its_partitions_are_its_own(warehouse: EmbeddedWarehouse) -> None:

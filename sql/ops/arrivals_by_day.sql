@@ -1,0 +1,12 @@
+-- Grain: one row per dataset and UTC day on which objects of it arrived: the last arrival, and the median time from the
+-- object's time to its arrival.
+SELECT
+    PIPELINE,
+    DATASET,
+    TO_DATE(COALESCE(ARRIVED_AT, LOADED_AT)) AS ARRIVED_ON,
+    MAX(COALESCE(ARRIVED_AT, LOADED_AT)) AS LAST_ARRIVAL,
+    MEDIAN(DATEDIFF('SECOND', LAST_MODIFIED, ARRIVED_AT)) AS LATENCY_SECONDS
+FROM OPS.FILE_LEDGER
+WHERE PIPELINE IN (%(pipelines)s)
+GROUP BY PIPELINE, DATASET, TO_DATE(COALESCE(ARRIVED_AT, LOADED_AT))
+ORDER BY PIPELINE, DATASET, ARRIVED_ON
