@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     freshness_hours: float = Field(26, gt=0, le=8784, description="Hours until a table is stale, a source late.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of `pipeline-assets dev` on 127.0.0.1.")
 
+    catalog_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s#@]+$",
+        description="Address of the catalog that assets link to; empty means that `dev` serves it, and no link elsewhere.",
+    )
+
     secret_id: str | None = Field(
         None, description="Secret with a JSON object of variables that are not set here; an output of the stack."
     )
@@ -130,6 +136,10 @@ class Settings(BaseSettings):
         description="Mail address that `deploy aws` subscribes to the alerts; the stack keeps it, `none` removes it.",
     )
     alerts_topic_arn: str | None = Field(None, description="SNS topic of the alerts; empty means log and file only.")
+    cloudwatch_metrics: bool = Field(
+        False,
+        description="Whether runs in the profile `aws` put metrics into CloudWatch; the namespace is the stack's name.",
+    )
     bucket_prefix: str = Field(
         "", pattern=r"^([a-z0-9][a-z0-9.-]*)?$", description="Prefix of every bucket name, as S3 names are global."
     )

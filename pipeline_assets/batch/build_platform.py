@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.batch.alerts import AlertFile, Alerts, AlertTopic
+from pipeline_assets.batch.metrics import CloudWatchMetrics, Metrics
 from pipeline_assets.batch.platform import Platform, utc_now
 from pipeline_assets.engine import Engine, RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
@@ -31,6 +32,7 @@ def build_platform(settings: Settings) -> Platform:
     catalog: Catalog
     alerts: Alerts = AlertFile(settings.home / "alerts.jsonl")
     queues: dict[str, EventQueue] = {}
+    metrics: Metrics | None = None
     if settings.profile == "local":
         lake = LocalLake(settings.lake_root)
         warehouse = EmbeddedWarehouse(
@@ -50,6 +52,8 @@ def build_platform(settings: Settings) -> Platform:
         queues = {name: EventQueue(aws, url, settings.bucket_prefix) for name, url in settings.queues.items()}
         if settings.alerts_topic_arn:
             alerts = AlertTopic(aws, settings.alerts_topic_arn, alerts)
+        if settings.cloudwatch_metrics:
+            metrics = CloudWatchMetrics(aws, settings.stack_name)
     return Platform(
         lake=lake,
         engine=_engines(settings, lake),
@@ -70,6 +74,7 @@ def build_platform(settings: Settings) -> Platform:
         retry_seconds=settings.retry_seconds,
         queues=queues,
         delivery=build_delivery(settings),
+        metrics=metrics,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.batch.alerts import Alerts
+from pipeline_assets.batch.metrics import Metrics
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.engine.choice import EngineChoice
 from pipeline_assets.lake import Catalog, Lake
@@ -51,3 +52,4 @@ class Platform:
     retry_seconds: float = 0
     clock: Callable[[], datetime] = utc_now
     delivery: Delivery | None = None
+    metrics: Metrics | None = None

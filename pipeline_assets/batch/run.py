@@ -26,6 +26,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes, with_quarantined_records
 from pipeline_assets.batch.examine import examine
 from pipeline_assets.batch.exclusive_run import exclusive_run
+from pipeline_assets.batch.metrics import Metric, batch_metrics
 from pipeline_assets.batch.outputs import Outputs
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.promote import promote
@@ -35,14 +36,15 @@ from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
 from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets.engine.validation_query import displayed_names
-from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError
+from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError, WarehouseError
 from pipeline_assets.lake import LandedObject
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.lake.objects import as_utc_naive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse.connection import tagged
+from pipeline_assets.warehouse.ledger import last_arrival
 from pipeline_assets.warehouse.publication import Publication, PublicationResult, StagedFile, publish
-from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id
+from pipeline_assets.warehouse.quarantine import WaitingRecord, quarantine_id, waiting_totals
 from pipeline_assets.warehouse.schema import ops_table, ops_tables
 
 logger = logging.getLogger("pipeline_assets")
@@ -83,7 +85,26 @@ def run_batch(
             report.notes = discovery_notes(context, discovery)
             _process_all(context, discovery, requeued, report, confirm_lease)
         report.requeued = sorted(requeued)
-        return report
+    if platform.metrics:
+        platform.metrics.put(pipeline.name, [*batch_metrics(report), *_gauges(context)], platform.clock())
+    return report
+
+
+def _gauges(context: BatchContext) -> list[Metric]:
+    """What waits in quarantine, and how long nothing has arrived in the source where that is longest."""
+    platform, pipeline = context.platform, context.pipeline
+    try:
+        with platform.warehouse.read_only() as transaction:
+            waiting = waiting_totals(transaction).get(pipeline.name, 0)
+            sources = [source.name for source in pipeline.landed_sources]
+            arrivals = [last_arrival(transaction, pipeline.name, name)[0] for name in sources]
+    except WarehouseError as error:
+        logger.error("Metrics of %s are incomplete. %s", pipeline.name, error)
+        return []
+    gauges = [Metric("QuarantineWaiting", waiting)]
+    if arrived := [each for each in arrivals if each]:
+        gauges.append(Metric("SinceArrival", (platform.clock() - min(arrived)).total_seconds(), "Seconds"))
+    return gauges
 
 
 def _process_all(
@@ -371,9 +392,7 @@ def _report_deliveries(
 ) -> None:
     """The landing days of loaded objects, and how long those that are new took from delivery to commit."""
     sources = [each for each in context.pipeline.sources if each.has_delivery_time(context.platform.shared)]
-    loaded = [
-        (source, o.landed) for source in sources for o in outcomes[source.name] if not (o.waiting or o.rejection)
-    ]
+    loaded = [(source, o.landed) for source in sources for o in outcomes[source.name] if not (o.waiting or o.rejection)]
     dated = {landed.modified.date().isoformat() for source, landed in loaded if source.declared.dated_keys}
     report.landing_days = sorted(dated)
     new = [o for _, o in loaded if not ((copy := discovery.copies.get(o.identity)) and copy.status)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -319,6 +320,18 @@ def _publish(context: ProbeContext, row: Permission) -> str:
     return topic
 
 
+def _put_metric(context: ProbeContext, row: Permission) -> str:
+    """Put a value of long ago: CloudWatch rejects what is older than two weeks."""
+    settings = context.settings
+    if not settings.cloudwatch_metrics:
+        raise CheckSkippedError("PIPELINE_CLOUDWATCH_METRICS is not set: runs put no metrics")
+    data = [{"MetricName": "Doctor", "Value": 0, "Timestamp": datetime(2000, 1, 1, tzinfo=UTC)}]
+    put = {"Namespace": settings.stack_name, "MetricData": data}
+    call = context.client("cloudwatch").put_metric_data
+    context.ask(row, "*", lambda: call(**put), "InvalidParameterValue", "InvalidParameterValueException")
+    return f"the namespace {settings.stack_name}"
+
+
 def _deliver(context: ProbeContext, row: Permission) -> str:
     """Deliver to a stream that does not exist: the role may deliver to any whose name starts with the stack's."""
     stream, client = f"{context.settings.stack_name}-{context.unused_name}", context.client("firehose")
@@ -364,6 +377,7 @@ PROBES: Mapping[tuple[str, str], Probe] = {
     ),
     ("glue:StartCrawler", "crawler"): _start_crawler,
     ("sns:Publish", "alerts topic"): _publish,
+    ("cloudwatch:PutMetricData", "metrics"): _put_metric,
     ("sqs:ReceiveMessage", "queues"): _on_queues(
         lambda sqs, url: sqs.receive_message(
             QueueUrl=url, MaxNumberOfMessages=1, VisibilityTimeout=0, WaitTimeSeconds=0

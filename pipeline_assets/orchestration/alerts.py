@@ -11,6 +11,7 @@ from __future__ import annotations
 import dagster as dg
 
 from pipeline_assets.batch.alerts import Alert
+from pipeline_assets.batch.metrics import FAILED_RUN
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.orchestration.failures import failure_of
 
@@ -46,8 +47,12 @@ def failed_run_sensor() -> dg.SensorDefinition:
 
 
 def send_failure_alert(platform: Platform, instance: dg.DagsterInstance, run_id: str) -> None:
-    """Send the alert of a failed run."""
-    platform.alerts.send(failure_alert(instance, run_id), platform.clock())
+    """Send the alert of a failed run, and count it in the metrics of its pipelines."""
+    alert = failure_alert(instance, run_id)
+    platform.alerts.send(alert, platform.clock())
+    if platform.metrics:
+        for pipeline in alert.pipeline.split(", "):
+            platform.metrics.put(pipeline, [FAILED_RUN], platform.clock())
 
 
 def failure_alert(instance: dg.DagsterInstance, run_id: str) -> Alert:

@@ -166,7 +166,11 @@ def test_health_is_one_page_of_small_charts_with_their_numbers(desk: Visit, site
     assert not commerce.locator("table").is_visible()
     commerce.locator("summary").press("Enter")
     day = dict(
-        zip(commerce.locator("th").all_inner_texts(), commerce.locator("tr:last-child td").all_inner_texts(), strict=True)
+        zip(
+            commerce.locator("th").all_inner_texts(),
+            commerce.locator("tr:last-child td").all_inner_texts(),
+            strict=True,
+        )
     )
     assert (day["Runs"], day["Failed"], day["Batches"]) == ("1", "0", "1")
     numbers = {name: int(day[name].replace(",", "")) for name in ("Read", "Loaded", "Superseded", "Quarantined")}

@@ -41,6 +41,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "delivered objects": (f"{_BUCKET}{{stream_prefix}}*",),
     "queues": (f"arn:${{AWS::Partition}}:sqs:{_ACCOUNT}:${{AWS::StackName}}-*",),
     "alerts topic": ("${AlertsTopic}",),
+    "metrics": ("*",),
     "delivery streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-*",),
     "producer streams": (f"arn:${{AWS::Partition}}:firehose:{_ACCOUNT}:deliverystream/${{AWS::StackName}}-{{stream}}",),
     "glue job": (f"{_CATALOG}:job/${{AWS::StackName}}",),
@@ -55,6 +56,9 @@ RESOURCES: dict[str, tuple[str, ...]] = {
     "delivery logs": (f"{_LOGS}/aws/kinesisfirehose/${{AWS::StackName}}:*",),
     "secret": ("${PipelineSecret}",),
 }
+
+# Metrics have no ARN: a condition limits them to the namespace of the stack's name.
+CONDITIONS = {"metrics": {"StringEquals": {"cloudwatch:namespace": "${AWS::StackName}"}}}
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission("glue:DeletePartition", "pipeline", "lake catalog", "removes empty partitions", _CATALOG_CODE),
     Permission("glue:StartCrawler", "pipeline", "crawler", "starts the crawler, where one is set", _CATALOG_CODE),
     Permission("sns:Publish", "pipeline", "alerts topic", "sends alerts", "batch/alerts.py"),
+    Permission("cloudwatch:PutMetricData", "pipeline", "metrics", "counts its batches", "batch/metrics.py"),
     Permission("sqs:ReceiveMessage", "pipeline", "queues", "receives events of new objects", _NOTIFICATIONS),
     Permission("sqs:DeleteMessage", "pipeline", "queues", "deletes received messages", _NOTIFICATIONS),
     Permission("sqs:GetQueueAttributes", "pipeline", "queues", "counts dead letters", _NOTIFICATIONS),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline_assets.deploy.aws.permissions import RESOURCES, ROLES, Role, granted
+from pipeline_assets.deploy.aws.permissions import CONDITIONS, RESOURCES, ROLES, Role, granted
 
 
 def sub(text: str) -> dict[str, str]:
@@ -35,7 +35,8 @@ def role_resource(role: Role, names: Mapping[str, Sequence[str]]) -> dict[str, A
             "Sid": camel(on.replace(" ", "-")),
             "Effect": "Allow",
             "Action": actions,
-            "Resource": [sub(filled) for arn in RESOURCES[on] for filled in _filled(arn, names)],
+            "Resource": [_text(filled) for arn in RESOURCES[on] for filled in _filled(arn, names)],
+            **_condition(on),
         }
         for on, actions in granted(role).items()
     ]
@@ -53,6 +54,16 @@ def role_resource(role: Role, names: Mapping[str, Sequence[str]]) -> dict[str, A
     if role == "crawler":
         resource["Condition"] = "HasCrawler"
     return {name: resource}
+
+
+def _text(text: str) -> str | dict[str, str]:
+    return sub(text) if "${" in text else text
+
+
+def _condition(on: str) -> dict[str, Any]:
+    condition = CONDITIONS.get(on, {})
+    tests = {test: {key: _text(value) for key, value in values.items()} for test, values in condition.items()}
+    return {"Condition": tests} if tests else {}
 
 
 def _filled(arn: str, names: Mapping[str, Sequence[str]]) -> list[str]:

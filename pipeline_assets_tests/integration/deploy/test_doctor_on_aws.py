@@ -50,6 +50,7 @@ class Deployed:
         given["glue_crawler"] = self.environment[
             "PIPELINE_STACK_NAME"
         ]  # the role may start it, whether it is there or not
+        given["cloudwatch_metrics"] = True
         return load_settings(secret=False, **given | changes)
 
     def of_the_stack(self) -> dict[str, object]:
@@ -107,6 +108,9 @@ def stack() -> Iterator[Deployed]:
         # Where the template refers to the secret, AWS gives its ARN and the emulator its name, which allows nothing.
         policy = json.dumps(found["PolicyDocument"]).replace(f'"{environment["PIPELINE_SECRET_ID"]}"', f'"{secret}"')
         policy = policy.replace(":crawler/", ":table/")  # what the emulator takes the name of a crawler for
+        condition = {"StringEquals": {"cloudwatch:namespace": environment["PIPELINE_STACK_NAME"]}}
+        assert f', "Condition": {json.dumps(condition)}' in policy
+        policy = policy.replace(f', "Condition": {json.dumps(condition)}', "")  # the emulator does not know the key
         for url in json.loads(environment["PIPELINE_QUEUES"]).values():  # S3 rings itself when it is told of a queue
             aws.client("sqs").purge_queue(QueueUrl=url)
         deployed = Deployed(aws, environment, json.loads(policy), role)

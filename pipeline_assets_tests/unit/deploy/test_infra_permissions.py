@@ -51,7 +51,7 @@ OBSTORE = {
     "rename": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"],
     "delete": ["s3:DeleteObject"],
 }
-ACTION = re.compile(r"(s3|sqs|sns|glue|logs|firehose|secretsmanager):[A-Z][A-Za-z]+")
+ACTION = re.compile(r"(s3|sqs|sns|cloudwatch|glue|logs|firehose|secretsmanager):[A-Z][A-Za-z]+")
 
 
 @cache
@@ -172,7 +172,7 @@ REACHED = {
     "engine/glue/engine.py": {"s3": ("artifacts bucket", "glue runs")},
     "engine/glue/job.py": {"glue": ("glue job",), "logs": ("glue logs",)},
     "engine/distributed/object_io.py": {"s3": ("data objects", "glue runs")},
-    "batch/": {"sns": ("alerts topic",)},
+    "batch/": {"sns": ("alerts topic",), "cloudwatch": ("metrics",)},
     "secret.py": {"secretsmanager": ("secret",)},
 }
 S3_LOGS = {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"}
