@@ -102,7 +102,7 @@ class Settings(BaseSettings):
     catalog_url: str | None = Field(
         None,
         pattern=r"^https?://[^\s#@]+$",
-        description="Address of the catalog that assets link to; empty means that `dev` serves it, and no link elsewhere.",
+        description="Address of the catalog that assets link to; empty means none, but for the one that `dev` serves.",
     )
 
     secret_id: str | None = Field(

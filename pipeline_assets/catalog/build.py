@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.catalog.datasets import datasets_of
 from pipeline_assets.catalog.loaded import Loaded, read_loaded
-from pipeline_assets.catalog.recorded import exported_files, quality_rules, runs_of
+from pipeline_assets.catalog.recorded import exported_files, quality_rules, row_counts, runs_of
 from pipeline_assets.catalog.site import write_site
 from pipeline_assets.contracts.validation import reason_codes
 from pipeline_assets.orchestration.execution import dagster_instance
@@ -39,6 +39,8 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         rules = quality_rules(pipelines, settings.freshness_hours, instance)
         runs = runs_of(pipelines, instance, at) if instance else {}
         loaded.datasets |= exported_files(datasets, instance) if instance else {}
+        for key, counted in (row_counts(datasets, instance) if instance else {}).items():
+            loaded.datasets.setdefault(key, {})["counted"] = counted
     return write_site(
         folder,
         datasets,

@@ -13,6 +13,7 @@ from pipeline_assets.catalog.health import DAYS
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
+_MATERIALIZATIONS = 100  # of each dataset, the newest
 _RUNS = 20_000  # read at most, the newest
 
 
@@ -72,6 +73,27 @@ def exported_files(datasets: Iterable[Dataset], instance: dg.DagsterInstance) ->
         if event and event.asset_materialization and (uri := event.asset_materialization.metadata.get("dagster/uri")):
             files[dataset.key] = {"file": str(uri.value), "changed": _time(event.timestamp)}
     return files
+
+
+def row_counts(datasets: Iterable[Dataset], instance: dg.DagsterInstance) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each dataset after the newest batches that changed it, oldest first, by the key of the dataset.
+
+    Of a dataset with partitions those of the whole count: each of its days has an event of its own, too.
+    """
+    counts = {}
+    for dataset in datasets:
+        if dataset.in_warehouse:
+            records = instance.fetch_materializations(
+                dg.AssetKey(dataset.key.split("/")), limit=_MATERIALIZATIONS
+            ).records
+            counts[dataset.key] = [
+                {"at": _time(record.timestamp), "rows": rows.value}
+                for record in reversed(records)
+                if record.asset_materialization
+                and record.partition_key is None
+                and (rows := record.asset_materialization.metadata.get("dagster/row_count"))
+            ]
+    return {key: counted for key, counted in counts.items() if counted}
 
 
 def _time(timestamp: float) -> str:

@@ -1,12 +1,13 @@
-"""`dev`: Dagster's UI and daemon on this machine."""
+"""`dev`: Dagster's UI and daemon on this machine, and the catalog beside them."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import subprocess
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,29 +16,60 @@ from pipeline_assets.commands.shared import prepared_settings
 from pipeline_assets.console import say
 from pipeline_assets.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
 _HOST = "127.0.0.1"
 
 
 def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = None) -> None:
-    """Start Dagster's UI, sensors and schedules over PIPELINE_HOME."""
-    from pipeline_assets.orchestration.execution import prepare_dagster_home
+    """Start Dagster's UI, sensors and schedules over PIPELINE_HOME, and the catalog on the next port that is free."""
+    from pipeline_assets.orchestration.execution import dagster_instance
     from pipeline_assets.settings import PROJECT_ROOT
 
     settings = prepared_settings()
     port = port or settings.dagster_port
     require_free(port)
-    prepare_dagster_home(settings.dagster_home)
+    with dagster_instance(settings.dagster_home):
+        pass  # creates its tables: Dagster and the catalog would both, at once
     workspace = PROJECT_ROOT / "workspace.yaml"
-    index = catalog_folder(settings) / "index.html"
-    if index.exists():
-        say(f"The catalog, with the lineage of every column: {index.absolute().as_uri()}")
-    else:
-        say("`pipeline-assets catalog` writes a site with the lineage of every column.")
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
     # A shell lets what it starts with `&` ignore Ctrl-C, and every child would inherit that: only SIGKILL would end it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    url = settings.catalog_url or _serve_catalog(settings, port + 1)
+    os.environ["PIPELINE_CATALOG_URL"] = url  # for the links of assets, which other processes define
+    say(f"The catalog, with the lineage of every column: {url}")
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *target, "-h", _HOST, "-p", str(port)])
+
+
+def _serve_catalog(settings: Settings, port: int) -> str:
+    """Serve the catalog in a process that ends with this one; returns its address.
+
+    Dagster replaces this process and keeps the end of the pipe that it writes to, without knowing of it.
+    """
+    listening = _listen(port)
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    inherited = (listening.fileno(), read)
+    folders = (str(catalog_folder(settings)), str(settings.dagster_home))
+    command = [sys.executable, "-m", "pipeline_assets.catalog.serve", *map(str, inherited), *folders]
+    subprocess.Popen(command, pass_fds=inherited)
+    return f"http://{_HOST}:{listening.getsockname()[1]}/"
+
+
+def _listen(port: int) -> socket.socket:
+    """A socket that listens on a port, or on any that is free if another process uses it."""
+    for each in (port, 0):
+        listening = socket.socket()
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((_HOST, each))
+            listening.listen()
+            return listening
+        except (OSError, OverflowError):
+            listening.close()
+    raise ConfigurationError(f"No port on {_HOST} is free.", remedy="Set PIPELINE_CATALOG_URL, and none is needed.")
 
 
 def require_free(port: int) -> None:

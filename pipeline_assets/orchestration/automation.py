@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -39,13 +40,26 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
     """Everything of one pipeline: its assets and checks, one job over them, a sensor and a schedule."""
     checks = pipeline_checks(pipeline, settings.freshness_hours)
     job = pipeline_job(pipeline.name, describe(pipeline))
+    assets = pipeline_assets(pipeline, settings.freshness_hours, settings.first_landing_day)
     return dg.Definitions(
-        assets=pipeline_assets(pipeline, settings.freshness_hours, settings.first_landing_day),
+        assets=with_catalog_links(assets, settings.catalog_url) if settings.catalog_url else assets,
         asset_checks=[checks],
         jobs=[job],
         sensors=[new_files_sensor(pipeline, job, settings.sensor_interval)],
         schedules=[daily_schedule(pipeline, job, settings), *table_schedules(pipeline, job)],
     )
+
+
+def with_catalog_links(
+    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition], url: str
+) -> Sequence[dg.AssetSpec | dg.AssetsDefinition]:
+    """The assets, each with a link to its dataset in the catalog at `url`."""
+
+    def linked(spec: dg.AssetSpec) -> dg.AssetSpec:
+        dataset = "/".join(quote(part, safe="") for part in spec.key.path)
+        return spec.merge_attributes(metadata={"catalog": dg.MetadataValue.url(f"{url}#/dataset/{dataset}")})
+
+    return dg.map_asset_specs(linked, assets)
 
 
 def describe(pipeline: ResolvedPipeline) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline_assets_tests.support import command_line
 from pipeline_assets_tests.support.graphql import ask
 
 
@@ -22,7 +23,7 @@ class DagsterDev:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.log = home / "dev.log"
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), "PIPELINE_HOME": str(home)}
+        environment = command_line.environment(home, HOME=str(home))
         environment["PIPELINE_SENSOR_INTERVAL"] = "5"
         environment["PIPELINE_SCHEDULE"] = "0 0 29 2 *"  # the daily run would be one more at 5:15 UTC
         # A proxy that refuses stands in for no network: whatever is not on this machine cannot be reached.

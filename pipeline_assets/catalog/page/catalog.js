@@ -179,7 +179,7 @@ async function datasetPage(number) {
       ["Read by", readBy.length ? listed(readBy) : ""],
       ["Rows", dataset.rows === null ? "" : dataset.rows.toLocaleString("en")],
       ["Files", loaded.files && `${count(loaded.files, "file")} in ${count(loaded.partitions, "partition")}, ${bytes(loaded.bytes)}`],
-      ["Last changed", loaded.changed && moment(loaded.changed)],
+      ["Last changed", loaded.changed && (dataset.kind === "export" ? moment(loaded.changed) : freshness(loaded.changed, "stale: nothing changed"))],
       ["Last file", loaded.file && h("code", {}, loaded.file)],
       ["Last arrival", loaded.arrived && freshness(loaded.arrived)],
       ["Newest object", loaded.modified && moment(loaded.modified)],
@@ -227,10 +227,12 @@ async function datasetPage(number) {
     const note = "Some rows; personal values are masked.";
     parts.push(section("Sample", h("p", { class: "muted" }, note), table(loaded.sample.columns, loaded.sample.rows)));
   }
-  if (loaded.written && loaded.written.length) {
-    const values = loaded.written.map(({ at, rows }) => ({ at, value: rows }));
-    parts.push(section("Rows by the batch that wrote them", h("div", { class: "charts" }, chartOf("Rows of the last batch", values))));
-  }
+  const bars = (batches) => batches.map(({ at, rows }) => ({ at, value: rows }));
+  const rowCharts = [
+    loaded.counted && chartOf("Rows after each batch that changed it", bars(loaded.counted)),
+    loaded.written && loaded.written.length > 0 && chartOf("Rows by the batch that wrote them", bars(loaded.written)),
+  ];
+  if (rowCharts.some(Boolean)) parts.push(section("Rows over time", h("div", { class: "charts" }, rowCharts)));
   if (loaded.batches && loaded.batches.length) parts.push(section("Batches", h("div", { class: "charts" }, batchCharts(loaded.batches))));
   if (loaded.objects && loaded.objects.length) {
     const names = ["Object", "Bytes", "Modified", "Status", "Records", "Loaded", "Superseded", "Quarantined"];
@@ -245,10 +247,11 @@ function accepted(values) {
   return values ? ` One of ${values.join(", ")}.` : null;
 }
 
-function freshness(arrived) {
-  const late = hoursSince(arrived) > catalog.freshnessHours;
-  const note = ` late: nothing arrived for ${catalog.freshnessHours} hours`;
-  return h("span", {}, moment(arrived), late && h("span", { class: "warn" }, note));
+/** A moment, with a warning if it is longer ago than PIPELINE_FRESHNESS_HOURS. */
+function freshness(last, warning = "late: nothing arrived") {
+  const late = hoursSince(last) > catalog.freshnessHours;
+  const note = ` ${warning} for ${catalog.freshnessHours} hours`;
+  return h("span", {}, moment(last), late && h("span", { class: "warn" }, note));
 }
 
 // --- batches, changes, reason codes ------------------------------------------------------------------------

@@ -40,6 +40,7 @@ def test_a_table_shows_its_rows_by_batch_and_when_it_changed(site: Path) -> None
     assert loaded["rows"] == 2
     assert [batch["rows"] for batch in loaded["written"]] == [1, 1]
     assert loaded["changed"] == loaded["written"][-1]["at"]
+    assert [batch["rows"] for batch in loaded["counted"]] == [1, 2]
 
 
 def test_samples_are_masked(site: Path) -> None:

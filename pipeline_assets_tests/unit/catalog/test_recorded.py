@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_assets.catalog.datasets import datasets_of
 from pipeline_assets.catalog.health import DAYS
-from pipeline_assets.catalog.recorded import exported_files, quality_rules, runs_of
+from pipeline_assets.catalog.recorded import exported_files, quality_rules, row_counts, runs_of
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.pipelines import pipelines
 
@@ -81,6 +81,15 @@ def test_runs_of_the_days_that_are_not_shown_are_left_out(instance: dg.DagsterIn
 
     assert orders.execute_in_process(instance=instance).success
     assert runs_of([ORDERS], instance, NOW + timedelta(days=DAYS)) == {"orders": []}
+
+
+def test_rows_of_a_dataset_are_those_of_the_whole_and_not_of_a_day(instance: dg.DagsterInstance) -> None:
+    for partition, rows in ((None, 3), ("2024-03-01", 5), (None, 4), (None, None)):
+        metadata = {} if rows is None else {"dagster/row_count": rows}
+        made = dg.AssetMaterialization(["commerce", "orders"], partition=partition, metadata=metadata)
+        instance.report_runless_asset_event(made)
+    counted = row_counts(datasets_of([pipelines()["commerce"]]), instance)
+    assert {key: [each["rows"] for each in found] for key, found in counted.items()} == {"commerce/orders": [3, 4]}
 
 
 def test_an_export_has_the_file_that_was_written_last(instance: dg.DagsterInstance) -> None:

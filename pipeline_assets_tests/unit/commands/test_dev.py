@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +17,13 @@ from pipeline_assets import cli
 
 @pytest.fixture
 def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Iterator[Callable]:
-    """Call `pipeline-assets dev`; returns (exit code, stderr, the command that would replace the process)."""
+    """Call `pipeline-assets dev`; returns (exit code, stderr, the commands that would have started)."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PIPELINE_CATALOG_URL", "")  # `dev` sets it; this restores it
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, words: started.append(words))
+    monkeypatch.setattr(subprocess, "Popen", lambda words, pass_fds: started.append(words))
 
     def call(*arguments: str) -> tuple[int, str, list[list[str]]]:
         monkeypatch.setattr(sys, "argv", ["pipeline-assets", "dev", *arguments])
@@ -72,17 +75,27 @@ def test_a_port_that_needs_rights_is_one_line(dev, monkeypatch: pytest.MonkeyPat
 
 def test_on_a_free_port_dagster_starts(dev) -> None:
     port = free_port()
-    _, err, started = dev("--port", str(port))
-    assert err == "`pipeline-assets catalog` writes a site with the lineage of every column.\n"
-    assert started[0][-4:] == ["-h", "127.0.0.1", "-p", str(port)]
+    _, err, (catalog, dagster) = dev("--port", str(port))
+    assert err == f"The catalog, with the lineage of every column: {os.environ['PIPELINE_CATALOG_URL']}\n"
+    assert "pipeline_assets.catalog.serve" in catalog
+    assert dagster[-4:] == ["-h", "127.0.0.1", "-p", str(port)]
 
 
-def test_the_catalog_that_was_written_is_named(dev, tmp_path: Path) -> None:
-    index = tmp_path / "home" / "catalog" / "index.html"
-    index.parent.mkdir(parents=True)
-    index.touch()
+def test_the_catalog_is_on_the_next_port_or_on_one_that_is_free(dev) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = server.getsockname()[1]
+        dev("--port", str(taken - 1))
+        port = int(os.environ["PIPELINE_CATALOG_URL"].rpartition(":")[2].strip("/"))
+        assert port not in (taken, taken - 1)
+    # No port follows the last one.
+    dev("--port", "65535")
+    assert os.environ["PIPELINE_CATALOG_URL"].startswith("http://127.0.0.1:")
+
+
+def test_a_catalog_that_is_served_elsewhere_is_linked_and_not_served(dev, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIPELINE_CATALOG_URL", "https://data.example.org/catalog/")
     _, err, started = dev("--port", str(free_port()))
-    assert err == f"The catalog, with the lineage of every column: {index.as_uri()}\n"
+    assert err == "The catalog, with the lineage of every column: https://data.example.org/catalog/\n"
     assert len(started) == 1
 
 
@@ -94,4 +107,4 @@ def test_connections_that_were_closed_a_moment_ago_do_not_keep_the_port(dev) -> 
             server.accept()[0].close()
             assert client.recv(1) == b""
     _, err, started = dev("--port", str(port))
-    assert (err.count("\n"), len(started)) == (1, 1)
+    assert (err.count("\n"), len(started)) == (1, 2)
