@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,14 +47,17 @@ def _serve_catalog(settings: Settings, port: int) -> str:
 
     Dagster replaces this process and keeps the end of the pipe that it writes to, without knowing of it.
     """
-    listening = _listen(port)
     read, write = os.pipe()
+    with _listen(port) as listening, open(read, "rb") as pipe:
+        inherited = (listening.fileno(), pipe.fileno())
+        for number in inherited:
+            os.set_inheritable(number, True)
+        arguments = [*map(str, inherited), str(catalog_folder(settings)), str(settings.dagster_home)]
+        command = [sys.executable, "-m", "pipeline_assets.catalog.serve", *arguments]
+        os.posix_spawn(sys.executable, command, os.environ)
+        url = f"http://{_HOST}:{listening.getsockname()[1]}/"
     os.set_inheritable(write, True)
-    inherited = (listening.fileno(), read)
-    folders = (str(catalog_folder(settings)), str(settings.dagster_home))
-    command = [sys.executable, "-m", "pipeline_assets.catalog.serve", *map(str, inherited), *folders]
-    subprocess.Popen(command, pass_fds=inherited)
-    return f"http://{_HOST}:{listening.getsockname()[1]}/"
+    return url
 
 
 def _listen(port: int) -> socket.socket:

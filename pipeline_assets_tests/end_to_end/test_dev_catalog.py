@@ -94,7 +94,9 @@ def test_each_asset_links_to_its_dataset_in_a_catalog_that_shows_the_last_run(
         assert {url for url in visited.requests if not url.startswith(base)} <= {"data:,", "about:blank"}
     assert dev.stop() in (0, 130)
     until(lambda: not is_served(base))
-    assert "Traceback" not in dev.log.read_text()
+    log = dev.log.read_text()
+    assert "Traceback" not in log
+    assert not [line for line in log.splitlines() if "ResourceWarning" in line and "pipeline_assets" in line]
 
 
 @pytest.mark.slow

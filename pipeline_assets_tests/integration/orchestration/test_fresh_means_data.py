@@ -169,6 +169,7 @@ def test_numbers_of_a_batch_are_not_named_like_totals_of_a_table(orders_lake: Or
         home.run()
         latest = home.latest("orders_parquet_datalake")
         assert (latest["dagster/row_count"], latest["batch_rows_read"]) == (4, 1)
+        assert min(latest["batch_engine_seconds"], latest["batch_warehouse_seconds"]) > 0
         rows = orders_lake.rows("SELECT COUNT(*) FROM ORDERS.ORDERS_PARQUET_DATALAKE")
         assert rows == [(latest["dagster/row_count"],)]
         for name in ("orders_parquet_datalake", "order_headers", "daily_category_sales"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("PIPELINE_CATALOG_URL", "")  # `dev` sets it; this restores it
     started: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda program, words: started.append(words))
-    monkeypatch.setattr(subprocess, "Popen", lambda words, pass_fds: started.append(words))
+    monkeypatch.setattr(os, "posix_spawn", lambda program, words, environment: started.append(words))
 
     def call(*arguments: str) -> tuple[int, str, list[list[str]]]:
         monkeypatch.setattr(sys, "argv", ["pipeline-assets", "dev", *arguments])
