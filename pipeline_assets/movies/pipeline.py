@@ -1,5 +1,11 @@
 """Movie archives: CSV and Parquet with a manifest, unpacked into tables and a star schema with history."""
 
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING
+
 from pipeline_assets.movies.archive import archive_contents
 from pipeline_assets.movies.extract import check_source, extract_in_batch
 from pipeline_assets.pipeline import (
@@ -15,7 +21,25 @@ from pipeline_assets.pipeline import (
     Step,
     Table,
     View,
+    kind_of_source,
 )
+
+if TYPE_CHECKING:
+    from pipeline_assets.settings import Settings
+
+
+def movies(settings: Settings | None) -> Pipeline:
+    """The pipeline with the kind of source that archives are extracted from: a database, `file` or `api`."""
+    url = settings.movies_source_url if settings else None
+    return _extracted_from("api" if settings and settings.movies_api_url else kind_of_source(url))
+
+
+@cache
+def _extracted_from(kind: str) -> Pipeline:
+    archives, ratings = MOVIES.sources
+    assert isinstance(archives, LandedFiles)
+    return replace(MOVIES, sources=[replace(archives, database=kind), ratings])
+
 
 MOVIES = Pipeline(
     "movies",
@@ -59,4 +83,5 @@ MOVIES = Pipeline(
         Bucket("movie-processed"),
         Bucket("movie-archive", archive_after_days=30),
     ],
+    configured=movies,
 )

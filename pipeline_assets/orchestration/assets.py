@@ -1,15 +1,13 @@
-"""The Dagster assets of a pipeline, and the step that materializes them.
+"""The step that materializes the assets of a pipeline; `specs` says what they are.
 
-Columns, owners, tags and descriptions come from the contracts; dependencies and column lineage from the SELECTs that
-run. Every output is skippable: a table that a batch does not change is observed, not materialized.
+Every output is skippable: a table that a batch does not change is observed, not materialized.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date
 
 import dagster as dg
 from pydantic import Field
@@ -18,29 +16,14 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.batch.separate_batches import FinishedBatch, require_tables, run_separate_batches
-from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.errors import PipelineError, WarehouseError
-from pipeline_assets.orchestration.checks import checks_of, evaluations, repeat_last_results, tag_run
-from pipeline_assets.orchestration.columns import (
-    Output,
-    assets_of_relations,
-    column_lineage,
-    column_metadata,
-    column_schema,
-)
-from pipeline_assets.orchestration.keys import batch_step, checks_step, database_key, source_key, table_key
+from pipeline_assets.orchestration.check_steps import evaluations, repeat_last_results, tag_run
+from pipeline_assets.orchestration.checks import checks_of
+from pipeline_assets.orchestration.keys import batch_step, checks_step
 from pipeline_assets.orchestration.pipes import reports_to
 from pipeline_assets.orchestration.results import Event, batch_events
-from pipeline_assets.pipeline.resolved import (
-    Export,
-    FileTable,
-    LakeCopy,
-    ResolvedPipeline,
-    Source,
-    ViewTable,
-)
-from pipeline_assets.pipeline.value import ListColumn
+from pipeline_assets.orchestration.specs import input_specs, output_specs
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
 # Metadata that is true of each day of a batch of several days.
 _OF_EACH_DAY = {"batch_id", "engine", "dagster/row_count", "dagster/uri"}
@@ -132,12 +115,8 @@ def landing_days(pipeline: ResolvedPipeline, first: date) -> dg.DailyPartitionsD
 def pipeline_assets(
     pipeline: ResolvedPipeline, freshness_hours: float, first_day: date
 ) -> list[dg.AssetSpec | dg.AssetsDefinition]:
-    """The assets of a pipeline: its landed files, and the outputs of its batch."""
-    return [
-        *(database_spec(source, pipeline.name) for source in pipeline.sources if source.declared.database),
-        *(source_spec(source, pipeline.name) for source in pipeline.sources),
-        _batch_assets(pipeline, freshness_hours, landing_days(pipeline, first_day)),
-    ]
+    """The assets of a pipeline: its sources and zones, and the outputs of its batch."""
+    return [*input_specs(pipeline), _batch_assets(pipeline, freshness_hours, landing_days(pipeline, first_day))]
 
 
 def _batch_assets(
@@ -264,127 +243,3 @@ def _evaluations_after_failure(
             context.log.warning(f"The checks were not evaluated. {check_error}")
     repeat_last_results(context.instance, context.run.run_id, checks_of(pipeline, freshness_hours))
     return []
-
-
-def output_specs(pipeline: ResolvedPipeline, freshness_hours: float) -> list[dg.AssetSpec]:
-    """Tables, marts, views, lake tables and exports; each depends on what its SELECT reads."""
-    assets = assets_of_relations(pipeline)
-    lake_outputs: list[FileTable | LakeCopy] = [*pipeline.lake_outputs, *pipeline.lake_copies]
-    outputs: list[Output] = [*pipeline.tables, *pipeline.marts, *pipeline.views, *lake_outputs]
-    specs = {output.contract.name: _output_spec(pipeline, output, assets, freshness_hours) for output in outputs}
-    listed = [*(declared.name for declared in pipeline.value.tables), *(o.contract.name for o in lake_outputs)]
-    return [*(specs[name] for name in listed), *(_export_spec(pipeline, export, assets) for export in pipeline.exports)]
-
-
-def database_spec(source: Source, pipeline: str) -> dg.AssetSpec:
-    """The table of a database that the landed files of a source are extracted from; no run writes it."""
-    contract, database = source.contract, source.declared.database
-    return dg.AssetSpec(
-        database_key(source, pipeline),
-        group_name=pipeline,
-        description=f"{contract.description}\n\nA table of a database that other systems write; runs extract from it.",
-        kinds={database},
-        owners=[f"team:{contract.owner}"],
-        tags=classification_tags(contract),
-    )
-
-
-def source_spec(source: Source, pipeline: str) -> dg.AssetSpec:
-    """The landed files of a source; no run writes them, but the run that loads some observes them."""
-    contract = source.contract
-    patterns = source.declared.pattern.split("|")
-    landing = " or ".join(f"`{source.zone.bucket}/{pattern}`" for pattern in patterns)
-    # The contract of CSV may be that of a table, too.
-    forms = {"parquet" if pattern.lower().endswith(".parquet") else "csv" for pattern in patterns}
-    forms = {"json"} if contract.form == "json" else forms
-    files = f"{' and '.join(form.upper() for form in sorted(forms))} files as they land, plain or packed: {landing}."
-    deps = [database_key(source, pipeline)] if source.declared.database else []
-    metadata: dict = {}
-    if listed := source.list_column:
-        forms = {"list"}
-        files = f"Elements of the lists in {listed.column} of {listed.of}."
-        deps = [dg.AssetKey([pipeline, f"{listed.of}_files"])]
-        metadata["dagster/column_lineage"] = _list_lineage(source, listed, deps[0])
-    elif source.declared.archive:
-        forms = {"zip"}
-        files = f"Zip archives as they land: {landing}. Each is accepted or rejected as a whole."
-    if contract.items:
-        contract = replace(contract, columns=(*contract.columns, *contract.items.columns))
-    if not contract.is_open:
-        metadata["dagster/column_schema"] = column_schema(contract, unique_key=False)
-    return dg.AssetSpec(
-        source_key(source, pipeline),
-        deps=deps,
-        group_name=pipeline,
-        description=(
-            f"{files} The observations list the newest files with what each run took of them.\n\n"
-            f"Records: {contract.grain}"
-        ),
-        kinds={"s3", *forms},
-        owners=[f"team:{contract.owner}"],
-        tags=classification_tags(contract),
-        metadata=metadata,
-    )
-
-
-def _list_lineage(source: Source, listed: ListColumn, files: dg.AssetKey) -> dg.TableColumnLineage:
-    """Columns of an element come from the list, those that its record also has from the record."""
-    record = {name for _, parent in source.parents for name in parent.contract.column_names}
-    return dg.TableColumnLineage(
-        {
-            name: [dg.TableColumnDep(asset_key=files, column_name=name if name in record else listed.column)]
-            for name in source.contract.column_names
-        }
-    )
-
-
-def _output_spec(
-    pipeline: ResolvedPipeline,
-    output: Output,
-    assets: Mapping[str, dg.AssetKey],
-    freshness_hours: float,
-) -> dg.AssetSpec:
-    """A table of the warehouse or of the lake that a batch writes, or a view over such tables."""
-    contract, relation = output.contract, "view" if isinstance(output, ViewTable) else "table"
-    metadata: dict = {
-        "dagster/table_name": target_table(contract).qualified,
-        "contract": f"{contract.name} {contract.version}",
-    }
-    if not contract.is_open:
-        metadata |= column_metadata(output, assets)
-    return dg.AssetSpec(
-        table_key(pipeline, contract),
-        deps=list(dict.fromkeys(assets[relation] for relation in output.select.relations)),
-        skippable=True,
-        group_name=pipeline.name,
-        description=f"{contract.description}\n\nGrain: {contract.grain}",
-        kinds={"s3", "parquet"} if contract.form == "parquet" else {"snowflake", relation},
-        owners=[f"team:{contract.owner}"],
-        tags=classification_tags(contract),
-        metadata=metadata,
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=freshness_hours)),
-    )
-
-
-def _export_spec(pipeline: ResolvedPipeline, export: Export, files: Mapping[str, dg.AssetKey]) -> dg.AssetSpec:
-    """A CSV of a table's rows; a batch without such rows writes none."""
-    select, contract = export.table.select, export.table.contract
-    which = "added or changed" if export.declared.only_changed else "wrote"
-    return dg.AssetSpec(
-        [pipeline.name, export.declared.name],
-        deps=list(dict.fromkeys(files[relation] for relation in select.relations)),
-        skippable=True,
-        group_name=pipeline.name,
-        description=f"The rows of {export.table.qualified} that a run {which}, as one CSV.\n\nGrain: {contract.grain}",
-        kinds={"s3", "csv"},
-        owners=[f"team:{contract.owner}"],
-        tags=classification_tags(contract),
-        metadata={
-            "dagster/column_schema": column_schema(contract),
-            "dagster/column_lineage": column_lineage(select, contract, files),
-        },
-    )
-
-
-def classification_tags(contract: Contract) -> dict[str, str]:
-    return {"personal_data": "yes"} if any(column.personal for column in contract.columns) else {}

@@ -25,7 +25,7 @@ from pipeline_assets.errors import PipelineError
 from pipeline_assets.lake.notifications import Event, EventQueue, PollResult, QueueCursor, digest
 from pipeline_assets.lake.zone_poll import Cursor, poll_zone
 from pipeline_assets.orchestration.assets import pipeline_assets
-from pipeline_assets.orchestration.checks import pipeline_checks
+from pipeline_assets.orchestration.check_steps import pipeline_checks
 from pipeline_assets.orchestration.keys import batch_step
 from pipeline_assets.orchestration.retries import failed_batch, permanent_error
 from pipeline_assets.pipeline.resolved import ResolvedPipeline

@@ -24,6 +24,7 @@ from pipeline_assets.pipeline.value import (
     Step,
     Table,
     View,
+    kind_of_source,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "Step",
     "Table",
     "View",
+    "kind_of_source",
 ]

@@ -18,6 +18,11 @@ Phase = Literal["extract", "arrive", "publish", "promote"]
 PlotKind = Literal["bar", "barh", "line", "intervals"]
 
 
+def kind_of_source(url: str | None) -> str:
+    """The kind of what a URL names, as Dagster shows it: `mysql`, `file`; without one it is the sample in SQLite."""
+    return (url or "sqlite").partition(":")[0].partition("+")[0]
+
+
 @dataclass(frozen=True)
 class ArchiveContents:
     """What is read of one archive: local CSV files of one header, read as one file, or a single Parquet file.
@@ -71,7 +76,8 @@ class LandedFiles:
 
     `examine` gets the `batch.context.BatchContext` and the new objects of a batch. `beside` matches objects that
     describe others: they lie in the zone, and are neither read nor reported. `database` is the kind of the database
-    that the files are extracted from, as Dagster shows it (`mysql`). Unless `watched`, a new object starts no run.
+    that the files are extracted from, as Dagster shows it (`mysql`), or `file` or `api`. Unless `watched`, a new object
+    starts no run.
     """
 
     name: str

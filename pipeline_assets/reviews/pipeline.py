@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
-from pipeline_assets.pipeline import Bucket, Pipeline, Schedule
+from pipeline_assets.pipeline import Bucket, Pipeline, Schedule, kind_of_source
 
 if TYPE_CHECKING:
     from pipeline_assets.reviews.metadata import TableList
@@ -24,7 +24,7 @@ def reviews(settings: Settings | None) -> Pipeline:
     """
     path = settings.reviews_tables if settings else None
     url = settings.reviews_source_url if settings else None
-    return _pipeline(path or _EXAMPLE, (url or "sqlite").partition(":")[0].partition("+")[0])
+    return _pipeline(path or _EXAMPLE, kind_of_source(url))
 
 
 @cache

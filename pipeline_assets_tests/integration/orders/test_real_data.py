@@ -12,7 +12,7 @@ import pytest
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.orchestration.checks import evaluations
+from pipeline_assets.orchestration.check_steps import evaluations
 from pipeline_assets.orchestration.execution import run_pipeline
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support.orders_lake import OrdersLake

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.contracts.masking import MASK
-from pipeline_assets.orchestration.assets import output_specs
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.orchestration.results import batch_events
+from pipeline_assets.orchestration.specs import output_specs
 from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets_tests.support import odd_names
 from pipeline_assets_tests.support.odd_names import ODD, OddLake, order, parent

@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.errors import ConfigurationError, ContractError
-from pipeline_assets.orchestration.assets import output_specs
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.orchestration.results import batch_events
+from pipeline_assets.orchestration.specs import output_specs
 from pipeline_assets.pipeline import LandedFiles, Mart, Pipeline, Table, View
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of, temporary

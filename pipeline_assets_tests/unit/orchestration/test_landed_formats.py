@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.orchestration.assets import source_spec
+from pipeline_assets.orchestration.specs import source_spec
 from pipeline_assets.pipeline import LandedFiles, Table
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets_tests.support.small_pipelines import pipeline_of
