@@ -84,6 +84,11 @@ class Outputs:
             for refresh in refreshes(self._pipeline, self._context.batch_id)
         ]
 
+    @property
+    def exported_rows(self) -> dict[str, int]:
+        """The number of rows in each export."""
+        return {export.declared.name: written.rows for export, written in self._exports}
+
     def make(self) -> None:
         """Fetch published rows, check references and versions, and make every output.
 

@@ -53,6 +53,7 @@ class BatchReport:
     released: int = 0
     bytes_read: int = 0
     exported: dict[str, str] = field(default_factory=dict)
+    exported_rows: dict[str, int] = field(default_factory=dict)
     recovered: dict[str, list[str]] = field(default_factory=dict)
     lake_files: dict[str, int] = field(default_factory=dict)
     lake_partitions: dict[str, int] = field(default_factory=dict)

@@ -369,6 +369,7 @@ def _fill_report(
     report.released = sum(len(outcome.released) for result in outcomes.values() for outcome in result)
     report.bytes_read = sum(o.size for o in discovery.objects)
     report.staged_rows = {target_table(load.contract).qualified: load.file.rows for load in outputs.loads}
+    report.exported_rows = outputs.exported_rows
     report.table_rows, report.warehouse_seconds = published.table_rows, published.seconds
     report.lake_files, report.lake_partitions = outputs.lake_files, outputs.lake_partitions
     report.statements = outputs.statements + published.statements

@@ -13,7 +13,7 @@ from pipeline_assets.contracts.names import sql_name, sql_names
 
 PROVENANCE = {
     "_BATCH_ID": ("VARCHAR(64)", "Batch that wrote the row; see OPS.BATCHES."),
-    "_SOURCE_URI": ("VARCHAR", "Where the row came from."),
+    "_SOURCE_URI": ("VARCHAR", "Where the row came from: an object or, for a mart, the tables that it reads."),
     "_SOURCE_MODIFIED_AT": (
         "TIMESTAMP_NTZ(6)",
         "When that source was last modified, by its store's clock, UTC.",

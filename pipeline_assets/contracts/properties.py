@@ -27,6 +27,7 @@ METRICS = ("invalidValues",)
 BUILT_IN_CHECKS = (
     *("unique_key", "unknown_columns", "row_accounting", "quarantine", "rejected_objects"),
     *("reconciles", "latency", "lateness", "current_rows", "disjoint_intervals", "contradictory_lists"),
+    "partitions",
 )
 # What a column is in a slowly changing dimension, with the logical type that it must have; None is any.
 HISTORY_TYPES = {

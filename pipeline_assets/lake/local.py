@@ -131,6 +131,9 @@ class LocalLake(Lake):
     def stage_url(self, bucket: str) -> str:
         return f"file://{self.root / bucket_name(bucket)}/"
 
+    def location(self, bucket: str, key: str) -> str:
+        return str((self.root / bucket_name(bucket) / key).absolute())
+
     def path(self, uri: str) -> Path:
         """The plain file behind a uri."""
         bucket, key = uri.split("/", 3)[2:4]

@@ -18,6 +18,7 @@ from datetime import timedelta
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from pipeline_assets.aws import Aws, slices
 from pipeline_assets.errors import ConfigurationError, LakeError, ObjectChangedError, PermanentLakeError, PipelineError
@@ -325,6 +326,11 @@ class S3Lake(Lake):
 
     def stage_url(self, bucket: str) -> str:
         return f"s3://{self.bucket_prefix}{bucket}/"
+
+    def location(self, bucket: str, key: str) -> str:
+        page = "buckets" if key.endswith("/") or not key else "object"
+        place = f"{page}/{self.bucket_prefix}{bucket}?region={self.region}&prefix={quote(key)}"
+        return f"https://console.aws.amazon.com/s3/{place}"
 
     def _delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete keys, with repeats: a missing key is not an error. obstore does not repeat it, as it is a POST."""

@@ -57,6 +57,10 @@ class Lake(ABC):
     def uri(self, bucket: str, key: str) -> str:
         return f"{self.scheme}://{bucket}/{key}"
 
+    def location(self, bucket: str, key: str) -> str:
+        """What a person opens to see an object, or those below a prefix: a path, or a page of S3's console."""
+        return self.uri(bucket, key)
+
     def list_objects(self, bucket: str, prefix: str = "", after: str | None = None) -> Iterator[LandedObject]:
         """Every object below `prefix`, in no particular order; an absent prefix is empty.
 

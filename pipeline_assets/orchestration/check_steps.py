@@ -98,4 +98,4 @@ def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Seque
 def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.AssetCheckSpec, dg.AssetCheckResult]]:
     """Evaluate checks in one transaction."""
     with platform.warehouse.read_only() as transaction:
-        return [(check.spec, check.evaluate(transaction, platform)) for check in checks]
+        return [(check.spec, check.result(transaction, platform)) for check in checks]

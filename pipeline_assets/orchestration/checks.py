@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -24,7 +25,10 @@ from pipeline_assets.contracts.ddl import Table, target_table
 from pipeline_assets.contracts.model import QualityRule
 from pipeline_assets.contracts.names import bindable, sql_name, sql_names
 from pipeline_assets.errors import ContractError
+from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.keys import source_key, table_key
+from pipeline_assets.orchestration.lake_metadata import expected_partitions, files_by_partition
+from pipeline_assets.orchestration.markdown import plain
 from pipeline_assets.pipeline.marts import difference_query
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline, Source
 from pipeline_assets.warehouse import Transaction, ledger
@@ -48,10 +52,21 @@ Evaluate = Callable[[Transaction, Platform], dg.AssetCheckResult]
 
 @dataclass(frozen=True)
 class Check:
-    """A check of one asset; `evaluate` reads the warehouse and returns a result without asset and name."""
+    """A check of one asset; `evaluate` reads the warehouse and returns a result without asset and name.
+
+    `command` is what to type next if it fails.
+    """
 
     spec: dg.AssetCheckSpec
     evaluate: Evaluate
+    command: str
+
+    def result(self, transaction: Transaction, platform: Platform) -> dg.AssetCheckResult:
+        """The result; if the check fails, its metadata has the next command to type."""
+        result = self.evaluate(transaction, platform)
+        if not result.passed:
+            result = result._replace(metadata={"next_command": dg.MetadataValue.text(self.command), **result.metadata})
+        return result
 
 
 def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]:
@@ -63,52 +78,83 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
     _require_relations(pipeline)
     checks: list[Check] = []
 
-    def add(key: dg.AssetKey, name: str, description: str | None, evaluate: Evaluate) -> None:
-        checks.append(Check(dg.AssetCheckSpec(name, asset=key, description=description), evaluate))
+    def add(key: dg.AssetKey, name: str, description: str, evaluate: Evaluate, command: str) -> None:
+        spec = dg.AssetCheckSpec(name, asset=key, description=plain(description))
+        checks.append(Check(spec, evaluate, f"pipeline-assets {command}"))
 
-    def add_of_table(contract: Contract, name: str, description: str | None, evaluate: Evaluate) -> None:
+    def add_of_table(contract: Contract, name: str, description: str, evaluate: Evaluate, command: str) -> None:
         if contract.is_open:  # its first run creates the table
             evaluate = partial(_of_existing, target_table(contract), evaluate)
-        add(table_key(pipeline, contract), name, description, evaluate)
+        add(table_key(pipeline, contract), name, description, evaluate, command)
 
     rules = {mart.contract.name: mart.rules for mart in pipeline.marts}
     row_keys = {table.contract.name: table.row_key for table in pipeline.tables}
     relations = [*pipeline.targets, *(view.contract for view in pipeline.views)]
+    main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
+    extracts = any(step.phase == "extract" for step in pipeline.value.steps) or pipeline.value.batches is not None
+    run, reprocess, waiting = f"run {name}", f"run {name} --reprocess", f"quarantine list {name}"
+    load = f"{run} --extract" if extracts else run
     for contract in relations:
+        table = target_table(contract).qualified
         if unique := row_keys.get(contract.name, contract.key):
-            one_row = f"One row per {', '.join(unique)}."
-            one_key = partial(_unique_key, target_table(contract).qualified, unique)
-            add_of_table(contract, "unique_key", one_row, one_key)
+            one_row = f"No two rows have the same {', '.join(unique)}."
+            add_of_table(
+                contract, "unique_key", one_row, partial(_unique_key, table, unique), _query(_repeated(table, unique))
+            )
             if contract in pipeline.targets:
-                unknown = "No column outside the contract arrived."
-                add_of_table(contract, "unknown_columns", unknown, partial(_unknown_columns, contract))
+                unknown = "No file had a column that the contract does not know; such values are kept in _RESCUED."
+                rescued = f"SELECT _SOURCE_URI, _RESCUED FROM {table} WHERE _RESCUED IS NOT NULL LIMIT 20"
+                add_of_table(contract, "unknown_columns", unknown, partial(_unknown_columns, contract), _query(rescued))
     for source in pipeline.sources:
         if source.list_column and (published := pipeline.published.get(source.name)):
-            one_value = f"No list in {source.list_column.column} has a key with several values."
+            one_value = f"No list in {source.list_column.column} gives a key several values."
             evaluate = partial(_contradictory_lists, published.table)
-            add(table_key(pipeline, published.table.contract), "contradictory_lists", one_value, evaluate)
-    main, name = table_key(pipeline, pipeline.targets[0]), pipeline.name
-    accounting = "read = loaded + superseded + quarantined, per object."
-    add(main, "row_accounting", accounting, partial(_row_accounting, name))
-    add(main, "quarantine", "No record is in quarantine.", partial(_quarantine, name))
-    add(main, "rejected_objects", "No object was rejected whole.", partial(_rejected, name))
+            command = _query(_several_values(published.table))
+            add(table_key(pipeline, published.table.contract), "contradictory_lists", one_value, evaluate, command)
+    accounting = "In every object, records read = loaded + superseded + quarantined."
+    add(main, "row_accounting", accounting, partial(_row_accounting, name), reprocess)
+    of_shares = "More than the share that rejects a file is an error, fewer are a warning."
+    add(main, "quarantine", f"No record waits in quarantine. {of_shares}", partial(_quarantine, name), waiting)
+    add(main, "rejected_objects", "No object was rejected as a whole.", partial(_rejected, name), waiting)
     for mart in pipeline.marts:
         if mart.contract.is_open:
             continue  # its SELECT lacks the columns that a run learns
-        same = f"Every row is what {' and '.join(mart.select.relations)} give."
-        add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart))
+        same = f"The rows are those that its SELECT gives now over {' and '.join(mart.select.relations)}."
+        add(table_key(pipeline, mart.contract), "reconciles", same, partial(_reconciles, mart), reprocess)
     for contract in relations:
         for column in contract.columns:
             if hours := column.latency_hours:
                 recent = f"The newest {column.name} is not older than {_duration(hours)}."
                 evaluate = partial(_latency, contract, column, hours)
-                add_of_table(contract, "latency", recent, evaluate)
+                add_of_table(contract, "latency", recent, evaluate, load)
         for rule in (*contract.quality, *rules.get(contract.name, ())):
-            add_of_table(contract, rule.name, rule.description, partial(_quality, rule))
+            command = _query(rule.failing_rows or rule.query)
+            add_of_table(contract, rule.name, rule.description, partial(_quality, rule), command)
     for source in pipeline.landed_sources:
         on_time = f"An object has arrived in the last {freshness_hours:g} hours."
-        add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours))
+        add(source_key(source, name), "lateness", on_time, partial(_lateness, pipeline, source, freshness_hours), load)
+    for lake_table in pipeline.lake_tables:
+        if expected := expected_partitions(pipeline, lake_table):
+            folders = f"It has files for each {lake_table.partition_column} of its rows, and for no other."
+            key = table_key(pipeline, lake_table.contract)
+            add(key, "partitions", folders, partial(_partitions, lake_table, expected), reprocess)
     return checks
+
+
+def _query(sql: str) -> str:
+    return f"query {shlex.quote(sql)}"
+
+
+def _repeated(table: str, columns: Sequence[str]) -> str:
+    """SELECT the keys of which a table has several rows."""
+    key = sql_names(columns)
+    return f"SELECT {key}, COUNT(*) AS ROW_COUNT FROM {table} GROUP BY {key} HAVING COUNT(*) > 1"
+
+
+def _several_values(table: FileTable) -> str:
+    """SELECT the keys to which a list gave several values, with the values that do not count."""
+    others = f"_RESCUED['{OTHER_VALUES}']::VARCHAR"
+    return f"SELECT {', '.join(table.row_key)}, {others} AS OTHERS FROM {table.qualified} WHERE {others} IS NOT NULL"
 
 
 def _require_relations(pipeline: ResolvedPipeline) -> None:
@@ -135,10 +181,7 @@ def _of_existing(table: Table, evaluate: Evaluate, transaction: Transaction, pla
 
 
 def _unique_key(table: str, columns: Sequence[str], transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
-    key = sql_names(columns)
-    duplicate_keys = int(
-        transaction.scalar(f"SELECT COUNT(*) FROM (SELECT {key} FROM {table} GROUP BY {key} HAVING COUNT(*) > 1)")
-    )
+    duplicate_keys = int(transaction.scalar(f"SELECT COUNT(*) FROM ({_repeated(table, columns)}) AS REPEATED"))
     return dg.AssetCheckResult(
         passed=duplicate_keys == 0,
         description=f"{duplicate_keys} keys have several rows." if duplicate_keys else None,
@@ -163,8 +206,7 @@ def _unknown_columns(contract: Contract, transaction: Transaction, _: Platform) 
 
 def _contradictory_lists(table: FileTable, transaction: Transaction, _: Platform) -> dg.AssetCheckResult:
     """WARN if a list gave a key several values; the last one is published, the others are in _RESCUED."""
-    keys, others = ", ".join(table.row_key), f"_RESCUED['{OTHER_VALUES}']::VARCHAR"
-    query = f"SELECT {keys}, {others} FROM {table.qualified} WHERE {others} IS NOT NULL"
+    keys, query = ", ".join(table.row_key), _several_values(table)
     found = int(transaction.scalar(f"SELECT COUNT(*) FROM ({query}) AS FOUND"))
     rows = transaction.rows(f"{query} ORDER BY {keys} LIMIT {EXAMPLES}") if found else []
     examples = [f"{' '.join(map(str, key))} (also {values})" for *key, values in rows]
@@ -286,6 +328,19 @@ def _quality(rule: QualityRule, transaction: Transaction, _: Platform) -> dg.Ass
             "query": dg.MetadataValue.md(f"```sql\n{rule.query}\n```"),
             **({"rows": dg.MetadataValue.json(rows)} if rule.failing_rows else {}),
         },
+    )
+
+
+def _partitions(table: LakeTable, expected: str, transaction: Transaction, platform: Platform) -> dg.AssetCheckResult:
+    """Compare the folders of a lake table that have files with the partitions that `expected` selects."""
+    wanted = {str(value) for (value,) in transaction.rows(expected)}
+    found = set(files_by_partition(platform.lake, table))
+    wrong = sorted(wanted ^ found)
+    names = [f"{name} ({'no files' if name in wanted else 'no rows'})" for name in wrong[:EXAMPLES]]
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        description=_listed("Differing partitions: ", names + ["…"] * (len(wrong) > EXAMPLES)),
+        metadata={"partitions": len(found), "partitions_that_differ": len(wrong)},
     )
 
 

@@ -5,6 +5,7 @@ The description of a column ends with its origin: the field of a landed file, or
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline_assets.pipeline.value import Table
 
 Output = FileTable | MartTable | ViewTable | LakeCopy
 _INTERNAL = (*PROVENANCE, *INPUT_COLUMNS, SOURCE_ETAG[0])
+_NAME = re.compile(r'[\w."]+')
 _EXPRESSION = 160  # characters of an expression in the description of a column; its SELECT has the rest
 
 
@@ -120,7 +122,9 @@ def _computed_from(select: Select, column: str, assets: Mapping[str, dg.AssetKey
     read = " and ".join([*filter(None, [named]), *([f"{internal}, which the platform sets"] if internal else [])])
     if select.copy_of(column):
         return f"From {read}."
-    expression = select.steps_of(column)[0].expression
+    expressions = [step.expression for step in select.steps_of(column)]
+    # Of a subquery's column its own expression says more than its name.
+    expression = next((text for text in expressions if not _NAME.fullmatch(text)), expressions[0])
     cut = expression if len(expression) <= _EXPRESSION else f"{expression[:_EXPRESSION]}…"
     return f"Computed as {code(cut)}" + (f" from {read}." if read else ".")
 

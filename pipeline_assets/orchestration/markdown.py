@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from pipeline_assets.errors import one_line
 
+PREVIEW_ROWS = 5
 CELL = 60  # characters of a value in a preview
 _SPAN = re.compile(r"`[^`]+`")
 _WORD = re.compile(r"(?:`[^`]+`|\S)+")
@@ -60,3 +61,43 @@ def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def as_sql(*statements: str) -> str:
     """A block of code for each statement."""
     return "\n\n".join(f"```sql\n{statement.strip()}\n```" for statement in statements)
+
+
+_SQL_TOKEN = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|\s+|\w+|.", re.DOTALL)
+_CLAUSES = {"FROM", "WHERE", "HAVING", "QUALIFY", "LIMIT", "UNION", "USING", "VALUES", "SET", "SELECT"}
+_WITH_NEXT = {"GROUP": "BY", "ORDER": "BY", "INNER": "JOIN", "LEFT": "JOIN", "RIGHT": "JOIN", "FULL": "OUTER"}
+_LINE = 100  # characters, after which a list goes on in the next line
+
+
+def readable(statement: str) -> str:
+    """A statement of one line with its clauses in lines of their own; only white space between tokens changes."""
+    statement = statement.strip()
+    if "\n" in statement:  # a file of sql/, which is formatted
+        return statement
+    found = _SQL_TOKEN.findall(statement)
+    tokens = [(token, number > 0 and found[number - 1].isspace()) for number, token in enumerate(found)]
+    return _in_lines([(token, is_spaced) for token, is_spaced in tokens if not token.isspace()])
+
+
+def _in_lines(tokens: Sequence[tuple[str, bool]]) -> str:
+    """Tokens in lines; each comes with whether white space is before it."""
+    lines, line, is_query = [], "", [True]  # whether the statement, and each open parenthesis, is a query
+    for number, (token, is_spaced) in enumerate(tokens):
+        following = tokens[number + 1][0].upper() if number + 1 < len(tokens) else ""
+        begins = token.upper() in _CLAUSES or _WITH_NEXT.get(token.upper(), " ") == following
+        indent = "    " * (sum(is_query) - 1)
+        if line.strip() and is_spaced:
+            if begins and is_query[-1] and line.strip().upper() != "DELETE":
+                lines.append(line)
+                line = indent
+            elif line.endswith(",") and len(line) > _LINE:
+                lines.append(line)
+                line = f"{indent}    "
+            else:
+                line += " "
+        line += token
+        if token == "(":
+            is_query.append(following in ("SELECT", "WITH"))
+        elif token == ")" and len(is_query) > 1:
+            is_query.pop()
+    return "\n".join([*lines, line])

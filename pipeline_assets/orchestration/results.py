@@ -6,7 +6,7 @@ its plots and its freshness stay those of the last batch that changed it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from statistics import median
 from typing import Any
@@ -19,17 +19,17 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
 from pipeline_assets.contracts.names import bindable, sql_names
-from pipeline_assets.errors import one_line
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.orchestration.columns import Output, assets_of_relations, column_metadata
-from pipeline_assets.orchestration.keys import source_key, table_key
+from pipeline_assets.orchestration.keys import processed_key, source_key, table_key
+from pipeline_assets.orchestration.lake_metadata import lake_metadata, location, tables_of_same_rows
+from pipeline_assets.orchestration.markdown import PREVIEW_ROWS, as_sql, as_table, code, readable
 from pipeline_assets.orchestration.plots import Rows, plot_metadata, plot_rows
-from pipeline_assets.pipeline.resolved import FileTable, PlotQuery, ResolvedPipeline, ViewTable
+from pipeline_assets.pipeline.resolved import PROCESSED, FileTable, PlotQuery, ResolvedPipeline, Source, ViewTable
 from pipeline_assets.warehouse import Transaction, ledger
 
-PREVIEW_ROWS = 5
-CELL = 60  # characters of a value in a preview
 NEWEST = 20  # landed objects of a source that an observation lists
+_RECORDS = ("records", "records_loaded", "records_superseded", "records_quarantined")
 
 Event = dg.MaterializeResult | dg.AssetObservation
 
@@ -52,28 +52,29 @@ def batch_events(report: BatchReport, pipeline: ResolvedPipeline, platform: Plat
             }
             if batches:
                 written = {contract.name: _written(transaction, contract, batches) for contract in pipeline.targets}
-                arrivals = list(_arrivals(transaction, pipeline, batches))
+                arrivals = list(_arrivals(transaction, pipeline, batches, platform))
                 changed = _changed(report, pipeline, written)
+                for view in pipeline.views:
+                    if view.qualified in changed:
+                        written[view.contract.name] = _preview(transaction, view.contract, view.qualified)
                 plots = plot_rows(transaction, pipeline, changed)  # last: a SELECT that fails may end the transaction
     for name, pictures in plot_metadata(plots, datetime.now(UTC).replace(tzinfo=None)).items():
         written.setdefault(name, {}).update(pictures)
-    columns = _learnt_columns(pipeline)
-    results = [
-        _table_event(
-            report, pipeline, contract, changed, columns.get(contract.name, {}) | written.get(contract.name, {})
-        )
-        for contract in pipeline.targets
-    ]
-    results += [_view_event(report, pipeline, view, changed, view_rows, written) for view in pipeline.views]
+    for name, columns in _learnt_columns(pipeline).items():
+        written.setdefault(name, {}).update(columns)
+    sql = _statements(report, pipeline)
+    results = [_table_event(report, pipeline, c, changed, written.get(c.name, {}), sql) for c in pipeline.targets]
+    results += [_view_event(report, pipeline, view, changed, view_rows, written, sql) for view in pipeline.views]
     counts = {output.contract.name: _lake_row_count(report, pipeline, output) for output in pipeline.lake_outputs}
     counts |= {
         copy.contract.name: {"dagster/row_count": report.table_rows.get(copy.select.relations[0], 0)}
         for copy in pipeline.lake_copies
     }
     results += [
-        _lake_event(report, pipeline, table, counts[table.contract.name], platform) for table in pipeline.lake_tables
+        _lake_event(report, pipeline, table, counts[table.contract.name], platform, sql)
+        for table in pipeline.lake_tables
     ]
-    results += [_export_event(report, pipeline, export.declared.name) for export in pipeline.exports]
+    results += [_export_event(report, pipeline, export.declared.name, platform) for export in pipeline.exports]
     return [*arrivals, *results]
 
 
@@ -114,14 +115,48 @@ def _latency(seconds: Sequence[float]) -> dict[str, float]:
 
 def _written(transaction: Transaction, contract: Contract, batches: Sequence[str]) -> dict[str, Any]:
     """The number of rows of a table that batches wrote, and a masked preview; empty if they wrote none."""
-    table, columns = bindable(target_table(contract).qualified), contract.column_names
-    of_batches = f"FROM {table} WHERE _BATCH_ID IN ({', '.join(['%s'] * len(batches))})"
-    rows_written = int(transaction.scalar(f"SELECT COUNT(*) {of_batches}", tuple(batches)))
+    table = bindable(target_table(contract).qualified)
+    of_batches = f"{table} WHERE _BATCH_ID IN ({', '.join(['%s'] * len(batches))})"
+    rows_written = int(transaction.scalar(f"SELECT COUNT(*) FROM {of_batches}", tuple(batches)))
     if not rows_written:
         return {}
-    rows = transaction.rows(f"SELECT {bindable(sql_names(columns))} {of_batches} LIMIT {PREVIEW_ROWS}", tuple(batches))
-    preview = _as_markdown_table(columns, [mask_row(contract, columns, row) for row in rows])
-    return {"rows_written": rows_written, "preview": dg.MetadataValue.md(preview)}
+    return {"table_rows_written": rows_written, **_preview(transaction, contract, of_batches, tuple(batches))}
+
+
+def _preview(
+    transaction: Transaction, contract: Contract, rows_of: str, values: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Masked rows of a relation and its conditions, whose bound `values` these are."""
+    columns = contract.column_names
+    names = bindable(sql_names(columns)) if values else sql_names(columns)
+    rows = transaction.rows(f"SELECT {names} FROM {rows_of} LIMIT {PREVIEW_ROWS}", values or None)
+    return {"preview": dg.MetadataValue.md(as_table(columns, [mask_row(contract, columns, row) for row in rows]))}
+
+
+def _statements(report: BatchReport, pipeline: ResolvedPipeline) -> dict[str, dict[str, Any]]:
+    """The SQL of each output: its own SELECT, and behind it the statements of the batch in the order in which they ran.
+
+    A batch that loaded nothing has none.
+    """
+    if not report.statements:
+        return {}
+    batch = as_sql(*map(readable, report.statements))
+    outputs: list[Output] = [
+        *pipeline.tables,
+        *pipeline.marts,
+        *pipeline.views,
+        *pipeline.lake_outputs,
+        *pipeline.lake_copies,
+    ]
+    return {
+        output.contract.name: {
+            "sql": dg.MetadataValue.md(
+                f"**The SELECT of {code(output.contract.name)}**\n\n{as_sql(readable(output.select.text))}\n\n"
+                f"**All statements of the batch, in the order in which they ran**\n\n{batch}"
+            )
+        }
+        for output in outputs
+    }
 
 
 def _learnt_columns(pipeline: ResolvedPipeline) -> dict[str, dict[str, Any]]:
@@ -152,16 +187,30 @@ def _table_event(
     contract: Contract,
     changed: Collection[str],
     written: Mapping[str, Any],
+    sql: Mapping[str, Mapping[str, Any]],
 ) -> Event:
     """`written` is the metadata of a changed table: its written rows, a preview, pictures and learnt columns."""
     table = target_table(contract).qualified
-    metadata = batch_metadata(report) | {"dagster/row_count": report.table_rows.get(table, 0)}
+    rows = {"dagster/row_count": report.table_rows.get(table, 0)}
+    key, batch = table_key(pipeline, contract), batch_metadata(report)
     if table not in changed:
-        return dg.AssetObservation(table_key(pipeline, contract), metadata=metadata)
-    sql = {"sql": dg.MetadataValue.md(_as_markdown_sql(report.statements))} if report.statements else {}
+        return dg.AssetObservation(key, metadata=rows | batch)
+    counts = _row_counts(report, table, written.get("table_rows_written", 0))
     return dg.MaterializeResult(
-        asset_key=table_key(pipeline, contract), metadata={**metadata, "rows_written": 0, **sql, **written}
+        asset_key=key, metadata={**rows, **counts, **written, **sql.get(contract.name, {}), **batch}
     )
+
+
+def _row_counts(report: BatchReport, table: str, written: int) -> dict[str, int]:
+    """How a batch changed the rows of a table: before + written - deleted = `dagster/row_count`.
+
+    A row that is written again is deleted first. After an interrupted batch, the rows before both are not known.
+    """
+    if report.recovered:
+        return {"table_rows_written": written}
+    before = report.rows_before.get(table, 0)
+    deleted = before + written - report.table_rows.get(table, 0)
+    return {"table_rows_before": before, "table_rows_written": written, "table_rows_deleted": deleted}
 
 
 def _view_event(
@@ -171,72 +220,109 @@ def _view_event(
     changed: Collection[str],
     rows: Mapping[str, int],
     written: Mapping[str, Mapping[str, Any]],
+    sql: Mapping[str, Mapping[str, Any]],
 ) -> Event:
-    key = table_key(pipeline, view.contract)
-    metadata = batch_metadata(report) | {"dagster/row_count": rows[view.qualified]}
+    key, name = table_key(pipeline, view.contract), view.contract.name
+    count = {"dagster/row_count": rows[view.qualified]}
     if view.qualified not in changed:
-        return dg.AssetObservation(key, metadata=metadata)
-    return dg.MaterializeResult(asset_key=key, metadata={**metadata, **written.get(view.contract.name, {})})
+        return dg.AssetObservation(key, metadata=count | batch_metadata(report))
+    metadata = {**count, **written.get(name, {}), **sql.get(name, {}), **batch_metadata(report)}
+    return dg.MaterializeResult(asset_key=key, metadata=metadata)
 
 
 def _lake_event(
-    report: BatchReport, pipeline: ResolvedPipeline, table: LakeTable, row_count: dict[str, int], platform: Platform
+    report: BatchReport,
+    pipeline: ResolvedPipeline,
+    table: LakeTable,
+    row_count: dict[str, int],
+    platform: Platform,
+    sql: Mapping[str, Mapping[str, Any]],
 ) -> Event:
     name, uri = table.contract.name, platform.lake.uri(table.bucket, table.prefix)
-    metadata = batch_metadata(report) | {"dagster/uri": uri, **row_count}
+    place: dict[str, Any] = {"location": location(platform.lake, table.bucket, table.prefix), "dagster/uri": uri}
+    key, batch = table_key(pipeline, table.contract), batch_metadata(report)
     recovered = [file for files in report.recovered.values() for file in files if file.startswith(uri)]
     partitions = report.lake_partitions.get(name, 0) + report.copied_partitions.get(name, 0)
     if not (recovered or partitions):
-        return dg.AssetObservation(table_key(pipeline, table.contract), metadata=metadata)
+        return dg.AssetObservation(key, metadata={**row_count, **place, **batch})
     files = report.lake_files.get(name, 0) + report.copied_partitions.get(name, 0) + len(recovered)
     return dg.MaterializeResult(
-        asset_key=table_key(pipeline, table.contract),
+        asset_key=key,
         metadata={
-            **metadata,
-            "files_written": files,
-            "partitions_touched": partitions,
+            **row_count,
+            "table_files_written": files,
+            "table_partitions_touched": partitions,
+            **lake_metadata(platform.lake, table),
+            **place,
+            **sql.get(name, {}),
+            **batch,
         },
     )
 
 
 def _lake_row_count(report: BatchReport, pipeline: ResolvedPipeline, output: FileTable) -> dict[str, int]:
     """The rows of a lake table: as many as a table of the warehouse has of the same records, if there is one."""
-    same = [
-        table.qualified
-        for table in pipeline.tables
-        if (table.grain, table.of_items) == (output.grain, output.of_items)
-        and (table.write, table.filtered) == (output.write, output.filtered)
-    ]
-    return {"dagster/row_count": report.table_rows.get(same[0], 0)} if same else {}
+    same = tables_of_same_rows(pipeline, output)
+    return {"dagster/row_count": report.table_rows.get(same[0].qualified, 0)} if same else {}
 
 
-def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str) -> Event:
-    key = [pipeline.name, name]
-    if uri := report.exported.get(name):
-        return dg.MaterializeResult(asset_key=key, metadata=batch_metadata(report) | {"dagster/uri": uri})
-    return dg.AssetObservation(key, metadata=batch_metadata(report))
+def _export_event(report: BatchReport, pipeline: ResolvedPipeline, name: str, platform: Platform) -> Event:
+    key, batch = [pipeline.name, name], batch_metadata(report)
+    if not (uri := report.exported.get(name)):
+        return dg.AssetObservation(key, metadata=batch)
+    bucket, object_key = uri.split("/", 3)[2:4]
+    file: dict[str, Any] = {
+        "dagster/row_count": report.exported_rows.get(name, 0),
+        "location": location(platform.lake, bucket, object_key),
+        "dagster/uri": uri,
+    }
+    return dg.MaterializeResult(asset_key=key, metadata=file | batch)
 
 
 def _arrivals(
-    transaction: Transaction, pipeline: ResolvedPipeline, batches: Sequence[str]
+    transaction: Transaction, pipeline: ResolvedPipeline, batches: Sequence[str], platform: Platform
 ) -> Iterator[dg.AssetObservation]:
-    """An observation of each source with loaded files: totals, and the newest objects with their row counts."""
+    """An observation of each source with loaded files: totals, and the newest objects with their row counts.
+
+    One of the zone that its objects are in after the commit follows, if it has one.
+    """
     rows = ledger.newest_of_batches(transaction, pipeline.name, batches, NEWEST)
     for source in pipeline.sources:
         newest = [row[1:] for row in rows if row[0] == source.name]
-        if newest:
-            objects, rejected, size, records = map(int, newest[0][8:])
+        if not newest:
+            continue
+        objects, rejected, size, *records = map(int, newest[0][8:])
+        counts = dict(zip(_RECORDS, records, strict=True))
+        yield dg.AssetObservation(
+            source_key(source, pipeline.name),
+            metadata={
+                "objects": objects,
+                "objects_rejected": rejected,
+                "bytes": size,
+                **counts,
+                "newest_object": dg.MetadataValue.timestamp(newest[0][2].replace(tzinfo=UTC)),
+                "newest_objects": dg.MetadataValue.table([_object_record(*row[:8]) for row in newest]),
+                "location": location(platform.lake, source.zone.bucket, source.zone.prefix),
+            },
+        )
+        if objects > rejected and (zone := _processed_zone(source, batches[-1])):
             yield dg.AssetObservation(
-                source_key(source, pipeline.name),
+                processed_key(source, pipeline.name),
                 metadata={
-                    "objects": objects,
-                    "objects_rejected": rejected,
-                    "bytes": size,
-                    "records": records,
-                    "newest_object": dg.MetadataValue.timestamp(newest[0][2].replace(tzinfo=UTC)),
-                    "newest_objects": dg.MetadataValue.table([_object_record(*row[:8]) for row in newest]),
+                    "objects_loaded": objects - rejected,
+                    "location": location(platform.lake, *zone),
+                    "dagster/uri": platform.lake.uri(*zone),
                 },
             )
+
+
+def _processed_zone(source: Source, batch: str) -> tuple[str, str] | None:
+    """The bucket and the prefix of what a batch has loaded of a moved or archived source."""
+    if source.list_column:
+        return None
+    if archive := source.declared.archive:
+        return archive.bucket, f"{archive.prefix}{batch}/"
+    return (source.zone.bucket, source.zone_prefix(PROCESSED, batch)) if source.declared.moved else None
 
 
 def _object_record(
@@ -261,18 +347,3 @@ def _object_record(
             "quarantined": int(quarantined),
         }
     )
-
-
-def _as_markdown_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table whose cells are cut: the UI gives a column a few words, so a long text would fill the page."""
-
-    def line(cells: Iterable[object]) -> str:
-        texts = ("" if cell is None else one_line(cell) for cell in cells)
-        cut = (text if len(text) <= CELL else f"{text[:CELL]}…" for text in texts)
-        return "| " + " | ".join(text.replace("|", "\\|") for text in cut) + " |"
-
-    return "\n".join([line(columns), line("---" for _ in columns), *(line(row) for row in rows)])
-
-
-def _as_markdown_sql(statements: Sequence[str]) -> str:
-    return "\n\n".join(f"```sql\n{statement}\n```" for statement in statements)

@@ -32,7 +32,7 @@ from pipeline_assets.orchestration.keys import (
     stream_key,
     table_key,
 )
-from pipeline_assets.orchestration.markdown import as_sql, code, plain
+from pipeline_assets.orchestration.markdown import as_sql, code, plain, readable
 from pipeline_assets.pipeline.resolved import (
     PROCESSED,
     Export,
@@ -217,7 +217,6 @@ def _output_spec(pipeline: ResolvedPipeline, output: Output, assets: Mapping[str
     metadata: dict[str, object] = {
         "dagster/table_name": target_table(contract).qualified,
         "contract": f"{contract.name} {contract.version}",
-        "select": dg.MetadataValue.md(as_sql(output.select.text)),
     }
     if not contract.is_open:
         metadata |= column_metadata(output, assets)
@@ -226,7 +225,7 @@ def _output_spec(pipeline: ResolvedPipeline, output: Output, assets: Mapping[str
         _layer(output),
         pipeline.name,
         contract,
-        f"{plain(contract.description)}\n\nGrain: {plain(contract.grain)}",
+        f"{plain(contract.description)}\n\nGrain: {plain(contract.grain)}\n\n{as_sql(readable(output.select.text))}",
         {"s3", "parquet"}
         if contract.form == "parquet"
         else {"snowflake", "view" if isinstance(output, ViewTable) else "table"},

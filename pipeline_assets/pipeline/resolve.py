@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import get_args
 
@@ -152,7 +153,8 @@ def _source(
     value: Pipeline, declared: LandedFiles | ListColumn, contract: Contract, parents: tuple[tuple[str, Source], ...]
 ) -> Source:
     if isinstance(declared, ListColumn):
-        files = _files_with_list(value, declared, contract)
+        # The records of a list come from the files; only these are extracted.
+        files = replace(_files_with_list(value, declared, contract), database="")
         prefix, pattern = split_pattern(files.pattern)
         return Source(files, contract, lake.Zone(files.bucket or value.bucket, prefix, pattern), parents, declared)
     if contract.form not in ("csv", "json", "table"):

@@ -138,7 +138,7 @@ def test_the_newest_materialization_of_a_table_counts_its_rows_however_the_run_w
             ((rows,),) = home.lake.rows(f"SELECT COUNT(*) FROM COMMERCE.{output.upper()}")
             metadata = newest(output)
             assert metadata["dagster/row_count"] == rows, (days, output)
-            assert any(days) or {"rows_written", "preview", "sql"} <= metadata.keys(), output
+            assert any(days) or {"table_rows_written", "preview", "sql"} <= metadata.keys(), output
         assert {"dagster/uri", "dagster/row_count"} <= newest("order_customer_date_price_parquet").keys()
 
 

@@ -31,7 +31,7 @@ def test_patterns_and_contract_say_the_formats(
         sources=[LandedFiles("landed_items", pattern)],
         tables=[Table("items")],
     )
-    (source,) = resolve(value).sources
-    spec = source_spec(source, "shop")
+    pipeline = resolve(value)
+    spec = source_spec(pipeline.sources[0], pipeline)
     assert spec.kinds == {"s3", *kinds}
     assert said in (spec.description or "")

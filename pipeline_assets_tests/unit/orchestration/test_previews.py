@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipeline_assets.orchestration.results import CELL, _as_markdown_table
+from pipeline_assets.orchestration.markdown import CELL, as_table
 
 
 def test_long_texts_are_cut_and_each_row_is_one_line() -> None:
-    preview = _as_markdown_table(["A", "PLOT"], [[None, "a|b\r\nc"], [1, "x" * 20_000], [2, "y" * CELL]])
+    preview = as_table(["A", "PLOT"], [[None, "a|b\r\nc"], [1, "x" * 20_000], [2, "y" * CELL]])
     assert preview.split("\n") == [
         "| A | PLOT |",
         "| --- | --- |",

@@ -50,8 +50,10 @@ def test_a_history_depends_on_its_observations(definitions: dg.Definitions) -> N
     assert history.tags["personal_data"] == "yes"
 
 
-def test_files_of_others_have_no_source(definitions: dg.Definitions) -> None:
-    assert not spec(definitions, "stock_files").deps
+def test_files_of_others_come_from_their_bucket(definitions: dg.Definitions) -> None:
+    (bucket,) = spec(definitions, "stock_files").deps
+    assert bucket.asset_key == dg.AssetKey(["reviews", "lz_snowflake_bucket"])
+    assert "`lz-snowflake`" in (spec(definitions, "lz_snowflake_bucket").description or "")
 
 
 def test_each_distinct_cron_is_a_schedule_that_extracts_its_tables(definitions: dg.Definitions) -> None:
