@@ -18,7 +18,10 @@ BOOKINGS = Pipeline(
         Table("customer_bookings"),
         Mart("daily_spend", refresh_by="BOOKING_DATE"),
     ],
-    plots=[Plot("monthly_spend", of="daily_spend", kind="line")],
+    plots=[
+        Plot("daily_spend", of="daily_spend", kind="line"),
+        Plot("monthly_spend", of="daily_spend", kind="line"),
+    ],
     exports=[
         CsvExport(
             "customer_bookings_csv",

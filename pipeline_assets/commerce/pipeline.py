@@ -5,7 +5,7 @@ A delivery stream writes objects of records without header. A run moves them fro
 """
 
 from pipeline_assets.commerce.producer import deliver_in_batch
-from pipeline_assets.pipeline import Bucket, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Step, Table
+from pipeline_assets.pipeline import Bucket, DeliveryStream, LakeTable, LandedFiles, Mart, Pipeline, Plot, Step, Table
 
 COMMERCE = Pipeline(
     "commerce",
@@ -21,6 +21,7 @@ COMMERCE = Pipeline(
         Table("orders"),
         Mart("order_customer_date_price", refresh_by=["CUSTOMER_KEY", "ORDER_DATE"]),
     ],
+    plots=[Plot("delivery_latency", of="orders_raw", kind="line")],
     lake_tables=[LakeTable("order_customer_date_price_parquet")],
     steps=[Step("extract", deliver_in_batch)],
     buckets=[Bucket("commerce-stream", archive_after_days=90)],

@@ -85,6 +85,6 @@ def _preview(lake: Lake, table: LakeTable, files: Sequence[LandedObject]) -> dic
 
     with TemporaryDirectory() as folder, pq.ParquetFile(lake.fetch(smallest, Path(folder))) as file:
         first = next(file.iter_batches(batch_size=PREVIEW_ROWS), None)
-        columns = file.schema_arrow.names
+        columns = [name.upper() for name in file.schema_arrow.names]  # contracts have upper case
     rows = [list(row.values()) for row in first.to_pylist()] if first else []
     return {"preview": dg.MetadataValue.md(as_table(columns, [mask_row(table.contract, columns, row) for row in rows]))}

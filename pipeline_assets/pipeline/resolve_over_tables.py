@@ -12,6 +12,7 @@ from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, Pl
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import History, LakeTable, Mart, Pipeline, PlotKind, View
 
+_TIMES = ("_SOURCE_MODIFIED_AT", "_LOADED_AT")  # of each row, for plots of how late data is
 # (columns, rows at most) of the SELECT of a plot; more rows cannot be read in a picture.
 _PLOTTED: dict[PlotKind, tuple[tuple[int, ...], int]] = {
     "bar": ((2,), 40),
@@ -124,14 +125,20 @@ def resolve_lake_copy(
 
 
 def resolve_plots(value: Pipeline, made: Sequence[FileTable | MartTable | ViewTable]) -> tuple[PlotQuery, ...]:
-    """The SELECTs of a pipeline's plots, over the business columns of its tables and views.
+    """The SELECTs of a pipeline's plots, over the columns of its tables and views, and the times that tables have.
 
     Raises:
         ConfigurationError: a SELECT does not read its table, reads a personal column, has another number of columns
             than the kind of plot, or may have more rows than a picture shows.
     """
     contracts = {table.qualified: table.contract for table in made}
-    schema = {relation: contract.column_names for relation, contract in contracts.items()}
+    schema = {
+        table.qualified: (*table.contract.column_names, *(() if isinstance(table, ViewTable) else _TIMES))
+        for table in made
+    }
+    personal_columns = {
+        (relation, column.name) for relation, of in contracts.items() for column in of.columns if column.personal
+    }
     resolved = []
     for plot in value.plots:
         of = next((table for table in made if table.contract.name == plot.of), None)
@@ -146,7 +153,7 @@ def resolve_plots(value: Pipeline, made: Sequence[FileTable | MartTable | ViewTa
                 f"{select.name} does not read {of.qualified}, whose changes it is drawn after.",
                 remedy="Read it, or let the plot be of another table.",
             )
-        if personal := sorted(f"{r}.{name}" for r, name in select.columns_read if contracts[r].column(name).personal):
+        if personal := sorted(".".join(read) for read in select.columns_read & personal_columns):
             raise ConfigurationError(
                 f"{select.name} reads personal data: {', '.join(personal)}.",
                 remedy="Leave it out: plots are not masked.",
