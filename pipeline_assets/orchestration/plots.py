@@ -10,7 +10,7 @@ import base64
 import io
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -123,8 +123,12 @@ def _draw_line(axes: Axes, titles: Sequence[str], rows: Rows) -> None:
         lines.setdefault(_label(*names) if names else "", []).append((x, float(y)))
     for name, points in sorted(lines.items()):
         axes.plot(*zip(*sorted(points), strict=True), marker=".", label=name)
-    if any(isinstance(x, date) for points in lines.values() for x, _ in points):
+    xs = {x for points in lines.values() for x, _ in points}
+    if any(isinstance(x, date) for x in xs):
+        if len(xs) == 1:  # else the axis would show four years around it
+            axes.set_xlim(min(xs) - timedelta(days=1), max(xs) + timedelta(days=1))
         _write_dates(axes)
+    axes.set_ylim(bottom=min(0.0, *(y for points in lines.values() for _, y in points)))
     if len(titles) > 2:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.yaxis.set_major_formatter(_number_text)

@@ -1,4 +1,4 @@
-"""The page of an asset answers an analyst: counts of the table itself, its SELECT, files that open, what to type next."""
+"""The page of an asset answers an analyst: counts of the table itself, its SELECT, files that open, next commands."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def test_the_next_command_of_each_failed_check_can_be_typed_as_it_stands(
     tmp_path: Path, instance: dg.DagsterInstance
 ) -> None:
     lake = OrdersLake.with_tables(tmp_path / "home")
-    unknown = order(1, product("P1"), total=5) | {"channel": "web"}
+    unknown = order(1, product("P1"), total=999) | {"channel": "web"}
     lake.orders("", unknown, {"order_date": "2024-01-10"}, order(2, product("P1"), date="no date"))
     lake.write("orders_truncated.json", '[{"order_id": "3", ')
     pages = Pages(lake, instance)

@@ -12,24 +12,11 @@ from markdown_it import MarkdownIt
 
 from pipeline_assets.orchestration.markdown import plain, readable
 
-WORDS = st.sampled_from(
-    [
-        "raw-data/*.csv",
-        "**/*",
-        "_BATCH_ID",
-        "a_b_c",
-        "_x_",
-        "<batch>",
-        "<b>",
-        "a|b",
-        "a < b",
-        "[x](y)",
-        "&amp;",
-        "1.",
-        "#",
-    ]
-    + ["- x", "`code *`", "`", "~~x~~", "C:\\*", "https://x.y", "(a*b*c),", "===", "---", "“é”", "->", "x.", "***", "*"]
-)
+MARKUP = [
+    *("raw-data/*.csv", "**/*", "_BATCH_ID", "a_b_c", "_x_", "<batch>", "<b>", "a|b", "a < b", "[x](y)", "&amp;", "1."),
+    *("#", "- x", "`code *`", "`", "~~x~~", "C:\\*", "https://x.y", "(a*b*c),", "===", "---", "“é”", "->", "x.", "***"),
+]
+WORDS = st.sampled_from(MARKUP)
 TEXTS = st.lists(
     WORDS | st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp", "Zs", "Cf"]), max_size=6), max_size=8
 )
