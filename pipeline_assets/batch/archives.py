@@ -29,6 +29,7 @@ from pipeline_assets.lake.archives.names import NAME_BYTES, PART_BYTES
 from pipeline_assets.lake.store import copy_into_lake
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.pipeline.value import Archive, ArchiveContents
+from pipeline_assets.progress import progress
 from pipeline_assets.warehouse import ledger
 
 _STARTED = "unpack/started"
@@ -108,19 +109,25 @@ class _OpenedArchives:
         self.digests = {landed.identity: digest for landed, digest in digests.items()}
         repeated = self._repeated(digests)
         times = self._times_of_replaced(list(paths))
-        for number, (landed, path) in enumerate(paths.items()):
-            if landed in repeated:
-                self.objects.append(landed)
-                self.unread.append(FileOutcome(landed))
-                continue
-            folder = self._folder / str(number)
-            try:
-                self._open(landed, path, folder, times)
-            except RejectedObjectError as error:
-                shutil.rmtree(folder, ignore_errors=True)
-                self.objects.append(landed)
-                bad = BadRecord(landed, None, error.code, str(error))
-                self.unread.append(FileOutcome(landed, rejection=bad))
+        with progress(f"Opening {self._source.name}", "archives", len(paths)) as step:
+            for number, (landed, path) in enumerate(paths.items()):
+                if landed in repeated:
+                    self.objects.append(landed)
+                    self.unread.append(FileOutcome(landed))
+                else:
+                    self._open_or_reject(landed, path, self._folder / str(number), times)
+                step.advance()
+
+    def _open_or_reject(
+        self, landed: LandedObject, path: Path, folder: Path, times: Mapping[tuple[str, str], datetime]
+    ) -> None:
+        try:
+            self._open(landed, path, folder, times)
+        except RejectedObjectError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.objects.append(landed)
+            bad = BadRecord(landed, None, error.code, str(error))
+            self.unread.append(FileOutcome(landed, rejection=bad))
 
     def _fetched(self, landed: LandedObject) -> Path | None:
         try:

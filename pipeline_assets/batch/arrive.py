@@ -24,6 +24,7 @@ from pipeline_assets.engine import FileOutcome
 from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError
 from pipeline_assets.lake import Lake, LandedObject
 from pipeline_assets.pipeline.resolved import PROCESSED, PROCESSING, REJECTED, ResolvedPipeline, Source
+from pipeline_assets.progress import progress
 from pipeline_assets.warehouse import ledger
 
 logger = logging.getLogger("pipeline_assets")
@@ -101,8 +102,12 @@ def _copied(
             raise LakeError(f"{uri} is not the copy of {landed.uri} that was written.", remedy="Run again.")
         return StoredCopy(place, digest, path=path if path.exists() else None)
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        copies = list(pool.map(copy, enumerate(objects)))
+    size = sum(landed.size for landed in objects)
+    with progress(f"Copying {source.name}", "bytes", size) as step, ThreadPoolExecutor(_AT_ONCE) as pool:
+        copies = []
+        for landed, stored in zip(objects, pool.map(copy, enumerate(objects)), strict=True):
+            copies.append(stored)
+            step.advance(landed.size)
     return {landed: copy for landed, copy in zip(objects, copies, strict=True) if copy}
 
 

@@ -21,6 +21,7 @@ from pipeline_assets.contracts.names import sql_name, sql_names
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.lake.zones import Zone
 from pipeline_assets.pipeline.resolved import LakeCopy
+from pipeline_assets.progress import progress
 
 _AT_ONCE = 8  # files
 
@@ -46,7 +47,10 @@ def _copy_table(context: BatchContext, copy: LakeCopy, table: LakeTable) -> list
     changed = sorted(partition for partition in wanted.keys() | keys if keys[partition] != {wanted.get(partition)})
     if not changed:
         return []
-    with context.scratch(f"{context.batch_id}-{copy.contract.name}") as folder:
+    with (
+        progress(f"Copying {len(changed)} partitions of {copy.contract.name} to the lake"),
+        context.scratch(f"{context.batch_id}-{copy.contract.name}") as folder,
+    ):
         _stage_partitions(context, copy.contract.name, changed, folder)
         missing = [p for p in changed if p in wanted and wanted[p] not in keys[p]]
         files = _write_partitions(context, copy, missing, folder)

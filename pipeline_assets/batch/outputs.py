@@ -38,6 +38,7 @@ from pipeline_assets.pipeline.resolved import (
 )
 from pipeline_assets.pipeline.selects import PROVENANCE, is_select
 from pipeline_assets.pipeline.value_checks import value_check
+from pipeline_assets.progress import progress
 from pipeline_assets.warehouse.publication import Load, Mart, StagedFile
 
 if TYPE_CHECKING:
@@ -411,8 +412,11 @@ class Outputs:
 
     def send_staged(self) -> None:
         """Upload the staged files from the local disk to the lake."""
-        for path, key in self._staged:
-            self._context.platform.lake.publish(path, self._pipeline.bucket, key)
+        sizes = [path.stat().st_size for path, _ in self._staged]
+        with progress("Uploading staged files", "bytes", sum(sizes)) as step:
+            for (path, key), size in zip(self._staged, sizes, strict=True):
+                self._context.platform.lake.publish(path, self._pipeline.bucket, key)
+                step.advance(size)
         self._staged.clear()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 from datetime import date
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -16,8 +17,9 @@ from pipeline_assets.commands.shared import (
     require_pipeline,
     run_now,
 )
-from pipeline_assets.console import print_run, print_run_json
+from pipeline_assets.console import print_run, print_run_json, say
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.progress import reporting
 
 if TYPE_CHECKING:
     from pipeline_assets.engine.choice import Wanted
@@ -64,7 +66,9 @@ def run(
     engine_name: Wanted | None = engine.value if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
     request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days, tables=tables)
-    summary = run_now(settings, pipeline, request, verbose)
+    quiet = as_json or verbose  # Dagster's log has the same lines
+    with nullcontext() if quiet else reporting(say):
+        summary = run_now(settings, pipeline, request, verbose)
     if as_json:
         print_run_json(summary)
     else:

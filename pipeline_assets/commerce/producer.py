@@ -23,6 +23,7 @@ from pipeline_assets.commerce.tailed_file import Chunk
 from pipeline_assets.errors import ConfigurationError, LakeError
 from pipeline_assets.lake.delivery import Delivery
 from pipeline_assets.lake.delivery_stream import MAX_RECORD_BYTES, StreamWriter
+from pipeline_assets.progress import progress
 
 if TYPE_CHECKING:
     from pipeline_assets.batch.context import BatchContext
@@ -71,6 +72,10 @@ class _Feed:
 
     def flush(self) -> None:
         self._writer.flush()
+
+    @property
+    def delivered_bytes(self) -> int:
+        return self._bytes
 
     def advance(self) -> None:
         """Move positions behind the records that the writer has accepted."""
@@ -128,6 +133,11 @@ class Producer:
     def __init__(self, checkpoint: Checkpoint, feeds: Mapping[str, _Feed]) -> None:
         self._checkpoint, self._feeds = checkpoint, feeds
         self._saved: dict[str, list[KnownFile]] = {}
+
+    @property
+    def delivered_bytes(self) -> int:
+        """The bytes of all streams that were accepted so far; any thread may read it."""
+        return sum(feed.delivered_bytes for feed in self._feeds.values())
 
     def progress(self) -> dict[str, Progress]:
         """By stream."""
@@ -220,7 +230,9 @@ def deliver_once(delivery: Delivery, pipeline: Pipeline) -> dict[str, Progress]:
         ConfigurationError, LakeError: as `open_producer` and `Producer.deliver_available`.
     """
     with open_producer(delivery, pipeline, once=True) as producer:
-        producer.deliver_available()
+        waiting = sum(stream.bytes_behind for stream in producer.progress().values())
+        with progress("Delivering records", "bytes", waiting, measure=lambda: producer.delivered_bytes):
+            producer.deliver_available()
         return producer.progress()
 
 
@@ -238,5 +250,5 @@ def deliver_in_batch(context: BatchContext) -> None:
     except ProducerRunningError:
         logger.warning("A producer is running and delivers new records; the run takes what has landed.")
         return
-    for stream, progress in delivered.items():
-        logger.info("%d records of %s were delivered.", progress.records, stream)
+    for stream, each in delivered.items():
+        logger.info("%d records of %s were delivered.", each.records, stream)

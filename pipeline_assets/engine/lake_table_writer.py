@@ -8,7 +8,7 @@ stay in that file as long as they stay in their partition, and a file is replace
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +21,7 @@ from pipeline_assets.contracts.arrow import lake_schema
 from pipeline_assets.contracts.names import lake_name, sql_name, sql_names
 from pipeline_assets.engine.duckdb.inputs import path_list
 from pipeline_assets.engine.interface import LakeFile, LakeTableChanges, WrittenLakeFile
+from pipeline_assets.progress import Progress, progress
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,9 +58,12 @@ def write_lake_table(
         )
     source = _source(existing, rewritten, key, partition, columns)
     order = f"{partition}, _TARGET, _IS_FRESH, {key}"
-    for first, last in _passes(connection, existing, rewritten, partition):
-        rows = f"{_as_lake_columns(contract, source)} WHERE {partition} BETWEEN '{first}' AND '{last}' ORDER BY {order}"
-        changes.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH))
+    sizes = _partition_sizes(connection, existing, rewritten, partition)
+    with progress(f"Writing the lake table {contract.name}", "rows", sum(sizes.values())) as step:
+        for first, last in _passes(sizes):
+            within = f"{partition} BETWEEN '{first}' AND '{last}'"
+            rows = f"{_as_lake_columns(contract, source)} WHERE {within} ORDER BY {order}"
+            changes.written += writer.write(connection.sql(rows).to_arrow_reader(_BATCH), step)
     kept = {file.key for file in changes.written}
     emptied = {existing[number].key for number in rewritten} - kept
     changes.removed = sorted(emptied.union(changes.removed))
@@ -67,16 +71,21 @@ def write_lake_table(
     return changes
 
 
-def _passes(
+def _partition_sizes(
     connection: duckdb.DuckDBPyConnection, existing: Sequence[LakeFile], rewritten: set[int], partition: str
-) -> list[tuple[str, str]]:
-    """Ranges of partitions, each with few enough rows to sort in memory; most batches need one."""
+) -> dict[str, int]:
+    """The rows to write by partition, at most: those of a rewritten file that the batch replaces count as well."""
     import pyarrow.parquet as pq
 
     sizes = dict(connection.execute(f"SELECT {partition}::VARCHAR, COUNT(*) FROM LAKE_ROWS GROUP BY ALL").fetchall())
     for number in rewritten:
         file = existing[number]
         sizes[file.partition] = sizes.get(file.partition, 0) + pq.read_metadata(file.path).num_rows
+    return sizes
+
+
+def _passes(sizes: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Ranges of partitions, each with few enough rows to sort in memory; most batches need one."""
     ranges: list[tuple[str, str]] = []
     rows = 0
     for name in sorted(sizes):
@@ -158,7 +167,9 @@ def _drop_moved_rows(
             f"SELECT {sql_names(columns)}, DATE '{existing[number].partition}' AS {partition}, {number} AS _TARGET, "
             f"FALSE AS _IS_FRESH FROM {_files(existing, [number])} ANTI JOIN LAKE__MOVED_KEYS USING ({key})"
         )
-        written = writer.write(connection.sql(_as_lake_columns(contract, remaining_rows)).to_arrow_reader(_BATCH))
+        with progress(f"Removing moved rows from {existing[number].key}", "rows") as step:
+            kept = connection.sql(_as_lake_columns(contract, remaining_rows)).to_arrow_reader(_BATCH)
+            written = writer.write(kept, step)
         released += written
         if not written:
             emptied.append(existing[number].key)
@@ -233,7 +244,7 @@ class _Writer:
         self._target = target_bytes
         self._number = 0
 
-    def write(self, batches: pa.RecordBatchReader) -> list[WrittenLakeFile]:
+    def write(self, batches: pa.RecordBatchReader, step: Progress) -> list[WrittenLakeFile]:
         """Write rows that are sorted by partition, target, freshness and key; the files are in that order."""
         files: list[_OpenFile] = []
         current: _OpenFile | None = None
@@ -253,6 +264,7 @@ class _Writer:
                         current = self._open(pool, destination, target)
                         files.append(current)
                     current.add(part)
+                    step.advance(part.rows.num_rows)
                 if current:
                     current.finish()
             finally:

@@ -26,6 +26,7 @@ from pipeline_assets.lake.foreign import escaped, foreign_etag, has_foreign_name
 from pipeline_assets.lake.objects import LandedObject
 from pipeline_assets.lake.s3_errors import permanent_error
 from pipeline_assets.lake.store import Lake, as_batch, bucket_name, key_of, store_errors
+from pipeline_assets.progress import progress
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,8 +200,7 @@ class S3Lake(Lake):
     def fetch(self, landed: LandedObject, folder: Path) -> Path:
         if unreadable := rejection(landed):
             raise unreadable
-        # A name in S3 may be longer than a file system takes.
-        path = folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
+        path = _local_path(landed, folder)
         for _ in range(2):
             expected, digest = self._download(landed, path)
             if expected == digest:
@@ -217,7 +217,16 @@ class S3Lake(Lake):
         )
 
     def fetch_all(self, objects: Sequence[LandedObject], folder: Path) -> list[Path]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        paths = [_local_path(landed, folder) for landed in objects]
+        with (
+            progress(
+                f"Downloading {len(objects)} objects",
+                "bytes",
+                sum(landed.size for landed in objects),
+                measure=lambda: sum(path.stat().st_size for path in paths if path.exists()),
+            ),
+            ThreadPoolExecutor(AT_ONCE) as pool,
+        ):
             return list(pool.map(lambda landed: self.fetch(landed, folder), objects))
 
     def changed(self, objects: Iterable[LandedObject]) -> list[LandedObject]:
@@ -379,6 +388,11 @@ class S3Lake(Lake):
             return permanent_error(doing, self.bucket_prefix + bucket, action, self.region, error, message)
 
         return store_errors(doing, explain)
+
+
+def _local_path(landed: LandedObject, folder: Path) -> Path:
+    """Where an object is downloaded to: a name in S3 may be longer than a file system takes."""
+    return folder / f"{abs(hash(landed.identity)):x}-{Path(landed.key).name[-50:]}"
 
 
 def _credentials() -> Any:

@@ -28,7 +28,8 @@ from pipeline_assets.errors import ConfigurationError, SourceError, one_line
 from pipeline_assets.movies.answers import Answers
 from pipeline_assets.movies.columns import COLUMNS, Row, as_text, column_of
 from pipeline_assets.movies.files import selected
-from pipeline_assets.movies.source import Progress, Snapshot, logger
+from pipeline_assets.movies.source import Snapshot, logger
+from pipeline_assets.progress import progress
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -263,19 +264,19 @@ def open_api(
 
 
 def _ask_for_missing(client: ApiClient, asked: Sequence[str], answers: Answers) -> None:
-    progress = Progress("titles", len(asked))
     missing = [each for each in asked if each not in answers]
     if kept := len(asked) - len(missing):
         logger.info(
             "%s of %s titles were answered since %s and are not requested again.",
             *(f"{kept:,}", f"{len(asked):,}", f"{answers.started_at:%Y-%m-%d %H:%M} UTC"),
         )
-        progress.skip(kept)
-    for each in missing:
-        answers.add(each, client.ask(each))
-        progress.advance()
+    with progress("Asking the API", "titles", len(asked)) as step:
+        step.skip(kept)
+        for each in missing:
+            answers.add(each, client.ask(each))
+            step.advance()
     if missing:
-        logger.info("%s", progress.text())
+        logger.info("%s", step.text())
 
 
 def _rows(records: Iterator[dict[str, Any]]) -> Iterator[Row]:

@@ -21,7 +21,8 @@ from pipeline_assets.movies.columns import COLUMNS, PRIMARY_KEY, Row
 from pipeline_assets.movies.database import open_database
 from pipeline_assets.movies.files import open_file, path_of
 from pipeline_assets.movies.manifest import Manifest, ManifestFile, write_manifest
-from pipeline_assets.movies.source import Progress, Snapshot, text_or_file
+from pipeline_assets.movies.source import Snapshot, text_or_file
+from pipeline_assets.progress import progress
 
 if TYPE_CHECKING:
     from pipeline_assets.batch.context import BatchContext
@@ -148,10 +149,11 @@ def write_files(snapshot: Snapshot, folder: Path) -> WrittenFiles:
 
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     csv_path, parquet_path = folder / "movies.csv", folder / "movies.parquet"
-    progress, total = Progress("rows", snapshot.total), 0
+    total = 0
     with (
         pc.CSVWriter(csv_path, schema, write_options=pc.WriteOptions(quoting_style="needed")) as csv,
         pq.ParquetWriter(parquet_path, schema) as parquet,
+        progress(f"Extracting {snapshot.source}", "rows", snapshot.total) as step,
     ):
         for chunk in _chunks(snapshot.rows):
             columns = [pa.array(column, pa.string()) for column in zip(*chunk, strict=True)]
@@ -159,7 +161,7 @@ def write_files(snapshot: Snapshot, folder: Path) -> WrittenFiles:
             csv.write_batch(batch)
             parquet.write_batch(batch)
             total += len(chunk)
-            progress.advance(len(chunk))
+            step.advance(len(chunk))
     files = tuple(_described(path, total) for path in (csv_path, parquet_path))
     return WrittenFiles(files, total, files[0].sha256)
 

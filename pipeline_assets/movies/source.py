@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,6 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.movies.columns import Row
 
 logger = logging.getLogger("pipeline_assets")
-REPORT_SECONDS = 5.0
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _PATH_STARTS = ("/", "./", "../", "~")
 
@@ -32,42 +30,6 @@ class Snapshot:
     rows: Iterator[Row]
     total: int | None = None
     landed: Callable[[], None] = lambda: None
-
-
-class Progress:
-    """Logs the number of finished items, the rate and the time left every few seconds; `what` are the items."""
-
-    def __init__(self, what: str, total: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._what, self._total, self._clock = what, total, clock
-        self._started = self._reported = clock()
-        self._done = self._skipped = 0
-
-    def skip(self, count: int) -> None:
-        """Count what an earlier run has done; it does not enter the rate."""
-        self._done += count
-        self._skipped += count
-
-    def advance(self, count: int = 1) -> None:
-        self._done += count
-        if self._clock() - self._reported >= REPORT_SECONDS:
-            self._reported = self._clock()
-            logger.info("%s", self.text())
-
-    def text(self) -> str:
-        """For example `1,200 of 5,000 titles, 20 a second, 3 minutes left`."""
-        seconds = self._clock() - self._started
-        rate = (self._done - self._skipped) / seconds if seconds > 0 else 0.0
-        done = f"{self._done:,} of {self._total:,} {self._what}" if self._total else f"{self._done:,} {self._what}"
-        shown = f"{rate:,.0f} a second" if rate >= 1 else f"{rate * 60:,.0f} a minute"
-        if not self._total or not rate:
-            return f"{done}, {shown}"
-        return f"{done}, {shown}, {_duration((self._total - self._done) / rate)} left"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(0, seconds):.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def without_values(message: str) -> str:

@@ -1,7 +1,7 @@
-"""The messages of a running Glue job in the log of the Dagster run that waits for it, by Dagster Pipes.
+"""What a batch reports to the log of its Dagster run: how far a long step is, and the messages of a Glue job.
 
-Context and messages are exchanged through the artifacts bucket. Only a batch that starts a job opens a Pipes session,
-so a run on another engine costs nothing extra.
+The latter come by Dagster Pipes: context and messages are exchanged through the artifacts bucket. Only a batch that
+starts a job opens a Pipes session, so a run on another engine costs nothing extra.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import dagster as dg
 
 from pipeline_assets.engine.glue.engine import GlueEngine
 from pipeline_assets.engine.glue.job import listened_to
+from pipeline_assets.progress import reporting
 
 if TYPE_CHECKING:
     from pipeline_assets.batch.platform import Platform
 
 _INTERVAL = 5.0  # seconds between two polls for messages
+LOG_SECONDS = 30.0  # between two lines of progress: a run of hours must not fill the log
 
 
 class _ReportingContext:
@@ -40,10 +42,11 @@ class _ReportingContext:
 
 @contextmanager
 def reports_to(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[None]:
-    """Jobs that are started in the block report to a Dagster run."""
+    """Long steps, and jobs that are started in the block, report to a Dagster run."""
     glue = platform.engine.engines.get("glue")
     if not isinstance(glue, GlueEngine):
-        yield
+        with reporting(context.log.info, LOG_SECONDS):
+            yield
         return
 
     @contextmanager
@@ -66,5 +69,5 @@ def reports_to(context: dg.AssetExecutionContext, platform: Platform) -> Iterato
         ) as session:
             yield session.get_bootstrap_cli_arguments()
 
-    with listened_to(listener):
+    with reporting(context.log.info, LOG_SECONDS), listened_to(listener):
         yield

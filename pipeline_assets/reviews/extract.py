@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.progress import progress
 from pipeline_assets.reviews.files import write_file
 from pipeline_assets.reviews.manifest import ExtractedFile, Kind, Manifest, Watermark, file_names, write_manifest
 from pipeline_assets.reviews.metadata import DELETED, ListedTable
@@ -50,12 +51,11 @@ def extract_table(
     *,
     source_name: str,
     lag_seconds: float,
-    progress: Callable[[int], None] = lambda rows: None,
 ) -> Extracted | None:
     """Write the rows of a table behind `since`, or all, to a file in `folder`; None if there are none.
 
     All rows are extracted without a watermark or a cursor, and by `full_refresh`. `source_name` is the source's in the
-    keys of the lake; `progress` is called with the rows of each batch.
+    keys of the lake.
 
     Raises:
         ConfigurationError: the table or one of its columns is missing or unusable, or the user may not read it.
@@ -79,9 +79,10 @@ def extract_table(
                 position = max(position, greatest, key=order)
             yield marked(table, batch)
             rows += batch.num_rows
-            progress(batch.num_rows)
+            step.advance(batch.num_rows)
 
-    with closing(batches()) as read:  # also if the disk is full, so that nothing goes on reading
+    # Closed also if the disk is full, so that nothing goes on reading.
+    with progress(f"Extracting {table.name}", "rows") as step, closing(batches()) as read:
         write_file(path, read)
     if not rows:
         return None

@@ -18,6 +18,7 @@ from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import DISTINCT_ROW, Table, observation_key, staging_table, target_table
 from pipeline_assets.contracts.names import bindable, free_alias, sql_name, sql_names
 from pipeline_assets.errors import PublicationConflictError, RowAccountingError, WarehouseError
+from pipeline_assets.progress import progress
 from pipeline_assets.warehouse.connection import Loading, Warehouse, tagged
 from pipeline_assets.warehouse.distinct_rows import missing_rows
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
@@ -122,7 +123,10 @@ def publish(warehouse: Warehouse, publication: Publication, at: datetime) -> Pub
         files = [(load.stage, load.file.key, load.file.rows) for load in publication.loads if load.piped]
         warehouse.loading.preload(warehouse.database, files)
         try:
-            with warehouse.transaction([publication.bucket]) as transaction:
+            with (
+                progress(f"Publishing {publication.pipeline}"),
+                warehouse.transaction([publication.bucket]) as transaction,
+            ):
                 started = time.monotonic()
                 published.statements = transaction.statements
                 _claim(transaction, publication)
@@ -211,7 +215,8 @@ def _empty_changed_marts(transaction: Transaction, marts: Sequence[Mart]) -> Non
 def _fill(transaction: Transaction, loading: Loading, stage: str, table: Table, file: StagedFile) -> None:
     """Load one staged file into its staging table and compare the counts."""
     transaction.execute(f"DELETE FROM {table.qualified}")
-    loaded = loading.fill(transaction, table, stage, file.key) if file.rows else 0
+    with progress(f"Loading {file.rows:,} rows into {table.qualified}"):
+        loaded = loading.fill(transaction, table, stage, file.key) if file.rows else 0
     counted = int(transaction.scalar(f"SELECT COUNT(*) FROM {table.qualified}"))
     if not loaded == counted == file.rows:
         raise RowAccountingError(

@@ -39,6 +39,7 @@ from pipeline_assets.engine.validation_query import match_columns, validation_se
 from pipeline_assets.engine.versions import every_version_of, newest_first
 from pipeline_assets.errors import ObjectChangedError
 from pipeline_assets.lake.objects import as_utc_naive
+from pipeline_assets.progress import progress
 from pipeline_assets.sqlfiles import transpile
 
 _LAKE_RELATIONS = ("LAKE_ROWS", "LAKE_REPLACED")  # the names of a table's relations start with these
@@ -184,7 +185,8 @@ class PlannedSession:
         """Run all steps that were collected."""
         if self._steps:
             steps, self._steps = self._steps, []
-            response = self._runner.run(steps)
+            with progress(f"Running a job of {len(steps)} steps"):
+                response = self._runner.run(steps)
             if "changed" in response:
                 raise ObjectChangedError(self._uris.get(response["changed"], response["changed"]))
             self._writes |= response["writes"]

@@ -44,6 +44,7 @@ from pipeline_assets.engine.versions import (
 )
 from pipeline_assets.errors import EngineError
 from pipeline_assets.lake.objects import as_utc_naive
+from pipeline_assets.progress import progress
 from pipeline_assets.sqlfiles import transpile
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class DuckDBEngine:
         import duckdb
 
         connection = open_duckdb(scratch, self.memory_limit, self.threads)
+        # Without the first, DuckDB does not know how far a statement is; without the second, it prints it.
+        connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         try:
             yield DuckDBSession(connection, scratch, policy)
         except duckdb.OutOfMemoryException as error:
@@ -108,7 +111,9 @@ class DuckDBSession:
     def read(self, name: str, contract: Contract, files: Sequence[SourceFile]) -> None:
         reader = DocumentReader if contract.form == "json" else TabularReader
         tables = self._inputs[name] = InputTables(name, contract, reader(self._connection, self._scratch))
-        tables.reader.read(tables, list(files))
+        size = sum(file.landed.size for file in files)
+        with progress(f"Reading and validating {name}", "bytes", size, measure=lambda: size * self._share()):
+            tables.reader.read(tables, list(files))
         self._reject(tables)
         self._set_file_variables(tables, files)
         self._reject_file_sets()
@@ -198,6 +203,11 @@ class DuckDBSession:
             f"{newest_first(tables.contract, version)}, "
             f"list_extract(getvariable('{name}__positions'), _FILE + 1) DESC, _ROW_ID DESC"
         )
+        with progress(f"Checking references and versions of {name}"):
+            self._deduplicate(tables, snapshot, check)
+
+    def _deduplicate(self, tables: InputTables, snapshot: bool, check: ValueCheck | None) -> None:
+        name = tables.name
         # _RULE is NULL for a superseded row; it is negative for an orphan, by the number of its reference, and for a
         # misfit, whose numbers follow those of the references.
         self._connection.execute(
@@ -402,7 +412,8 @@ class DuckDBSession:
         # Only reading depends on the order of rows; keeping it costs a third of the time here.
         self._connection.execute("SET preserve_insertion_order = false")
         try:
-            rows = self._scalar(f"COPY ({transpile(select, 'duckdb')}) TO {quoted(str(path))} ({options})")
+            with progress(f"Writing {path.name}", "bytes", measure=lambda: path.stat().st_size if path.exists() else 0):
+                rows = self._scalar(f"COPY ({transpile(select, 'duckdb')}) TO {quoted(str(path))} ({options})")
         finally:
             self._connection.execute("SET preserve_insertion_order = true")
         return _Written(path, rows)
@@ -463,6 +474,10 @@ class DuckDBSession:
                 rules_broken = np.concatenate((rows["rule"][of_file], np.zeros_like(malformed)))
                 order = np.argsort(records)
                 yield file, {"record": records[order], "rule": rules_broken[order]}
+
+    def _share(self) -> float:
+        """How far the running statement is, from 0 to 1; any thread may ask."""
+        return max(0.0, self._connection.query_progress()) / 100
 
     def _scalar(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()

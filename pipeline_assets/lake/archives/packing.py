@@ -29,6 +29,7 @@ from pipeline_assets.lake.archives.layout import (
 )
 from pipeline_assets.lake.archives.names import Problem, collision, name_problem
 from pipeline_assets.lake.archives.refused import RefusedArchiveError, shown
+from pipeline_assets.progress import Progress, progress
 
 _BLOCK = 256 * 1024
 _VERSION, _ZIP64_VERSION = 20, 45
@@ -53,8 +54,9 @@ def pack(files: Sequence[tuple[str, Path]], target: Path) -> None:
         raise RefusedArchiveError(target.name, *problem)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with open(temporary, "wb") as archive:
-            entries = [_write_file(archive, name, path) for name, path in files]
+        size = sum(path.stat().st_size for _, path in files)
+        with open(temporary, "wb") as archive, progress(f"Packing {target.name}", "bytes", size) as step:
+            entries = [_write_file(archive, name, path, step) for name, path in files]
             _write_directory(archive, entries)
             archive.flush()
             os.fsync(archive.fileno())
@@ -69,7 +71,7 @@ def _name_problem(name: str) -> Problem | None:
     return name_problem(name)
 
 
-def _write_file(archive: BinaryIO, name: str, path: Path) -> bytes:
+def _write_file(archive: BinaryIO, name: str, path: Path, step: Progress) -> bytes:
     """Write a file with its local header; returns its entry in the directory."""
     from isal import isal_zlib
 
@@ -84,6 +86,7 @@ def _write_file(archive: BinaryIO, name: str, path: Path) -> bytes:
             size += len(block)
             crc = isal_zlib.crc32(block, crc)
             archive.write(deflate.compress(block))
+            step.advance(len(block))
         archive.write(deflate.flush())
     if size != expected:
         raise ObjectChangedError(path.name)

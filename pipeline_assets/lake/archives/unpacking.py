@@ -14,6 +14,7 @@ from pipeline_assets.lake.archives.directory import Archive, Entry
 from pipeline_assets.lake.archives.guard import examine
 from pipeline_assets.lake.archives.layout import STORED
 from pipeline_assets.lake.archives.limits import ArchiveLimits
+from pipeline_assets.progress import Progress, progress
 
 _PACKED_BLOCK = 128 * 1024
 _BLOCK = 256 * 1024  # fits into the processor's cache, from which the other thread reads it
@@ -47,14 +48,16 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> list[Member]:
         with open(archive, "rb") as file, ThreadPoolExecutor(1) as writing:
             opened = Archive(file, archive.name)
             files = [entry for entry in examine(opened, limits) if not entry.is_folder]
-            return [_write(opened, entry, folder.joinpath(*entry.name.split("/")), writing) for entry in files]
+            size = sum(entry.size for entry in files)
+            with progress(f"Unpacking {archive.name}", "bytes", size) as step:
+                return [_write(opened, e, folder.joinpath(*e.name.split("/")), writing, step) for e in files]
     except BaseException:
         for left in folder.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         raise
 
 
-def _write(archive: Archive, entry: Entry, path: Path, writing: ThreadPoolExecutor) -> Member:
+def _write(archive: Archive, entry: Entry, path: Path, writing: ThreadPoolExecutor, step: Progress) -> Member:
     """Write one file and check its size and checksum; a second thread writes and hashes while this one inflates."""
     from isal import isal_zlib
 
@@ -76,6 +79,7 @@ def _write(archive: Archive, entry: Entry, path: Path, writing: ThreadPoolExecut
                     waiting.popleft().result()
                 waiting.append(writing.submit(write, block))
                 checksum = isal_zlib.crc32(block, checksum)
+                step.advance(len(block))
         finally:
             wait(waiting)  # the file must not be closed before
         for future in waiting:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 
 from pipeline_assets.errors import ConfigurationError, SourceError
+from pipeline_assets.reviews import extract as extract_module
 from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import extract_table
 from pipeline_assets.reviews.metadata import ListedTable
@@ -28,7 +30,9 @@ ITEMS = "CREATE TABLE items (id BIGINT UNSIGNED PRIMARY KEY, changed DATETIME(6)
 TABLE = listed("items", cursor=("changed",))
 
 
-def test_a_server_that_is_killed_during_an_extract_gives_a_transient_error(tmp_path: Path) -> None:
+def test_a_server_that_is_killed_during_an_extract_gives_a_transient_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requires_server("mariadb")
     with mariadb_server() as server, mariadb_database(server) as database:
         database.run(ITEMS, "INSERT INTO items SELECT seq, '2024-01-01', REPEAT('x', 40) FROM seq_1_to_60000")
@@ -36,15 +40,15 @@ def test_a_server_that_is_killed_during_an_extract_gives_a_transient_error(tmp_p
         database.run("CREATE VIEW slow AS SELECT *, IF(id = 60000, SLEEP(60), 0) AS pause FROM items")
         seen: list[int] = []
 
-        def kill(rows: int) -> None:
-            seen.append(rows)
+        def rows_and_kill(table: ListedTable, batch: pa.RecordBatch) -> pa.RecordBatch:
+            seen.append(batch.num_rows)
             if len(seen) == 1:
                 server.kill()
+            return batch
 
+        monkeypatch.setattr(extract_module, "marked", rows_and_kill)
         with open_source(database.url) as source, pytest.raises(SourceError, match="table slow failed") as raised:
-            extract_table(
-                source, listed("slow"), None, tmp_path, "batch", source_name="shop", lag_seconds=0, progress=kill
-            )
+            extract_table(source, listed("slow"), None, tmp_path, "batch", source_name="shop", lag_seconds=0)
         assert raised.value.transient
         assert "xxx" not in str(raised.value)
         assert 0 < sum(seen) < 60_000
