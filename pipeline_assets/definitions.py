@@ -36,8 +36,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         "engine": (platform.engine, "What reads and joins landed files: DuckDB, Spark or Glue."),
         "alerts": (platform.alerts, "Where alerts go: alerts.jsonl and the log, and an SNS topic if there is one."),
     }
+    no_configuration = dg.Field({}, is_required=False, description="The settings configure it (PIPELINE_…).")
     described = {
-        name: dg.ResourceDefinition.hardcoded_resource(value, description)
+        # Dagster's `hardcoded_resource` has a field for any configuration in the launchpad, without a description.
+        name: dg.ResourceDefinition(lambda _, value=value: value, no_configuration, description)
         for name, (value, description) in resources.items()
     }
     return dg.Definitions.merge(

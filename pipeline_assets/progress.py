@@ -65,7 +65,29 @@ class Progress:
         return f"{self._doing}: {done}, {speed}, {_duration((self._total - self._done) / rate)} left"
 
 
-_steps: ContextVar[list[Progress] | None] = ContextVar("steps", default=None)
+class _Steps:
+    """The steps that are under way, the innermost last."""
+
+    def __init__(self) -> None:
+        self._steps: list[Progress] = []
+        self._lock = threading.Lock()
+
+    def begin(self, step: Progress) -> None:
+        with self._lock:
+            self._steps.append(step)
+
+    def end(self, step: Progress) -> None:
+        """Waits until the step is not measured: what it measures may be gone after it."""
+        with self._lock:
+            self._steps.remove(step)
+
+    def text(self) -> str:
+        """The line of the innermost step; empty if none is under way."""
+        with self._lock:
+            return self._steps[-1].text() if self._steps else ""
+
+
+_steps: ContextVar[_Steps | None] = ContextVar("steps", default=None)
 
 
 @contextmanager
@@ -74,14 +96,13 @@ def reporting(say: Callable[[str], None], seconds: float | None = None) -> Itera
 
     Blocks may be nested; each has its own interval, by default REPORT_SECONDS.
     """
-    steps = _steps.get()
-    steps = [] if steps is None else steps
+    steps = _steps.get() or _Steps()
     ended, interval = threading.Event(), REPORT_SECONDS if seconds is None else seconds
 
     def report() -> None:
         while not ended.wait(interval):
-            if innermost := steps[-1:]:
-                say(innermost[0].text())
+            if line := steps.text():
+                say(line)
 
     thread = threading.Thread(target=report, name="progress", daemon=True)
     token = _steps.set(steps)
@@ -103,11 +124,11 @@ def progress(
     if steps is None:
         yield step
         return
-    steps.append(step)
+    steps.begin(step)
     try:
         yield step
     finally:
-        steps.remove(step)
+        steps.end(step)
 
 
 def _count(number: float) -> str:

@@ -21,6 +21,7 @@ from pipeline_assets.batch.discover import Discovery
 from pipeline_assets.batch.list_columns import write_list_records
 from pipeline_assets.contracts import Contract
 from pipeline_assets.engine import BadRecord, FileOutcome, RejectPolicy, SourceFile
+from pipeline_assets.engine.choice import Wanted
 from pipeline_assets.engine.formats.csv.dialect import BOM, open_as_utf8
 from pipeline_assets.errors import EngineError, LakeError, ObjectChangedError, RejectedObjectError
 from pipeline_assets.lake import LandedObject
@@ -225,7 +226,7 @@ class _OpenedArchives:
 
     def _bad_lines(self, file: SourceFile, scratch: Path) -> set[int | None]:
         """The lines of the records that break their contract, whatever their number."""
-        engine, contract = self._context.platform.engine.pick(0, "duckdb"), self._source.contract
+        engine, contract = self._context.platform.engine.pick(0, Wanted.duckdb), self._source.contract
         without_references = tuple(replace(column, reference=None) for column in contract.columns)
         with engine.session(scratch, RejectPolicy(share=1)) as session:
             session.read(self._source.name, replace(contract, columns=without_references), [file])

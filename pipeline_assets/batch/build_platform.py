@@ -9,7 +9,7 @@ from pipeline_assets.batch.alerts import AlertFile, Alerts, AlertTopic
 from pipeline_assets.batch.metrics import CloudWatchMetrics, Metrics
 from pipeline_assets.batch.platform import Platform, utc_now
 from pipeline_assets.engine import Engine, RejectPolicy
-from pipeline_assets.engine.choice import EngineChoice
+from pipeline_assets.engine.choice import EngineChoice, Wanted
 from pipeline_assets.engine.duckdb.engine import DuckDBEngine
 from pipeline_assets.engine.glue.engine import GlueEngine
 from pipeline_assets.engine.glue.job import GlueJob
@@ -93,4 +93,6 @@ def _engines(settings: Settings, lake: Lake) -> EngineChoice:
         s3 = Aws(settings.aws_region, settings.s3_endpoint_url)
         engines["glue"] = GlueEngine(job=job, lake=lake, s3=s3, bucket=settings.artifacts_bucket, memory_limit=memory)
         distributed.insert(0, "glue")
-    return EngineChoice(engines, settings.engine, tuple(distributed), settings.engine_threshold_mib * 1024 * 1024)
+    return EngineChoice(
+        engines, Wanted(settings.engine), tuple(distributed), settings.engine_threshold_mib * 1024 * 1024
+    )

@@ -27,7 +27,7 @@ class BatchContext:
 
     The batch id is fixed before anything is moved or read, so that every phase names its files by it. `outcomes` has,
     in publish steps, the outcome of each object by source; those of an object whose records are read again from
-    quarantine are `waiting`.
+    quarantine are `waiting`. Steps add messages for people to `notes`; the report of the batch has each once.
     """
 
     platform: Platform
@@ -38,6 +38,7 @@ class BatchContext:
     request: Request
     watermarks: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, Sequence[FileOutcome]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     is_published: bool = False
 
     @property

@@ -85,6 +85,7 @@ def run_batch(
             report.notes = discovery_notes(context, discovery)
             _process_all(context, discovery, requeued, report, confirm_lease)
         report.requeued = sorted(requeued)
+        report.notes += dict.fromkeys(context.notes)
     if platform.metrics:
         platform.metrics.put(pipeline.name, [*batch_metrics(report), *_gauges(context)], platform.clock())
     return report
@@ -302,11 +303,14 @@ def _stage_records(
         )
         for name, outcome in landed
     )
+    landed_names = {source.name for source in pipeline.landed_sources}
     quarantine_rows = (
         _quarantine_row(pipeline.name, name, record, run_id, at)
         for name in outcomes
         for record in chain(session.bad_records(name), (outcome.rejection for outcome in unread[name]))
+        # A rejected archive has one entry, not another one for each list in its records.
         if record is not None
+        and (record.line is not None or name in landed_names)
         # A quarantined record that now fails for another reason replaces its entry.
         and (record.quarantine_id is None or earlier_codes[record.quarantine_id] != record.code)
     )

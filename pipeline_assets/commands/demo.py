@@ -56,7 +56,7 @@ def demo(
         with console.status(f"{step}: running"):
             request = Request(extract=pipeline in SOURCES and SOURCES[pipeline].extracted)
             with _alerts_not_printed():
-                summaries.append(run_now(settings, pipeline, request, verbose=False))
+                summaries.append(run_now(settings, pipeline, request, verbose=False, command="demo"))
         print_run(summaries[-1], with_checks=False)
     _print_demo(settings, summaries, samples, time.monotonic() - started)
     raise SystemExit(0 if all(summary["success"] for summary in summaries) else 1)

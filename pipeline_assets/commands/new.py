@@ -21,9 +21,9 @@ class Form(StrEnum):
 
 def new(
     name: Annotated[str, typer.Argument(help="Name of the pipeline: lower-case letters, digits and _.")],
-    sample: Annotated[Path, typer.Option("--from", help="A file as it will be delivered, plain or .gz.")],
+    sample: Annotated[Path, typer.Option("--from", help="A file as it will be delivered: CSV, JSON or Parquet.")],
     key: Annotated[str, typer.Option(help="COLUMN[,COLUMN]: the key of a record; detected by default.")] = "",
-    form: Annotated[Form | None, typer.Option(help="Format of the file; detected by default.")] = None,
+    form: Annotated[Form | None, typer.Option(help="Format of a text file; detected by default.")] = None,
 ) -> None:
     """Create a pipeline from a sample file: contract, SELECT, value and registration.
 

@@ -78,9 +78,8 @@ def quarantine_replay(
     require_pipeline(pipeline)
     if ids:
         _require_waiting(_platform().warehouse, pipeline, ids)
-    summary = run_now(
-        prepared_settings(), pipeline, Request(replay=True, replay_ids=tuple(ids) if ids else None), verbose=False
-    )
+    request = Request(replay=True, replay_ids=tuple(ids) if ids else None)
+    summary = run_now(prepared_settings(), pipeline, request, verbose=False, command="quarantine replay")
     if as_json:
         print_run_json(summary)
     else:

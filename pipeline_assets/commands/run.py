@@ -6,7 +6,7 @@ import logging
 from contextlib import nullcontext
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -20,9 +20,6 @@ from pipeline_assets.commands.shared import (
 from pipeline_assets.console import print_run, print_run_json, say
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.progress import reporting
-
-if TYPE_CHECKING:
-    from pipeline_assets.engine.choice import Wanted
 
 
 class Engine(StrEnum):
@@ -53,6 +50,7 @@ def run(
     from pipeline_assets.batch.report import Request
     from pipeline_assets.batch.run import refuse_without_extraction
     from pipeline_assets.batch.separate_batches import require_tables
+    from pipeline_assets.engine.choice import Wanted
 
     tables = tuple(table or ())
     require_tables(registered_pipelines()[pipeline], tables)
@@ -63,12 +61,12 @@ def run(
     settings = prepared_settings()
     if extract and (check_source := registered_pipelines()[pipeline].value.check_source):
         check_source(settings)
-    engine_name: Wanted | None = engine.value if engine else None
+    engine_name = Wanted(engine.value) if engine else None
     open_platform(settings).engine.pick(0, engine_name)  # fail early if the engine is not configured
     request = Request(reprocess=reprocess, engine=engine_name, extract=extract, days=days, tables=tables)
     quiet = as_json or verbose  # Dagster's log has the same lines
     with nullcontext() if quiet else reporting(say):
-        summary = run_now(settings, pipeline, request, verbose)
+        summary = run_now(settings, pipeline, request, verbose, command="run")
     if as_json:
         print_run_json(summary)
     else:

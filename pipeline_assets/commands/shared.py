@@ -52,9 +52,11 @@ def open_platform(settings: Settings) -> Platform:
     return build_platform(settings)
 
 
-def run_now(settings: Settings, pipeline: str, request: Request, verbose: bool) -> dict[str, Any]:
-    """Run a pipeline in this process; see `run_pipeline`."""
+def run_now(settings: Settings, pipeline: str, request: Request, verbose: bool, *, command: str) -> dict[str, Any]:
+    """Run a pipeline in this process for a command, which the list of runs shows as a tag; see `run_pipeline`."""
     from pipeline_assets.definitions import build_definitions
     from pipeline_assets.orchestration.execution import run_pipeline
 
-    return run_pipeline(build_definitions(settings), settings.dagster_home, pipeline, request, verbose=verbose)
+    tags = {"started_by": f"pipeline-assets {command}"}
+    definitions = build_definitions(settings)
+    return run_pipeline(definitions, settings.dagster_home, pipeline, request, verbose=verbose, tags=tags)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pipeline_assets.commands.shared import open_platform, prepared_settings, registered_pipelines
 from pipeline_assets.console import print_check_results, print_table
 from pipeline_assets.errors import PipelineError
 
+if TYPE_CHECKING:
+    from pipeline_assets.pipeline.resolved import ResolvedPipeline
+    from pipeline_assets.warehouse import Transaction
+
 
 def status() -> None:
-    """Show what each pipeline has loaded, rejected and quarantined."""
+    """Show what each pipeline has loaded, rejected and quarantined, and the tables that are extracted one by one."""
     from pipeline_assets.warehouse import ledger
     from pipeline_assets.warehouse.quarantine import waiting_totals
     from pipeline_assets.warehouse.schema import ops_tables
@@ -22,6 +28,9 @@ def status() -> None:
         waiting = waiting_totals(transaction)
         dated = [name for name, pipeline in registered_pipelines().items() if pipeline.has_dated_keys]
         latencies = ledger.last_latencies(transaction, dated)
+        tables = [
+            row for pipeline in registered_pipelines().values() for row in _extracted_tables(transaction, pipeline)
+        ]
     columns = [
         "PIPELINE",
         "LOADED",
@@ -39,6 +48,22 @@ def status() -> None:
             f"{name}: the objects that arrived last took {median:,.0f} s (median) and at most {longest:,.0f} s "
             "from delivery to commit."
         )
+    if tables:
+        print_table(["TABLE", "ROWS", "LAST LOAD", "EXTRACTED UP TO"], tables)
+
+
+def _extracted_tables(transaction: Transaction, pipeline: ResolvedPipeline) -> Iterator[tuple[str, int, object, str]]:
+    """Name, rows, time of the last load, and watermark of each table with a batch of its own."""
+    from pipeline_assets.contracts.ddl import target_table
+    from pipeline_assets.warehouse.migration import table_exists
+
+    marks = pipeline.value.watermarks(transaction) if pipeline.value.watermarks else {}
+    for contract in pipeline.targets:
+        if contract.name in marks:
+            target, rows, loaded_at = target_table(contract), 0, None
+            if table_exists(transaction, target):
+                ((rows, loaded_at),) = transaction.rows(f"SELECT COUNT(*), MAX(_LOADED_AT) FROM {target.qualified}")
+            yield target.qualified, rows, loaded_at or "never", marks[contract.name] or "never"
 
 
 def doctor() -> None:

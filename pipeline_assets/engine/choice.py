@@ -8,12 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 from pipeline_assets.engine.interface import Engine
 from pipeline_assets.errors import ConfigurationError
 
-Wanted = Literal["auto", "duckdb", "spark", "glue"]
+
+class Wanted(StrEnum):
+    """What a run may ask for; `auto` decides by the size."""
+
+    auto = "auto"
+    duckdb = "duckdb"
+    spark = "spark"
+    glue = "glue"
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class EngineChoice:
     """The engines of an installation by name; `distributed` names those for large batches, preferred first."""
 
     engines: Mapping[str, Engine]
-    wanted: Wanted = "auto"
+    wanted: Wanted = Wanted.auto
     distributed: tuple[str, ...] = ()
     threshold_bytes: int = 0
 

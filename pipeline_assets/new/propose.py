@@ -15,6 +15,7 @@ from typing import Any
 from pipeline_assets.contracts import Column
 from pipeline_assets.contracts.model import DATE_PATTERNS, TIMED_DATE
 from pipeline_assets.contracts.validation import BOOLEAN_PATTERN, number_pattern, timestamp_pattern
+from pipeline_assets.engine.formats.parquet.record_sql import kind_of
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.new.names import addressable, column_name, words_of
 from pipeline_assets.new.sample import Number, Sample
@@ -22,6 +23,16 @@ from pipeline_assets.new.sample import Number, Sample
 TEXT_SIZES = (64, 200, 500, 2_000, 10_000, 100_000, 1_000_000, 16_777_216)
 _TIMESTAMP = "TIMESTAMP_NTZ(6)"
 _MOST_DIGITS = 38
+_INTEGER_DIGITS = {
+    "TINYINT": 3,
+    "SMALLINT": 5,
+    "INTEGER": 10,
+    "BIGINT": 19,
+    "UTINYINT": 3,
+    "USMALLINT": 5,
+    "UINTEGER": 10,
+    "UBIGINT": 20,
+}
 _IDENTIFIERS = {
     *("ID", "IDS", "KEY", "CODE", "UUID", "GUID", "SKU", "EAN", "ISBN", "IBAN", "BIC", "ZIP", "ZIPCODE", "POSTCODE"),
     *("PHONE", "MOBILE", "FAX", "PHONENUMBER"),
@@ -86,7 +97,7 @@ def propose(sample: Sample, pipeline: str, key: Sequence[str]) -> Shape:
     Raises:
         ConfigurationError: `key` does not identify the records of the sample, or there is a nested list but no key.
     """
-    shape = _csv_shape(sample) if sample.form == "csv" else _json_shape(sample)
+    shape = _json_shape(sample) if sample.form == "json" else _column_shape(sample)
     if not shape.columns:
         raise ConfigurationError(f"{sample.path.name}: no column can be made of its keys.")
     names = _requested_key(sample, shape, key) if key else _best_key(shape, pipeline)
@@ -102,9 +113,9 @@ def propose(sample: Sample, pipeline: str, key: Sequence[str]) -> Shape:
 # --- records to columns --------------------------------------------------------------------------------------
 
 
-def _csv_shape(sample: Sample) -> Shape:
-    names = list(sample.records[0])
-    return Shape(tuple(_proposal(name, (), [record[name] for record in sample.records]) for name in names))
+def _column_shape(sample: Sample) -> Shape:
+    columns = {name: [record[name] for record in sample.records] for name in sample.records[0]}
+    return Shape(tuple(_proposal(name, (), values, "", sample.types.get(name, "")) for name, values in columns.items()))
 
 
 def _json_shape(sample: Sample) -> Shape:
@@ -175,13 +186,16 @@ def _kind(value: Any) -> str:
 # --- one column ----------------------------------------------------------------------------------------------
 
 
-def _proposal(name: str, path: tuple[str, ...], values: Sequence[Any], list_name: str = "") -> Proposal:
+def _proposal(
+    name: str, path: tuple[str, ...], values: Sequence[Any], list_name: str = "", type_name: str = ""
+) -> Proposal:
+    """The proposal for the values of a column; `type_name` is their type in DuckDB, if the file states it."""
     numbers = any(isinstance(value, Number) for value in values)
     texts = tuple(None if value is None else _text(value) for value in values)
     cleaned = [text.strip(" ") or None if text is not None else None for text in texts]
     present = [text for text in cleaned if text is not None]
     missing = len(values) - len(present)
-    column, reason = _typed(name, present, numbers)
+    column, reason = _of_type(name, present, type_name) if type_name else _typed(name, present, numbers)
     required = not missing and bool(present)
     reason += "; never empty" if required else f"; empty in {missing} of {len(values)}" if present else ""
     if personal := _is_personal(name, list_name):
@@ -225,6 +239,28 @@ def _typed(name: str, values: Sequence[str], json_numbers: bool) -> tuple[Column
     elif _all_match(DATE_PATTERNS["DD/MM/YYYY"], values):
         reason = "text, as day and month are ambiguous"
     return _string(name, values), reason
+
+
+def _of_type(name: str, values: Sequence[str], type_name: str) -> tuple[Column, str]:
+    """The column for values of one of DuckDB's types; a number that identifies something is text."""
+    kind, words = kind_of(type_name), words_of(name)
+    stated = f"{type_name} in the file"
+    if kind == "boolean":
+        return Column(name, "boolean", "BOOLEAN"), stated
+    if kind == "date":
+        return Column(name, "date", "DATE", input_formats=("YYYY-MM-DD",)), stated
+    if kind in ("timestamp", "timestamptz"):
+        return Column(name, "timestamp", _TIMESTAMP), f"{stated}{', kept in UTC' * (kind == 'timestamptz')}"
+    if kind != "number":
+        return _string(name, values), stated
+    if words[-1] in _IDENTIFIERS or _IDENTIFIERS & set(words) & _PERSONAL:
+        return _string(name, values), "text, as an identifier or code"
+    if type_name in ("FLOAT", "DOUBLE"):
+        return Column(name, "number", "FLOAT"), stated
+    if decimal := re.fullmatch(r"DECIMAL\(([0-9]+),([0-9]+)\)", type_name):
+        logical = "number" if int(decimal[2]) else "integer"
+        return Column(name, logical, f"NUMBER({decimal[1]},{decimal[2]})"), stated
+    return Column(name, "integer", f"NUMBER({_INTEGER_DIGITS.get(type_name, _MOST_DIGITS)},0)"), stated
 
 
 def _all_match(pattern: str, values: Sequence[str]) -> bool:

@@ -38,7 +38,7 @@ def value_module(pipeline: str, sample: Sample, shape: Shape) -> str:
     append = "" if shape.key else ', write="append"'
     tables = [f'Table("{name}"{append}),'] + ([f'Table("{list_table(name, shape.items)}"),'] if shape.items else [])
     listed = "\n        ".join(tables)
-    return f'''"""{sample.form.upper()} files that land in {bucket_of(name)}, as tables of the schema {upper}."""
+    return f'''"""{_title(sample)} files that land in {bucket_of(name)}, as tables of the schema {upper}."""
 
 from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
 
@@ -55,14 +55,18 @@ from pipeline_assets.pipeline import LandedFiles, Pipeline, Table
 '''
 
 
+def _title(sample: Sample) -> str:
+    return "Parquet" if sample.form == "parquet" else sample.form.upper()
+
+
 def package_module(pipeline: str, sample: Sample) -> str:
     """`__init__.py` with a docstring."""
-    return f'"""Landed {sample.form.upper()} files to the {pipeline.upper()} tables."""\n'
+    return f'"""Landed {_title(sample)} files to the {pipeline.upper()} tables."""\n'
 
 
 def contracts(pipeline: str, sample: Sample, shape: Shape) -> dict[str, str]:
     """The contracts by name, as YAML."""
-    form, landed = "table" if sample.form == "csv" else "json", landed_name(pipeline, sample)
+    form, landed = "json" if sample.form == "json" else "table", landed_name(pipeline, sample)
     grain = f"One row per {', '.join(shape.key)}, the newest version delivered." if shape.key else "One row per record."
     properties = _properties(shape.columns, form)
     if shape.items:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_RECORDS = 100_000
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-Form = Literal["csv", "json"]
+Form = Literal["csv", "json", "parquet"]
 
 
 class Number(str):
@@ -31,7 +32,8 @@ class Number(str):
 class Sample:
     """The records of a sample, at most `MOST_RECORDS`.
 
-    A record maps header names (upper case), or JSON keys, to values; CSV values are text, and None where empty.
+    A record maps header names (upper case), or JSON keys, to values; CSV values are text, and None where empty. Those
+    of Parquet are the texts that a run reads; `types` are their types in DuckDB.
     """
 
     path: Path
@@ -39,12 +41,15 @@ class Sample:
     records: list[dict[str, Any]] = field(repr=False)
     whole: bool
     delimiter: str = ","
+    types: dict[str, str] = field(default_factory=dict)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """The suffixes of the files that the pipeline will read."""
         if self.form == "json":
             return (".json", ".ndjson", ".jsonl")
+        if self.form == "parquet":
+            return (".parquet",)
         return (".csv",) if self.delimiter == "," else (".csv", ".tsv", ".txt")
 
 
@@ -52,7 +57,7 @@ def read_sample(path: Path, form: str | None) -> Sample:
     """Read a file, compressed or not.
 
     Raises:
-        ConfigurationError: it cannot be read as CSV or JSON, or has no records.
+        ConfigurationError: it cannot be read as CSV, JSON or Parquet, or has no records.
     """
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder.", remedy="Name one file in it.")
@@ -71,19 +76,37 @@ def _read(path: Path, folder: Path, form: str | None) -> Sample:
     from pipeline_assets.engine.formats.csv.dialect import decompressed
 
     plain = decompressed(path, folder / "sample")
-    _require_text(path, plain)
-    detected: Form = "json" if _starts_as_json(plain) else "csv"
+    detected = _form_of(path, plain)
     if form and form != detected:
-        looks = "JSON: it starts with [ or {" if detected == "json" else "CSV: it starts with neither [ nor {"
-        raise ConfigurationError(f"{path.name} looks like {looks}.", remedy=f"Leave --form {form} out.")
+        raise ConfigurationError(f"{path.name} looks like {_LOOKS[detected]}.", remedy=f"Leave --form {form} out.")
     delimiter = ","
+    types: dict[str, str] = {}
     if detected == "csv":
         delimiter, records = _csv_records(path, plain)
-    else:
+    elif detected == "json":
         records = _json_records(plain, folder)
+    else:
+        types, records = _parquet_records(path, plain)
     if not records:
         raise ConfigurationError(f"{path.name} has no rows.", remedy="Take a sample with rows, the more the better.")
-    return Sample(path, detected, records[:MOST_RECORDS], whole=len(records) <= MOST_RECORDS, delimiter=delimiter)
+    is_whole = len(records) <= MOST_RECORDS
+    return Sample(path, detected, records[:MOST_RECORDS], is_whole, delimiter, types)
+
+
+_LOOKS = {
+    "json": "JSON: it starts with [ or {",
+    "csv": "CSV: it starts with neither [ nor {",
+    "parquet": "Parquet: its name ends in .parquet",
+}
+
+
+def _form_of(path: Path, plain: Path) -> Form:
+    from pipeline_assets.engine.formats.parquet.typed_file import PARQUET_NAME
+
+    if PARQUET_NAME.search(path.name):
+        return "parquet"
+    _require_text(path, plain)
+    return "json" if _starts_as_json(plain) else "csv"
 
 
 def _require_text(path: Path, plain: Path) -> None:
@@ -95,7 +118,8 @@ def _require_text(path: Path, plain: Path) -> None:
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             raise ConfigurationError(
-                f"{path.name} is not UTF-8.", remedy="Save the sample as CSV or JSON in UTF-8."
+                f"{path.name} is not UTF-8.",
+                remedy="Save the sample as CSV or JSON in UTF-8, or as Parquet with a name in .parquet.",
             ) from None
 
 
@@ -129,18 +153,41 @@ def _csv_records(path: Path, plain: Path) -> tuple[str, list[dict[str, Any]]]:
     from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 
     dialect = _detected_dialect(plain)
-    if invalid := [name for name in dialect.header if not is_column_name(name)]:
-        raise ConfigurationError(
-            f"{path.name}: the header names {', '.join(map(repr, invalid[:5]))}, which cannot be a column name.",
-            remedy="Let its producer write names of letters, digits and _, a letter first, no reserved word of SQL, "
-            f"separated by {', '.join(DELIMITERS.values())}.",
-        )
+    _require_column_names(path, dialect.header, f", separated by {', '.join(DELIMITERS.values())}")
     records = (record for record in read_leniently(plain, dialect) if record.fields is not None)
     return dialect.delimiter, [
         {name: text if text.strip(" ") else None for name, text in zip(dialect.header, record.fields, strict=True)}
         for record in islice(records, MOST_RECORDS + 1)
         if record.fields is not None
     ]
+
+
+def _require_column_names(path: Path, header: Sequence[str], further: str = "") -> None:
+    if invalid := [name for name in header if not is_column_name(name)]:
+        raise ConfigurationError(
+            f"{path.name}: the header names {', '.join(map(repr, invalid[:5]))}, which cannot be a column name.",
+            remedy="Let its producer write names of letters, digits and _, a letter first, no reserved word of SQL"
+            f"{further}.",
+        )
+
+
+def _parquet_records(path: Path, plain: Path) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """The types of the columns in DuckDB, and the records with the texts that a run reads."""
+    import duckdb
+
+    from pipeline_assets.engine.formats.parquet.record_sql import records_of, text_of
+    from pipeline_assets.engine.formats.parquet.typed_file import TypedFileOpener
+
+    with duckdb.connect() as connection:
+        columns, _ = TypedFileOpener(connection).examine(plain, ())
+        names = [column.name for column in columns]
+        _require_column_names(path, names)
+        texts = ", ".join(text_of(f"X{number}", column.type) for number, column in enumerate(columns))
+        rows = connection.execute(
+            f"SELECT {texts} FROM {records_of([plain], columns)} LIMIT {MOST_RECORDS + 1}"
+        ).fetchall()
+    filled = ([text if text and text.strip(" ") else None for text in row] for row in rows)
+    return {column.name: column.type for column in columns}, [dict(zip(names, row, strict=True)) for row in filled]
 
 
 def _json_records(plain: Path, folder: Path) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.batch.separate_batches import FinishedBatch, require_tables, run_separate_batches
+from pipeline_assets.engine.choice import Wanted
 from pipeline_assets.errors import PipelineError, WarehouseError
 from pipeline_assets.orchestration.check_steps import evaluations, repeat_last_results, tag_run
 from pipeline_assets.orchestration.checks import checks_of
@@ -35,7 +36,7 @@ class RunRequestConfig(dg.Config):
     reprocess: bool = Field(False, description="Process objects again that are in the ledger: a backfill.")
     replay: bool = Field(False, description="Validate quarantined records again, and load those that now pass.")
     replay_ids: list[str] | None = Field(None, description="With `replay`, only these ids; by default all.")
-    engine: str | None = Field(None, description="duckdb, spark or glue, for this run; by default PIPELINE_ENGINE.")
+    engine: Wanted | None = Field(None, description="The engine for this run; by default PIPELINE_ENGINE.")
     extract: bool = Field(False, description="First extract new records from the source, if the pipeline has one.")
     days: list[str] | None = Field(
         None, description="Only objects of these landing days, again if known: one day, or the first and the last."
@@ -53,7 +54,7 @@ def take_batches(
         config.reprocess,
         config.replay,
         ids,
-        config.engine,  # type: ignore[arg-type]
+        config.engine,
         config.extract,
         days,
         _tables_to_run(context, config, pipeline),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,15 @@ def prepare_dagster_home(home: Path) -> None:
 
 
 def run_pipeline(
-    definitions: dg.Definitions, home: Path, pipeline: str, request: Request, *, verbose: bool = False
+    definitions: dg.Definitions,
+    home: Path,
+    pipeline: str,
+    request: Request,
+    *,
+    verbose: bool = False,
+    tags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Execute a pipeline's job and return a summary of it.
+    """Execute a pipeline's job, as a run with some tags, and return a summary of it.
 
     Returns:
         The object that `pipeline-assets run --json` prints, and the descriptions of checks: with `error` if it failed,
@@ -80,15 +87,12 @@ def run_pipeline(
     """
     started = time.monotonic()
     job = definitions.resolve_job_def(pipeline)
-    op_config: dict[str, Any] = asdict(request)
     config = {
-        "ops": {
-            batch_step(pipeline): {"config": {k: list(v) if isinstance(v, tuple) else v for k, v in op_config.items()}}
-        },
+        "ops": {batch_step(pipeline): {"config": {name: _plain(value) for name, value in asdict(request).items()}}},
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
     with dagster_instance(home) as instance, instance_errors(home), _interruptible() as stopped:
-        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
+        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, tags=tags)
         if stopped or _was_interrupted(result):
             raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
         if not result.success:
@@ -97,6 +101,11 @@ def run_pipeline(
     summary = _summary(pipeline, job, result, request)
     summary["seconds"] = round(time.monotonic() - started, 2)
     return summary
+
+
+def _plain(value: object) -> object:
+    """A value of a request for the run's configuration, which is stored as YAML."""
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Enum) else value
 
 
 def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, request: Request) -> dict[str, Any]:

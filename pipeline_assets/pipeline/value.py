@@ -282,7 +282,8 @@ class Pipeline:
     splits the run. `check_source` gets the settings and raises ConfigurationError if they are wrong for an extract;
     `run --extract` calls it before it starts a run. `configured` gets the settings, or None, and returns the value of
     an installation, if that depends on them; the rest of this value is what holds without them. `doctor` gets the
-    platform and yields checks of what this pipeline alone depends on.
+    platform and yields checks of what this pipeline alone depends on. `watermarks` gets a transaction of the warehouse
+    and returns, for each table with a batch of its own, how far its source has been extracted; empty if not at all.
     """
 
     name: str
@@ -304,3 +305,4 @@ class Pipeline:
     schedules: Sequence[Schedule] = ()
     configured: Callable[[Any], Pipeline] | None = None
     doctor: Callable[[Any], Iterable[DoctorCheck]] | None = None
+    watermarks: Callable[[Any], Mapping[str, str]] | None = None

@@ -159,6 +159,10 @@ def _extract(
             source_name=listed.source,
             lag_seconds=settings.reviews_lag_seconds,
         )
+    if table.strategy == "full_refresh":
+        compared = _emptied_source(table, state, is_empty=extracted is None)
+    if compared and compared.refusal:
+        logger.warning("%s", compared.refusal)
     if extracted is None:
         logger.info("%s has no new rows.", table.name)
     elif extracted.manifest.files[0].sha256 == state.digest:  # a table without cursor, or what the lag reads again
@@ -166,6 +170,17 @@ def _extract(
     else:
         _land(preparation, extracted)
     return compared
+
+
+def _emptied_source(table: ListedTable, state: TableState, *, is_empty: bool) -> Comparison | None:
+    """The refusal to empty a table of `full_refresh`, or the end of an earlier refusal; None if there is none."""
+    if is_empty and state.rows:
+        refusal = (
+            f"The source of {table.name} is empty: the {state.rows:,} rows of its last extract are kept. "
+            "Check the source; if they were deleted there, delete them in the target as well."
+        )
+        return Comparison("", refused=state.rows, refusal=refusal)
+    return Comparison("") if state.refused and not is_empty else None
 
 
 def _compare(
@@ -309,7 +324,7 @@ def _set_state(
     learns: bool,
     context: BatchContext,
 ) -> None:
-    """Publish the watermark and the columns after the objects that this batch has loaded.
+    """Publish the watermark and the columns after the objects that this batch has loaded, and report what was noted.
 
     A comparison of keys counts once all that it found is loaded. The state is read again, as another run may have
     published since it was prepared; `replaced` is that of a target that was dropped.
@@ -332,6 +347,10 @@ def _set_state(
     manifests = {each.manifest.extract_id: each.manifest for each in taken if each.manifest}
     complete = [m for m in manifests.values() if files[m.extract_id] == len(m.files)]
     state = advanced(state, complete)
+    context.notes.extend(f"{table.name}: {note}" for manifest in manifests.values() for note in manifest.notes)
+    if compared:
+        state = replace(state, refused=compared.refused)
+        context.notes.extend([compared.refusal] if compared.refusal else [])
     if compared and (compared.extracted is None or compared.extracted.manifest in complete):
         state = replace(state, reconciled_at=max(state.reconciled_at, compared.at))
     if state != before:

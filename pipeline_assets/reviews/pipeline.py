@@ -32,7 +32,7 @@ def _pipeline(path: Path, database: str) -> Pipeline:
     """The value for a list of tables; `database` is the kind of the source."""
     from pipeline_assets.reviews.batches import require_source, table_batches
     from pipeline_assets.reviews.doctor import table_checks
-    from pipeline_assets.reviews.learnt import learnt_contracts
+    from pipeline_assets.reviews.learnt import learnt_contracts, watermarks
     from pipeline_assets.reviews.metadata import load_table_list
     from pipeline_assets.reviews.tables import open_contract, parts_of
 
@@ -56,6 +56,7 @@ def _pipeline(path: Path, database: str) -> Pipeline:
         check_source=partial(require_source, listed),
         schedules=schedules,
         doctor=partial(table_checks, listed, folder),
+        watermarks=partial(watermarks, listed),
         description=f"Extract the listed tables of {listed.source}, and load what landed of them, each by itself.",
     )
 

@@ -69,10 +69,15 @@ class PublishedRows:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison landed or has to land. `at` is its time; empty if it has to be repeated."""
+    """What a comparison landed or has to land. `at` is its time; empty if it has to be repeated.
+
+    `refused` is the number of rows that the source lacks, and that are kept for the reason in `refusal`.
+    """
 
     at: str
     extracted: Extracted | None = None
+    refused: int = 0
+    refusal: str = ""
 
 
 def is_due(table: ListedTable, state: TableState, now: datetime, hours: float) -> bool:
@@ -117,10 +122,10 @@ def compare(
     marked_files: list[tuple[Path, int]] = []
     with _differences(published.contract, key, theirs, ours, is_typed=table.format == "parquet") as database:
         gone = database.execute("SELECT COUNT(*) FROM GONE").fetchall()[0][0]
-        is_refused = _is_refused(table, gone, read if rows is None else rows, delete_share)
+        refusal = _refusal(table, gone, read if rows is None else rows, delete_share)
         if changed:  # else the next extract has every row
             late = _extract_missing(source, table, columns, key, changed, database, folder, invalid)
-        if table.marks_deleted and not is_refused:
+        if table.marks_deleted and not refusal:
             marked_files = _extract_gone(warehouse, published, database, folder)
     notes = notes_of(invalid)
     if gone and not table.marks_deleted:
@@ -130,7 +135,7 @@ def compare(
     if files := [*late, *marked_files]:
         deleted, until = sum(rows for _, rows in marked_files), Watermark(snapshot_at=at)
         extracted = finished(source_name, table, batch_id, "corrections", None, until, columns, files, notes, deleted)
-    return Comparison("" if is_refused else at, extracted)
+    return Comparison("", extracted, gone, refusal) if refusal else Comparison(at, extracted)
 
 
 def _mapped_key(contract: Contract, columns: Sequence[MappedColumn]) -> list[MappedColumn]:
@@ -280,16 +285,15 @@ def _keys(database: duckdb.DuckDBPyConnection, relation: str, count: int) -> Ite
         yield keys
 
 
-def _is_refused(table: ListedTable, gone: int, rows: int, share: float) -> bool:
-    """Whether too many rows are gone, as when a source is empty because its copy failed."""
+def _refusal(table: ListedTable, gone: int, rows: int, share: float) -> str:
+    """Why no row is marked: too many are gone, as when a source is empty because its copy failed. Else empty."""
     if not table.marks_deleted or rows < _FEW_ROWS or gone <= share * rows:
-        return False
-    logger.warning(
-        "The source lacks %s of the %s rows of %s, more than the share that may be marked as deleted (%g): none is. "
-        "Check the source; if they were deleted there, raise PIPELINE_REVIEWS_DELETE_SHARE for a run.",
-        *(f"{gone:,}", f"{rows:,}", table.name, share),
+        return ""
+    return (
+        f"The source lacks {gone:,} of the {rows:,} rows of {table.name}, more than the share that may be marked as "
+        f"deleted ({share:g}): none is. Check the source; if they were deleted there, raise "
+        "PIPELINE_REVIEWS_DELETE_SHARE for a run."
     )
-    return True
 
 
 def _iso(at: datetime) -> str:

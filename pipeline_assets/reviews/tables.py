@@ -147,7 +147,7 @@ def _contract(listed: TableList, table: ListedTable, columns: tuple[Column, ...]
         grain=_grain(table),
         owner=table.owner,
         columns=columns,
-        quality=(_dropped_columns(table),),
+        quality=(_dropped_columns(table), *([_refused_deletes(table)] if _may_refuse(table) else [])),
     )
 
 
@@ -168,6 +168,23 @@ def _dropped_columns(table: ListedTable) -> QualityRule:
         "warning",
         "SELECT DROPPED.VALUE::VARCHAR AS COLUMN_NAME FROM OPS.WATERMARKS AS STATES, "
         f"LATERAL FLATTEN(INPUT => PARSE_JSON(STATES.VALUE):dropped) AS DROPPED WHERE {of_table}",
+    )
+
+
+def _may_refuse(table: ListedTable) -> bool:
+    return table.marks_deleted or table.strategy == "full_refresh"
+
+
+def _refused_deletes(table: ListedTable) -> QualityRule:
+    """A warning about rows that are kept though the source lacks them, as they were too many at once."""
+    return QualityRule(
+        "refused_deletes",
+        "No rows are kept that the source lacks because they were too many at once.",
+        "SELECT COALESCE(MAX(PARSE_JSON(VALUE):refused::INTEGER), 0) FROM OPS.WATERMARKS "
+        f"WHERE PIPELINE = '{NAME}' AND NAME = {literal(table.name)}",
+        "mustBe",
+        0,
+        "warning",
     )
 
 

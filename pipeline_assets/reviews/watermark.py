@@ -16,7 +16,8 @@ class TableState:
     """What is committed of a table. `watermark` is None before the first extract; `rows` are those of the last one.
 
     `reconciled_at` is the time of the source, UTC, ISO 8601, at which its keys were last compared; empty if never.
-    `digest` is the SHA-256 of the last extract's file.
+    `digest` is the SHA-256 of the last extract's file. `refused` is the number of rows that are kept though the source
+    lacks them, as they were too many at once.
     """
 
     watermark: Watermark | None = None
@@ -24,6 +25,7 @@ class TableState:
     shape: Shape = field(default_factory=Shape)
     reconciled_at: str = ""
     digest: str = ""
+    refused: int = 0
 
 
 def read_state(text: str | None) -> TableState:
@@ -37,7 +39,8 @@ def read_state(text: str | None) -> TableState:
     watermark = None
     if position is not None:
         watermark = Watermark(tuple(position), stored["snapshot_at"], stored["source_time"])
-    return TableState(watermark, stored["rows"], shape, stored.get("reconciled_at", ""), stored.get("digest", ""))
+    later = {name: stored[name] for name in ("reconciled_at", "digest", "refused") if name in stored}
+    return TableState(watermark, stored["rows"], shape, **later)
 
 
 def write_state(state: TableState) -> str:
@@ -50,6 +53,7 @@ def write_state(state: TableState) -> str:
             "rows": state.rows,
             "reconciled_at": state.reconciled_at,
             "digest": state.digest,
+            "refused": state.refused,
             "columns": [asdict(column) for column in state.shape.columns],
             "dropped": sorted(state.shape.dropped),
             "version": state.shape.version,

@@ -1,4 +1,4 @@
-"""kill -9 at every boundary of a run of `reviews`, its extracts included.
+"""kill -9 at every boundary and at random moments of a run of `reviews`, its extracts included, and SIGTERM.
 
 Each table has its old rows and its old watermark or both new ones, and the next run finishes without help.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets_tests.faults.conftest import Zygote
-from pipeline_assets_tests.support.crashes import COMMIT, digests, worth_a_kill
+from pipeline_assets_tests.support.crashes import COMMIT, digests, killed_at_random, terminate, worth_a_kill
 from pipeline_assets_tests.support.pipeline_lake import copy_home
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake, manifests
 
@@ -125,7 +125,40 @@ def test_a_kill_leaves_each_table_with_its_watermark_and_the_next_run_finishes(
         shutil.rmtree(lake.home)
 
 
-def _assert_finished(lake: ReviewsLake, where: tuple[int, str]) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_random_moments_of_the_real_command(prepared: Prepared, tmp_path: Path) -> None:
+    lake = prepared.copy(tmp_path / "home")
+    for _ in killed_at_random(lake, "--extract", **source_of(lake)):
+        for table, seen in state(lake).items():
+            assert seen in (prepared.before[table], prepared.after[table]), table
+    assert state(lake) == prepared.after
+    _assert_finished(lake, "random kills")
+
+
+@pytest.mark.slow
+def test_sigterm_during_an_extract_leaves_nothing_of_it(prepared: Prepared, zygote: Zygote, tmp_path: Path) -> None:
+    lake = prepared.copy(tmp_path / "home")
+    landed = lake.landed("books")
+    lake.sql(
+        "INSERT INTO books WITH RECURSIVE n (i) AS (SELECT 1000 UNION ALL SELECT i + 1 FROM n WHERE i < 1000000) "
+        "SELECT i, 'many', '2024-01-04', 1 FROM n"
+    )
+    terminate(lake, "reviews-books/extract.*", "--extract", **source_of(lake))
+    assert state(lake) == prepared.before
+    assert lake.landed("books") == landed
+    lake.sql("DELETE FROM books WHERE id >= 1000")
+    assert zygote.order(lake, extract=True)["code"] == 0
+    assert state(lake) == prepared.after
+    _assert_finished(lake, "SIGTERM")
+
+
+def source_of(lake: ReviewsLake) -> dict[str, object]:
+    """The settings of a lake that commands need."""
+    return {"reviews_tables": lake.settings.reviews_tables, "reviews_source_url": lake.settings.reviews_source_url}
+
+
+def _assert_finished(lake: ReviewsLake, where: object) -> None:
     """Every file is loaded, every extract has its files and its manifest, and nothing is left of the killed run."""
     loaded = {uri.rpartition("/")[2] for (uri,) in lake.rows("SELECT URI FROM OPS.FILE_LEDGER WHERE STATUS = 'loaded'")}
     for table in COLUMNS:

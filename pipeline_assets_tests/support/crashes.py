@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import pytest
 from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 from pipeline_assets_tests.support.crash_scenarios import SCENARIOS, Scenario
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake, copy_home
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 # Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
 STATEMENTS = 13
@@ -198,46 +199,62 @@ def _assert_finished(lake: PipelineLake, prepared: Prepared, name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kills_at_random_moments_of_the_real_command(prepared: Prepared, tmp_path: Path) -> None:
-    """The console script as people start it, Dagster included; the second run meets what the first one left."""
     lake = prepared.copy(tmp_path / "home")
-    for number in range(2):
-        command = _start(lake)
-        # The moment is the point, there is no condition to wait for.
-        time.sleep(random.Random(f"{lake.name} {number}").uniform(1, 5))
-        command.kill()
-        command.wait()
+    for _ in killed_at_random(lake):
         assert lake.tables() in (prepared.before, prepared.after)
-    finished = _start(lake)
-    assert finished.wait(timeout=120) == 0
     _assert_finished(lake, prepared, "random kills")
 
 
 @pytest.mark.slow
 def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, zygote: Zygote, tmp_path: Path) -> None:
-    """FAULTS 29: an orderly end leaves no temporary file, not even for the next run to sweep."""
     lake = prepared.copy(tmp_path / "home")
     big = prepared.scenario.land_many(lake)
-    command = _start(lake)
-    scratch = lake.home / "scratch" / lake.name
-    deadline = time.monotonic() + 60
-    while not any(scratch.glob("*/*")):
-        assert time.monotonic() < deadline
-        assert command.poll() is None
-        time.sleep(0.01)
-    command.terminate()
-    assert command.wait(timeout=60) == 130
-    assert not [path for path in scratch.rglob("*") if path.is_file()]
+    terminate(lake, f"{lake.name}/*/*")
     assert lake.tables() == prepared.before
     lake.path(big).unlink()
     assert zygote.order(lake)["code"] == 0
     _assert_finished(lake, prepared, "SIGTERM")
 
 
-def _start(lake: PipelineLake) -> subprocess.Popen:
+def killed_at_random(lake: PipelineLake | ReviewsLake, *options: str, **settings: object) -> Iterator[None]:
+    """Kill the console script at random moments, Dagster included, and yield after each kill; then let it finish.
+
+    The second run meets what the first one left.
+    """
+    for number in range(2):
+        command = _start(lake, options, settings)
+        # The moment is the point, there is no condition to wait for.
+        time.sleep(random.Random(f"{lake.name} {number}").uniform(1, 5))
+        command.kill()
+        command.wait()
+        yield
+    assert _start(lake, options, settings).wait(timeout=120) == 0
+
+
+def terminate(lake: PipelineLake | ReviewsLake, files: str, *options: str, **settings: object) -> None:
+    """Send SIGTERM to the console script once there are `files` (a pattern) in its scratch folder.
+
+    FAULTS 29: an orderly end leaves no temporary file, not even for the next run to delete.
+    """
+    scratch, command = lake.home / "scratch", _start(lake, options, settings)
+    deadline = time.monotonic() + 60
+    while not any(scratch.glob(files)):
+        assert time.monotonic() < deadline
+        assert command.poll() is None
+        time.sleep(0.01)
+    command.terminate()
+    assert command.wait(timeout=60) == 130
+    assert not [path for path in scratch.rglob("*") if path.is_file()]
+
+
+def _start(
+    lake: PipelineLake | ReviewsLake, options: Iterable[str], settings: Mapping[str, object]
+) -> subprocess.Popen:
+    variables = {f"PIPELINE_{name.upper()}": str(value) for name, value in settings.items()}
     return subprocess.Popen(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", lake.name, "--json"],
+        [sys.executable, "-m", "pipeline_assets.cli", "run", lake.name, "--json", *options],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)},
+        env={"PATH": "/usr/bin:/bin", "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home), **variables},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

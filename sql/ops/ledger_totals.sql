@@ -1,8 +1,9 @@
--- Grain: one row per pipeline with an object in the ledger.
+-- Grain: one row per pipeline with an object in the ledger. An archive has a ledger row for its records and one for each
+-- list in them, but counts as one object.
 SELECT
     PIPELINE,
-    COUNT_IF(STATUS = 'loaded') AS OBJECTS_LOADED,
-    COUNT_IF(STATUS = 'rejected') AS OBJECTS_REJECTED,
+    COUNT(DISTINCT CASE WHEN STATUS = 'loaded' THEN URI || ' ' || ETAG END) AS OBJECTS_LOADED,
+    COUNT(DISTINCT CASE WHEN STATUS = 'rejected' THEN URI || ' ' || ETAG END) AS OBJECTS_REJECTED,
     SUM(ROWS_READ) AS ROWS_READ,
     SUM(ROWS_LOADED) AS ROWS_LOADED,
     SUM(ROWS_SUPERSEDED) AS ROWS_SUPERSEDED,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.commands import demo
+from pipeline_assets.orchestration.execution import dagster_instance
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import process
 
@@ -33,6 +34,13 @@ def test_demo_twice_loads_nothing_twice(demos: tuple[Path, str, str]) -> None:
     assert "0 new objects (0 loaded, 0 rejected), 4 known" in second
     tables = [said.partition("TABLE")[2].partition("Where")[0].split("pipelines")[0] for said in (first, second)]
     assert tables[0] == tables[1] != ""
+
+
+def test_the_runs_of_the_demo_are_tagged_as_such(demos: tuple[Path, str, str]) -> None:
+    with dagster_instance(demos[0] / "dagster") as instance:
+        tags = [run.tags for run in instance.get_runs()]
+    assert {(each["pipeline"], each["started_by"]) for each in tags} >= {("orders", "pipeline-assets demo")}
+    assert {each["started_by"] for each in tags} == {"pipeline-assets demo"}
 
 
 def test_the_demo_separates_findings_in_other_files_from_those_in_its_samples(demos: tuple[Path, str, str]) -> None:

@@ -11,12 +11,14 @@ import pytest
 
 from pipeline_assets.batch import separate_batches
 from pipeline_assets.errors import ConfigurationError, FailedTablesError, WarehouseError
+from pipeline_assets.orchestration.checks import evaluations
 from pipeline_assets.reviews import reconcile
 from pipeline_assets.reviews.sqlite import SqliteSource
 from pipeline_assets_tests.support.mariadb import Database
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake, manifests, parquet, ran
 
 NOTES = {"name": "notes", "key": "id", "cursor": "changed", "deletes": "soft"}
+RULE = "refused_deletes"
 CREATE = "CREATE TABLE notes (id INTEGER PRIMARY KEY, text VARCHAR(40), changed DATETIME)"
 ALIVE = "SELECT ID, TEXT FROM REVIEWS.NOTES WHERE NOT COALESCE(IS_DELETED, FALSE) ORDER BY ID"
 
@@ -35,6 +37,13 @@ def notes(home: Path, *rows: str, hours: float = 0, **options: Any) -> ReviewsLa
 
 def states(lake: ReviewsLake) -> list[tuple]:
     return lake.table("NOTES", "ID, TEXT, IS_DELETED")
+
+
+def refused_deletes(lake: ReviewsLake) -> dict[str, int]:
+    """What the check `refused_deletes` finds, by asset."""
+    results = {e.asset_key.path[-1]: e for e in evaluations(lake.pipeline, lake.platform, 24) if e.check_name == RULE}
+    assert results
+    return {name: int(found.metadata["found"].value) for name, found in results.items() if not found.passed}
 
 
 def test_a_row_that_is_gone_keeps_its_values_and_is_marked(tmp_path: Path) -> None:
@@ -187,12 +196,30 @@ def test_an_empty_source_marks_nothing_until_a_setting_allows_it(
     lake = notes(tmp_path, *(row(number) for number in range(30)))
     lake.sql("DELETE FROM notes")
     with caplog.at_level(logging.WARNING, "pipeline_assets"):
-        lake.extract()
-    assert "lacks 30 of the 30 rows of notes" in caplog.text
+        report = ran(lake.extract(), "notes")
+    refusal = "The source lacks 30 of the 30 rows of notes"
+    assert refusal in caplog.text
+    assert [note for note in report.notes if note.startswith(refusal)]
+    assert refused_deletes(lake) == {"notes": 30}
     assert len(lake.rows(ALIVE)) == 30
     lake = ReviewsLake.at(tmp_path, NOTES, reviews_reconcile_hours=0, reviews_delete_share=1)
-    lake.extract()
+    assert not any(note.startswith(refusal) for note in ran(lake.extract(), "notes").notes)
     assert lake.rows(ALIVE) == []
+    assert refused_deletes(lake) == {}
+
+
+def test_an_empty_source_of_a_full_refresh_is_noted_until_it_has_rows(tmp_path: Path) -> None:
+    lake = notes(tmp_path, row(1), row(2), strategy="full_refresh", deletes="ignore", cursor=[])
+    lake.sql("DELETE FROM notes")
+    for _ in range(2):
+        report = ran(lake.extract(), "notes")
+        assert [note for note in report.notes if note.startswith("The source of notes is empty: the 2 rows")]
+        assert refused_deletes(lake) == {"notes": 2}
+        assert len(lake.table("NOTES")) == 2
+    lake.sql(row(1), row(2))
+    lake.extract()
+    assert refused_deletes(lake) == {}
+    assert lake.extract() == {"notes": None}
 
 
 def test_late_rows_are_loaded_though_nothing_may_be_marked(tmp_path: Path) -> None:

@@ -253,3 +253,14 @@ def test_two_runs_with_extracts_at_once_end_in_the_rows_of_the_source(database: 
     for table in ("items", "events"):
         assert {manifest["kind"] for manifest in manifests(lake, table)} == {"full"}
     assert lake.extract() == {"items": None, "events": None}
+
+
+def test_values_that_became_null_are_noted_by_the_run_that_loads_them(database: Database, tmp_path: Path) -> None:
+    lake = of(database, tmp_path, {"name": "days", "key": "id"})
+    with database.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SET sql_mode = ''")
+        cursor.execute("CREATE TABLE days (id INT PRIMARY KEY, day DATE)")
+        cursor.execute("INSERT INTO days VALUES (1, '0000-00-00'), (2, '2024-01-01'), (3, '0000-00-00')")
+    assert ran(lake.extract(), "days").notes == ["days: 2 invalid values of day are NULL"]
+    assert lake.extract() == {"days": None}
+    assert ran(lake.run(reprocess=True), "days").notes == ["days: 2 invalid values of day are NULL"]

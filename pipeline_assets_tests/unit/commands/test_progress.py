@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from queue import Queue
 
 import pytest
@@ -87,3 +88,21 @@ def test_any_thread_may_count() -> None:
     for thread in threads:
         thread.join()
     assert step.text().startswith("Copying: 80,000 objects")
+
+
+def test_a_step_is_not_measured_after_its_end() -> None:
+    """What it measures may be closed or moved by then."""
+    measured, is_open = threading.Event(), [True]
+    seen: list[bool] = []
+
+    def measure() -> float:
+        measured.set()
+        time.sleep(0.05)  # a slow measurement is under way when the step ends
+        seen.append(is_open[0])
+        return 1
+
+    with reporting(lambda line: None, 0.001):
+        with progress("Reading", "rows", measure=measure):
+            assert measured.wait(10)
+        is_open[0] = False
+    assert all(seen)

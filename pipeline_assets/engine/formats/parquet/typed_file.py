@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import duckdb
     import numpy as np
 
+PARQUET_NAME = re.compile("[.]parquet([.]gz)?$", re.IGNORECASE)
 _MAGIC = b"PAR1"
 _ENCRYPTED = b"PARE"
 _DAMAGED = "The Parquet file is damaged, or is of a kind that cannot be read"
@@ -60,7 +61,7 @@ def is_typed(file: SourceFile, contract: Contract) -> bool:
     if file.waiting:
         assert file.path is not None  # the platform writes replay files
         return bool(_replayed_columns(file.path, contract.dialect))
-    return re.search("[.]parquet([.]gz)?$", (file.place or file.landed).uri, re.IGNORECASE) is not None
+    return PARQUET_NAME.search((file.place or file.landed).uri) is not None
 
 
 def _replayed_columns(path: Path, dialect: Dialect) -> tuple[TypedColumn, ...]:
@@ -95,15 +96,21 @@ class TypedFileOpener:
             columns, rows = _replayed_columns(path, contract.dialect), 0
         else:
             path = decompressed(path, target)
-            columns, rows = self._read(path, contract.column_names)
+            columns, rows = self.examine(path, contract.column_names)
         try:
             return TypedFile(path, columns, match_columns(contract, [column.name for column in columns]))
         except RejectedObjectError as rejection:
             rejection.rows = rows
             raise
 
-    def _read(self, path: Path, names: Sequence[str]) -> tuple[tuple[TypedColumn, ...], int]:
-        """The columns of a Parquet file and the number of its records; reads all of its values."""
+    def examine(self, path: Path, names: Sequence[str]) -> tuple[tuple[TypedColumn, ...], int]:
+        """The columns of a Parquet file and the number of its records; reads all of its values.
+
+        `names` are those of a contract, as which columns are named that differ in case alone.
+
+        Raises:
+            RejectedObjectError: it cannot be read, or names a column twice.
+        """
         import duckdb
 
         _refuse_other_format(path)
