@@ -119,7 +119,7 @@ class Connection:
 
         with self._session() as session:
             present = present_columns(session)
-        readable = [name for name in self._readable(present) if name not in _NAMES]
+        readable = [name for name in self._readable(present) if not name.startswith("INFORMATION_SCHEMA.")]
         contracts = self._contracts()
         grains = [contracts[name].grain if name in contracts else "" for name in sorted(readable)]
         return pd.DataFrame({"TABLE": sorted(readable), "ROW": grains})

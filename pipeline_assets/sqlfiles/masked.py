@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _NAME_A_TABLE = "Name one of `tables()` with its schema, as in BOOKINGS.CUSTOMERS."
-_WRITE = "Write a SELECT; `pipeline-assets query` runs any statement."
+_WRITE = "`pipeline-assets query` runs any statement."
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,18 @@ def require_select(sql: str) -> exp.Query:
     from sqlglot import exp
 
     kind = statement_kind(sql)
+    refused = ConfigurationError(f"{kind} is refused: this connection only runs SELECTs.", remedy=_WRITE)
+    if kind not in ("SELECT", "WITH", "FROM", "("):
+        raise refused
     tree = parsed(sql)
     changing = (exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lock, exp.Drop, exp.Alter, exp.TruncateTable)
     if not isinstance(tree, exp.Query) or tree.find(*changing):
-        raise ConfigurationError(f"{kind} is refused: this connection only reads.", remedy=_WRITE)
+        raise refused
     for function in tree.find_all(exp.Anonymous):
         if function.name.upper().startswith("SYSTEM$"):  # some end sessions and queries of others
-            raise ConfigurationError(f"{function.name} is refused: this connection only reads.", remedy=_WRITE)
+            raise ConfigurationError(
+                f"{function.name} is refused: it may change more than rows.", remedy="Leave it out."
+            )
     return tree
 
 
@@ -62,7 +67,8 @@ def masked(sql: str, database: str, readable: Mapping[str, Readable]) -> str:
     Raises:
         ConfigurationError: it does anything but reading these.
     """
-    return _masked(require_select(sql), database, readable).sql(dialect="snowflake")
+    # Without comments: the end of one could be that of a comment around it.
+    return _masked(require_select(sql), database, readable).sql(dialect="snowflake", comments=False)
 
 
 def _masked(tree: exp.Query, database: str, readable: Mapping[str, Readable]) -> exp.Query:

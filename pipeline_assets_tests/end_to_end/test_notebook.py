@@ -43,7 +43,7 @@ def test_the_notebook_runs_and_draws_one_picture(home: Path, tmp_path: Path, mon
     with Image.open(BytesIO(base64.b64decode(pictures[0]))) as picture:
         assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10  # lines, and no empty frame
     assert not [output for output in outputs if output.output_type == "error"]
-    assert "this connection only reads" in outputs[-1].text
+    assert "this connection only runs SELECTs" in outputs[-1].text
     assert all(str(folder) not in str(outputs) for folder in (home, PROJECT_ROOT, tmp_path))
 
 

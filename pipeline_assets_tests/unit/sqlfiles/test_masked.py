@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.sqlfiles import transpile
 from pipeline_assets.sqlfiles.masked import Readable, masked, require_select
+from pipeline_assets.sqlfiles.transpile import parsed
 
 READABLE = {
     "S.PEOPLE": Readable(
@@ -206,6 +207,27 @@ def test_what_does_not_only_read_is_refused_in_one_line(sql: str) -> None:
 def test_only_readable_tables_can_be_read(sql: str) -> None:
     with pytest.raises(ConfigurationError, match=r"cannot be read here|refused"):
         masked(sql, "X", READABLE)
+
+
+@given(st.text(), st.text(min_size=1))
+def test_no_text_or_name_gets_out_of_its_quotes(text: str, name: str) -> None:
+    """Nor a comment out of its own: the statement is written anew after the masks were put in."""
+    literal, quoted = text.replace("\\", "\\\\").replace("'", "''"), name.replace('"', '""')
+    sql = f"SELECT '{literal}' AS \"{quoted}\" FROM S.PEOPLE"
+
+    (made,) = parsed(masked(sql, "X", READABLE)).selects
+
+    assert (made.this.this, made.alias) == (text, name)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["-- */ UNION SELECT RAW_RECORD FROM OPS.QUARANTINE --\n", "/* -- */", "// */ , OPS.QUARANTINE\n", "/*+ */ "],
+)
+def test_comments_are_left_out(comment: str) -> None:
+    made = masked(f"SELECT {comment} ID {comment} FROM S.PEOPLE {comment}", "X", READABLE)
+
+    assert made == masked("SELECT ID FROM S.PEOPLE", "X", READABLE)
 
 
 @pytest.mark.parametrize(
