@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 from pipeline_assets.contracts.ddl import Table
 from pipeline_assets.contracts.names import name_parts, sql_name
@@ -93,6 +94,7 @@ def _key(table: Table) -> str:
     return ".".join(map(sql_name, name_parts(table.qualified)[-2:]))
 
 
+@cache
 def _parts(kind: str) -> tuple[str, int | None, int | None]:
     """(base, length or digits, decimals); None where the type does not give it."""
     match = re.fullmatch(r"(\w*)(?:\((\d+)(?:, ?(\d+))?\))?", kind)

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
@@ -54,6 +55,7 @@ _FORGET_STATE = "; ".join(
 )
 _instances: dict[int, FakeSnow] = {}  # by process, as a forked one must not use that of its parent
 _set_up: set[Path] = set()  # database files in which fakesnow has created its views and macros
+_LOAD_HISTORY = "_fs_information_schema._fs_load_history"  # its comment says which statements set the file up
 
 
 @contextmanager
@@ -84,17 +86,22 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
     instance = _instances.pop(process, None) or _new_instance()
     instance.db_path = root
     attached = False
-    if file in _set_up and file.exists():
+    if file.exists():
         with suppress(duckdb.Error):  # fakesnow attaches it again when it connects, where errors become ours
             instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
-            attached = True
-    # For a new file, and once in each process, as another version of fakesnow may have created what is in it.
+            attached = file in _set_up or _is_set_up(instance, database)
+            if not attached:
+                instance.duck_conn.execute(f"DETACH {database}")
+    # For a new file, and one in which another version of fakesnow has created its views and macros.
     instance.create_database_on_connect = instance.create_schema_on_connect = not attached
     try:
         with _replaced(snowflake.connector, "connect", instance.connect):
             yield
     finally:
         try:
+            if not attached:
+                note = f"COMMENT ON TABLE {database}.{_LOAD_HISTORY} IS '{_set_up_digest(database)}'"
+                instance.duck_conn.execute(note)
             instance.duck_conn.execute(f"DETACH {database}")
             instance.duck_conn.execute(_FORGET_STATE)
             instance.results_cache.clear()
@@ -105,6 +112,23 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
             _set_up.add(file)
             _forget_instance(process)
             _instances[process] = instance
+
+
+def _is_set_up(instance: FakeSnow, database: str) -> bool:
+    """Whether this version of fakesnow has created its views and macros in an attached file, in whatever process."""
+    schema, table = _LOAD_HISTORY.split(".")
+    noted = instance.duck_conn.execute(
+        "SELECT comment FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)",
+        (database, schema, table),
+    ).fetchone()
+    return noted == (_set_up_digest(database),)
+
+
+def _set_up_digest(database: str) -> str:
+    from fakesnow import info_schema, macros
+
+    statements = info_schema.per_db_creation_sql(database) + macros.creation_sql(database)
+    return blake2b(statements.encode(), digest_size=16).hexdigest()
 
 
 def _new_instance() -> FakeSnow:
@@ -237,6 +261,7 @@ def _cached_statements() -> Iterator[None]:
         if place not in made:
             made[place] = transform(self, _InPlace(parsed.copy()), None).expression
             made[place].sql = cache(made[place].sql)  # DuckDB's text is generated once
+            made[place].find = cache(made[place].find)  # fakesnow searches the tree several times per execution
         return made[place]
 
     def transform_once(self: Any, parsed: Any, params: Any) -> Any:

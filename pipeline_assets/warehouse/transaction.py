@@ -28,6 +28,9 @@ _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
 # Text is loaded unchanged, whatever Snowflake's defaults are: it is not trimmed, and no text becomes NULL.
 FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
+# The place of `rows_loaded` in a row of COPY's result, https://docs.snowflake.com/en/sql-reference/sql/copy-into-table;
+# if there was no file to load, the result has one column. Its names are another statement in the emulator.
+_ROWS_LOADED = 3
 # Values for `%(name)s`, or for each `%s` in order; see `run_statement`.
 Params = Mapping[str, object] | Sequence[object]
 
@@ -113,8 +116,7 @@ class Transaction:
                 "MATCH_BY_COLUMN_NAME = CASE_INSENSITIVE",
                 files,
             )
-            names = [column[0].lower() for column in cursor.description]
-            loaded += sum(dict(zip(names, row, strict=True)).get("rows_loaded", 0) for row in cursor.fetchall())
+            loaded += sum(row[_ROWS_LOADED] for row in cursor.fetchall() if len(row) > _ROWS_LOADED)
         return loaded
 
     def _cursor(self, sql: str, params: Params | None) -> Any:

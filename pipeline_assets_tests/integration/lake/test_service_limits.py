@@ -71,8 +71,6 @@ def test_snowflake_copies_a_thousand_files_at_once_at_most() -> None:
     sent: list[Sequence[str]] = []
 
     class Connection:
-        description = (("rows_loaded",),)
-
         def cursor(self) -> Connection:
             return self
 
@@ -81,8 +79,8 @@ def test_snowflake_copies_a_thousand_files_at_once_at_most() -> None:
             sent.append(names)
             return self
 
-        def fetchall(self) -> list[tuple[int]]:
-            return [(2,)]
+        def fetchall(self) -> list[tuple[str, str, int, int]]:
+            return [("1.parquet", "LOADED", 2, 2)]
 
     names = [f"{number}.parquet" for number in range(2001)]
 

@@ -109,8 +109,6 @@ def test_a_unit_inside_another_is_refused_instead_of_waiting_for_itself(counter:
 class _Recorder:
     """A connection that keeps what it is sent and answers with one row, as COPY of one file does."""
 
-    description = (("rows_loaded",),)
-
     def __init__(self) -> None:
         self.executed: list[str] = []
 
@@ -121,8 +119,8 @@ class _Recorder:
         self.executed.append(sql)
         return self
 
-    def fetchall(self) -> list[tuple[int]]:
-        return [(1,)]
+    def fetchall(self) -> list[tuple[str, str, int, int]]:
+        return [("1.parquet", "LOADED", 1, 1)]
 
 
 # --- what Snowflake would do -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fakesnow.macros
 import pytest
 
 from pipeline_assets.errors import WarehouseError
@@ -92,6 +93,25 @@ def test_one_instance_of_the_emulator_serves_every_home_of_a_process(
         write(warehouse_at(tmp_path / f"home {number}"), "a")
 
     assert len(made) <= 1
+
+
+@pytest.mark.parametrize("same_version", [True, False])
+def test_a_new_process_sets_a_database_up_again_only_for_another_version_of_the_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_version: bool
+) -> None:
+    """Its views and macros are in the file; to create them takes longer than most transactions."""
+    creation_sql, created = fakesnow.macros.creation_sql, []
+
+    def counted(database: str) -> str:
+        created.extend([database] * (sys._getframe(1).f_code.co_name == "__init__"))  # and not for the digest
+        return creation_sql(database) + ("" if same_version else "-- another version")
+
+    write(warehouse_at(tmp_path / "home"), "a")
+    monkeypatch.setattr(emulator, "_set_up", set())  # as in a new process
+    monkeypatch.setattr(fakesnow.macros, "creation_sql", counted)
+
+    assert notes(warehouse_at(tmp_path / "home")) == ["a"]
+    assert created == ([] if same_version else ["WAREHOUSE"])
 
 
 def test_a_batch_opens_the_warehouse_as_often_however_many_files_it_has(
