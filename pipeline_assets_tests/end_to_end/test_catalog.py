@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +16,7 @@ from pipeline_assets.catalog.loaded import Loaded
 from pipeline_assets.catalog.site import write_site
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets_tests.support.browser import Visit, chromium, visit
-from pipeline_assets_tests.support.command_line import environment
+from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.shop_warehouse import NOON
 
 if TYPE_CHECKING:
@@ -36,8 +34,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> str:
     """The address of the catalog of a small demo."""
     home = tmp_path_factory.mktemp("catalog")
     for arguments in (("demo", "--scale", "0.1"), ("catalog",)):
-        command = [sys.executable, "-m", "pipeline_assets.cli", *arguments]
-        done = subprocess.run(command, cwd=home, env=environment(home), capture_output=True, timeout=500, check=False)
+        done = process(home, *arguments, timeout=500)
         assert done.returncode == 0, done.stderr
     return (home / "catalog" / "index.html").as_uri()
 

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from pipeline_assets.bookings.pipeline import BOOKINGS
 from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import declared_files, resolve
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
-from pipeline_assets_tests.support.command_line import environment, process
+from pipeline_assets_tests.support.command_line import environment, process, start
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -272,27 +271,21 @@ def test_replay_of_an_unknown_id_is_a_mistake_and_a_replay_says_what_it_released
 
 
 @pytest.mark.slow
-def test_ctrl_c_during_a_run_says_so_and_exits_with_130(lake: BookingsLake) -> None:
+def test_ctrl_c_during_a_run_says_so_and_exits_with_130(lake: BookingsLake, tmp_path: Path) -> None:
     import signal
     import time
 
     lake.customers("", customer(1))
     lake.bookings("", *(booking(n, 1) for n in range(300_000)))
-    running = subprocess.Popen(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    with open(tmp_path / "stderr", "wb") as stderr:
+        running = start(lake.home, "run", "bookings", stderr=stderr)
     deadline = time.monotonic() + 60
     while not any((lake.home / "scratch" / "bookings").glob("*/*")):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    running.wait(timeout=60)
+    err = (tmp_path / "stderr").read_text()
     assert running.returncode == 130, err
     assert "Stopped. The state is intact" in err
     assert "Traceback" not in err

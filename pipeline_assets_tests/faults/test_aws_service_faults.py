@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +31,7 @@ from pipeline_assets.lake.notifications import EventQueue
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.integration.orchestration.test_automation_queue import QueueSensor, event
 from pipeline_assets_tests.support.bookings_lake import LANDING, BookingsLake, booking, customer
+from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.fault_proxy import (
     Call,
     Fault,
@@ -429,13 +428,7 @@ def test_a_secret_that_cannot_be_read_is_one_line_before_any_work(
 ) -> None:
     home = tmp_path / "home"
     proxy.reset(since(1, fault))
-    found = subprocess.run(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings"],
-        env={**os.environ, **secret, "PIPELINE_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    found = process(tmp_path, "run", "bookings", env={**os.environ, **secret, "PIPELINE_HOME": str(home)})
     assert (found.returncode, found.stdout) == (code, "")
     (line,) = found.stderr.splitlines()
     assert line.startswith("error: Failed reading the secret of-faults (PIPELINE_SECRET_ID)")

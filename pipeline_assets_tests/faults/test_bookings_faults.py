@@ -6,8 +6,6 @@ import gzip
 import json
 import logging
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +17,6 @@ from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import transaction
-from pipeline_assets_tests.faults.conftest import ROOT, Zygote
 from pipeline_assets_tests.support.bookings_lake import (
     BOOKING_HEADER,
     CUSTOMER_HEADER,
@@ -28,6 +25,7 @@ from pipeline_assets_tests.support.bookings_lake import (
     customer,
     with_date_format,
 )
+from pipeline_assets_tests.support.command_line import process, run_code
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -46,17 +44,10 @@ def test_rows_2_and_19_two_runs_at_once_in_two_processes_load_once(lake: Booking
     """One waits for the other; both succeed; the result is as from one."""
     lake.customers("", *(customer(number) for number in range(50)))
     lake.bookings("", *(booking(number, number % 50) for number in range(2000)))
-    command = [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings", "--json"]
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)}
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    answers = []
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        answers.append(json.loads(out))
+    with ThreadPoolExecutor(3) as pool:
+        ended = list(pool.map(lambda _: process(lake.home, "run", "bookings", "--json"), range(3)))
+    assert [run.returncode for run in ended] == [0, 0, 0], ended
+    answers = [json.loads(run.stdout) for run in ended]
     assert sorted(answer["objects"]["loaded"] for answer in answers) == [0, 0, 2]
     assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT BOOKING_ID) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(2000, 2000)]
     assert lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(2,)]
@@ -313,29 +304,18 @@ def test_row_27_a_batch_whose_files_could_not_be_handed_out_is_finished_by_the_n
 
 
 @pytest.mark.slow
-def test_row_29_a_full_disk_fails_the_run_with_the_state_intact(lake: BookingsLake, zygote: Zygote) -> None:
+def test_row_29_a_full_disk_fails_the_run_with_the_state_intact(lake: BookingsLake) -> None:
     """RLIMIT_FSIZE stands in for the full disk: the write itself is refused by the kernel."""
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
     lake.run()
     before = lake.tables()
     lake.bookings("_big", *(booking(n, 1) for n in range(100_000)))
-    command = [sys.executable, "-m", "pipeline_assets.cli", "run", "bookings", "--json"]
-    script = (
-        "import resource, os; resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)); "
-        f"os.execv({sys.executable!r}, {command!r})"
+    limited = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (3_000_000, 3_000_000)); "
+        "from pipeline_assets.cli import main; main()"
     )
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home)}
-    failed = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert failed.returncode != 0
+    assert run_code(lake.home, limited, "run", "bookings", "--json").returncode == 1
     assert lake.tables() == before
     assert lake.run().loaded == 1
     assert lake.rows("SELECT COUNT(*) FROM BOOKINGS.CUSTOMER_BOOKINGS") == [(100_000,)]
@@ -394,12 +374,6 @@ def _amounts_until(home: Path, last: int) -> list[list[str]]:
         "    seen.append([str(int(r[12])) for r in lake.tables()['CUSTOMER_BOOKINGS']])\n"
         "print(json.dumps(seen))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(home), str(last)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    done = run_code(home, script, home, last)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.support.command_line import run_code
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 _RUN_AND_BE_KILLED = """
@@ -58,11 +57,7 @@ def marked_books(home: Path) -> ReviewsLake:
 
 
 def extract_and_be_killed(home: Path, *arguments: str) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, str(home), *arguments],
-        capture_output=True,
-        text=True,
-    )
+    killed = run_code(home, _RUN_AND_BE_KILLED, home, *arguments)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.support.command_line import run_code
 from pipeline_assets_tests.support.item_history import Delivered, broken, deliver, expected, found, kind
 
 _RUN_AND_BE_KILLED = """
 import os, signal, sys
 from pathlib import Path
 from pipeline_assets.warehouse import publication
+from pipeline_assets_tests.support.command_line import run_code
 from pipeline_assets_tests.support.item_history import kind
 
 insert, mart = publication._insert_missing, sys.argv[2]
@@ -40,9 +40,7 @@ def test_a_run_that_is_killed_while_it_rebuilds_a_history_changes_nothing(tmp_pa
     lake.run()
     deliver(lake, late)
 
-    killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, str(lake.home), mart], capture_output=True, text=True
-    )
+    killed = run_code(lake.home, _RUN_AND_BE_KILLED, lake.home, mart)
 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert found(lake) == expected(first)

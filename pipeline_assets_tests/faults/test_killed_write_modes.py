@@ -6,8 +6,6 @@ A refreshed table is never empty, and an append_distinct table never has a row t
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.pipeline import LandedFiles, Pipeline, Step, Table
 from pipeline_assets.pipeline.resolve import derive
+from pipeline_assets_tests.support.command_line import run_code
 from pipeline_assets_tests.support.small_pipelines import SmallLake, contract, lake_of
 
 OLD = {"prices": [("pen", "1.0000")], "events": [("a",), ("a",)], "watermark": "a1.csv,p1.csv"}
@@ -88,11 +87,7 @@ def test_a_killed_publication_leaves_the_old_rows_and_the_old_watermark(statemen
     lake.csv("p2", {"ITEM": "ink", "PRICE": 2}, at=2)
     lake.csv("a2", {"KIND": "a"}, {"KIND": "b"}, at=2)
 
-    killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _RUN_AND_BE_KILLED, str(lake.home), statement],
-        capture_output=True,
-        text=True,
-    )
+    killed = run_code(lake.home, _RUN_AND_BE_KILLED, lake.home, statement)
 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(lake) == OLD
@@ -112,9 +107,7 @@ def test_a_run_that_is_killed_after_its_commit_has_published_all(tmp_path: Path)
         "from pipeline_assets.batch import run as batch\n"
         "batch.promote = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nlake = kind()",
     )
-    killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, str(lake.home), "?"], capture_output=True, text=True
-    )
+    killed = run_code(lake.home, script, lake.home, "?")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert state(lake) == OLD
     assert lake.run().new == 0

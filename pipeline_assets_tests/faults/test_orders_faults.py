@@ -8,9 +8,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +22,7 @@ from pipeline_assets.engine.duckdb.engine import DuckDBSession
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.orders.pipeline import ORDERS
-from pipeline_assets_tests.faults.conftest import ROOT
+from pipeline_assets_tests.support.command_line import process, run_code
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import changed_pipeline
 
@@ -44,17 +43,10 @@ def test_row_2_the_same_event_again_and_again_is_one_load(orders_lake: OrdersLak
 @pytest.mark.slow
 def test_rows_2_and_19_two_runs_at_once_in_two_processes_load_once(orders_lake: OrdersLake) -> None:
     orders_lake.orders("", *(order(n, product("P1"), date=f"2024-01-{n % 9 + 1:02d}") for n in range(2000)))
-    command = [sys.executable, "-m", "pipeline_assets.cli", "run", "orders", "--json"]
-    environment = {"PATH": os.environ["PATH"], "PIPELINE_HOME": str(orders_lake.home), "HOME": str(orders_lake.home)}
-    started = [
-        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    answers = []
-    for process in started:
-        out, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-        answers.append(json.loads(out))
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda _: process(orders_lake.home, "run", "orders", "--json"), range(2)))
+    assert [run.returncode for run in ended] == [0, 0], ended
+    answers = [json.loads(run.stdout) for run in ended]
     assert sorted(answer["objects"]["loaded"] for answer in answers) == [0, 1]
     assert len(orders(orders_lake)) == 2000
     assert {key: len(rows) for key, rows in orders_lake.lake_orders().items()} == {str(n): 1 for n in range(2000)}
@@ -292,17 +284,13 @@ def test_many_readers_of_the_lake_see_every_order_once_and_whole(orders_lake: Or
         "print(seen)\n"
     )
     done = tmp_path / "done"
-    reader = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", script, str(orders_lake.home), str(done)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for number, version in enumerate(versions[1:], 1):
-        orders_lake.orders("", *version, modified=START + timedelta(hours=number))
-        orders_lake.run()
-    done.touch()
-    out, err = reader.communicate(timeout=60)
-    assert reader.returncode == 0, err
-    assert int(out) > 5
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(run_code, orders_lake.home, script, orders_lake.home, done)
+        try:
+            for number, version in enumerate(versions[1:], 1):
+                orders_lake.orders("", *version, modified=START + timedelta(hours=number))
+                orders_lake.run()
+        finally:
+            done.touch()
+    assert reader.result().returncode == 0, reader.result().stderr
+    assert int(reader.result().stdout) > 5

@@ -27,6 +27,16 @@ def process(home: Path, *arguments: str, **options: Any) -> subprocess.Completed
     return warm_python.run([*CLI, *arguments], cwd=home, **({"env": environment(home)} | options))
 
 
+def start(home: Path, *arguments: str, **options: Any) -> warm_python.WarmProcess:
+    """Start such a command and return at once; options as `warm_python.start`."""
+    return warm_python.start([*CLI, *arguments], cwd=home, **({"env": environment(home)} | options))
+
+
+def run_code(home: Path, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run `python -c` in a process that has imported everything."""
+    return warm_python.run(["-c", code, *map(str, arguments)], env=environment(home), cwd=home)
+
+
 def fresh_process(home: Path, *arguments: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run a command in an interpreter of its own, for tests of how one starts; options as `subprocess.run`."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": environment(home)} | options

@@ -10,8 +10,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,10 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.faults.conftest import ROOT, Zygote
+from pipeline_assets_tests.faults.conftest import Zygote
+from pipeline_assets_tests.support.command_line import environment, start
 from pipeline_assets_tests.support.crash_scenarios import SCENARIOS, Scenario
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake, copy_home
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake
+from pipeline_assets_tests.support.warm_python import WarmProcess
 
 # Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
 STATEMENTS = 13
@@ -224,8 +224,8 @@ def killed_at_random(lake: PipelineLake | ReviewsLake, *options: str, **settings
     for number in range(2):
         command = _start(lake, options, settings)
         # The moment is the point, there is no condition to wait for.
-        time.sleep(random.Random(f"{lake.name} {number}").uniform(1, 5))
-        command.kill()
+        time.sleep(random.Random(f"{lake.name} {number}").uniform(0.2, 2))
+        command.send_signal(signal.SIGKILL)
         command.wait()
         yield
     assert _start(lake, options, settings).wait(timeout=120) == 0
@@ -242,19 +242,12 @@ def terminate(lake: PipelineLake | ReviewsLake, files: str, *options: str, **set
         assert time.monotonic() < deadline
         assert command.poll() is None
         time.sleep(0.01)
-    command.terminate()
+    command.send_signal(signal.SIGTERM)
     assert command.wait(timeout=60) == 130
     assert not [path for path in scratch.rglob("*") if path.is_file()]
 
 
-def _start(
-    lake: PipelineLake | ReviewsLake, options: Iterable[str], settings: Mapping[str, object]
-) -> subprocess.Popen:
+def _start(lake: PipelineLake | ReviewsLake, options: Iterable[str], settings: Mapping[str, object]) -> WarmProcess:
     variables = {f"PIPELINE_{name.upper()}": str(value) for name, value in settings.items()}
-    return subprocess.Popen(
-        [sys.executable, "-m", "pipeline_assets.cli", "run", lake.name, "--json", *options],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "PIPELINE_HOME": str(lake.home), "HOME": str(lake.home), **variables},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = ("run", lake.name, "--json", *options)
+    return start(lake.home, *command, env=environment(lake.home, **variables))

@@ -45,6 +45,8 @@ OUR_MODULES = (
     *("pipeline_assets.settings", "pipeline_assets.deploy.snowflake.apply", "pipeline_assets.samples"),
 )
 
+_starting = threading.Lock()
+
 
 class WarmProcess:
     """A started command. `returncode` is negative for a signal, None until `wait` or `poll` has seen the end."""
@@ -94,7 +96,9 @@ def start(
         given = [null if stream == subprocess.DEVNULL else stream for stream in (stdin, stdout, stderr)]
         numbers = [stream if isinstance(stream, int) else stream.fileno() for stream in given]
         request = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
-        socket.send_fds(_server(), [json.dumps(request).encode()], [*numbers, theirs.fileno()])
+        with _starting:
+            server = _server()
+        socket.send_fds(server, [json.dumps(request).encode()], [*numbers, theirs.fileno()])
     return WarmProcess(json.loads(ours.recv(64)), ours)
 
 

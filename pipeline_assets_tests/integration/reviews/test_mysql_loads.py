@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline_assets.errors import TransientFailedTablesError
+from pipeline_assets_tests.support.command_line import environment, process
 from pipeline_assets_tests.support.mariadb import (
     Database,
     MariaDbServer,
@@ -237,17 +236,14 @@ def test_two_runs_with_extracts_at_once_end_in_the_rows_of_the_source(database: 
     database.run("INSERT INTO events SELECT MOD(seq, 7), 'equal' FROM seq_1_to_2000")
     events = {"name": "events", "cursor": "id", "strategy": "append_distinct"}
     lake = of(database, tmp_path, LISTED, events)
-    command = [sys.executable, "-W", "ignore", "-m", "pipeline_assets.cli", "run", "reviews", "--extract", "--json"]
-    environment = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "PIPELINE_HOME": str(tmp_path),
+    settings = {
         "PIPELINE_REVIEWS_TABLES": str(lake.settings.reviews_tables),
         "PIPELINE_REVIEWS_SOURCE_URL": database.url,
     }
-    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [json.loads(run.communicate(timeout=200)[0]) for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], answers
+    command = partial(process, tmp_path, "run", "reviews", "--extract", env=environment(tmp_path, **settings))
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(command) for _ in range(2)]
+    assert [run.result().returncode for run in runs] == [0, 0], [run.result() for run in runs]
     assert same(lake, database)
     assert same(lake, database, "events")
     for table in ("items", "events"):
