@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts.names import name_parts, sql_name, sql_names
 from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.pipeline.transformations import Use, column_uses, row_uses
 
 if TYPE_CHECKING:
     from sqlglot import exp
@@ -120,6 +121,15 @@ class Select:
                 return None
             (node,) = node.downstream
         return leaf
+
+    def uses_of(self, column: str) -> dict[tuple[str, str], set[Use]]:
+        """How each of the (relation, column) pairs of `sources_of` is used."""
+        return column_uses(self._lineage[column], self._leaf)
+
+    @cached_property
+    def row_uses(self) -> dict[tuple[str, str], set[Use]]:
+        """The (relation, column) pairs that decide which rows there are, and how."""
+        return row_uses(self._scope, _relation_of)
 
     @cached_property
     def columns_read(self) -> frozenset[tuple[str, str]]:
