@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from pipeline_assets.batch.build_platform import build_platform
+from pipeline_assets.openlineage import lineage_sender, lineage_sensor
 from pipeline_assets.orchestration.alerts import failed_run_sensor
 from pipeline_assets.orchestration.automation import pipeline_definitions
+from pipeline_assets.orchestration.execution import LINEAGE
 from pipeline_assets.pipelines import pipelines, require_known_pipelines
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     registered = pipelines(settings)
     require_known_pipelines(settings, registered)
     platform = build_platform(settings)
-    resources = {
+    resources: dict[str, tuple[object, str]] = {
         "platform": (platform, "All of the following, with the policies and the clock of this installation."),
         "s3": (platform.lake, "The objects: buckets in S3, or plain files below PIPELINE_HOME/lake."),
         "glue": (platform.catalog, "The catalog of the lake tables: Glue's, or views of the embedded warehouse."),
@@ -36,6 +38,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         "engine": (platform.engine, "What reads and joins landed files: DuckDB, Spark or Glue."),
         "alerts": (platform.alerts, "Where alerts go: alerts.jsonl and the log, and an SNS topic if there is one."),
     }
+    sensors = [failed_run_sensor()]
+    if sender := lineage_sender(settings, registered):
+        resources[LINEAGE] = (sender, "Sends the lineage of runs as OpenLineage events.")
+        sensors.append(lineage_sensor(sender))
     no_configuration = dg.Field({}, is_required=False, description="The settings configure it (PIPELINE_…).")
     described = {
         # Dagster's `hardcoded_resource` has a field for any configuration in the launchpad, without a description.
@@ -45,7 +51,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     return dg.Definitions.merge(
         *(pipeline_definitions(pipeline, settings) for pipeline in registered.values()),
         # In process, as an executor with a process per step takes twice as long for the one step of a batch.
-        dg.Definitions(resources=described, sensors=[failed_run_sensor()], executor=dg.in_process_executor),
+        dg.Definitions(resources=described, sensors=sensors, executor=dg.in_process_executor),
     )
 
 

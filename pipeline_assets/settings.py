@@ -151,6 +151,17 @@ class Settings(BaseSettings):
         description='SQS queues of S3 events by pipeline, as JSON: {"bookings": "https://sqs…"}; others list zones.',
     )
 
+    openlineage_url: str | None = Field(
+        None, description="Collector of OpenLineage events, e.g. http://localhost:5000; see docs/openlineage.md."
+    )
+    openlineage_api_key: SecretStr | None = Field(None, description="Bearer token of that collector.")
+    openlineage_file: Path | None = Field(
+        None, description="File that OpenLineage events are appended to, one in each line, in place of a collector."
+    )
+    openlineage_namespace: str = Field(
+        "pipeline-assets", min_length=1, description="Namespace of the jobs in OpenLineage events."
+    )
+
     commerce_watch: Annotated[dict[str, str], NoDecode] = Field(
         {},
         description='Files that `stream` delivers, as JSON by stream: {"customers": "/var/log/shop/customers*.csv"}; '
@@ -309,7 +320,7 @@ class Settings(BaseSettings):
             raise ValueError("wildcards may be in the name of the file, not in its folder")
         return {stream: str(path) for stream, path in paths.items()}
 
-    @field_validator("s3_endpoint_url", "aws_endpoint_url", "movies_api_url")
+    @field_validator("s3_endpoint_url", "aws_endpoint_url", "movies_api_url", "openlineage_url")
     @classmethod
     def _endpoint(cls, url: str | None, setting: ValidationInfo) -> str | None:
         try:
@@ -320,7 +331,8 @@ class Settings(BaseSettings):
         except ValueError:  # its message may repeat a password
             is_valid = False
         if not is_valid:
-            own = "PIPELINE_MOVIES_API_KEY" if setting.field_name == "movies_api_url" else "AWS_ACCESS_KEY_ID and so on"
+            keys = {"movies_api_url": "PIPELINE_MOVIES_API_KEY", "openlineage_url": "PIPELINE_OPENLINEAGE_API_KEY"}
+            own = keys.get(str(setting.field_name), "AWS_ACCESS_KEY_ID and so on")
             raise ValueError(f"http(s)://host[:port] is expected; credentials go to {own}")
         return url
 

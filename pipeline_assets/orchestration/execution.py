@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
@@ -24,6 +24,9 @@ from pipeline_assets.orchestration.keys import batch_step
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
+
+# The resource that sends the lineage of runs: its `sending(instance)` sends what the instance records in a block.
+LINEAGE = "openlineage"
 
 _INSTANCE = """\
 # Written once by pipeline-assets; you may change it. The runs of `pipeline-assets run` are recorded here too.
@@ -91,7 +94,12 @@ def run_pipeline(
         "ops": {batch_step(pipeline): {"config": {name: _plain(value) for name, value in asdict(request).items()}}},
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
-    with dagster_instance(home) as instance, instance_errors(home), _interruptible() as stopped:
+    with (
+        dagster_instance(home) as instance,
+        instance_errors(home),
+        _lineage_sent(definitions, instance),
+        _interruptible() as stopped,
+    ):
         result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, tags=tags)
         if stopped or _was_interrupted(result):
             raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
@@ -106,6 +114,16 @@ def run_pipeline(
 def _plain(value: object) -> object:
     """A value of a request for the run's configuration, which is stored as YAML."""
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Enum) else value
+
+
+@contextmanager
+def _lineage_sent(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Iterator[None]:
+    """Send the lineage of the run in the block, if the definitions have a resource for that."""
+    senders = {name: value for name, value in (definitions.resources or {}).items() if name == LINEAGE}
+    with dg.build_resources(senders, instance) as resources, ExitStack() as stack:
+        for name in senders:
+            stack.enter_context(getattr(resources, name).sending(instance))
+        yield
 
 
 def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, request: Request) -> dict[str, Any]:

@@ -76,8 +76,9 @@ class LandedFiles:
 
     `examine` gets the `batch.context.BatchContext` and the new objects of a batch. `beside` matches objects that
     describe others: they lie in the zone, and are neither read nor reported. `database` is the kind of the database
-    that the files are extracted from, as Dagster shows it (`mysql`), or `file` or `api`. Unless `watched`, a new object
-    starts no run.
+    that the files are extracted from, as Dagster shows it (`mysql`), or `file` or `api`; `database_table` its server and
+    its table as OpenLineage names them: `mysql://host:3306`, `shop.orders`. Unless `watched`, a new object starts no
+    run.
     """
 
     name: str
@@ -90,6 +91,7 @@ class LandedFiles:
     examine: Callable[[Any, Sequence[Any]], Examined] | None = None
     beside: str = ""
     database: str = ""
+    database_table: tuple[str, str] | None = None
     watched: bool = True
 
 
