@@ -150,7 +150,7 @@ def _datasets(
     read = dict.fromkeys(reads_of(described, reported or planned))
     # A list is read from the records that hold it, and extracted files from their database.
     read |= dict.fromkeys(reads_of(described, [key for key in read if described.datasets[key].kind == "source"]))
-    read |= dict.fromkeys(record.checks)
+    read |= dict.fromkeys(key for key in record.checks if key in described.datasets)
     inputs = []
     for key in read:
         if key in described.databases and not record.extracts:

@@ -133,7 +133,9 @@ class DescribedPipeline:
         for entry in dataset.columns:
             uses = self._uses(dataset.key, entry)
             expression = entry.steps[0].expression if entry.steps else None
-            inputs = [self._input(*column, uses[column], expression) for column in entry.inputs]
+            # Columns that a run of another version learnt may be of datasets that are gone.
+            known = [column for column in entry.inputs if column[0] in self.names]
+            inputs = [self._input(*column, uses[column], expression) for column in known]
             if inputs:
                 fields[entry.column.name] = ol.Fields(inputs)
         select = self._selects.get(dataset.key)
@@ -145,7 +147,7 @@ class DescribedPipeline:
         from openlineage.client.generated import column_lineage_dataset as ol
 
         name = self.names[key]
-        ways = [ol.Transformation(use.type, use.subtype, expression, False) for use in sorted(uses)]
+        ways = [ol.Transformation(u.type, u.subtype, None if u == IDENTITY else expression) for u in sorted(uses)]
         return ol.InputField(name.namespace, name.name, column, ways)
 
     def _uses(self, key: str, entry: ColumnEntry) -> Uses:

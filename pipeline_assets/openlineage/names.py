@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.orchestration.keys import database_key, source_key, table_key
 
 if TYPE_CHECKING:
-    from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline, ViewTable
+    from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline, Source, ViewTable
     from pipeline_assets.settings import Settings
 
 
@@ -37,8 +38,7 @@ def _names(pipeline: ResolvedPipeline, settings: Settings) -> Iterator[tuple[str
         listed = f"#{source.list_column.column}" if source.list_column else ""
         yield source_key(source, pipeline.name).to_user_string(), (bucket, key + listed)
         if source.declared.database:
-            database = source.declared.database_table or (source.declared.database, source.name)
-            yield database_key(source, pipeline.name).to_user_string(), database
+            yield database_key(source, pipeline.name).to_user_string(), _database_table(pipeline, source, settings)
     published: list[FileTable | MartTable | ViewTable] = [*pipeline.tables, *pipeline.marts, *pipeline.views]
     for table in published:
         name = f"{settings.database}.{table.qualified}"
@@ -49,6 +49,15 @@ def _names(pipeline: ResolvedPipeline, settings: Settings) -> Iterator[tuple[str
     for export in pipeline.exports:
         key = re.sub(r"\{[^}]*\}", "*", export.declared.key)
         yield f"{pipeline.name}/{export.declared.name}", _objects(settings, pipeline.bucket, key)
+
+
+def _database_table(pipeline: ResolvedPipeline, source: Source, settings: Settings) -> tuple[str, str]:
+    if pipeline.value.database_table:
+        try:
+            return pipeline.value.database_table(settings, source.name)
+        except ConfigurationError:  # the run fails with it, and its events are sent all the same
+            pass
+    return source.declared.database, source.name
 
 
 def _objects(settings: Settings, bucket: str, key: str) -> tuple[str, str]:

@@ -23,6 +23,7 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.openlineage.destinations import Collector, Destination, EventFile, NotSentError, RefusedEventError
 from pipeline_assets.openlineage.facets import DescribedPipeline
 from pipeline_assets.openlineage.recorded import changes_after, newest_changes
+from pipeline_assets.orchestration.execution import end_lost_runs
 
 if TYPE_CHECKING:
     from pipeline_assets.pipeline.resolved import ResolvedPipeline
@@ -160,8 +161,10 @@ def lineage_sensor(sender: LineageSender) -> dg.SensorDefinition:
         description="Sends OpenLineage events of runs that started or ended.",
         minimum_interval_seconds=_SENSOR_INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
+        required_resource_keys={"platform"},
     )
     def send(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        end_lost_runs(context.resources.platform, context.instance, sender.settings.dagster_home)
         return dg.SkipReason(sender.send(context.instance, _TICK) or "Every event was sent.")
 
     return send

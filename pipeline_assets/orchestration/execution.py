@@ -12,6 +12,7 @@ from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import dagster as dg
 
@@ -25,8 +26,12 @@ from pipeline_assets.orchestration.keys import batch_step
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
 
+    from pipeline_assets.batch.platform import Platform
+
 # The resource that sends the lineage of runs: its `sending(instance)` sends what the instance records in a block.
 LINEAGE = "openlineage"
+
+_RUNNING = "running"  # a folder of the instance with a lock for each run of the command line
 
 _INSTANCE = """\
 # Written once by pipeline-assets; you may change it. The runs of `pipeline-assets run` are recorded here too.
@@ -97,10 +102,13 @@ def run_pipeline(
     with (
         dagster_instance(home) as instance,
         instance_errors(home),
+        _own_run(definitions, instance, home) as run_id,
         _lineage_sent(definitions, instance),
         _interruptible() as stopped,
     ):
-        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False, tags=tags)
+        result = job.execute_in_process(
+            run_config=config, instance=instance, raise_on_error=False, run_id=run_id, tags=tags
+        )
         if stopped or _was_interrupted(result):
             raise InterruptedRunError(f"The run of {pipeline} was stopped.", remedy="Run again to finish.")
         if not result.success:
@@ -114,6 +122,40 @@ def run_pipeline(
 def _plain(value: object) -> object:
     """A value of a request for the run's configuration, which is stored as YAML."""
     return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Enum) else value
+
+
+def end_lost_runs(platform: Platform, instance: dg.DagsterInstance, home: Path) -> None:
+    """Record as failed, with an alert, each run of the command line on this machine whose process was killed.
+
+    Such a process holds a lock, which the kernel releases; Dagster itself monitors only runs that it launched.
+    """
+    from filelock import FileLock, Timeout
+
+    for path in (home / _RUNNING).glob("*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                run = instance.get_run_by_id(path.stem)
+                if run and not run.is_finished:
+                    instance.report_run_failed(run)
+                    send_failure_alert(platform, instance, run.run_id)
+                path.unlink(missing_ok=True)
+        except Timeout:
+            continue
+
+
+@contextmanager
+def _own_run(definitions: dg.Definitions, instance: dg.DagsterInstance, home: Path) -> Iterator[str]:
+    """The id of a new run that counts as lost if this process is killed in the block."""
+    from filelock import FileLock
+
+    run_id = str(uuid4())
+    path = home / _RUNNING / f"{run_id}.lock"
+    path.parent.mkdir(exist_ok=True)
+    with FileLock(path):
+        with dg.build_resources(definitions.resources or {}, instance) as resources:
+            end_lost_runs(resources.platform, instance, home)
+        yield run_id
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -76,9 +76,8 @@ class LandedFiles:
 
     `examine` gets the `batch.context.BatchContext` and the new objects of a batch. `beside` matches objects that
     describe others: they lie in the zone, and are neither read nor reported. `database` is the kind of the database
-    that the files are extracted from, as Dagster shows it (`mysql`), or `file` or `api`; `database_table` its server and
-    its table as OpenLineage names them: `mysql://host:3306`, `shop.orders`. Unless `watched`, a new object starts no
-    run.
+    that the files are extracted from, as Dagster shows it (`mysql`), or `file` or `api`. Unless `watched`, a new object
+    starts no run.
     """
 
     name: str
@@ -91,7 +90,6 @@ class LandedFiles:
     examine: Callable[[Any, Sequence[Any]], Examined] | None = None
     beside: str = ""
     database: str = ""
-    database_table: tuple[str, str] | None = None
     watched: bool = True
 
 
@@ -283,9 +281,11 @@ class Pipeline:
     contracts that runs have completed. `batches` gets the platform, the run's id and its `batch.report.Request`, and
     splits the run. `check_source` gets the settings and raises ConfigurationError if they are wrong for an extract;
     `run --extract` calls it before it starts a run. `configured` gets the settings, or None, and returns the value of
-    an installation, if that depends on them; the rest of this value is what holds without them. `doctor` gets the
-    platform and yields checks of what this pipeline alone depends on. `watermarks` gets a transaction of the warehouse
-    and returns, for each table with a batch of its own, how far its source has been extracted; empty if not at all.
+    an installation, if that depends on them; the rest of this value is what holds without them. `database_table` gets
+    the settings and the name of a source with a database, and returns the server and the table as OpenLineage names
+    them: `mysql://host:3306`, `shop.orders`. `doctor` gets the platform and yields checks of what this pipeline alone
+    depends on. `watermarks` gets a transaction of the warehouse and returns, for each table with a batch of its own,
+    how far its source has been extracted; empty if not at all.
     """
 
     name: str
@@ -306,5 +306,6 @@ class Pipeline:
     check_source: Callable[[Any], object] | None = None
     schedules: Sequence[Schedule] = ()
     configured: Callable[[Any], Pipeline] | None = None
+    database_table: Callable[[Any, str], tuple[str, str]] | None = None
     doctor: Callable[[Any], Iterable[DoctorCheck]] | None = None
     watermarks: Callable[[Any], Mapping[str, str]] | None = None

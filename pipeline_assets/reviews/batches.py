@@ -27,7 +27,7 @@ from pipeline_assets.lake import LandedObject, Zone
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
-from pipeline_assets.reviews.connect import open_source
+from pipeline_assets.reviews.connect import open_source, parsed_url
 from pipeline_assets.reviews.extract import Extracted, extract_table, land_extract
 from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of, unfinished_extracts
 from pipeline_assets.reviews.metadata import ListedTable, TableList
@@ -36,6 +36,7 @@ from pipeline_assets.reviews.schema import Shape, learn, require_columns
 from pipeline_assets.reviews.source import Source
 from pipeline_assets.reviews.tables import (
     NAME,
+    dataset_of,
     declared_contract,
     learnt_contract,
     open_contract,
@@ -246,6 +247,19 @@ def source_url(settings: Settings) -> str | URL | None:
     from sqlalchemy.engine import URL
 
     return URL.create("sqlite", database=str(sample))
+
+
+def database_table(listed: TableList, settings: Settings, source: str) -> tuple[str, str]:
+    """The server and the table of a source, as OpenLineage names them: without user and password.
+
+    Raises:
+        ConfigurationError: the URL of the source is wrong.
+    """
+    database = parsed_url(source_url(settings) or "sqlite://")
+    (table,) = (table.name for table in listed.tables if dataset_of(listed, table) == source)
+    if database.get_backend_name() == "sqlite":
+        return f"sqlite://{database.database or ''}", table
+    return f"mysql://{database.host or 'localhost'}:{database.port or 3306}", f"{database.database}.{table}"
 
 
 def _arrivals(preparation: _Preparation) -> tuple[Sequence[LandedObject], int]:

@@ -21,16 +21,10 @@ def open_source(url: str | URL) -> Iterator[Source]:
         ConfigurationError: the URL or its SQLite file is wrong, or the server refuses the user.
         SourceError: the server cannot be reached.
     """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
     from pipeline_assets.reviews.mysql import open_mysql
     from pipeline_assets.reviews.sqlite import open_sqlite
 
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):  # their messages may repeat the password
-        raise _unusable("it is not a SQLAlchemy URL") from None
+    parsed = parsed_url(url)
     backend = parsed.get_backend_name()
     if backend not in ("mysql", "mariadb", "sqlite"):
         raise _unusable(f"{backend} is not a database that tables can be extracted from")
@@ -38,6 +32,21 @@ def open_source(url: str | URL) -> Iterator[Source]:
         raise _unusable("it names no database")
     with open_sqlite(parsed.database) if backend == "sqlite" else open_mysql(parsed) as source:
         yield source
+
+
+def parsed_url(url: str | URL) -> URL:
+    """A SQLAlchemy URL as its parts.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):  # their messages may repeat the password
+        raise _unusable("it is not a SQLAlchemy URL") from None
 
 
 def _unusable(problem: str) -> ConfigurationError:
