@@ -14,6 +14,7 @@ from pipeline_assets.openlineage.names import DatasetName, dataset_names
 from pipeline_assets.orchestration.automation import describe
 from pipeline_assets.orchestration.columns import assets_of_relations
 from pipeline_assets.orchestration.keys import database_key, table_key
+from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipeline.selects import DIALECT, Select
 from pipeline_assets.pipeline.transformations import IDENTITY, TRANSFORMATION, Use
@@ -32,8 +33,13 @@ Uses = Mapping[tuple[str, str], set[Use]]  # of columns as (key of a dataset, co
 class DescribedPipeline:
     """What events say of a pipeline whenever it runs."""
 
-    pipeline: ResolvedPipeline
+    resolved: ResolvedPipeline
     settings: Settings
+
+    @cached_property
+    def pipeline(self) -> ResolvedPipeline:
+        """The pipeline with SELECTs of its own: two threads may not trace one, and a run uses the others meanwhile."""
+        return derive(self.resolved.value)
 
     @cached_property
     def names(self) -> dict[str, DatasetName]:

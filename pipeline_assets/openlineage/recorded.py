@@ -16,6 +16,10 @@ START = dg.DagsterEventType.RUN_START
 # Ends are read before starts: then no end is read without the start before it.
 ENDS = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _PAGE = 100
+# By the type of change the numbers of the last ones that were sent, ascending; all below the first count as sent. More
+# than one, as PostgreSQL numbers events before it commits them: a lower number may become visible after a higher one.
+Cursor = dict[str, list[int]]
+_WINDOW = 20
 _OF_ASSETS = {
     dg.DagsterEventType.ASSET_MATERIALIZATION,
     dg.DagsterEventType.ASSET_OBSERVATION,
@@ -50,23 +54,30 @@ class RunRecord:
         return any(op.get("config", {}).get("extract") for op in config.get("ops", {}).values())
 
 
-def newest_changes(instance: dg.DagsterInstance) -> dict[str, int]:
+def newest_changes(instance: dg.DagsterInstance) -> Cursor:
     """A cursor behind everything that happened so far."""
     cursor = {}
     for kind in (*ENDS, START):
         records = instance.fetch_run_status_changes(kind, limit=1).records
-        cursor[kind.value] = records[0].storage_id if records else 0
+        cursor[kind.value] = [records[0].storage_id if records else 0]
     return cursor
 
 
-def changes_after(instance: dg.DagsterInstance, cursor: Mapping[str, int]) -> list[StatusChange]:
+def changes_after(instance: dg.DagsterInstance, cursor: Cursor) -> list[StatusChange]:
     """The next status changes behind a cursor, at most 100 of each type, in their order."""
     changes = []
     for kind in (*ENDS, START):
-        page = RunStatusChangeRecordsFilter(kind, after_storage_id=cursor.get(kind.value, 0))  # type: ignore[arg-type]
+        sent = cursor[kind.value]
+        page = RunStatusChangeRecordsFilter(kind, after_storage_id=sent[0])  # type: ignore[arg-type]
         for record in instance.fetch_run_status_changes(page, limit=_PAGE, ascending=True).records:
-            changes.append(StatusChange(record.storage_id, kind, record.run_id, record.timestamp))
+            if record.storage_id not in sent:
+                changes.append(StatusChange(record.storage_id, kind, record.run_id, record.timestamp))
     return sorted(changes, key=lambda change: change.number)
+
+
+def moved(cursor: Cursor, change: StatusChange) -> Cursor:
+    """The cursor behind a change that was sent."""
+    return cursor | {change.type.value: sorted([*cursor[change.type.value], change.number])[-_WINDOW:]}
 
 
 def has_started(instance: dg.DagsterInstance, run_id: str) -> bool:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.errors import ConfigurationError
+from pipeline_assets.errors import ConfigurationError, one_line
 from pipeline_assets.openlineage.destinations import Collector, Destination, EventFile, NotSentError, RefusedEventError
 from pipeline_assets.openlineage.facets import DescribedPipeline
-from pipeline_assets.openlineage.recorded import changes_after, newest_changes
+from pipeline_assets.openlineage.recorded import Cursor, changes_after, moved, newest_changes
 from pipeline_assets.orchestration.execution import end_lost_runs
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ class LineageSender:
                         return str(error)
                     else:
                         self._is_failing = False
-                cursor[change.type.value] = change.number
+                cursor = moved(cursor, change)
                 instance.daemon_cursor_storage.set_cursor_values({_CURSOR: json.dumps(cursor)})
         return ""
 
-    def begin(self, instance: dg.DagsterInstance) -> dict[str, int]:
+    def begin(self, instance: dg.DagsterInstance) -> Cursor:
         """The cursor of an instance; the first time, it is behind all that happened before."""
         stored = instance.daemon_cursor_storage.get_cursor_values({_CURSOR}).get(_CURSOR)
         if stored:
@@ -101,16 +101,15 @@ class LineageSender:
         The block ends at most PATIENCE seconds later; what is left then, the next run or the sensor sends.
         """
         self.begin(instance)
-        ended, left = threading.Event(), [""]
+        ended = threading.Event()
 
         def repeat() -> None:
             while True:
                 is_last = ended.wait(INTERVAL)
                 try:
-                    left[0] = self.send(instance, PATIENCE)
+                    self.send(instance, PATIENCE)
                 except Exception as error:  # noqa: BLE001 - lineage must not fail a run
-                    left[0] = f"{type(error).__name__} while reading the instance."
-                    logger.error("OpenLineage events could not be made. %s", left[0])
+                    logger.error("OpenLineage events could not be made: %s.", one_line(error).rstrip("."))
                 if is_last:
                     return
 

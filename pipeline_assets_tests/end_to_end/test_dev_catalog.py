@@ -16,10 +16,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from pipeline_assets_tests.end_to_end.test_dagster_dev import DagsterDev, run_as_from_the_command_line
+from pipeline_assets_tests.end_to_end.test_dagster_dev import run_as_from_the_command_line
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.browser import chromium, visit
 from pipeline_assets_tests.support.command_line import environment
+from pipeline_assets_tests.support.dagster_dev import DagsterDev
 
 _LINKS = """{ assetNodes(group: {groupName: "bookings", repositoryLocationName: "pipeline_assets",
   repositoryName: "__repository__"}) { assetKey { path }

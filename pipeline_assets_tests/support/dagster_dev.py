@@ -18,7 +18,7 @@ from pipeline_assets_tests.support.graphql import ask
 class DagsterDev:
     """The UI, its code location and the daemon in one process group, logging to a file."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -31,7 +31,7 @@ class DagsterDev:
             "HTTP_PROXY": "http://127.0.0.1:9",
             "HTTPS_PROXY": "http://127.0.0.1:9",
             "NO_PROXY": "127.0.0.1",
-        }
+        } | settings
         self.process = subprocess.Popen(
             [sys.executable, "-W", "always", "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
             cwd=home,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 
 from pipeline_assets.batch.report import Request
 from pipeline_assets.definitions import build_definitions
-from pipeline_assets.errors import ContractError
+from pipeline_assets.errors import ContractError, InterruptedRunError
 from pipeline_assets.openlineage import sender as sending
 from pipeline_assets.openlineage.events import child_id
 from pipeline_assets.orchestration import assets
@@ -275,11 +277,56 @@ def test_an_event_that_is_refused_for_good_stops_no_other(observed: Observed, co
 def test_an_event_sent_again_is_the_same(observed: Observed, instance: dg.DagsterInstance) -> None:
     observed.run()
     cursor = instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR]
-    behind = dict.fromkeys(json.loads(cursor), 0)
+    behind = {key: [0] for key in json.loads(cursor)}
     instance.daemon_cursor_storage.set_cursor_values({sending._CURSOR: json.dumps(behind)})
     observed.tick(instance)
     start, end, *again = observed.events
     assert again == [start, end]
+
+
+def test_a_change_that_becomes_visible_after_a_later_one_is_sent_too(
+    observed: Observed, instance: dg.DagsterInstance
+) -> None:
+    """PostgreSQL numbers events before they are committed."""
+    job = observed.definitions.resolve_job_def("bookings")
+    runs = [instance.create_run_for_job(job) for _ in range(3)]
+    for run in runs:
+        instance.report_run_canceled(run)
+    observed.tick(instance)
+    sent = json.loads(instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR])
+    kind = dg.DagsterEventType.RUN_CANCELED.value
+    first, second, third = sent[kind][-3:]
+    sent[kind] = [first, third]  # as if the second had not been committed when the third was read
+    instance.daemon_cursor_storage.set_cursor_values({sending._CURSOR: json.dumps(sent)})
+    observed.path.unlink()
+
+    observed.tick(instance)
+    assert {run for run, _, _ in observed.states} == {runs[1].run_id}
+    assert json.loads(instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR])[kind] == [
+        first,
+        second,
+        third,
+    ]
+
+
+def test_the_cursor_does_not_grow_with_the_number_of_runs(observed: Observed, instance: dg.DagsterInstance) -> None:
+    job = observed.definitions.resolve_job_def("bookings")
+    for _ in range(30):
+        instance.report_run_canceled(instance.create_run_for_job(job))
+    observed.tick(instance)
+    observed.tick(instance)
+    assert len(observed.states) == 60
+    sent = json.loads(instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR])
+    assert max(map(len, sent.values())) == 20
+
+
+def test_a_run_that_a_person_stops_has_an_end(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assets, "run_batch", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(InterruptedRunError):
+        observed.run()
+    start, end = observed.events
+    assert (start["eventType"], end["eventType"]) == ("START", "FAIL")
+    assert start["run"]["runId"] == end["run"]["runId"]
 
 
 def test_without_a_destination_there_is_neither_a_sensor_nor_an_import(tmp_path: Path) -> None:
