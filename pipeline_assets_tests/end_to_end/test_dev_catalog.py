@@ -16,10 +16,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from pipeline_assets_tests.end_to_end.test_dagster_dev import run_as_from_the_command_line
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.browser import chromium, visit
-from pipeline_assets_tests.support.command_line import environment
+from pipeline_assets_tests.support.command_line import environment, process
 from pipeline_assets_tests.support.dagster_dev import DagsterDev
 
 _LINKS = """{ assetNodes(group: {groupName: "bookings", repositoryLocationName: "pipeline_assets",
@@ -31,7 +30,7 @@ _LINKS = """{ assetNodes(group: {groupName: "bookings", repositoryLocationName: 
 def dev(lake: BookingsLake) -> Iterator[DagsterDev]:
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1))
-    assert run_as_from_the_command_line(lake) == 0
+    assert process(lake.home, "run", "bookings", "--json").returncode == 0
     dev = DagsterDev(lake.home)
     yield dev
     dev.stop()

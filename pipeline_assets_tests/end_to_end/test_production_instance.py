@@ -57,21 +57,21 @@ def platform(tmp_path_factory: pytest.TempPathFactory, object_store: str, comput
 
 @pytest.fixture
 def quiet(platform: Production) -> Production:
-    """Nobody rings and no run is under way, so what a test launches is all there is."""
-    platform.stop_sensor("bookings_new_files")
-    platform.until(lambda: all(run["status"] in ("SUCCESS", "FAILURE") for run in platform.runs()))
+    """No sensor requests a run and none is under way, so what a test launches is all there is."""
+    platform.stop_sensors()
+    platform.until(platform.no_run_is_under_way)
     return platform
 
 
 def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Production, compute_logs) -> None:
     platform.lake.customers("", customer(1))
-    run = platform.until(lambda: next((r for r in platform.runs("bookings") if r["status"] == "SUCCESS"), None), 240)
+    loaded = "SELECT run_id FROM runs WHERE pipeline_name = 'bookings' AND status = 'SUCCESS'"
+    ((run_id,),) = platform.until(lambda: platform.postgres.rows(loaded))
+    run = platform.run(run_id)
     assert platform.lake.rows("SELECT CUSTOMER_ID FROM BOOKINGS.CUSTOMERS") == [("1",)]
     assert "bookings_new_files" in run["tags"]["dagster/sensor_name"]
     kinds = [event["__typename"] for event in platform.events(run["runId"])]
     assert kinds.index("RunEnqueuedEvent") < kinds.index("RunStartingEvent") < kinds.index("RunSuccessEvent")
-    in_database = platform.postgres.rows("SELECT run_id, status FROM runs WHERE pipeline_name = 'bookings'")
-    assert (run["runId"], "SUCCESS") in in_database
     logs = f"{PREFIX}/storage/{run['runId']}/compute_logs/"
     listed = platform.until(lambda: compute_logs.list_objects_v2(Bucket=BUCKET, Prefix=logs).get("Contents"))
     assert (
@@ -102,7 +102,7 @@ def test_a_killed_worker_is_noticed_and_its_run_is_finished_by_a_retry(quiet: Pr
         quiet.lake.bookings("-1", booking(1, 1))
         os.kill(quiet.until(lambda: quiet.worker(killed)), signal.SIGKILL)
         quiet.until_status(killed, "FAILURE")
-    retry = quiet.until(lambda: quiet.run(killed)["tags"].get("dagster/auto_retry_run_id"))
+    retry = quiet.until(lambda: quiet.tag(killed, "dagster/auto_retry_run_id"))
     assert quiet.until_status(retry, "SUCCESS")["tags"]["dagster/retry_number"] == "1"
     assert quiet.lake.rows(BOOKINGS) == [("1",)]
 
@@ -116,7 +116,7 @@ def test_a_code_server_that_went_away_takes_no_run_with_it(quiet: Production) ->
         quiet.kill("code")
         quiet.start("code")
         quiet.until_status(lost, "FAILURE")
-    retry = quiet.until(lambda: quiet.run(lost)["tags"].get("dagster/auto_retry_run_id"))
+    retry = quiet.until(lambda: quiet.tag(lost, "dagster/auto_retry_run_id"))
     quiet.until_status(retry, "SUCCESS")
     assert quiet.lake.rows(BOOKINGS) == [("1",), ("2",)]
 
@@ -127,7 +127,7 @@ def test_a_code_server_told_to_stop_lets_its_run_end_and_the_queue_waits_for_the
         quiet.until_status(running, "STARTED")
         stopping = quiet.tell_to_stop("code")
         held = quiet.launch("orders")
-        quiet.until(lambda: "re-submitting the run into the queue" in str(quiet.events(held)))
+        quiet.until(lambda: quiet.logged(held, "re-submitting the run into the queue"))
         assert stopping.poll() is None
     quiet.until_status(running, "SUCCESS")
     quiet.until(lambda: stopping.poll() is not None)

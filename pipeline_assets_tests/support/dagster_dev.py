@@ -14,6 +14,10 @@ from pathlib import Path
 from pipeline_assets_tests.support import command_line
 from pipeline_assets_tests.support.graphql import ask
 
+_RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+_TICKS = """{ sensorOrError(sensorSelector: {repositoryLocationName: "pipeline_assets",
+  repositoryName: "__repository__", sensorName: "SENSOR"}) { ... on Sensor { sensorState { ticks { status } } } } }"""
+
 
 class DagsterDev:
     """The UI, its code location and the daemon in one process group, logging to a file."""
@@ -61,6 +65,14 @@ class DagsterDev:
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return answer["run"]["runId"]
 
+    def runs(self, pipeline: str) -> list[dict]:
+        """The runs of a pipeline, those of backfills and of selected assets among them; newest first."""
+        found = self.ask(_RUNS)["runsOrError"]["results"]
+        return [run for run in found if {"key": "pipeline", "value": pipeline} in run["tags"]]
+
+    def ticks(self, sensor: str) -> list[dict]:
+        return self.ask(_TICKS.replace("SENSOR", sensor))["sensorOrError"]["sensorState"]["ticks"]
+
     def until(self, condition: Callable[[], object], seconds: float) -> object:
         deadline = time.monotonic() + seconds
         while True:
@@ -71,7 +83,7 @@ class DagsterDev:
                 pass  # not listening yet, or an answer without data while the location loads
             assert self.process.poll() is None, self.log.read_text()[-4000:]
             assert time.monotonic() < deadline, self.log.read_text()[-4000:]
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     def stop(self) -> int:
         """Ctrl-C, unless it has ended; returns the exit code, of SIGKILL if it would not end."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+from pipeline_assets_tests.support import warm_python
 from pipeline_assets_tests.support.command_line import environment
 from pipeline_assets_tests.support.movie_api import KEY, Reply, movie, movie_api
 from pipeline_assets_tests.support.movies_extract import LANDING, archives, extracting_lake, manifest_of
@@ -36,17 +34,17 @@ def test_a_killed_extract_asks_only_for_the_rest_and_the_key_is_in_no_output(tmp
             "PIPELINE_MOVIES_API_IDS": ",".join(ASKED),
             "PIPELINE_MOVIES_API_RATE": "1000",
         }
-        command = [sys.executable, "-m", "pipeline_assets_tests.support.movies_extract", str(tmp_path)]
+        command = ["-m", "pipeline_assets_tests.support.movies_extract", str(tmp_path)]
         variables = environment(tmp_path / "home", **variables)
         with open(tmp_path / "output", "wb") as output:
-            process = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
+            process = warm_python.start(command, env=variables, cwd=tmp_path, stdout=output, stderr=output)
             assert reached.wait(60)
-            os.kill(process.pid, signal.SIGKILL)
+            process.send_signal(signal.SIGKILL)
             assert process.wait(30) == -signal.SIGKILL
         never.set()
         assert not (tmp_path / "home" / LANDING).exists()
         assert api.asked == ASKED[:6]
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=120, check=False)
+        done = warm_python.run(command, env=variables, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert api.asked == [*ASKED[:6], *ASKED[5:]]
     (archive,) = archives(extracting_lake(tmp_path))
