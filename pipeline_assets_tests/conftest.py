@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.moto_aws import KEYS, forget_everything, moto_server
 from pipeline_assets_tests.support.orders_lake import OrdersLake
@@ -46,6 +47,12 @@ def _services_of_aws_are_described_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(botocore.session, "create_loader", lambda search_path: loader)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _storages_of_dagster_work_as_in_commands() -> None:
+    """Also for the instances that tests make without `dagster_instance`."""
+    keep_migrations_and_engines()
 
 
 @pytest.fixture(scope="session")

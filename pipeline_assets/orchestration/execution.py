@@ -22,6 +22,7 @@ from pipeline_assets.orchestration.alerts import send_failure_alert
 from pipeline_assets.orchestration.failures import failure_of
 from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
 from pipeline_assets.orchestration.keys import batch_step
+from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
@@ -55,6 +56,7 @@ def dagster_instance(home: Path) -> dg.DagsterInstance:
     from filelock import FileLock
 
     prepare_dagster_home(home)
+    keep_migrations_and_engines()
     # Two processes that open a new instance at once both create its tables, and one of them fails (1.13.27).
     with instance_errors(home), FileLock(home / ".opening.lock"):
         return dg.DagsterInstance.from_config(str(home))

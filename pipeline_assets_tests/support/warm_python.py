@@ -147,9 +147,15 @@ def main() -> None:
     requests.set_inheritable(False)
     for module in (*MODULES, *OUR_MODULES):
         importlib.import_module(module)
+    from alembic.script import ScriptDirectory
+    from dagster._core.storage.sql import get_alembic_config
+
+    from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
     from pipeline_assets.pipelines import pipelines
     from pipeline_assets.warehouse.driver import snowflake_resource
 
+    keep_migrations_and_engines()
+    ScriptDirectory.from_config(get_alembic_config(sys.modules["dagster._core.storage.runs"].__file__)).get_heads()
     snowflake_resource()
     pipelines()
     gc.collect()
