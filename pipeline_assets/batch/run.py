@@ -20,7 +20,7 @@ from itertools import chain
 from pathlib import Path
 
 from pipeline_assets.batch.alerts import Alert
-from pipeline_assets.batch.archives import clear_unpacked, open_archives
+from pipeline_assets.batch.archives import archive_sources, clear_unpacked, open_archives
 from pipeline_assets.batch.arrive import Move, arrive, clear_processing, planned_moves
 from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.batch.discover import Discovery, discover, discovery_notes, with_quarantined_records
@@ -33,7 +33,7 @@ from pipeline_assets.batch.promote import promote
 from pipeline_assets.batch.recover import new_batch_id, recover
 from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.contracts.ddl import Table, target_table
-from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile
+from pipeline_assets.engine import BadRecord, FileOutcome, Session, SourceFile, file_sets
 from pipeline_assets.engine.formats.csv.replay_file import write_replay_file
 from pipeline_assets.engine.validation_query import displayed_names
 from pipeline_assets.errors import ConfigurationError, ObjectChangedError, RowAccountingError, WarehouseError
@@ -179,6 +179,7 @@ def _process(
                 outputs.make()
                 unread = {source.name: _unread_outcomes(discovery, source.name) for source in pipeline.sources}
                 outcomes = {name: [*session.outcomes(name), *unread[name]] for name in unread}
+                _reject_for_causes(pipeline, outcomes)
                 rejected = {o.landed.uri for files in outcomes.values() for o in files if o.rejection and not o.waiting}
                 if with_earlier_records := discovery.with_records_of(rejected):
                     raise _ReplacementRejectedError(with_earlier_records)
@@ -257,6 +258,16 @@ def _unread_outcomes(discovery: Discovery, source: str) -> list[FileOutcome]:
         assert reason is not None
         outcomes.append(FileOutcome(landed, rejection=BadRecord(landed, None, reason.code, str(reason))))
     return outcomes
+
+
+def _reject_for_causes(pipeline: ResolvedPipeline, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
+    """Give an archive that is rejected because of a list in its records the reason of that list: it is one object."""
+    rejections = [(o.landed.uri, o.rejection) for files in outcomes.values() for o in files if o.rejection]
+    causes = {uri: rejection for uri, rejection in rejections if rejection.code != file_sets.CODE}
+    for source in archive_sources(pipeline):
+        for outcome in outcomes[source.name]:
+            if outcome.rejection and outcome.rejection.code == file_sets.CODE:
+                outcome.rejection = causes[outcome.landed.uri]
 
 
 def _stage_records(

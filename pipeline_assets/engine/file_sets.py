@@ -26,9 +26,7 @@ def rejected_with_set(files: Iterable[tuple[_File, str, bool]]) -> dict[_File, _
 
 
 def rejection_with(landed: LandedObject, cause: BadRecord) -> BadRecord:
-    """The rejection of a valid file whose file_set has a rejected file; that one's own if both are of one object."""
-    if landed.uri == cause.landed.uri:
-        return BadRecord(landed, None, cause.code, cause.reason)
+    """The rejection of a valid file whose file_set has a rejected file."""
     return BadRecord(
         landed,
         None,
