@@ -15,7 +15,8 @@ CELL = 60  # characters of a value in a preview
 _SPAN = re.compile(r"`[^`]+`")
 _WORD = re.compile(r"(?:`[^`]+`|\S)+")
 # An underscore within a word is not markup.
-_MARKUP = re.compile(r"[*|<>\[\]~&\\`^]|(?<![^\W_])_|_(?![^\W_])|://")
+_MARKUP_SIGN = re.compile(r"[*|<>\[\]~&\\`^]|(?<![^\W_])_|_(?![^\W_])")
+_MARKUP = re.compile(rf"{_MARKUP_SIGN.pattern}|://")
 _AT_LINE_START = re.compile(r"[-+=#]+|\d+[.)]")
 _PARTS = re.compile(r"([(\"']*)(.*?)([.,;:!?)\"']*)")
 
@@ -48,12 +49,15 @@ def code(text: str) -> str:
 
 
 def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table whose cells are cut: the UI gives a column a few words, so a long text would fill the page."""
+    """A table whose cells are cut: the UI gives a column a few words, so a long text would fill the page.
+
+    Cells are escaped: a value with asterisks is no emphasis.
+    """
 
     def line(cells: Iterable[object]) -> str:
         texts = ("" if cell is None else one_line(cell) for cell in cells)
         cut = (text if len(text) <= CELL else f"{text[:CELL]}…" for text in texts)
-        return "| " + " | ".join(text.replace("|", "\\|") for text in cut) + " |"
+        return "| " + " | ".join(_MARKUP_SIGN.sub(r"\\\g<0>", text) for text in cut) + " |"
 
     return "\n".join([line(columns), line("---" for _ in columns), *(line(row) for row in rows)])
 

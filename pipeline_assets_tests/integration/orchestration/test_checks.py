@@ -145,6 +145,18 @@ def waiting(pipeline: str, line: str = "2", replayed: str = "NULL") -> str:
 # What somebody could do to the tables, and the checks that say so; all others keep passing.
 DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
     (
+        "orders",
+        "lines of a day of which the lake has no file",
+        ["UPDATE ORDERS.ORDER_LINES SET ORDER_DATE = '2031-01-01' WHERE ORDER_ID = '2'"],
+        {RECONCILES["orders"], "orders_parquet_datalake.partitions"},
+    ),
+    (
+        "commerce",
+        "rows of a day of which the lake has no file",
+        ["UPDATE COMMERCE.ORDER_CUSTOMER_DATE_PRICE SET ORDER_DATE = '2031-01-01'"],
+        {RECONCILES["commerce"], "order_customer_date_price_parquet.partitions"},
+    ),
+    (
         "bookings",
         "a booking without its row in the mart's date",
         ["UPDATE BOOKINGS.DAILY_SPEND SET BOOKING_DATE = '2005-05-03' WHERE BOOKING_DATE = '2005-05-01'"],

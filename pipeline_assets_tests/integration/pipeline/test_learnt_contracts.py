@@ -69,7 +69,7 @@ def test_a_run_shows_the_columns_that_it_learnt(tmp_path: Path) -> None:
     (event,) = [e for e in batch_events(report, learnt, platform) if isinstance(e, dg.MaterializeResult)]
     assert event.metadata is not None
     schema, lineage = event.metadata["dagster/column_schema"], event.metadata["dagster/column_lineage"]
-    assert [column.name for column in schema.columns] == ["ID", "NAME", "PRICE"]
+    assert [column.name for column in schema.columns] == ["ID", "NAME", "PRICE", *PROVENANCE]
     assert lineage.deps_by_column["NAME"] == [dg.TableColumnDep(dg.AssetKey(["shop", "goods_files"]), "NAME")]
 
     after = {check.check_name: check for check in evaluations(declared, platform, 24)}

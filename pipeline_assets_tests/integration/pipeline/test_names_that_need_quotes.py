@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.orchestration.results import batch_events
@@ -112,7 +113,8 @@ def test_checks_and_previews_read_such_tables(shop: OddLake) -> None:
 def test_lineage_and_columns_in_dagster_have_the_raw_names() -> None:
     specs = {spec.key.path[-1]: spec.metadata for spec in output_specs(kind().pipeline(), 26)}
     assert [column.name for column in specs["order"]["dagster/column_schema"].columns] == [
-        ODD[name] for name in ("KEY", "PARENT", "AMOUNT", "DAY", "NAME")
+        *(ODD[name] for name in ("KEY", "PARENT", "AMOUNT", "DAY", "NAME")),
+        *PROVENANCE,
     ]
     assert specs["order"]["dagster/table_name"] == 'SHOP."ORDER"'
     lineage = specs["named"]["dagster/column_lineage"].deps_by_column

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from markdown_it import MarkdownIt
 
 from pipeline_assets.contracts.ddl import DISTINCT_ROW, PROVENANCE, SOURCE_ETAG
 from pipeline_assets.definitions import build_definitions
@@ -165,6 +166,21 @@ def test_the_description_of_a_table_has_its_select(specs: dict[dg.AssetKey, dg.A
     assert "```sql\nSELECT\n    BOOKED.BOOKING_DATE," in text
     for key, spec in specs.items():
         assert ("```sql\n" in (spec.description or "")) == (spec.tags["layer"] not in ("source", "zone", "export")), key
+
+
+def test_no_description_has_markup_that_nobody_wrote(definitions: dg.Definitions) -> None:
+    """Globs, placeholders and names with underscores are code; a SELECT is a block of code."""
+    graph, repository = definitions.resolve_asset_graph(), definitions.get_repository_def()
+    specs = definitions.resolve_all_asset_specs()
+    texts = [spec.description for spec in specs]
+    schemas = [spec.metadata["dagster/column_schema"] for spec in specs if "dagster/column_schema" in spec.metadata]
+    texts += [column.description for schema in schemas for column in schema.columns]
+    texts += [graph.get_check_spec(key).description for key in graph.asset_check_keys]
+    texts += [each.description for each in (*repository.sensor_defs, *repository.schedule_defs)]
+    texts += [job.description for job in repository.get_all_jobs()]
+    for text in filter(None, texts):
+        tags = set(re.findall(r"<(\w+)", MarkdownIt("gfm-like", {"linkify": False}).render(text)))
+        assert tags <= {"p", "code", "pre"}, text
 
 
 def selections() -> list[str]:

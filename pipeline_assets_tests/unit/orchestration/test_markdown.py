@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline_assets.orchestration.markdown import plain, readable
+from pipeline_assets.orchestration.markdown import CELL, as_table, plain, readable
 
 MARKUP = [
     *("raw-data/*.csv", "**/*", "_BATCH_ID", "a_b_c", "_x_", "<batch>", "<b>", "a|b", "a < b", "[x](y)", "&amp;", "1."),
@@ -31,6 +31,14 @@ def test_words_with_markup_are_shown_as_they_are(words: list[str]) -> None:
     assert tags <= {"p", "code"}
     shown = unescape(re.sub(r"</?(?:p|code)>", "", html))
     assert re.sub(r"[\s`]", "", shown) == re.sub(r"[\s`]", "", text)
+
+
+@given(st.lists(st.sampled_from(MARKUP), min_size=1, max_size=3))
+def test_a_cell_of_a_preview_shows_its_value(words: list[str]) -> None:
+    value = " ".join(words)[:CELL]
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(as_table(["A_B", "_C"], [[value, None]]))
+    cells = [unescape(cell) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", html)]
+    assert cells == ["A_B", "_C", " ".join(value.split()), ""]
 
 
 @pytest.mark.parametrize(
