@@ -8,6 +8,8 @@ import pytest
 
 from pipeline_assets_tests.support.guides import Checkout, Command, GuideError, commands_to_run, pages, warm_commands
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
+
 FIRST = "docs/first-hour.md"
 OTHERS = [page for page in pages() if page != FIRST and commands_to_run(page)]
 
@@ -22,7 +24,6 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         yield checkout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", OTHERS)
 def test_each_command_of_a_page_does_what_the_page_says(checkout: Checkout, page: str) -> None:
     checkout.run(commands_to_run(page))

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from pipeline_assets_tests.support.checkout import copy_checkout
 from pipeline_assets_tests.support.postgres import free_port
 
 BIN = Path(sys.executable).parent
+PATIENCE = 900  # seconds for the commands of a page, on a machine that is busy with others
 _BLOCK = re.compile(
     r"^(?:<!-- not run: (?P<reason>[^\n]+?) -->\n\n?)?^(?P<indent> *)```(?P<language>[^\n]*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
@@ -120,7 +121,7 @@ class Checkout:
         self.folder, self._server = copy_checkout(folder), server
         for name in ("Makefile", "constraints.txt", "README.md"):
             shutil.copy(PROJECT_ROOT / name, folder / name)
-        programs = folder / ".venv" / "bin"
+        self._programs = programs = folder / ".venv" / "bin"
         programs.mkdir(parents=True)
         (folder / "client.py").write_text(_CLIENT)
         client = f"{sys.executable} -I -S {folder / 'client.py'}"
@@ -148,19 +149,19 @@ class Checkout:
                 script.append(f"echo $code >{results}/{number}.code")
                 script += [] if asked else ["[ $code = 0 ] || exit 1"]
             environment = {
-                "PATH": f"{BIN}:{os.environ['PATH']}",
+                "PATH": f"{self._programs}:{os.environ['PATH']}",
                 "HOME": str(self.folder),
                 "PYTHONPATH": str(self.folder),
                 "GUIDE_SERVER": str(self._server),
                 "COLUMNS": "120",
             }
-            shell = subprocess.Popen(["bash"], cwd=self.folder, env=environment, stdin=subprocess.PIPE, text=True,
-                                     start_new_session=True)  # fmt: skip
-            try:
-                shell.communicate("\n".join(script), timeout=400)
-            finally:
-                if shell.poll() is None:
-                    os.killpg(shell.pid, signal.SIGKILL)
+            streams = {"stdin": subprocess.PIPE, "text": True}
+            shell = subprocess.Popen(["bash"], cwd=self.folder, env=environment, start_new_session=True, **streams)
+            with suppress(subprocess.TimeoutExpired):  # the command that did not end is named below
+                shell.communicate("\n".join(script), timeout=PATIENCE)
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+                shell.wait()
             for number, command in enumerate(commands):
                 _compare(command, results / f"{number}.out", results / f"{number}.code", port)
 
@@ -212,7 +213,7 @@ def _compare(command: Command, out: Path, code: Path, port: str) -> None:
         raise GuideError(f"{place}\nwas not reached")
     said = " ".join(_LINES.sub(" ", out.read_text(errors="replace")).replace(port, "3001").split())
     if not code.exists():
-        raise GuideError(f"{place}\nended the shell: {said[-3000:]}")
+        raise GuideError(f"{place}\nended the shell, or did not end: {said[-3000:]}")
     position = 0
     for line in command.expected:
         pattern = r".*?".join(re.escape(" ".join(part.split())) for part in line.split("…"))
