@@ -82,7 +82,7 @@ class Outputs:
                 refresh.after,
                 refresh.late,
             )
-            for refresh in refreshes(self._pipeline, self._context.batch_id)
+            for refresh in refreshes(self._pipeline)
         ]
 
     @property
@@ -201,7 +201,9 @@ class Outputs:
         if table.write in KEEPS_SUPERSEDED:
             last_of_object = table.write == "append" and bool(table.contract.key)
             versions = self._session.every_version(source.name, last_of_object=last_of_object)
-            return {source.relation: f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {versions}"}
+            of_batch = f"{versions}__of_batch"  # a view, so that the table's own SELECT is the same in every batch
+            self._session.view(of_batch, f"SELECT *, '{self._context.batch_id}' AS {BATCH_ID} FROM {versions}")
+            return {source.relation: of_batch}
         if not self._has_published_rows(source):
             return {}
         return {relation: _touched_relation(relation) for relation in source.relations}

@@ -10,19 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipeline_assets.contracts.ddl import staging_table
-from pipeline_assets.contracts.names import free_alias, sql_name, sql_names
+from pipeline_assets.contracts.ddl import literal, staging_table
+from pipeline_assets.contracts.names import bindable, free_alias, sql_name, sql_names
 from pipeline_assets.pipeline.fetch import touched_records_table
 from pipeline_assets.pipeline.resolved import FileTable, MartTable, ResolvedPipeline
+
+# Stands for the batch while a SELECT is rewritten, as sqlglot cannot read a bound value in Snowflake's SQL.
+_BATCH = literal("\ue000batch_id\ue001")
 
 
 @dataclass(frozen=True)
 class MartRefresh:
-    """The statements that refresh one mart, in the order in which they run.
+    """The statements that refresh one mart, in the order in which they run; they are the same for every batch.
 
-    `before` runs when the batch is staged but not written, `after` when the tables are written, `late` when the marts
-    that this one reads are written; then `missing` selects the rows to insert. If the SELECT has changed since the last
-    refresh (its `digest` differs), the mart is emptied first, so that all of its rows are missing.
+    `before` runs when the batch is staged but not written, `after` when the tables are written, `late`, which binds
+    `batch_id`, when the marts that this one reads are written; then `missing` selects the rows to insert. If the SELECT
+    has changed since the last refresh (its `digest` differs), the mart is emptied first, so that all of its rows are
+    missing.
     """
 
     mart: MartTable
@@ -33,9 +37,9 @@ class MartRefresh:
     digest: str
 
 
-def refreshes(pipeline: ResolvedPipeline, batch_id: str) -> list[MartRefresh]:
+def refreshes(pipeline: ResolvedPipeline) -> list[MartRefresh]:
     """How a batch refreshes each mart of a pipeline; a mart comes after the marts that it reads."""
-    return [_refresh(pipeline, mart, batch_id) for mart in pipeline.marts]
+    return [_refresh(pipeline, mart) for mart in pipeline.marts]
 
 
 def _digest(pipeline: ResolvedPipeline, mart: MartTable) -> str:
@@ -45,18 +49,18 @@ def _digest(pipeline: ResolvedPipeline, mart: MartTable) -> str:
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _refresh(pipeline: ResolvedPipeline, mart: MartTable, batch_id: str) -> MartRefresh:
+def _refresh(pipeline: ResolvedPipeline, mart: MartTable) -> MartRefresh:
     digest = _digest(pipeline, mart)
     if mart.declared.refresh == "full":
-        empty = (f"DELETE FROM {mart.qualified}",)
+        empty = (f"DELETE FROM {bindable(mart.qualified)}",)
         return MartRefresh(mart, (), (), empty, mart.select.over({}), digest)
     delete = tuple(_delete_outdated(mart, outdated) for outdated in _outdated(pipeline, mart))
     # Rows of another mart that this batch has rebuilt, also where only older versions had their values.
     late = [
-        _delete_outdated(mart, outdated)
+        bindable(_delete_outdated(mart, outdated)).replace(_BATCH, "%(batch_id)s")
         for other in pipeline.marts
         if other.qualified in mart.select.relations
-        for batch_rows in [f"SELECT M.* FROM {other.qualified} AS M WHERE M._BATCH_ID = '{batch_id}'"]
+        for batch_rows in [f"SELECT M.* FROM {other.qualified} AS M WHERE M._BATCH_ID = {_BATCH}"]
         for outdated in mart.refresh_select.distinct_values(mart.declared.refresh_columns, other.qualified, batch_rows)
     ]
     return MartRefresh(mart, delete, delete, tuple(late), _missing_rows(mart), digest)

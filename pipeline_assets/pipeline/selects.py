@@ -5,10 +5,10 @@ sqlglot is imported where it is used, so that loading the code location stays fa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pipeline_assets.contracts.names import name_parts, sql_name, sql_names
 from pipeline_assets.errors import ConfigurationError
@@ -21,6 +21,26 @@ if TYPE_CHECKING:
 
 DIALECT = "snowflake"
 PROVENANCE = ("_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_RESCUED")
+_Rewrite = TypeVar("_Rewrite", bound=Callable[..., Any])
+
+
+def _once(rewrite: _Rewrite) -> _Rewrite:
+    """Rewrite a SELECT once for the same arguments, as every batch of a pipeline asks for the same statements."""
+
+    @wraps(rewrite)
+    def remembered(select: Select, *arguments: Any) -> Any:
+        key = (rewrite.__name__, *map(_hashable, arguments))
+        if key not in select.rewritten:
+            select.rewritten[key] = rewrite(select, *arguments)
+        return select.rewritten[key]
+
+    return cast("_Rewrite", remembered)
+
+
+def _hashable(argument: Any) -> Any:
+    if isinstance(argument, Mapping):
+        return tuple(argument.items())
+    return tuple(argument) if isinstance(argument, list) else argument
 
 
 @dataclass(frozen=True)
@@ -209,10 +229,12 @@ class Select:
 
     # --- rewriting -----------------------------------------------------------------------------------------
 
+    @_once
     def over(self, replacements: Mapping[str, str]) -> str:
         """The statement over other relations; each replacement is a `SELECT …` or the name of a relation."""
         return _replaced(self._tree.copy(), replacements).sql(dialect=DIALECT)
 
+    @_once
     def with_bounded_sums(self, most: int) -> Select:
         """The statement with each term of its sums replaced by its absolute value, at most `most`.
 
@@ -230,6 +252,7 @@ class Select:
             )
         return replace(self, text=tree.sql(dialect=DIALECT))
 
+    @_once
     def distinct_values(self, columns: Sequence[str], relation: str, replacement: str | None) -> list[str]:
         """SELECT DISTINCT values of some columns before groups are filtered, one statement per reference to a relation.
 
@@ -254,6 +277,7 @@ class Select:
             return tree.distinct().sql(dialect=DIALECT)
         return f"SELECT DISTINCT {sql_names(columns)} FROM ({tree.sql(dialect=DIALECT)}) AS TOUCHED"
 
+    @_once
     def with_source_columns(self, relation: str, names: Sequence[str], replacements: Mapping[str, str]) -> str | None:
         """The statement with further columns of a relation that it reads, under their own names.
 
@@ -287,6 +311,11 @@ class Select:
             return False
         outer = any(str(join.args.get("side") or "").upper() in ("RIGHT", "FULL") for join in tree.find_all(exp.Join))
         return not outer and sum(_name_of(table) == relation for table in _tables(tree)) == 1
+
+    @cached_property
+    def rewritten(self) -> dict[tuple, Any]:
+        """What its rewriting methods returned, by name and arguments."""
+        return {}
 
     # --- parsed once ---------------------------------------------------------------------------------------
 

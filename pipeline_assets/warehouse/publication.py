@@ -24,7 +24,7 @@ from pipeline_assets.warehouse.distinct_rows import missing_rows
 from pipeline_assets.warehouse.ledger import claim_publication, is_published
 from pipeline_assets.warehouse.schema import ops_sql, ops_table
 from pipeline_assets.warehouse.select_digests import changed_selects, store_digest
-from pipeline_assets.warehouse.transaction import Transaction
+from pipeline_assets.warehouse.transaction import Params, Transaction
 
 # Snowflake may not parse JSON that a reader accepted: PARSE_JSON rejects duplicate keys, and one such record would fail
 # its batch in every run. With 'd' the last of duplicate keys counts (fakesnow keeps both); what cannot be parsed at all
@@ -187,7 +187,7 @@ def _publish(
     for mart in reversed(publication.marts):
         _run_all(transaction, mart.after)
     for mart in publication.marts:
-        _run_all(transaction, mart.late)
+        _run_all(transaction, mart.late, {"batch_id": publication.batch_id})
         _insert_missing(transaction, mart, publication.batch_id, at)
     _write_platform_tables(transaction, publication, at)
     for table in [*(load.stage for load in publication.loads), *map(ops_table, _OWN_STAGING)]:
@@ -197,9 +197,9 @@ def _publish(
         published.table_rows[name] = int(transaction.scalar(f"SELECT COUNT(*) FROM {name}"))
 
 
-def _run_all(transaction: Transaction, statements: Sequence[str]) -> None:
+def _run_all(transaction: Transaction, statements: Sequence[str], params: Params | None = None) -> None:
     for statement in statements:
-        transaction.execute(statement)
+        transaction.execute(statement, params)
 
 
 def _empty_changed_marts(transaction: Transaction, marts: Sequence[Mart]) -> None:

@@ -22,6 +22,7 @@ CONTRACTS = {
     "by_month": ("table", ["MONTH date", "CITY text", "AMOUNT number"]),
     "by_category": ("table", ["CATEGORY text", "SALES integer"]),
     "cities_by_sales": ("table", ["SALES integer", "CITIES integer"]),
+    "m_cities": ("table", ["CITY text", "SALES integer"]),
     "ranked": ("table", ["CITY text", "SALE_ID text", "PLACE integer"]),
     "total": ("table", ["SALES integer", "AMOUNT number"]),
     "large": ("table", ["CITY text", "AMOUNT number"]),
@@ -34,6 +35,7 @@ SQL = {
     "by_category": "SELECT I.CATEGORY, COUNT(*) AS SALES FROM SHOP.SALES AS S "
     "LEFT JOIN SHOP.ITEMS AS I ON S.ITEM_ID = I.ITEM_ID GROUP BY I.CATEGORY",
     "cities_by_sales": "SELECT C.SALES, COUNT(*) AS CITIES FROM SHOP.BY_CITY AS C GROUP BY C.SALES",
+    "m_cities": "SELECT C.CITY, C.SALES FROM SHOP.BY_CITY AS C WHERE C.CITY LIKE '%m%' AND C.CITY <> '%s'",
     "ranked": "SELECT S.CITY, S.SALE_ID, ROW_NUMBER() OVER (PARTITION BY S.CITY ORDER BY S.AMOUNT DESC, S.SALE_ID) "
     "AS PLACE FROM SHOP.SALES AS S",
     "total": "SELECT COUNT(*) AS SALES, SUM(S.AMOUNT) AS AMOUNT FROM SHOP.SALES AS S",
@@ -43,6 +45,7 @@ SQL = {
 }
 MARTS = [
     Mart("cities_by_sales", refresh_by="SALES"),
+    Mart("m_cities", refresh_by="CITY"),
     Mart("by_city", refresh_by="CITY"),
     Mart("by_month", refresh_by=["MONTH", "CITY"]),
     Mart("by_category", refresh_by="CATEGORY"),
@@ -110,6 +113,7 @@ def test_rows_that_move_between_groups_leave_the_old_one_and_join_the_new(sales:
     assert sales.wrong() == []
     assert sales.mart("BY_CITY") == [("Oslo", 3, 80), ("Rome", 1, 20), (None, 1, 50)]
     assert sales.mart("CITIES_BY_SALES") == [(1, 2), (3, 1)]
+    assert sales.mart("M_CITIES") == [("Rome", 1)]
 
 
 def test_groups_without_a_value_are_made_anew_like_any_other(sales: Sales) -> None:

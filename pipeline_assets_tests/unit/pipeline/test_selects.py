@@ -238,3 +238,13 @@ def test_a_select_that_can_lose_or_double_rows_does_not_keep_every_row(select: s
 
 def test_a_plain_select_keeps_every_row() -> None:
     assert Select("given", "SELECT A.ID, CAST(A.X AS DOUBLE) AS X FROM T AS A ORDER BY 1", SCHEMA).keeps_every_row
+
+
+def test_a_select_is_rewritten_once_for_the_same_relations() -> None:
+    """Every batch of a pipeline asks for the same statements; to rewrite them took a fifth of a small one."""
+    select = Select("given", "SELECT T.ID, SUM(T.X) AS X FROM T GROUP BY T.ID", SCHEMA)
+    touched = {"T": "SELECT * FROM T WHERE X > 1"}
+    assert select.over(touched) is select.over(dict(touched))
+    assert select.distinct_values(["ID"], "T", touched["T"]) is select.distinct_values(("ID",), "T", touched["T"])
+    assert select.over(touched) != select.over({"T": "U"})
+    assert select.with_bounded_sums(9) is select.with_bounded_sums(9) is not select.with_bounded_sums(99)
