@@ -38,7 +38,7 @@ def watermarks(listed: TableList, transaction: Transaction) -> dict[str, str]:
     states, found = _states(listed, transaction), {}
     for table in listed.tables:
         watermark = states[table.name].watermark
-        shows_cursor = watermark and watermark.position and table.cursor[0] not in table.personal
+        shows_cursor = watermark and watermark.position and table.cursor and table.cursor[0] not in table.personal
         text = "" if watermark is None else watermark.position[0] if shows_cursor else watermark.snapshot_at
         found[listed.names[table.name].dataset] = text
     return found

@@ -1,5 +1,5 @@
--- Grain: one row per pipeline with an object in the ledger. An archive has a ledger row for its records and one for each
--- list in them, but counts as one object.
+-- Grain: one row per pipeline with an object in the ledger. An archive counts as one object, though it has a ledger row
+-- for its records and one for each list in them.
 SELECT
     PIPELINE,
     COUNT(DISTINCT CASE WHEN STATUS = 'loaded' THEN URI || ' ' || ETAG END) AS OBJECTS_LOADED,
