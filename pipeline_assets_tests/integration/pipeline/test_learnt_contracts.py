@@ -9,6 +9,7 @@ import dagster as dg
 
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.run import run_batch
+from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.contracts.ddl import Table as WarehouseTable
 from pipeline_assets.orchestration.check_steps import evaluations
 from pipeline_assets.orchestration.results import batch_events
