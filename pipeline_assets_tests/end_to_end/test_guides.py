@@ -33,7 +33,7 @@ def test_each_command_of_a_page_does_what_the_page_says(checkout: Checkout, page
     ("typed", "expected", "message"),
     [
         ("false", (), "ends with 1"),
-        ("echo one two", ("two", "one"), "does not say 'one'"),
+        ("echo one two", ("two one",), "does not say 'two one'"),
         ("echo $((1 + 1))", ("3",), "does not say '3'"),
         ("exit 3", (), "ended the shell"),
     ],

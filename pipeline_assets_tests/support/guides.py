@@ -1,8 +1,9 @@
 """The commands of README.md and docs/: found in fenced `console` blocks, and run in order as a reader types them.
 
 A block has commands (`$ …`, continued by lines that start with `> `) and, below each, lines that its output must
-contain in this order; `…` stands for anything. A command ends with 0 unless `$ echo $?` follows it. A comment
-`<!-- not run: REASON -->` directly above a block excludes its commands from being run; their names are tested anyway.
+contain, in any order, as results and messages are two streams; `…` stands for anything. A command ends with 0 unless
+`$ echo $?` follows it. A comment `<!-- not run: REASON -->` directly above a block excludes its commands from being
+run; their names are tested anyway.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Command:
     line: int
     text: str
     expected: tuple[str, ...]
+    may_fail: bool = False  # `$ echo $?` follows, and says with which code
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ class Block:
                 found[-1][1].append(line[2:])
             elif line.strip():
                 found[-1][2].append(line)
-        return [Command(self.page, number, "\n".join(text), tuple(said)) for number, text, said in found]
+        following = [text for _, text, _ in found[1:]] + [[""]]
+        return [
+            Command(self.page, number, "\n".join(text), tuple(said), after == ["echo $?"])
+            for (number, text, said), after in zip(found, following, strict=True)
+        ]
 
 
 def pages() -> list[str]:
@@ -143,11 +149,10 @@ class Checkout:
             results = Path(name)
             script = ["trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT", "code=0"]
             for number, command in enumerate(commands):
-                asked = number + 1 < len(commands) and commands[number + 1].text == "echo $?"
                 text = command.text.replace("3001", port)
                 script.append(f"(exit $code)\n{{ {text}\n}} >{results}/{number}.out 2>&1 </dev/null\ncode=$?")
                 script.append(f"echo $code >{results}/{number}.code")
-                script += [] if asked else ["[ $code = 0 ] || exit 1"]
+                script += [] if command.may_fail else ["[ $code = 0 ] || exit 1"]
             environment = {
                 "PATH": f"{self._programs}:{os.environ['PATH']}",
                 "HOME": str(self.folder),
@@ -214,10 +219,10 @@ def _compare(command: Command, out: Path, code: Path, port: str) -> None:
     said = " ".join(_LINES.sub(" ", out.read_text(errors="replace")).replace(port, "3001").split())
     if not code.exists():
         raise GuideError(f"{place}\nended the shell, or did not end: {said[-3000:]}")
-    position = 0
+    ended = code.read_text().strip()
     for line in command.expected:
-        pattern = r".*?".join(re.escape(" ".join(part.split())) for part in line.split("…"))
-        found = re.compile(pattern).search(said, position)
-        if found is None:
-            raise GuideError(f"{place}\nends with {code.read_text().strip()} and does not say {line!r}: {said[-3000:]}")
-        position = found.end()
+        pattern = ".*?".join(re.escape(" ".join(part.split())) for part in line.split("…"))
+        if not re.search(pattern, said):
+            raise GuideError(f"{place}\nends with {ended} and does not say {line!r}: {said[-3000:]}")
+    if ended != "0" and not command.may_fail:
+        raise GuideError(f"{place}\nends with {ended}: {said[-3000:]}")
