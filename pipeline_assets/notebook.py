@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -69,7 +70,7 @@ def connect(*, home: str | Path | None = None, profile: str | None = None, role:
 
 
 class Connection:
-    """Reads tables; nothing is open between queries, so that runs go on and a killed kernel leaves no lock.
+    """Reads tables. Nothing is open between queries: batches run meanwhile, and a killed kernel leaves no lock.
 
     Within `with connect() as connection:` the queries share one sign-in to Snowflake.
     """
@@ -155,16 +156,17 @@ class Connection:
         with self._warehouse.read_only() as session:
             yield session
 
+    @cached_property
     def _pipelines(self) -> Sequence[ResolvedPipeline]:
         return list(pipelines(self._settings).values())
 
     def _contracts(self) -> dict[str, Contract]:
         """The contracts of tables and views, by the name of the table with its schema."""
-        return {target_table(c).qualified: c for pipeline in self._pipelines() for c in pipeline.contracts}
+        return {target_table(c).qualified: c for pipeline in self._pipelines for c in pipeline.contracts}
 
     def _readable(self, present: Present) -> dict[str, Readable]:
         if self._sees_personal_data is False:
-            return readable_to_analysts(self._settings, self._pipelines(), present)
+            return readable_to_analysts(self._settings, self._pipelines, present)
         return dict.fromkeys((*present, *_NAMES), Readable({}))
 
 

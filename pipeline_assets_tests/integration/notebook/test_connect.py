@@ -213,6 +213,7 @@ def test_a_kernel_that_is_killed_during_a_query_leaves_no_lock(lake: BookingsLak
         assert kernel.stdout
         assert kernel.stdout.readline() == "ready\n"
         while True:  # until the query has the lock
+            assert kernel.poll() is None
             try:
                 impatient(lake).tables()
             except WarehouseBusyError:
