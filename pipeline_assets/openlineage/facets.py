@@ -98,9 +98,21 @@ class DescribedPipeline:
 
         `metadata` is that of its event in a run, with the columns that the run learnt if its contract is open.
         """
+        dataset = self.datasets[key]
+        if dataset.contract.is_open:
+            return self._facets(_with_learnt_columns(dataset, metadata))
+        if key not in self._closed:
+            self._closed[key] = self._facets(dataset)
+        return dict(self._closed[key])
+
+    @cached_property
+    def _closed(self) -> dict[str, dict[str, DatasetFacet]]:
+        """The facets of datasets whose contracts have all of their columns; tracing these takes long."""
+        return {}
+
+    def _facets(self, dataset: Dataset) -> dict[str, DatasetFacet]:
         from openlineage.client import facet_v2 as ol
 
-        dataset = _with_learnt_columns(self.datasets[key], metadata)
         contract = dataset.contract
         schema = ol.schema_dataset
         fields = [
@@ -179,9 +191,9 @@ def reads_of(described: DescribedPipeline, keys: Sequence[str]) -> Iterator[str]
 
 
 def _with_learnt_columns(dataset: Dataset, metadata: Mapping[str, Any]) -> Dataset:
-    """The dataset with the columns that a run reported, if its contract does not have them all."""
+    """The dataset with the columns that a run reported."""
     schema, lineage = metadata.get("dagster/column_schema"), metadata.get("dagster/column_lineage")
-    if not (dataset.contract.is_open and schema and lineage):
+    if not (schema and lineage):
         return dataset
     columns = []
     for shown in schema.columns:

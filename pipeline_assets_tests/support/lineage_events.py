@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
 from pathlib import Path
@@ -127,6 +128,7 @@ def _require_facets(place: str, facets: dict[str, Any]) -> None:
         _require(of, {key.lstrip("_"): value for key, value in facet.items() if key != "_schemaURL"}, name)
 
 
+@cache
 def _facet_classes() -> dict[str, type]:
     found = {}
     for module in iter_modules(generated.__path__):

@@ -21,6 +21,7 @@ HEAVY = {
         "matplotlib",
         "moto",
         "obstore",
+        "openlineage",
         "pandas",
         "pyarrow",
         "pydantic_settings",
