@@ -32,7 +32,7 @@ def keep_migrations_and_engines() -> None:
             parsed[location] = from_config(config)
         return parsed[location]
 
-    ScriptDirectory.from_config = parsed_once  # type: ignore[method-assign, assignment]
+    ScriptDirectory.from_config = parsed_once  # type: ignore[method-assign]
     for module in (sqlite_event_log, sqlite_run_storage, sqlite_schedule_storage):
         module.create_engine = _engine_of  # type: ignore[attr-defined]
 
