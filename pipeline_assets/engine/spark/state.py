@@ -31,6 +31,9 @@ _FOR_FEW_ROWS = {
     "spark.sql.shuffle.partitions": "1",
     # To compile the rules of a list's elements takes seconds, to interpret them for a few rows none.
     "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # It plans each stage again, by the size of the one before.
+    "spark.sql.adaptive.enabled": "false",
 }
 
 
