@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadFileScheduling
 
 from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
@@ -21,7 +22,9 @@ settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
 # The files that take longest, longest first: begun last, one of them would keep a single process busy at the end.
+# With the first one begin all files on Spark, see ON_SPARK.
 LONG = (
+    "end_to_end/test_engines_agree.py",
     *("faults/test_crashes_of_", "end_to_end/test_", "integration/engine/test_glue", "integration/engine/test_spark"),
     "integration/engine/test_",
 )
@@ -35,6 +38,40 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, start in enumerate(LONG) if path.startswith(start)), len(LONG))
 
     items.sort(key=rank)
+
+
+# The files with tests on Spark or on the Glue job: its first batch in a process takes five times as long as a later one.
+ON_SPARK = (
+    "end_to_end/test_engines_agree.py",
+    "integration/engine/test_deduplicate_on_engines.py",
+    "integration/engine/test_dialects_on_spark.py",
+    "integration/engine/test_doubles_and_times.py",
+    "integration/engine/test_extreme_values.py",
+    "integration/engine/test_glue_engine.py",
+    "integration/engine/test_hard_files.py",
+    "integration/engine/test_parquet_agrees.py",
+    "integration/engine/test_spark_agrees.py",
+    "integration/engine/test_spark_deduplicates.py",
+    "integration/engine/test_spark_engine.py",
+    "integration/movies/test_star_schema.py",
+    "integration/orders/test_computed_values.py",
+    "integration/pipeline/test_histories.py",
+    "integration/pipeline/test_names_that_need_quotes.py",
+)
+
+
+class _OneSpark(LoadFileScheduling):
+    """One process for each file, but the same for all files on Spark."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "on Spark" if file.endswith(ON_SPARK) else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadFileScheduling | None:
+    """Distribute files as `--dist loadfile` does, with one Java for all tests on Spark."""
+    return _OneSpark(config, log) if config.getvalue("dist") == "loadfile" else None  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,7 +125,11 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 gc.set_threshold(50_000, 20, 100)  # as the command line has it
 # No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# To verify the classes of Spark takes a third of its first batch.
+os.environ.setdefault(
+    "JDK_JAVA_OPTIONS",
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
+)
 os.environ["COLUMNS"] = "200"  # tables are as wide as without a terminal, whoever runs the tests
 pytest.register_assert_rewrite("pipeline_assets_tests.support.crashes")  # its tests are in no test file
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
