@@ -31,7 +31,16 @@ from pipeline_assets.engine.formats.csv.byte_scan import scan_bytes
 from pipeline_assets.engine.formats.csv.dialect import open_as_utf8
 from pipeline_assets.engine.formats.csv.lenient_reader import read_leniently
 from pipeline_assets.engine.spark import tasks
-from pipeline_assets_tests.support.dialect_files import BOM, DIALECTS, NAMES, all_files, contract, declared, typed
+from pipeline_assets_tests.support.dialect_files import (
+    BOM,
+    DIALECTS,
+    IN_PARTS,
+    NAMES,
+    all_files,
+    contract,
+    declared,
+    typed,
+)
 from pipeline_assets_tests.support.engine_session import landed
 
 
@@ -52,8 +61,7 @@ def test_tasks_of_spark_read_the_same(name: str, split_bytes: int | None, tmp_pa
         skipped = any(statistics.get("header_skipped") for statistics in statistics)
         assert skipped is str(file.path).endswith("-3"), file.path
         assert all(statistics.get("header", list(NAMES)) == list(NAMES) for statistics in statistics)
-    can_be_cut = name in ("usual", "without header", "semicolons", "tabs without header", "windows-1252")
-    assert (files_in_splits > 3) is (split_bytes is not None and (can_be_cut or name == "latin-1 without header"))
+    assert (files_in_splits > 3) is (split_bytes is not None and name in IN_PARTS)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "windows-1252"])
