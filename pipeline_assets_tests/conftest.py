@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
-# The files with tests on Spark or on the Glue job: its first batch in a process takes five times as long as a later one.
+# The files with tests on Spark or on the Glue job: the first batch of a process takes five times as long as others.
 ON_SPARK = (
     "end_to_end/test_engines_agree.py",
     "integration/engine/test_deduplicate_on_engines.py",
