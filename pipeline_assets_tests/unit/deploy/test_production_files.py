@@ -137,16 +137,6 @@ def test_the_docs_name_every_variable_of_the_production_files() -> None:
     assert wanted <= named, wanted - named
 
 
-def test_the_docs_name_no_setting_that_is_gone() -> None:
-    from pipeline_assets.settings import Settings
-
-    text = (ROOT / "docs" / "deploy.md").read_text()
-    known = {f"PIPELINE_{name.upper()}" for name in Settings.model_fields}
-    # Objects of Snowflake, the tag of the image and the stack's secret begin like settings.
-    others = {"PIPELINE_SERVICE", "PIPELINE_LAKE", "PIPELINE_VERSION", "PIPELINE_SECRET_ID"}
-    assert set(re.findall(r"\bPIPELINE_[A-Z_]*[A-Z]\b", text)) - others <= known
-
-
 def test_the_image_runs_as_nobody_special_and_holds_no_secret() -> None:
     assert instructions("USER") == ["10001"]
     assert not re.search(r"(?i)password|secret_|private_key|token|ARG ", "\n".join(INSTRUCTIONS))
