@@ -255,7 +255,9 @@ TEXTS = [
 @hypothesis.example("000000", "@00000", "spark_master")
 @hypothesis.example("00?000", "000000", "spark_master")
 @hypothesis.given(
-    PASSWORD, PASSWORD, st.sampled_from([name for name in TEXTS if not name.endswith(("endpoint_url", "api_url"))])
+    PASSWORD,
+    PASSWORD,
+    st.sampled_from([name for name in TEXTS if not name.endswith(("endpoint_url", "api_url", "openlineage_url"))]),
 )
 def test_no_password_or_token_is_shown_wherever_it_stands(password: str, token: str, name: str) -> None:
     url = f"https://queue:{password}@sqs.example.org/123/queue?X-Token={token}"
