@@ -89,6 +89,20 @@ def test_the_uses_of_inputs_are_those_of_the_sql() -> None:
     assert {each["transformations"][0]["subtype"] for each in booked["dataset"]} == {"JOIN"}
 
 
+def test_columns_that_the_platform_sets_are_no_inputs() -> None:
+    for pipeline in pipelines().values():
+        made = DescribedPipeline(pipeline, SETTINGS)
+        shown = {
+            (made.names[key].namespace, made.names[key].name, entry.column.name)
+            for key, dataset in made.datasets.items()
+            for entry in dataset.columns
+        }
+        for key in made.datasets:
+            lineage = described(made, key)["facets"].get("columnLineage", {})
+            of_rows = {(each["namespace"], each["name"], each["field"]) for each in lineage.get("dataset", [])}
+            assert of_rows <= shown, key
+
+
 def test_an_export_repeats_its_table() -> None:
     export = described(DescribedPipeline(pipelines()["bookings"], SETTINGS), "bookings/customer_bookings_csv")
     for column, found in export["facets"]["columnLineage"]["fields"].items():
