@@ -186,7 +186,7 @@ CAPTURE = ("history_stream", "history_task", "history_task_suspend", "history_ta
 
 def test_change_capture_is_planned_on_request_with_the_statements_that_refresh_the_history(tmp_path: Path) -> None:
     pipeline = resolve(item_history.value(tmp_path))
-    (history,) = [refresh for refresh in refreshes(pipeline, "b") if refresh.mart.contract.name == "dim_item"]
+    (history,) = [refresh for refresh in refreshes(pipeline) if refresh.mart.contract.name == "dim_item"]
     assert of(list(steps(settings(), [pipeline])), *CAPTURE, "grant_execute_task") == []
 
     plan = list(steps(settings(snowflake_change_capture=True), [pipeline]))

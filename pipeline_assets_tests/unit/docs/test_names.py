@@ -16,7 +16,10 @@ from pipeline_assets_tests.support.guides import blocks, pages
 
 TEXTS = {page: (PROJECT_ROOT / page).read_text(encoding="utf-8") for page in pages()}
 # Objects of Snowflake, a tag of the image, and starts of names.
-NO_SETTINGS = {"PIPELINE_SERVICE", "PIPELINE_LAKE", "PIPELINE_MONTHLY", "PIPELINE_VERSION", "PIPELINE_SECRET_ID"}
+NO_SETTINGS = {
+    *("PIPELINE_LAKE", "PIPELINE_LOADER", "PIPELINE_MONTHLY", "PIPELINE_SECRET_ID", "PIPELINE_SERVICE"),
+    "PIPELINE_VERSION",
+}
 ROOTS = ("pipeline_assets/", "pipeline_assets_tests/", "sql/", "infra/", "docs/")
 # What a reader of docs/add-a-pipeline.md makes.
 MADE = ("shop_orders", "customers.yaml", "samples/NAME")

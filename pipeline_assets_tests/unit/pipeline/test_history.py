@@ -26,7 +26,7 @@ def test_lineage_of_a_history_comes_out_of_the_generated_select(tmp_path: Path) 
 
 
 def test_only_the_observations_of_touched_keys_are_read_to_rebuild_them(tmp_path: Path) -> None:
-    (refresh,) = [r for r in refreshes(resolve(value(tmp_path)), "b") if r.mart.contract.name == "dim_item"]
+    (refresh,) = [r for r in refreshes(resolve(value(tmp_path))) if r.mart.contract.name == "dim_item"]
     assert "NOT EXISTS" in refresh.missing.partition("QUALIFY")[0]
     assert all(statement.startswith("DELETE FROM SHOP.DIM_ITEM USING (SELECT DISTINCT") for statement in refresh.before)
     assert difference_query(refresh.mart).startswith("SELECT DISTINCT SHOP, ITEM FROM")
