@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.catalog.datasets import ColumnEntry, Dataset, datasets_of
 from pipeline_assets.contracts import Column
+from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.openlineage.names import DatasetName, dataset_names
 from pipeline_assets.orchestration.automation import describe
 from pipeline_assets.orchestration.columns import assets_of_relations
@@ -197,6 +198,8 @@ def _with_learnt_columns(dataset: Dataset, metadata: Mapping[str, Any]) -> Datas
         return dataset
     columns = []
     for shown in schema.columns:
+        if shown.name in PROVENANCE:
+            continue
         deps = lineage.deps_by_column.get(shown.name, [])
         column = Column(
             shown.name,

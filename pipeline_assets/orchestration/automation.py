@@ -33,6 +33,7 @@ from pipeline_assets.pipeline.resolved import ResolvedPipeline
 if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
+_PLACES = {"bucket", "stream", "folder"}  # kinds of assets that are no datasets of the catalog
 logger = logging.getLogger("pipeline_assets")
 
 
@@ -53,9 +54,11 @@ def pipeline_definitions(pipeline: ResolvedPipeline, settings: Settings) -> dg.D
 def with_catalog_links(
     assets: Sequence[dg.AssetSpec | dg.AssetsDefinition], url: str
 ) -> Sequence[dg.AssetSpec | dg.AssetsDefinition]:
-    """The assets, each with a link to its dataset in the catalog at `url`."""
+    """The assets, each with a link to its dataset in the catalog at `url`, which has no places of files."""
 
     def linked(spec: dg.AssetSpec) -> dg.AssetSpec:
+        if spec.kinds & _PLACES:
+            return spec
         dataset = "/".join(quote(part, safe="") for part in spec.key.path)
         return spec.merge_attributes(metadata={"catalog": dg.MetadataValue.url(f"{url}#/dataset/{dataset}")})
 

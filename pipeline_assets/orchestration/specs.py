@@ -205,7 +205,7 @@ def _processed_spec(pipeline: ResolvedPipeline, source: Source) -> dg.AssetSpec 
         }
     )
     description = f"{what}, a folder for each batch: {code(place)}. `run --reprocess` reads them again."
-    return _spec(processed_key(source, name), "zone", name, contract, description, {"s3"}, [files], metadata)
+    return _spec(processed_key(source, name), "zone", name, contract, description, {"s3", "folder"}, [files], metadata)
 
 
 # --- outputs -------------------------------------------------------------------------------------------------

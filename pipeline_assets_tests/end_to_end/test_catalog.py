@@ -142,7 +142,7 @@ def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site:
     text = desk.page.locator("main").inner_text()
     assert "•••" in text
     assert "@" not in text.split("Sample")[1].split("Rows over time")[0]
-    assert "One row per CUSTOMER_ID." in text
+    assert "One row per customer, the newest version delivered." in text
     desk.page.goto(f"{site}#/dataset/orders/orders_parquet_datalake")
     desk.heading("orders/orders_parquet_datalake")
     assert re.search(r"\d+ files in \d+ partitions, [\d.]+ kB", desk.page.locator("main").inner_text())

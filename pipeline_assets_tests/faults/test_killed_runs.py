@@ -25,7 +25,7 @@ from pipeline_assets.orchestration import assets
 assets.run_batch = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from pipeline_assets.batch.report import Request
 from pipeline_assets.commands.shared import prepared_settings, run_now
-run_now(prepared_settings(), "bookings", Request(), False)
+run_now(prepared_settings(), "bookings", Request(), False, command="run")
 """
 
 
