@@ -206,7 +206,8 @@ def _output_facets(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The rows or files that a run wrote; an export is one file."""
     from openlineage.client.generated.output_statistics_output_dataset import OutputStatisticsOutputDatasetFacet
 
-    rows, files = metadata.get("rows_written"), metadata.get("files_written", 1 if "dagster/uri" in metadata else None)
+    rows = metadata.get("table_rows_written")
+    files = metadata.get("table_files_written", 1 if "dagster/uri" in metadata else None)
     if rows is None and files is None:
         return {}
     return {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows, fileCount=files)}
