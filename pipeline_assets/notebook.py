@@ -43,11 +43,12 @@ def connect(*, home: str | Path | None = None, profile: str | None = None, role:
     Args:
         home: instead of PIPELINE_HOME.
         profile: instead of PIPELINE_PROFILE, `local` or `aws`.
-        role: whose rights the connection has; by default those of analysts, PIPELINE_SNOWFLAKE_ANALYST_ROLE, who get
-            masks instead of personal data. PIPELINE_SNOWFLAKE_ROLE sees it.
+        role: the role whose rights the connection has, by default PIPELINE_SNOWFLAKE_ANALYST_ROLE, which gets masks
+            instead of personal data; PIPELINE_SNOWFLAKE_ROLE gets the data itself.
 
     Raises:
         ConfigurationError: a setting is wrong, the embedded warehouse has no such role, or nothing has run in the home.
+        LakeError: Secrets Manager cannot be reached.
     """
     overrides: dict[str, Any] = {"home": home, "profile": profile}
     settings = load_settings(**{name: value for name, value in overrides.items() if value is not None})
@@ -115,7 +116,11 @@ class Connection:
             return _with_whole_numbers(session.arrow_table(sql))
 
     def tables(self) -> pd.DataFrame:
-        """The tables and views that this role may read, with what one row is."""
+        """The tables and views that this role may read, with what one row is.
+
+        Raises:
+            WarehouseError: the warehouse cannot be reached.
+        """
         import pandas as pd
 
         with self._session() as session:
@@ -130,6 +135,7 @@ class Connection:
 
         Raises:
             ConfigurationError: there is no such table, or this role may not read it.
+            WarehouseError: the warehouse cannot be reached.
         """
         import pandas as pd
 

@@ -1,7 +1,7 @@
-"""How far a long step is: a line every few seconds with amount, rate and time left, for whoever asks with `reporting`.
+"""The progress of long steps: `reporting` reports a line every few seconds, with amount, rate and time left.
 
-A step is reported by a thread, as one statement of a database may take minutes before it returns, and at the interval
-of the run, so that thousands of short steps are reported as well. Without `reporting`, a step costs nothing.
+A thread reports, as one statement of a database may take minutes. The interval is that of the run, not of a step, so
+that thousands of short steps are reported as well. Without `reporting`, a step costs nothing.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Steps:
             self._steps.append(step)
 
     def end(self, step: Progress) -> None:
-        """Waits until the step is not measured: what it measures may be gone after it."""
+        """Remove a step, once nobody measures it: the file that it measures may be deleted afterwards."""
         with self._lock:
             self._steps.remove(step)
 

@@ -20,7 +20,7 @@ from pipeline_assets.errors import PipelineError
 
 logger = logging.getLogger("pipeline_assets")
 
-_ATTEMPTS, _SECONDS = 2, 5.0  # few: the run only waits for its metrics
+_ATTEMPTS, _SECONDS = 2, 5.0  # few, as the run waits for them
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def run_batch(
 
 
 def _gauges(context: BatchContext) -> list[Metric]:
-    """What waits in quarantine, and how long nothing has arrived in the source where that is longest."""
+    """The records that wait in quarantine, and the time since the last arrival, the longest of all sources."""
     platform, pipeline = context.platform, context.pipeline
     try:
         with platform.warehouse.read_only() as transaction:
@@ -179,7 +179,7 @@ def _process(
                 outputs.make()
                 unread = {source.name: _unread_outcomes(discovery, source.name) for source in pipeline.sources}
                 outcomes = {name: [*session.outcomes(name), *unread[name]] for name in unread}
-                _reject_for_causes(pipeline, outcomes)
+                _copy_reasons_to_archives(pipeline, outcomes)
                 rejected = {o.landed.uri for files in outcomes.values() for o in files if o.rejection and not o.waiting}
                 if with_earlier_records := discovery.with_records_of(rejected):
                     raise _ReplacementRejectedError(with_earlier_records)
@@ -260,8 +260,8 @@ def _unread_outcomes(discovery: Discovery, source: str) -> list[FileOutcome]:
     return outcomes
 
 
-def _reject_for_causes(pipeline: ResolvedPipeline, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
-    """Give an archive that is rejected because of a list in its records the reason of that list: it is one object."""
+def _copy_reasons_to_archives(pipeline: ResolvedPipeline, outcomes: Mapping[str, Sequence[FileOutcome]]) -> None:
+    """If a list in its records rejects an archive, the archive gets the reason of the list: both are one object."""
     rejections = [(o.landed.uri, o.rejection) for files in outcomes.values() for o in files if o.rejection]
     causes = {uri: rejection for uri, rejection in rejections if rejection.code != file_sets.CODE}
     for source in archive_sources(pipeline):

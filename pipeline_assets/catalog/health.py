@@ -1,6 +1,6 @@
 """The health of each pipeline by day: runs, rows, latency, quarantine, freshness and cost.
 
-All but the runs is from our own tables, so it is the same on every machine; runs are those of this Dagster instance.
+Runs are those of this Dagster instance; all else is from our own tables, and is the same on every machine.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def exported_files(datasets: Iterable[Dataset], instance: dg.DagsterInstance) ->
 def row_counts(datasets: Iterable[Dataset], instance: dg.DagsterInstance) -> dict[str, list[dict[str, Any]]]:
     """The rows of each dataset after the newest batches that changed it, oldest first, by the key of the dataset.
 
-    Of a dataset with partitions those of the whole count: each of its days has an event of its own, too.
+    Events of single partitions are left out: the event of the whole batch has the rows of the table.
     """
     counts = {}
     for dataset in datasets:

@@ -2,8 +2,8 @@
 
     python -m pipeline_assets.catalog.serve <socket> <pipe> <folder of the site> <home of Dagster>
 
-`dev` starts it with a listening socket and a pipe; it ends when the other end of the pipe is closed, so with Dagster. A
-process of its own writes the site, so that it shows contracts and SQL as they are now.
+`dev` starts it with a listening socket and a pipe; it ends when the other end of the pipe is closed, which is when
+Dagster ends. A new process writes the site each time, so that it shows contracts and SQL as they are now.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from urllib.parse import urlsplit
 from pipeline_assets.errors import PipelineError
 
 PATIENCE = 15  # seconds that a request waits for a newer site
-_BEING_WRITTEN = "The catalog is being written. If it does not appear, the terminal of `pipeline-assets dev` says why."
+_BEING_WRITTEN = "The catalog is being written. If it does not appear, `pipeline-assets dev` has printed the error."
 
 
 class CatalogServer(ThreadingHTTPServer):
     """Serves a folder on a listening socket.
 
-    `newest` says which state of the runs the site should show, `build` writes it and returns an error or "".
+    `newest` returns the state of the runs that the site should show; `build` writes it and returns an error or "".
     """
 
     daemon_threads = True
@@ -95,7 +95,7 @@ class _Handler(SimpleHTTPRequestHandler):
         self.send_error(404)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Dagster's log is on the same terminal."""
+        """Log nothing: Dagster's log is on the same terminal."""
 
 
 def write_catalog() -> str:

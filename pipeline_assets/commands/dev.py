@@ -22,7 +22,7 @@ _HOST = "127.0.0.1"
 
 
 def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = None) -> None:
-    """Start Dagster's UI, sensors and schedules over PIPELINE_HOME, and the catalog on the next port that is free."""
+    """Start Dagster's UI, sensors and schedules over PIPELINE_HOME, and the catalog on the next port."""
     from pipeline_assets.orchestration.execution import dagster_instance
     from pipeline_assets.settings import PROJECT_ROOT
 
@@ -30,7 +30,7 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
     port = port or settings.dagster_port
     require_free(port)
     with dagster_instance(settings.dagster_home):
-        pass  # creates its tables: Dagster and the catalog would both, at once
+        pass  # creates its tables, which Dagster and the catalog would else both create at once
     workspace = PROJECT_ROOT / "workspace.yaml"
     target = ["-w", str(workspace)] if workspace.exists() else ["-m", "pipeline_assets.definitions"]
     # A shell lets what it starts with `&` ignore Ctrl-C, and every child would inherit that: only SIGKILL would end it.
@@ -45,7 +45,10 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
 def _serve_catalog(settings: Settings, port: int) -> str:
     """Serve the catalog in a process that ends with this one; returns its address.
 
-    Dagster replaces this process and keeps the end of the pipe that it writes to, without knowing of it.
+    Dagster replaces this process, which keeps its end of the pipe open; the server ends when that end is closed.
+
+    Raises:
+        ConfigurationError: no port is free.
     """
     read, write = os.pipe()
     with _listen(port) as listening, open(read, "rb") as pipe:
@@ -71,7 +74,7 @@ def _listen(port: int) -> socket.socket:
             return listening
         except (OSError, OverflowError):
             listening.close()
-    raise ConfigurationError(f"No port on {_HOST} is free.", remedy="Set PIPELINE_CATALOG_URL, and none is needed.")
+    raise ConfigurationError(f"No port on {_HOST} is free.", remedy="Free a port, or set PIPELINE_CATALOG_URL.")
 
 
 def require_free(port: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 3.0  # seconds to connect, and between two parts of an answer
 _ENDPOINT = "api/v1/lineage"  # of a collector whose url has no path
-# The collector will never take this event; any other answer may change.
+# With these a collector refuses the event itself, and would refuse it again; any other answer may change.
 _REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 

@@ -1,7 +1,7 @@
 """The events of one status change of a run: one for each of its pipelines, built and checked by the official client.
 
 The first event of a run lists what it may read and write, the last what it read and wrote. An event is a function of
-what the instance recorded: sent again, it is the same, so receivers can tell.
+what the instance recorded: sent again, it is the same, so receivers can recognise it.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class DescribedPipeline:
 
     @cached_property
     def pipeline(self) -> ResolvedPipeline:
-        """The pipeline with SELECTs of its own: two threads may not trace one, and a run uses the others meanwhile."""
+        """The pipeline with SELECTs of its own: two threads may not trace one, and a run may be tracing the others."""
         return derive(self.resolved.value)
 
     @cached_property

@@ -26,7 +26,7 @@ class DatasetName:
 def dataset_names(pipeline: ResolvedPipeline, settings: Settings) -> dict[str, DatasetName]:
     """The name of every dataset of a pipeline by the key of its asset, `<pipeline>/<name>`.
 
-    Files that change their keys are one dataset: the pattern of the landed ones, or the key with `*` for what differs.
+    Files whose keys differ from run to run are one dataset: the pattern of landed files, or the key with `*`.
     """
     return {key: DatasetName(*name) for key, name in _names(pipeline, settings)}
 

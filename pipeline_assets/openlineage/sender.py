@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("pipeline_assets.openlineage")
 
-INTERVAL = 2.0  # seconds between two looks for new events during a run of the command line
+INTERVAL = 2.0  # seconds between two polls for new events during a run of the command line
 PATIENCE = 5.0  # seconds that such a run waits at its end for its last events
-_TICK = 30.0  # seconds that one tick of the sensor may take; the daemon gives it 60
+_TICK = 30.0  # seconds that one tick of the sensor may take; the daemon's limit is 60
 _SENSOR_INTERVAL = 10
 _CURSOR = "pipeline_assets/openlineage"
 
@@ -48,7 +48,7 @@ class LineageSender:
         self._is_failing = False
 
     def send(self, instance: dg.DagsterInstance, seconds: float) -> str:
-        """Send what is new, as far as that takes no longer; returns why something is left, or an empty text.
+        """Send what is new within some seconds; returns why something is left, or an empty text.
 
         The first call for an instance sends nothing: only what happens from then on is sent.
         """
@@ -73,7 +73,7 @@ class LineageSender:
                     try:
                         self.destination.send(event)
                     except RefusedEventError as error:
-                        logger.error("%s It is left out, with run %s.", error, change.run_id)
+                        logger.error("%s This event of run %s is left out.", error, change.run_id)
                     except NotSentError as error:
                         if not self._is_failing:
                             logger.error("%s", error)

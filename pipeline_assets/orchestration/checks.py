@@ -102,7 +102,7 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
                 contract, "unique_key", one_row, partial(_unique_key, table, unique), _query(_repeated(table, unique))
             )
             if contract in pipeline.targets:
-                unknown = "No file had a column that the contract does not know; such values are kept in _RESCUED."
+                unknown = "No file had a column that is not in the contract; such values are kept in _RESCUED."
                 rescued = f"SELECT _SOURCE_URI, _RESCUED FROM {table} WHERE _RESCUED IS NOT NULL LIMIT 20"
                 add_of_table(contract, "unknown_columns", unknown, partial(_unknown_columns, contract), _query(rescued))
     for source in pipeline.sources:
@@ -113,8 +113,8 @@ def checks_of(pipeline: ResolvedPipeline, freshness_hours: float) -> list[Check]
             add(table_key(pipeline, published.table.contract), "contradictory_lists", one_value, evaluate, command)
     accounting = "In every object, records read = loaded + superseded + quarantined."
     add(main, "row_accounting", accounting, partial(_row_accounting, name), reprocess)
-    of_shares = "More than the share that rejects a file is an error, fewer are a warning."
-    add(main, "quarantine", f"No record waits in quarantine. {of_shares}", partial(_quarantine, name), waiting)
+    of_shares = "It is an error if their share is larger than PIPELINE_REJECT_SHARE, else a warning."
+    add(main, "quarantine", f"No records wait in quarantine. {of_shares}", partial(_quarantine, name), waiting)
     add(main, "rejected_objects", "No object was rejected as a whole.", partial(_rejected, name), waiting)
     for mart in pipeline.marts:
         if mart.contract.is_open:

@@ -51,7 +51,7 @@ def code(text: str) -> str:
 def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table whose cells are cut: the UI gives a column a few words, so a long text would fill the page.
 
-    Cells are escaped: a value with asterisks is no emphasis.
+    Cells are escaped, so that asterisks in a value are shown.
     """
 
     def line(cells: Iterable[object]) -> str:

@@ -47,7 +47,7 @@ from pipeline_assets.pipeline.value import DeliveryStream, ListColumn
 
 Layer = Literal["source", "zone", "table", "mart", "view", "lake", "export"]
 _LEARNT = "A run learns its columns; its newest materialization has them."
-# The kinds of sources that are no databases.
+# The kinds of sources that are not databases.
 _NO_DATABASE = {"api": "An HTTP API that runs extract from.", "file": "A file that runs extract from."}
 
 

@@ -291,7 +291,7 @@ def _refusal(table: ListedTable, gone: int, rows: int, share: float) -> str:
         return ""
     return (
         f"The source lacks {gone:,} of the {rows:,} rows of {table.name}, more than the share that may be marked as "
-        f"deleted ({share:g}): none is. Check the source; if they were deleted there, raise "
+        f"deleted ({share:g}): no row is marked. Check the source; if they were deleted there, raise "
         "PIPELINE_REVIEWS_DELETE_SHARE for a run."
     )
 

@@ -179,7 +179,7 @@ def _refused_deletes(table: ListedTable) -> QualityRule:
     """A warning about rows that are kept though the source lacks them, as they were too many at once."""
     return QualityRule(
         "refused_deletes",
-        "No rows are kept that the source lacks because they were too many at once.",
+        "No rows are kept although the source lacks them.",
         "SELECT COALESCE(MAX(PARSE_JSON(VALUE):refused::INTEGER), 0) FROM OPS.WATERMARKS "
         f"WHERE PIPELINE = '{NAME}' AND NAME = {literal(table.name)}",
         "mustBe",

@@ -1,4 +1,4 @@
-"""The SQL in sql/: find it, read it, and transpile it; `masked` does so with the SELECTs of people.
+"""The SQL in sql/: find it, read it, and transpile it; `masked` masks columns in SELECTs that people write.
 
 Files are Snowflake SQL, one statement each, and open with a comment that says what one row is (the grain), or what the
 statement makes. Nothing here runs SQL. sqlglot is imported where it is used, so that loading the code location stays

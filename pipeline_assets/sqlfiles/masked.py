@@ -1,4 +1,4 @@
-"""SELECTs of people: refuse other statements, and mask columns where a SELECT names their table.
+"""SELECTs that people write: refuse other statements, and mask columns where a SELECT names their table.
 
 As with a masking policy of Snowflake, the mask replaces the value before anything else: aliases, expressions, joins,
 conditions and groups get the mask. What is not in the list of readable tables is refused, functions in FROM too, as
@@ -65,7 +65,7 @@ def masked(sql: str, database: str, readable: Mapping[str, Readable]) -> str:
     """The statement with its masks; `readable` are the tables and views of the database, as `SCHEMA.TABLE`.
 
     Raises:
-        ConfigurationError: it does anything but reading these.
+        ConfigurationError: it does anything else than read these.
     """
     # Without comments: the end of one could be that of a comment around it.
     return _masked(require_select(sql), database, readable).sql(dialect="snowflake", comments=False)

@@ -48,7 +48,7 @@ class _Statement:
 
 _statements: dict[str, _Statement] = {}
 _MISSING = object()
-# What an instance remembers beside the database file; a new process would not know it.
+# The state of an instance that is not in the database file; a new process does not have it.
 _STATE_IN_MEMORY = ("_fs_tables_ext", "_fs_columns_ext", "_fs_stages", "_fs_file_formats")
 _FORGET_STATE = "; ".join(
     ["BEGIN", *(f"DELETE FROM _fs_global._fs_information_schema.{name}" for name in _STATE_IN_MEMORY), "COMMIT"]

@@ -100,7 +100,7 @@ class Publication:
 
 @dataclass
 class PublicationResult:
-    """The number of rows in each table after the publication, the SQL that ran, and its seconds in the transaction."""
+    """The rows of each table after the publication, the SQL that ran, and its seconds, without those of the commit."""
 
     table_rows: dict[str, int] = field(default_factory=dict)
     statements: list[str] = field(default_factory=list)

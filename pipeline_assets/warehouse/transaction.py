@@ -29,7 +29,7 @@ _TRANSACTION = frozenset({"BEGIN", "COMMIT", "ROLLBACK", "START"})
 FORMAT = "FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE TRIM_SPACE = FALSE NULL_IF = ())"
 COPY_FILES_LIMIT = 1000  # names that Snowflake takes in FILES = (…)
 # The place of `rows_loaded` in a row of COPY's result, https://docs.snowflake.com/en/sql-reference/sql/copy-into-table;
-# if there was no file to load, the result has one column. Its names are another statement in the emulator.
+# if there was no file to load, the result has one column. Reading its names would cost the emulator a statement.
 _ROWS_LOADED = 3
 # Values for `%(name)s`, or for each `%s` in order; see `run_statement`.
 Params = Mapping[str, object] | Sequence[object]
@@ -131,7 +131,7 @@ class Transaction:
 
 
 def distinct(names: list[str]) -> list[str]:
-    """The names of a result's columns; the driver of the embedded warehouse returns one value for those of one name.
+    """The names of a result's columns, which must differ: the embedded driver returns one value for equal names.
 
     Raises:
         ConfigurationError: two columns have the same name.

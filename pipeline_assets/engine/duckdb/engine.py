@@ -76,7 +76,7 @@ class DuckDBEngine:
         import duckdb
 
         connection = open_duckdb(scratch, self.memory_limit, self.threads)
-        # Without the first, DuckDB does not know how far a statement is; without the second, it prints it.
+        # `query_progress` needs the first; the second keeps DuckDB from printing the progress.
         connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         try:
             yield DuckDBSession(connection, scratch, policy)

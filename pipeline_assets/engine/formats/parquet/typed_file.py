@@ -106,7 +106,7 @@ class TypedFileOpener:
     def examine(self, path: Path, names: Sequence[str]) -> tuple[tuple[TypedColumn, ...], int]:
         """The columns of a Parquet file and the number of its records; reads all of its values.
 
-        `names` are those of a contract, as which columns are named that differ in case alone.
+        `names` are the columns of a contract; a column that differs from one only in case gets its name.
 
         Raises:
             RejectedObjectError: it cannot be read, or names a column twice.
