@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
-from pipeline_assets.contracts.ddl import null_columns
 from pipeline_assets.contracts.names import sql_name, sql_names
-from pipeline_assets.contracts.validation import FLOATS
 from pipeline_assets.engine.duckdb.connection import open_duckdb
-from pipeline_assets.engine.duckdb.inputs import GROUP, PUBLISHED, InputTables, numbers_in_file, quoted
+from pipeline_assets.engine.duckdb.inputs import InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
+from pipeline_assets.engine.duckdb.relations import define_relations, good_rows, group_selects, no_rows
 from pipeline_assets.engine.duckdb.tabular_reader import TabularReader
 from pipeline_assets.engine.file_sets import CODE, rejected_with_set, rejection_with
-from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, items_select, no_items
+from pipeline_assets.engine.formats.json.record_sql import items_select
 from pipeline_assets.engine.interface import (
     BadRecord,
     FileOutcome,
@@ -117,7 +116,7 @@ class DuckDBSession:
         self._reject(tables)
         self._set_file_variables(tables, files)
         self._reject_file_sets()
-        self._define_relations(tables)
+        define_relations(self._connection, tables)
 
     def _reject(self, tables: InputTables) -> None:
         """Leave out the rows of files that are rejected as a whole."""
@@ -159,7 +158,7 @@ class DuckDBSession:
                 outcome.rejection = rejection_with(outcome.landed, rejection)
                 outcome.quarantined = outcome.read
                 tables.left_out.add(index)
-                self._define_relations(tables)
+                define_relations(self._connection, tables)
 
     def _set_file_variables(self, tables: InputTables, files: Sequence[SourceFile]) -> None:
         # Readers put files into groups; which version wins must not depend on that, nor differ from other engines.
@@ -185,7 +184,7 @@ class DuckDBSession:
             f"SELECT {columns}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED FROM ({transpile(select, 'duckdb')})"
         )
         tables.has_published = bool(self._scalar(f"SELECT COUNT(*) FROM {name}__published"))
-        self._define_relations(tables)
+        define_relations(self._connection, tables)
 
     def table(self, name: str, path: Path) -> None:
         self._connection.execute(
@@ -236,7 +235,7 @@ class DuckDBSession:
             child = sql_name(column.name)
             self._leave_out(
                 tables,
-                f"SELECT _ROW_ID, _FILE, -{number} FROM ({self._rows(tables)}) AS b "
+                f"SELECT _ROW_ID, _FILE, -{number} FROM ({good_rows(tables)}) AS b "
                 f"WHERE _IS_NEW AND b.{child} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM "
                 f"{sql_name(column.reference.dataset)} AS r WHERE r.{sql_name(column.reference.column)} = b.{child})",
             )
@@ -245,9 +244,9 @@ class DuckDBSession:
         """Leave out the rows that a value check finds; returns their number."""
         name, items = tables.name, tables.contract.items
         tables.misfits = check.reasons
-        rows = self._rows(tables)
+        rows = good_rows(tables)
         if check.every_version:
-            every = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
+            every = " UNION ALL ".join(group_selects(tables) or [no_rows(tables.contract)])
             orphans = f"SELECT _ROW_ID FROM {name}__left_out WHERE _RULE < 0"
             rows = f"SELECT * FROM ({every}) ANTI JOIN ({orphans}) USING (_ROW_ID)"
         with_row = f"SELECT *, _ROW_ID AS _ROW FROM ({rows})"
@@ -286,7 +285,7 @@ class DuckDBSession:
         kept = ", ".join(map(str, sorted(newest.files))) or "-1"
         self._leave_out(
             tables,
-            f"SELECT _ROW_ID, _FILE, NULL FROM ({self._rows(tables)}) "
+            f"SELECT _ROW_ID, _FILE, NULL FROM ({good_rows(tables)}) "
             f"WHERE CASE WHEN _IS_NEW THEN _FILE NOT IN ({kept}) ELSE {not newest.published} END",
         )
 
@@ -302,7 +301,7 @@ class DuckDBSession:
             return
         self._leave_out(
             tables,
-            f"SELECT _ROW_ID, _FILE, NULL FROM ({self._rows(tables)}) "
+            f"SELECT _ROW_ID, _FILE, NULL FROM ({good_rows(tables)}) "
             f"SEMI JOIN (SELECT {key} FROM {relation} GROUP BY {key} HAVING COUNT(*) > 1) USING ({key}) "
             f"QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {tables.newest_first}) > 1",
         )
@@ -320,59 +319,12 @@ class DuckDBSession:
         (rows,) = self._connection.execute(f"INSERT INTO {tables.name}__left_out {select}").fetchone()  # type: ignore[misc]
         if rows:
             tables.has_left_out_rows = True
-            self._define_relations(tables)
+            define_relations(self._connection, tables)
         return rows
-
-    def _rows(self, tables: InputTables) -> str:
-        """The good rows of an input that are not left out, with their identity, published rows included."""
-        parts, items = self._new_rows(tables), tables.contract.items
-        if tables.has_published:
-            parts.append(
-                f"SELECT {sql_names(tables.contract.column_names)}, _SOURCE_URI, _SOURCE_MODIFIED_AT, _RESCUED, "
-                f"FALSE AS _IS_NEW, {PUBLISHED * GROUP} + rowid AS _ROW_ID, NULL::INTEGER AS _FILE"
-                f"{no_items(items) if items else ''} FROM {tables.name}__published"
-            )
-        rows = " UNION ALL ".join(parts or [_no_rows(tables.contract)])
-        return (
-            f"SELECT * FROM ({rows}) ANTI JOIN {tables.name}__left_out USING (_ROW_ID)"
-            if tables.has_left_out_rows
-            else rows
-        )
-
-    def _new_rows(self, tables: InputTables) -> list[str]:
-        """A SELECT of the good rows of each group of files."""
-        columns, parts = sql_names(tables.contract.column_names), []
-        listed = "".join(f", {name}" for name in ITEM_COLUMNS) if tables.contract.items else ""
-        for group in tables.groups:
-            left_out = sorted(tables.left_out.intersection(group.files))
-            conditions = ["_FAULT IS NULL"] * group.has_faults
-            conditions += [f"_FILE NOT IN ({', '.join(map(str, left_out))})"] if left_out else []
-            parts.append(
-                f"SELECT {columns}, list_extract(getvariable('{tables.name}__uris'), _FILE + 1) AS _SOURCE_URI, "
-                f"list_extract(getvariable('{tables.name}__modified'), _FILE + 1) AS _SOURCE_MODIFIED_AT, "
-                f"{'_RESCUED' if group.has_rescued else 'NULL::VARCHAR AS _RESCUED'}, "
-                f"TRUE AS _IS_NEW, {group.identity()} AS _ROW_ID, _FILE{listed} FROM {group.table}"
-                + (f" WHERE {' AND '.join(conditions)}" if conditions else "")
-            )
-        return parts
-
-    def _define_relations(self, tables: InputTables) -> None:
-        """Define the relations for SELECTs again, without the rows that are left out."""
-        items, rows = tables.contract.items, self._rows(tables)
-        hidden = ", ".join(("_ROW_ID", "_FILE", *(ITEM_COLUMNS if items else ())))
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW {sql_name(tables.name)} AS SELECT * EXCLUDE ({hidden}) FROM ({rows})"
-        )
-        if items:
-            kept = (*tables.contract.column_names, "_SOURCE_URI", "_SOURCE_MODIFIED_AT", "_IS_NEW")
-            self._connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {sql_name(items.name)} AS SELECT * EXCLUDE (_FAULT"
-                f"{f', {FLOATS}' * bool(items.floats)}) FROM ({items_select(items, rows, kept)})"
-            )
 
     def every_version(self, name: str, *, last_of_object: bool = False) -> str:
         tables, relation = self._inputs[name], every_version_of(name, last_of_object)
-        rows = " UNION ALL ".join(self._new_rows(tables) or [_no_rows(tables.contract)])
+        rows = " UNION ALL ".join(group_selects(tables) or [no_rows(tables.contract)])
         orphans = f"(SELECT _ROW_ID FROM {name}__left_out WHERE _RULE < 0)"
         etags = [file.landed.etag for file in tables.files]
         self._connection.execute(f"SET VARIABLE {name}__etags = ?::VARCHAR[]", [etags])
@@ -482,12 +434,3 @@ class DuckDBSession:
     def _scalar(self, sql: str) -> int:
         row = self._connection.execute(sql).fetchone()
         return row[0] if row else 0
-
-
-def _no_rows(contract: Contract) -> str:
-    """An empty relation with the columns of `_rows`."""
-    return (
-        f"{transpile(f'SELECT {null_columns(contract)}', 'duckdb')}, NULL::VARCHAR AS _SOURCE_URI, NULL::TIMESTAMP AS "
-        "_SOURCE_MODIFIED_AT, NULL::VARCHAR AS _RESCUED, NULL::BOOLEAN AS _IS_NEW, NULL::BIGINT AS _ROW_ID, "
-        f"NULL::INTEGER AS _FILE{no_items(contract.items) if contract.items else ''} WHERE FALSE"
-    )
