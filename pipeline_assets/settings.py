@@ -9,34 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pipeline_assets.aws import Aws
 from pipeline_assets.cron import is_cron
 from pipeline_assets.errors import ConfigurationError, masked
 from pipeline_assets.secret import read_secret
+from pipeline_assets.setting_values import absolute_home, endpoint, path_of_each_stream, queue_of_each_pipeline
 from pipeline_assets.spelling import resembling
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
-
-# Parts of a path that a library cannot open, and that library. Tests use folders with other unusual characters.
-_NOT_IN_HOMES = {
-    "'": "the embedded warehouse (fakesnow puts it between quotes)",
-    r"\\": "the embedded warehouse (DuckDB drops a backslash)",
-    r"(?<![$\w])\$(?!\d)\w+": "the embedded warehouse (fakesnow takes it for a variable)",
-    r"\?|%[0-9A-Fa-f]{2}": "Dagster's database (SQLAlchemy reads the path as a URL)",
-    r"\*|\[[^/]*\]": "Dagster (it reads the path of dagster.yaml as a pattern)",
-    r"[\x00-\x1f\x7f\ud800-\udfff]": "the lake",
-}
 
 
 class Settings(BaseSettings):
@@ -267,17 +256,10 @@ class Settings(BaseSettings):
 
     _from_secret: frozenset[str] = PrivateAttr(default=frozenset())
 
-    @field_validator("home")
-    @classmethod
-    def _absolute(cls, home: Path) -> Path:
-        try:
-            path = os.path.abspath(home.expanduser())
-        except RuntimeError:
-            raise ValueError("that user has no home folder") from None
-        for pattern, whose in _NOT_IN_HOMES.items():
-            if found := re.search(pattern, path):
-                raise ValueError(f"{whose} cannot open a path with {found[0]!r} in it; choose a folder without it")
-        return Path(path)
+    _home = field_validator("home")(absolute_home)
+    _queues = field_validator("queues", mode="before")(queue_of_each_pipeline)
+    _watch = field_validator("commerce_watch", mode="before")(path_of_each_stream)
+    _endpoint = field_validator("s3_endpoint_url", "aws_endpoint_url", "movies_api_url", "openlineage_url")(endpoint)
 
     @field_validator("database")
     @classmethod
@@ -290,51 +272,6 @@ class Settings(BaseSettings):
         if schedule == cls.model_fields["schedule"].default or is_cron(schedule):
             return schedule  # importing dagster takes half a second, which not every command needs
         raise ValueError("a cron expression has five fields, e.g. `15 5 * * *`")
-
-    @field_validator("queues", mode="before")
-    @classmethod
-    def _queue_of_each_pipeline(cls, queues: object) -> object:
-        try:
-            urls: Any = json.loads(queues) if isinstance(queues, str) else queues
-            is_valid = all(
-                urlsplit(url).scheme in ("http", "https") and urlsplit(url).hostname for url in urls.values()
-            )
-        except (ValueError, AttributeError, TypeError):
-            is_valid = False
-        if not is_valid:
-            raise ValueError('a JSON object of pipelines and queue urls is expected: {"bookings": "https://sqs…"}')
-        return urls
-
-    @field_validator("commerce_watch", mode="before")
-    @classmethod
-    def _path_of_each_stream(cls, watched: object) -> object:
-        try:
-            given: Any = json.loads(watched) if isinstance(watched, str) else watched
-            paths = {stream: Path(path).expanduser() for stream, path in given.items()}
-            is_valid = all(path.is_absolute() and path.name for path in paths.values())
-        except (ValueError, AttributeError, TypeError, RuntimeError):
-            is_valid = False
-        if not is_valid:
-            raise ValueError('a JSON object of streams and absolute paths is expected: {"orders": "/shop/orders*.csv"}')
-        if any(set("*?[") & set(str(path.parent)) for path in paths.values()):
-            raise ValueError("wildcards may be in the name of the file, not in its folder")
-        return {stream: str(path) for stream, path in paths.items()}
-
-    @field_validator("s3_endpoint_url", "aws_endpoint_url", "movies_api_url", "openlineage_url")
-    @classmethod
-    def _endpoint(cls, url: str | None, setting: ValidationInfo) -> str | None:
-        try:
-            parts = urlsplit(url or "https://aws")
-            is_valid = (
-                parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
-            ) and not (parts.fragment or "apikey=" in parts.query.lower())
-        except ValueError:  # its message may repeat a password
-            is_valid = False
-        if not is_valid:
-            keys = {"movies_api_url": "PIPELINE_MOVIES_API_KEY", "openlineage_url": "PIPELINE_OPENLINEAGE_API_KEY"}
-            own = keys.get(str(setting.field_name), "AWS_ACCESS_KEY_ID and so on")
-            raise ValueError(f"http(s)://host[:port] is expected; credentials go to {own}")
-        return url
 
     @property
     def from_secret(self) -> frozenset[str]:
