@@ -114,7 +114,8 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # end by Ctrl-C without a traceback
     listening, pipe, folder, home = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2]), *map(Path, sys.argv[3:5])
-    ended = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+    ends = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    ended = dg.RunsFilter(statuses=ends)
 
     def last_run() -> tuple[str, ...]:
         with instance_errors(home):
