@@ -92,5 +92,6 @@ def require_free(port: int) -> None:
         except OSError as error:
             raise ConfigurationError(
                 f"Port {port} on {_HOST} cannot be used: {os.strerror(error.errno or 0)}.",
-                remedy="Choose another with --port or PIPELINE_DAGSTER_PORT, or stop what uses it, e.g. another `dev`.",
+                remedy="Choose another with `PIPELINE_DAGSTER_PORT=4000 make dev` or `pipeline-assets dev --port 4000`"
+                ", or stop what uses it, e.g. another `dev`.",
             ) from None

@@ -52,7 +52,8 @@ def test_a_port_in_use_is_one_line_that_names_the_option(dev, busy: int, by: str
     code, err, started = dev(*(["--port", str(busy)] if by == "option" else []))
     assert (code, err.count("\n"), started) == (2, 1, [])
     assert f"Port {busy} on 127.0.0.1 cannot be used: Address already in use." in err
-    assert "--port" in err
+    assert "`PIPELINE_DAGSTER_PORT=4000 make dev`" in err  # make takes no --port
+    assert "`pipeline-assets dev --port 4000`" in err
 
 
 @pytest.mark.parametrize("port", ["0", "-1", "65536", "70000", "abc", "1.5", ""])
