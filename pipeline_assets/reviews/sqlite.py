@@ -34,7 +34,11 @@ def open_sqlite(database: str) -> Iterator[SqliteSource]:
     """
     path = Path(database).absolute()
     if not path.is_file():
-        raise ConfigurationError(f"The SQLite file {database} of {SETTING} does not exist.", remedy="Correct the path.")
+        # `sqlite:///tmp/shop.db` reads as absolute, and is tmp/shop.db in the current folder.
+        slashes = "" if Path(database).is_absolute() else " An absolute one begins after four slashes: sqlite:////path."
+        raise ConfigurationError(
+            f"The SQLite file {database} of {SETTING} does not exist.", remedy=f"Correct the path.{slashes}"
+        )
     label = f"sqlite:{path.name}"
     with closing(
         sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS, isolation_level=None)

@@ -109,6 +109,7 @@ def test_a_writer_during_an_extract_does_not_reach_it(file: Path, tmp_path: Path
     ("address", "table", "message"),
     [
         ("sqlite:///{folder}/absent.db", "t", "absent.db of PIPELINE_REVIEWS_SOURCE_URL does not exist"),
+        ("sqlite:///not/absolute.db", "t", r"not/absolute.db of .+ does not exist.+four slashes"),
         ("sqlite://", "t", "it names no database"),
         ("sqlite:///{folder}/text.db", "t", "file is not a database"),
         (
