@@ -100,7 +100,7 @@ def _prints(character: str) -> bool:
 
 
 def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
-    """Print the summary of a run: counts, notes, and the checks that did not pass."""
+    """Print the summary of a run: counts, notes, and the checks that did not pass, each with the next command."""
     objects, rows = summary["objects"], summary["rows"]
     if not summary["success"]:
         say(f"{summary['pipeline']} failed after {summary['seconds']} s: {summary['error']}")
@@ -119,6 +119,8 @@ def print_run(summary: dict[str, Any], *, with_checks: bool = True) -> None:
     for check in summary["checks"] if with_checks else ():
         if not check["passed"]:
             print(f"  {_finding(check)}")
+            if command := check.get("next_command"):
+                print(f"    {command}")
 
 
 def print_run_json(summary: dict[str, Any]) -> None:

@@ -203,16 +203,7 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
             for key in sorted(job.asset_layer.executable_asset_keys, key=lambda key: key.to_user_string())
             if not request.tables or key.path[-1] in request.tables or key in materialized or key in observed
         ],
-        "checks": [
-            {
-                "asset": check.asset_key.to_user_string(),
-                "name": check.check_name,
-                "passed": check.passed,
-                "severity": check.severity.value,
-                "description": check.description,
-            }
-            for check in result.get_asset_check_evaluations()
-        ],
+        "checks": [_check(evaluation) for evaluation in result.get_asset_check_evaluations()],
     }
     released = count("rows_released_from_quarantine")
     if released or (request.replay and result.success):
@@ -222,6 +213,18 @@ def _summary(pipeline: str, job: dg.JobDefinition, result: ExecutionResult, requ
     if not result.success:
         summary["error"] = _error(result)
     return summary
+
+
+def _check(evaluation: dg.AssetCheckEvaluation) -> dict[str, Any]:
+    found = {
+        "asset": evaluation.asset_key.to_user_string(),
+        "name": evaluation.check_name,
+        "passed": evaluation.passed,
+        "severity": evaluation.severity.value,
+        "description": evaluation.description,
+    }
+    command = _text(evaluation.metadata.get("next_command"))  # only of a check that failed
+    return found | ({"next_command": command} if command else {})
 
 
 def _text(value: dg.MetadataValue | None) -> str:

@@ -19,13 +19,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lake.home
 
 
-def test_a_check_that_did_not_pass_is_printed_with_its_severity_and_description(home: Path) -> None:
+def test_a_check_that_did_not_pass_is_printed_with_what_it_found_and_the_next_command(home: Path) -> None:
     lines = process(home, "run", "bookings").stdout.splitlines()
-    assert "  WARN: quarantine on bookings/customers: not_a_number: 1" in lines
-    assert "  WARN: unknown_columns on bookings/customers: Kept in _RESCUED: TIER (1 rows)" in lines
-    assert len([line for line in lines if "WARN" in line or "ERROR" in line]) == 2
+    found = [number for number, line in enumerate(lines) if "WARN" in line or "ERROR" in line]
+    assert [lines[number] for number in found] == [
+        "  WARN: unknown_columns on bookings/customers: Kept in _RESCUED: TIER (1 rows)",
+        "  WARN: quarantine on bookings/customers: not_a_number: 1",
+    ]
+    assert [lines[number + 1] for number in found] == [
+        "    pipeline-assets query 'SELECT _SOURCE_URI, _RESCUED FROM BOOKINGS.CUSTOMERS "
+        "WHERE _RESCUED IS NOT NULL LIMIT 20'",
+        "    pipeline-assets quarantine list bookings",
+    ]
 
 
 def test_the_json_of_a_check_is_as_documented(home: Path) -> None:
     checks = json.loads(process(home, "run", "bookings", "--json").stdout)["checks"]
-    assert {tuple(check) for check in checks} == {("asset", "name", "passed", "severity")}
+    known = ("asset", "name", "passed", "severity")
+    assert {(check["passed"], tuple(check)) for check in checks} == {(True, known), (False, (*known, "next_command"))}
