@@ -27,8 +27,7 @@ def build_catalog(settings: Settings, platform: Platform, pipelines: Sequence[Re
         WarehouseError: the warehouse cannot be reached.
     """
     at = platform.clock()
-    # Opening the embedded warehouse would create it.
-    is_created = settings.profile != "local" or any(settings.warehouse_root.glob("*.db"))
+    is_created = platform.warehouse.is_created
     pipelines = [_with_learnt_columns(each, platform) for each in pipelines] if is_created else pipelines
     datasets = datasets_of(pipelines)
     loaded = read_loaded(platform.warehouse, pipelines, datasets, in_s3=platform.shared) if is_created else Loaded()

@@ -5,7 +5,7 @@ Only reads. A table that does not exist yet has no rows, and one that cannot be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -15,12 +15,13 @@ from pipeline_assets.catalog.datasets import Dataset
 from pipeline_assets.catalog.health import Daily, read_daily
 from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import mask_row
-from pipeline_assets.contracts.names import sql_name, sql_names
+from pipeline_assets.contracts.names import sql_names
 from pipeline_assets.errors import WarehouseError
 from pipeline_assets.orchestration.checks import plain_value
 from pipeline_assets.pipeline.resolved import ResolvedPipeline, Source
 from pipeline_assets.warehouse import Transaction, Warehouse, ledger
 from pipeline_assets.warehouse.catalog import lake_sizes
+from pipeline_assets.warehouse.migration import present_columns
 from pipeline_assets.warehouse.quarantine import waiting_reasons
 
 SAMPLE_ROWS = 5
@@ -52,7 +53,7 @@ def read_loaded(
     """
     loaded = Loaded()
     with warehouse.autocommit() as session:  # not one transaction, which the first table that fails would end
-        columns = _existing_columns(session)
+        columns = present_columns(session)
         if "OPS.FILE_LEDGER" in columns:
             for pipeline in pipelines:
                 _read_pipeline(session, pipeline, loaded, in_s3)
@@ -65,20 +66,11 @@ def read_loaded(
             name = target_table(dataset.contract).qualified
             found = loaded.datasets.setdefault(dataset.key, {})
             if name in columns or name in sizes:
-                found |= _table(session, dataset, name, columns.get(name, frozenset(dataset.contract.column_names)))
+                found |= _table(session, dataset, name, columns.get(name, dataset.contract.column_names))
             if size := sizes.get(name):
                 partitions, files, stored, at = size
                 found |= {"partitions": partitions, "files": files, "bytes": stored, "changed": _value(at)}
     return loaded
-
-
-def _existing_columns(session: Transaction) -> dict[str, frozenset[str]]:
-    """The columns of every table and view of the database, by its qualified name."""
-    columns: dict[str, set[str]] = {}
-    rows = session.rows("SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS")
-    for schema, table, column in rows:
-        columns.setdefault(f"{schema}.{sql_name(table)}", set()).add(column)
-    return {name: frozenset(names) for name, names in columns.items()}
 
 
 def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loaded, in_s3: bool) -> None:
@@ -104,7 +96,7 @@ def _read_pipeline(session: Transaction, pipeline: ResolvedPipeline, loaded: Loa
     loaded.waiting[pipeline.name] = waiting_reasons(session, pipeline.name)
 
 
-def _table(session: Transaction, dataset: Dataset, name: str, existing: frozenset[str]) -> dict[str, Any]:
+def _table(session: Transaction, dataset: Dataset, name: str, existing: Collection[str]) -> dict[str, Any]:
     """Rows by the batch that wrote them, and a masked sample of the columns that the table has already."""
     contract = dataset.contract
     columns = [column for column in contract.column_names if column in existing]

@@ -49,6 +49,11 @@ class Warehouse(ABC):
     # Whether `prepare` may replace empty tables; not in Snowflake, where only `deploy` can mask their columns again.
     replaces_tables = True
 
+    @property
+    def is_created(self) -> bool:
+        """Whether the database exists; opening the embedded one would create it."""
+        return True
+
     @abstractmethod
     @contextmanager
     def connect(self, buckets: Sequence[str] = ()) -> Iterator[Any]:

@@ -38,7 +38,6 @@ class EmbeddedWarehouse(Warehouse):
 
     @property
     def is_created(self) -> bool:
-        """Whether something has been written; opening it would create it."""
         return (self.root / f"{self.database}.db").exists()
 
     @contextmanager

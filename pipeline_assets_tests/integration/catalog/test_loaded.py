@@ -126,12 +126,14 @@ def test_a_home_of_an_earlier_version_has_a_catalog_without_seconds(lake: Bookin
 
 
 def test_a_fresh_home_has_a_catalog_and_gets_no_warehouse(tmp_path: Path) -> None:
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse" / "ANOTHER.db").touch()  # of another PIPELINE_DATABASE
     made = process(tmp_path, "catalog", "--out", str(tmp_path / "out"))
 
     assert made.returncode == 0, made.stderr
     assert {dataset["rows"] for dataset in data_of(tmp_path / "out")["datasets"]} == {None}
     assert details_of(tmp_path / "out", "bookings/customers")["rules"][0]["name"] == "unique_key"
-    assert not [*tmp_path.glob("warehouse/*.db")]
+    assert [path.name for path in tmp_path.glob("warehouse/*.db")] == ["ANOTHER.db"]
     assert not (tmp_path / "dagster" / "dagster.yaml").exists()
 
 
