@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.contracts.ddl import PROVENANCE
 from pipeline_assets.orchestration.keys import database_key, source_key, table_key
+from pipeline_assets.pipeline.landed_fields import origins_of_fields
 from pipeline_assets.pipeline.resolved import (
     Export,
     FileTable,
@@ -120,50 +121,22 @@ def _database(pipeline: ResolvedPipeline, source: Source) -> Dataset:
 def _source(pipeline: ResolvedPipeline, source: Source, key: str) -> Dataset:
     """Landed files, or the lists in a column of them; the columns of an element are beside those of its record."""
     contract, listed = source.contract, source.list_column
-    numbered = enumerate(contract.columns, 1)
-    entries = [ColumnEntry(column, origin=_field(source, column, number)) for number, column in numbered]
-    if contract.items:
-        of_element = contract.items.path
-        entries += [
-            ColumnEntry(column, origin=f"${_json_path(of_element)}[*]{_json_path(column.path)}")
-            for column in contract.items.columns
-        ]
+    origins = origins_of_fields(pipeline, source)
+    columns = (*contract.columns, *(contract.items.columns if contract.items else ()))
+    entries = [ColumnEntry(column, origin=origins[column.name]) for column in columns]
     reads: tuple[str, ...] = ()
     location = " | ".join(f"{source.zone.bucket}/{pattern}" for pattern in source.declared.pattern.split("|"))
     if listed:
-        record = next(each for each in pipeline.sources if each.name == listed.of)
+        record = pipeline.record_of(source)
         reads = (source_key(record, pipeline.name).to_user_string(),)
         own = record.contract.column_names
-        entries = [
-            ColumnEntry(
-                column,
-                ((reads[0], column.name if column.name in own else listed.column),),
-                origin=f"Field {column.name} of "
-                + ("the record." if column.name in own else f"the elements of {listed.column}."),
-            )
-            for column in contract.columns
-        ]
+        of_record = [each.column.name if each.column.name in own else listed.column for each in entries]
+        entries = [replace(entry, inputs=((reads[0], name),)) for entry, name in zip(entries, of_record, strict=True)]
         location = f"Lists in {listed.column} of {listed.of}"
     if source.declared.database:
         reads = (database_key(source, pipeline.name).to_user_string(),)
         entries = [replace(entry, inputs=((reads[0], entry.column.name),)) for entry in entries]
     return Dataset(key, pipeline.name, "source", location, contract, tuple(entries), reads)
-
-
-def _field(source: Source, column: Column, number: int) -> str:
-    """Where a landed record has the value of a column."""
-    if source.contract.form == "json":
-        return f"${_json_path(column.path)}"
-    forms = {"Parquet" if p.lower().endswith(".parquet") else "CSV" for p in source.declared.pattern.split("|")}
-    if source.declared.archive:
-        return f"Field {column.name} of the files in the archive."
-    if not source.contract.dialect.header:
-        return f"Field {number} of the record, which has no header."
-    return f"Field {column.name} of the {' or '.join(sorted(forms))}, in any case and order."
-
-
-def _json_path(keys: Sequence[str]) -> str:
-    return "".join(f".{key}" if key.isidentifier() else f'["{key}"]' for key in keys)
 
 
 def _selected(

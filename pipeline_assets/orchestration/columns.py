@@ -6,17 +6,17 @@ The description of a column ends with its origin: the field of a landed file, or
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import dagster as dg
 
-from pipeline_assets.contracts import Column, Contract
+from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.ddl import PROVENANCE, SOURCE_ETAG, target_table
 from pipeline_assets.engine.interface import INPUT_COLUMNS
 from pipeline_assets.orchestration.keys import source_key, table_key
 from pipeline_assets.orchestration.markdown import code, plain
-from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, ResolvedPipeline, Source, ViewTable
+from pipeline_assets.pipeline.resolved import FileTable, LakeCopy, MartTable, ResolvedPipeline, ViewTable
 from pipeline_assets.pipeline.selects import Select
 from pipeline_assets.pipeline.value import Table
 
@@ -86,30 +86,6 @@ def column_lineage(select: Select, contract: Contract, assets: Mapping[str, dg.A
 def same_columns(names: Iterable[str], of: dg.AssetKey) -> dg.TableColumnLineage:
     """The lineage of columns that repeat those of another asset."""
     return dg.TableColumnLineage({name: [dg.TableColumnDep(asset_key=of, column_name=name)] for name in names})
-
-
-def origins_of_fields(source: Source) -> dict[str, str]:
-    """Where landed files have the value of each column, those of the list in a record included."""
-    contract, listed = source.contract, source.list_column
-    if listed:
-        return {name: f"Field {code(name)} of the elements of {code(listed.column)}." for name in contract.column_names}
-    origins = {column.name: _field(source, column, number) for number, column in enumerate(contract.columns, 1)}
-    if items := contract.items:
-        of_list = f"${json_path(items.path)}[*]"
-        origins |= {column.name: f"At {code(of_list + json_path(column.path))}." for column in items.columns}
-    return origins
-
-
-def json_path(keys: Sequence[str]) -> str:
-    return "".join(f".{key}" if key.isidentifier() else f'["{key}"]' for key in keys)
-
-
-def _field(source: Source, column: Column, number: int) -> str:
-    if source.contract.form == "json":
-        return f"At {code('$' + json_path(column.path))}."
-    if not source.contract.dialect.header:
-        return f"Field {number} of the record, which has no header."
-    return f"Field {code(column.name)}, in any case and order."
 
 
 def _computed_from(select: Select, column: str, assets: Mapping[str, dg.AssetKey]) -> str:

@@ -21,7 +21,6 @@ from pipeline_assets.orchestration.columns import (
     assets_of_relations,
     column_metadata,
     column_schema,
-    origins_of_fields,
     same_columns,
 )
 from pipeline_assets.orchestration.keys import (
@@ -33,6 +32,7 @@ from pipeline_assets.orchestration.keys import (
     table_key,
 )
 from pipeline_assets.orchestration.markdown import as_sql, code, plain, readable
+from pipeline_assets.pipeline.landed_fields import origins_of_fields
 from pipeline_assets.pipeline.resolved import (
     PROCESSED,
     Export,
@@ -156,13 +156,13 @@ def source_spec(source: Source, pipeline: ResolvedPipeline) -> dg.AssetSpec:
         forms = {"list"}
         files = f"Elements of the lists in {code(listed.column)} of {code(listed.of)}."
         system = dg.AssetKey([pipeline.name, f"{listed.of}_files"])
-        lineage = _list_lineage(source, listed, system)
+        lineage = _list_lineage(pipeline, source, listed, system)
     elif source.declared.archive:
         forms = {"zip"}
         files = f"Zip archives as they land: {landing}. Each is accepted or rejected as a whole."
     metadata: dict[str, object] = {}
     if not contract.is_open:
-        origins = origins_of_fields(source)
+        origins = origins_of_fields(pipeline, source, code)
         metadata["dagster/column_schema"] = column_schema(contract, unique_key=False, origins=origins)
         metadata |= {"dagster/column_lineage": lineage} if lineage else {}
     description = (
@@ -173,9 +173,11 @@ def source_spec(source: Source, pipeline: ResolvedPipeline) -> dg.AssetSpec:
     return _spec(key, "zone", pipeline.name, contract, description, {"s3", *forms}, [system], metadata)
 
 
-def _list_lineage(source: Source, listed: ListColumn, files: dg.AssetKey) -> dg.TableColumnLineage:
+def _list_lineage(
+    pipeline: ResolvedPipeline, source: Source, listed: ListColumn, files: dg.AssetKey
+) -> dg.TableColumnLineage:
     """Columns of an element come from the list, those that its record also has from the record."""
-    record = {name for _, parent in source.parents for name in parent.contract.column_names}
+    record = pipeline.record_of(source).contract.column_names
     return dg.TableColumnLineage(
         {
             name: [dg.TableColumnDep(asset_key=files, column_name=name if name in record else listed.column)]

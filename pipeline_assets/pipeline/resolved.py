@@ -265,6 +265,10 @@ class ResolvedPipeline:
         """The sources whose records are lists in the files of a source."""
         return [source for source in self.sources if source.list_column and source.list_column.of == of.name]
 
+    def record_of(self, listed: Source) -> Source:
+        """The source whose records have the lists that are the records of another."""
+        return next(each for each in self.sources if listed.list_column and each.name == listed.list_column.of)
+
     @property
     def has_dated_keys(self) -> bool:
         """Whether a source has the time of delivery in its keys."""

@@ -52,13 +52,13 @@ FOLLOWED = {
     "orders/daily_category_sales.AMOUNT": [
         "orders/daily_category_sales.AMOUNT = COALESCE(SUM(LINES.PRICE * LINES.QUANTITY), 0)",
         "orders/order_lines.PRICE = ORDERS_PRODUCTS.PRICE",
-        "orders/orders_files.PRICE = $.products[*].price",
+        "orders/orders_files.PRICE = At $.products[*].price.",
         "orders/order_lines.QUANTITY = ORDERS_PRODUCTS.QUANTITY",
-        "orders/orders_files.QUANTITY = $.products[*].quantity",
+        "orders/orders_files.QUANTITY = At $.products[*].quantity.",
     ],
     "orders/orders_parquet_datalake.CUSTOMER_NAME": [
         "orders/orders_parquet_datalake.CUSTOMER_NAME = ORDERS_PRODUCTS.CUSTOMER_NAME",
-        "orders/orders_files.CUSTOMER_NAME = $.customer.name",
+        "orders/orders_files.CUSTOMER_NAME = At $.customer.name.",
     ],
     "movies/rating_charts.MAX_RATING": [
         "movies/rating_charts.MAX_RATING = MAX(RATED.RATING)",
