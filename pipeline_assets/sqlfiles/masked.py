@@ -132,7 +132,10 @@ def _name(table: exp.Table, database: str) -> str:
 
 
 def _is_common_table(table: exp.Table) -> bool:
-    """Whether WITH names a table: in a query around it, before the definition that it is in, or in it if recursive."""
+    """Whether WITH names a table: in a query around it, before the definition that it is in, or in it if recursive.
+
+    Where this finds one and DuckDB does not, DuckDB reads a table of OPS, or the file of that name.
+    """
     from sqlglot import exp
 
     node: exp.Expr | None = table if len(table.parts) == 1 else None
@@ -141,11 +144,39 @@ def _is_common_table(table: exp.Table) -> bool:
         definition = node if isinstance(node, exp.CTE) else definition
         clause: Any = node.args.get("with_") or exp.With(expressions=[])
         for common in clause.expressions:
-            if common is definition and not clause.recursive:
+            if common is definition and not (clause.recursive and _is_repeated(table, common)):
                 break
-            if common.alias.upper() == table.name.upper():  # DuckDB ignores the case, also between quotes
+            if _is_same_name(common.args["alias"].this, table.this):
                 return True
             if common is definition:
                 break
         node = node.parent
     return False
+
+
+def _is_repeated(table: exp.Table, definition: exp.CTE) -> bool:
+    """Whether a table is in the repeated part of a recursive definition, the last SELECT of a union of rows.
+
+    Elsewhere in it, DuckDB does not know the name of the definition yet.
+    """
+    from sqlglot import exp
+
+    union = definition.this
+    if not isinstance(union, exp.Union) or union.args.get("by_name"):
+        return False
+    node: exp.Expr | None = table
+    while node is not None and node is not union.expression:
+        node = node.parent
+    return node is not None
+
+
+def _is_same_name(one: exp.Expr, other: exp.Expr) -> bool:
+    """Whether two identifiers name the same table in DuckDB: it ignores the case of ASCII, also between quotes.
+
+    Snowflake writes other letters in upper case too, but not between quotes.
+    """
+    names = [each.name for each in (one, other)]
+    if not all(map(str.isascii, names)) and bool(one.args.get("quoted")) != bool(other.args.get("quoted")):
+        return False
+    first, second = (name.encode("utf-8", "surrogatepass").lower() for name in names)  # of bytes: ASCII alone
+    return first == second

@@ -203,6 +203,15 @@ def test_what_does_not_only_read_is_refused_in_one_line(sql: str) -> None:
         "WITH A AS (SELECT * FROM PEOPLE), PEOPLE AS (SELECT 1) SELECT * FROM A",
         "WITH RECURSIVE A AS (SELECT * FROM PEOPLE), PEOPLE AS (SELECT 1) SELECT * FROM A",
         "SELECT * FROM (WITH PEOPLE AS (SELECT 1) SELECT 1) AS X, PEOPLE",
+        # A recursive definition does not know its own name before its last SELECT.
+        "WITH RECURSIVE PEOPLE AS (SELECT * FROM PEOPLE) SELECT * FROM PEOPLE",
+        "WITH RECURSIVE PEOPLE AS (SELECT ID FROM PEOPLE UNION SELECT ID FROM PEOPLE) SELECT * FROM PEOPLE",
+        "WITH RECURSIVE PEOPLE AS (SELECT 1 AS ID EXCEPT SELECT ID FROM PEOPLE) SELECT * FROM PEOPLE",
+        'WITH RECURSIVE "x.csv" AS (SELECT * FROM "x.csv") SELECT * FROM "x.csv"',
+        # DuckDB ignores the case of ASCII alone.
+        'WITH "ſ.csv" AS (SELECT 1) SELECT * FROM "S.CSV"',
+        'WITH "FıLES" AS (SELECT 1) SELECT * FROM FILES',
+        'WITH "fıles" AS (SELECT 1) SELECT * FROM fıles',
     ],
 )
 def test_only_readable_tables_can_be_read(sql: str) -> None:
