@@ -157,6 +157,8 @@ def load_table_list(path: Path) -> TableList:
         mark = getattr(error, "problem_mark", None)
         line = f": line {mark.line + 1}" if mark else ""
         raise ConfigurationError(f"{path.name}{line}: is not YAML.", remedy="Correct the text there.") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path.name}: is nested too deeply.", remedy="Write one level for a table.") from None
     return _Reader(mistakes).table_list(root)
 
 
@@ -276,7 +278,8 @@ class _Reader:
                 self._add(given["schedule"], f"{where}.schedule", f"{cron!r} is not a cron expression.", remedy)
         if "event" in given:
             node = given["event"]
-            values["event"] = getattr(node, "tag", "").endswith(":bool") and node.value.lower() in ("true", "yes", "on")
+            is_word = node.id == "scalar" and node.tag.endswith(":bool")  # the tag may be written before a list, too
+            values["event"] = is_word and node.value.lower() in ("true", "yes", "on")
             if not values["event"]:
                 self._add(node, f"{where}.event", "is not true.", "Write `event: true`, or leave trigger out.")
         return values

@@ -141,6 +141,16 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
     assert len(mistakes(tmp_path, text)) == 3
 
 
+def test_a_tag_before_a_list_is_no_word(tmp_path: Path) -> None:
+    text = "source: shop\ntables:\n- {name: a, key: id, trigger: {event: !!bool [x]}}\n"
+    assert "line 3: a.trigger.event: is not true" in mistakes(tmp_path, text)[0]
+
+
+def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
+    text = f"source: shop\ntables:\n- {{name: a, key: {'[' * 1500}{']' * 1500}}}\n"
+    assert "nested too deeply" in mistakes(tmp_path, text)[0]
+
+
 def test_a_missing_file_names_the_setting(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"absent.yaml cannot be read: No such file.*PIPELINE_REVIEWS_TABLES"):
         load_table_list(tmp_path / "absent.yaml")

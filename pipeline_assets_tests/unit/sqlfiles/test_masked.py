@@ -209,9 +209,9 @@ def test_what_does_not_only_read_is_refused_in_one_line(sql: str) -> None:
         "WITH RECURSIVE PEOPLE AS (SELECT 1 AS ID EXCEPT SELECT ID FROM PEOPLE) SELECT * FROM PEOPLE",
         'WITH RECURSIVE "x.csv" AS (SELECT * FROM "x.csv") SELECT * FROM "x.csv"',
         # DuckDB ignores the case of ASCII alone.
-        'WITH "ſ.csv" AS (SELECT 1) SELECT * FROM "S.CSV"',
-        'WITH "FıLES" AS (SELECT 1) SELECT * FROM FILES',
-        'WITH "fıles" AS (SELECT 1) SELECT * FROM fıles',
+        'WITH "\u017f.csv" AS (SELECT 1) SELECT * FROM "S.CSV"',
+        'WITH "F\u0131LES" AS (SELECT 1) SELECT * FROM FILES',
+        'WITH "f\u0131les" AS (SELECT 1) SELECT * FROM f\u0131les',
     ],
 )
 def test_only_readable_tables_can_be_read(sql: str) -> None:
