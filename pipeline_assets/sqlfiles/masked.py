@@ -154,7 +154,7 @@ def _is_common_table(table: exp.Table) -> bool:
     return False
 
 
-def _is_repeated(table: exp.Table, definition: exp.CTE) -> bool:
+def _is_repeated(table: exp.Table, definition: Any) -> bool:
     """Whether a table is in the repeated part of a recursive definition, the last SELECT of a union of rows.
 
     Elsewhere in it, DuckDB does not know the name of the definition yet.
