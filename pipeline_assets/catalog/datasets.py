@@ -49,7 +49,8 @@ class Dataset:
     """A dataset under the key of its asset, `<pipeline>/<name>`.
 
     `reads` are the keys of the datasets that its SELECT `sql` names; `location` is its table, or its bucket and keys.
-    `write` is the write mode of a table, or which rows an export has.
+    `write` is the write mode of a table, or which rows an export has. Nothing arrives in a source that is not landed:
+    it is the database that files are extracted from.
     """
 
     key: str
@@ -62,6 +63,7 @@ class Dataset:
     sql: str = ""
     sql_name: str = ""
     write: str = ""
+    is_landed: bool = False
 
     @property
     def in_warehouse(self) -> bool:
@@ -136,7 +138,7 @@ def _source(pipeline: ResolvedPipeline, source: Source, key: str) -> Dataset:
     if source.declared.database:
         reads = (database_key(source, pipeline.name).to_user_string(),)
         entries = [replace(entry, inputs=((reads[0], entry.column.name),)) for entry in entries]
-    return Dataset(key, pipeline.name, "source", location, contract, tuple(entries), reads)
+    return Dataset(key, pipeline.name, "source", location, contract, tuple(entries), reads, is_landed=True)
 
 
 def _selected(

@@ -11,6 +11,7 @@ import dagster as dg
 from pipeline_assets.catalog.datasets import Dataset
 from pipeline_assets.catalog.health import DAYS
 from pipeline_assets.orchestration.checks import checks_of
+from pipeline_assets.orchestration.markdown import without_code
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 
 _MATERIALIZATIONS = 100  # of each dataset, the newest
@@ -31,7 +32,7 @@ def quality_rules(
     for spec in specs:
         record = records.get(spec.key)
         last = record.last_completed_check_execution_record if record else None
-        rule: dict[str, Any] = {"name": spec.name, "description": spec.description or ""}
+        rule: dict[str, Any] = {"name": spec.name, "description": without_code(spec.description or "")}
         if last and (evaluation := last.evaluation):
             found = evaluation.description or ""
             rule |= {

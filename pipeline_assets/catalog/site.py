@@ -85,6 +85,7 @@ def _overview(
         "reads": [numbers[key] for key in dataset.reads],
         "rows": found.get("rows"),
         "at": found.get("changed") or found.get("arrived"),
+        "landed": dataset.is_landed,
         "failed": sum(rule.get("passed") is False for rule in of_dataset),
         "columns": [_column(entry, numbers) for entry in dataset.columns],
     }

@@ -18,6 +18,7 @@ _WORD = re.compile(r"(?:`[^`]+`|\S)+")
 _MARKUP_SIGN = re.compile(r"[*|<>\[\]~&\\`^]|(?<![^\W_])_|_(?![^\W_])")
 _MARKUP = re.compile(rf"{_MARKUP_SIGN.pattern}|://")
 _AT_LINE_START = re.compile(r"[-+=#]+|\d+[.)]")
+_CODE = re.compile(r"(`+)( ?)(.+?)\2\1(?!`)")
 _PARTS = re.compile(r"([(\"']*)(.*?)([.,;:!?)\"']*)")
 
 
@@ -46,6 +47,11 @@ def code(text: str) -> str:
     longest = max(map(len, re.findall("`+", text)), default=0)
     fence, blank = "`" * (longest + 1), " " if "`" in text[:1] + text[-1:] else ""
     return f"{fence}{blank}{text}{blank}{fence}"
+
+
+def without_code(text: str) -> str:
+    """A text of `plain` for pages that render no Markdown: code spans lose their backticks."""
+    return _CODE.sub(r"\3", text)
 
 
 def as_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

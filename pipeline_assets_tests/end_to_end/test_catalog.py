@@ -148,6 +148,33 @@ def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site:
     assert re.search(r"\d+ files in \d+ partitions, [\d.]+ kB", desk.page.locator("main").inner_text())
 
 
+def test_the_page_of_a_pipeline_names_what_did_not_pass_and_where_files_land(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/pipeline/movies")
+    desk.heading("movies")
+    texts = desk.page.locator("main dt, main dd").all_inner_texts()
+    state = dict(zip(texts[::2], texts[1::2], strict=True))
+
+    assert state["Checks not passed"] == "movies/movies_landing (1), movies/movie_reviews (1)"
+    assert state["movies/movies_files"].startswith("20")
+    assert "movies/movies_source" not in state, "nothing lands in a database"
+    desk.page.get_by_role("link", name="movies/movie_reviews", exact=True).click()
+    desk.heading("movies/movie_reviews")
+    assert "such values are kept in _RESCUED." in desk.page.inner_text("main"), "code has no backticks"
+    desk.page.goto(f"{site}#/dataset/movies/movies_source")
+    desk.heading("movies/movies_source")
+    assert "Nothing has been loaded" not in desk.page.inner_text("main")
+
+
+def test_a_count_leads_to_the_rows_that_it_counts(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/column/bookings/daily_spend/BOOKINGS")
+    desk.heading("bookings/daily_spend.BOOKINGS")
+    counted = desk.page.locator(".hops li.chosen")
+
+    assert "a count of rows of bookings/customer_bookings." in counted.inner_text()
+    counted.get_by_role("link", name="bookings/customer_bookings").click()
+    desk.heading("bookings/customer_bookings")
+
+
 def test_health_is_one_page_of_small_charts_with_their_numbers(desk: Visit, site: str) -> None:
     desk.page.goto(f"{site}#/health")
     desk.heading("Health")
@@ -182,6 +209,12 @@ def test_the_numbers_of_health_are_printed(desk: Visit, site: str) -> None:
     desk.heading("Health")
     assert desk.page.pdf().startswith(b"%PDF")
     assert desk.page.locator("details[open]").count() == len(pipelines())
+    desk.page.emulate_media(media="print")
+    desk.page.set_viewport_size({"width": 718, "height": 1000})  # A4 within the margins of Chromium
+    last = desk.page.get_by_role("columnheader", name="Warehouse, s").first.bounding_box()
+    assert last
+    assert last["x"] + last["width"] <= 718
+    assert desk.page.locator(".wide").evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
 
 
 def test_a_page_can_be_printed(desk: Visit, site: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 "use strict";
 
 const MOST_FOUND = 200; // results of a search that are listed
+const DATE = /^\d{4}-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?( UTC)?$/;
 const MARKS = { k: "key", r: "required", p: "personal" };
 const main = document.getElementById("main");
 const search = document.getElementById("search");
@@ -64,7 +65,8 @@ function table(titles, rows, stacked = false) {
   const cell = (value, place) => {
     const empty = value === null || value === undefined;
     const text = typeof value === "number" ? value.toLocaleString("en") : empty ? "" : value;
-    return h("td", { class: typeof value === "number" && "number", "data-title": titles[place] }, text);
+    const kind = typeof value === "number" ? "number" : DATE.test(value) && "time";
+    return h("td", { class: kind, "data-title": titles[place] }, text);
   };
   return h(
     "div",
@@ -90,6 +92,11 @@ function link(route, text) {
 function datasetLink(number) {
   const { key } = catalog.datasets[number];
   return link(["dataset", ...key.split("/")], key);
+}
+
+/** Links of datasets with commas between them; `behind` has what follows each. */
+function listed(numbers, behind = () => "") {
+  return h("span", {}, numbers.map((number, place) => [place ? ", " : "", datasetLink(number), behind(number)]));
 }
 
 function columnRoute(number, name) {
@@ -163,7 +170,6 @@ async function datasetPage(number) {
   const more = await details(number);
   const { loaded } = more;
   const readBy = [...catalog.datasets.keys()].filter((other) => catalog.datasets[other].reads.includes(number));
-  const listed = (numbers) => h("span", {}, numbers.map((other, place) => [place ? ", " : "", datasetLink(other)]));
   const parts = [
     h("h1", { tabindex: "-1" }, dataset.key),
     h("p", {}, more.description),
@@ -185,7 +191,7 @@ async function datasetPage(number) {
       ["Newest object", loaded.modified && moment(loaded.modified)],
     ]),
     loaded.note && h("p", { class: "bad" }, loaded.note),
-    !loaded.changed && !loaded.rows && !loaded.arrived && h("p", { class: "muted" }, "Nothing has been loaded yet."),
+    (dataset.kind !== "source" || dataset.landed) && !loaded.changed && !loaded.rows && !loaded.arrived && h("p", { class: "muted" }, "Nothing has been loaded yet."),
     section(
       "Columns",
       table(
@@ -239,7 +245,7 @@ async function datasetPage(number) {
     const rows = loaded.objects.map((o) => [o.uri, o.bytes, o.modified, o.status, o.read, o.loaded, o.superseded, o.quarantined]);
     parts.push(section("Landed last", table(names, rows)));
   }
-  if (more.sql) parts.push(section("SQL", h("p", { class: "muted" }, more.sqlName), h("pre", {}, h("code", {}, more.sql))));
+  if (more.sql) parts.push(section("SQL", h("p", { class: "muted" }, more.sqlName.endsWith(".sql") ? more.sqlName : "Every column of its source; no file has it."), h("pre", {}, h("code", {}, more.sql))));
   return parts;
 }
 

@@ -68,9 +68,11 @@ function titleOf(day) {
 function stateOf(pipeline) {
   const { lastRun, waiting } = catalog.pipelines[pipeline];
   const codes = Object.entries(waiting);
-  const arrivals = numbersOf(pipeline).filter((number) => catalog.datasets[number].kind === "source");
+  const arrivals = numbersOf(pipeline).filter((number) => catalog.datasets[number].landed);
+  const failed = numbersOf(pipeline).filter((number) => catalog.datasets[number].failed);
   return facts([
     ["Last run", lastRun ? h("span", {}, outcome(lastRun), ` ${moment(lastRun.at)}`) : "none recorded"],
+    ["Checks not passed", failed.length ? listed(failed, (number) => ` (${catalog.datasets[number].failed})`) : "none"],
     ["In quarantine", codes.length ? codes.map(([code, records]) => `${code}: ${records}`).join(", ") : "nothing"],
     ...arrivals.map((number) => {
       const { at, key } = catalog.datasets[number];
@@ -92,7 +94,7 @@ function healthPage() {
     const stopped = catalog.datasets.filter((dataset) => dataset.pipeline === pipeline).reduce((sum, { failed }) => sum + failed, 0);
     return [
       link(["pipeline", pipeline], pipeline),
-      lastRun ? h("span", {}, outcome(lastRun), ` ${lastRun.at.slice(0, 16)}`) : null,
+      lastRun ? h("span", { class: "time" }, outcome(lastRun), ` ${lastRun.at.slice(0, 16)}`) : null,
       stopped ? h("span", { class: "warn" }, String(stopped)) : "0",
       Object.values(waiting).reduce((sum, records) => sum + records, 0).toLocaleString("en"),
       today.age === null ? null : h("span", { class: late && "warn" }, `${today.age.toLocaleString("en")} h${late ? ", late" : ""}`),

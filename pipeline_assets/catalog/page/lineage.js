@@ -79,7 +79,7 @@ async function columnPage(number, name) {
       h("span", { class: "muted" }, ` (${catalog.datasets[each].kind})`),
       steps.map(([of, made, expression]) => h("code", {}, `${of ? `${of}.` : ""}${made} = ${expression}`)),
       more.get(each).origins[column] && h("div", { class: "muted" }, more.get(each).origins[column]),
-      counted && h("div", { class: "muted" }, "Read from no column: a constant, or a count of the rows that its SELECT reads."),
+      counted && h("div", { class: "muted" }, "Read from no column: a constant, or a count of rows of ", listed(catalog.datasets[each].reads), "."),
     );
   };
   const upstream = before.columns.filter((each) => drawn.has(columnId(...each))).reverse();

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pipeline_assets.orchestration.markdown import CELL, as_table, plain, readable
+from pipeline_assets.orchestration.markdown import CELL, as_table, code, plain, readable, without_code
 
 MARKUP = [
     *("raw-data/*.csv", "**/*", "_BATCH_ID", "a_b_c", "_x_", "<batch>", "<b>", "a|b", "a < b", "[x](y)", "&amp;", "1."),
@@ -103,3 +103,9 @@ def test_only_white_space_between_tokens_changes(tokens: list[str]) -> None:
     statement = " ".join(tokens)
     parts = r"'(?:[^'\\]|\\.|'')*'|\"[^\"]*\"|[^\s'\"]+"
     assert re.findall(parts, readable(statement)) == re.findall(parts, statement)
+
+
+@pytest.mark.parametrize("text", ["kept in _RESCUED.", "raw-data/*.csv", "`", "a ``b`` c_", "no markup"])
+def test_a_page_without_markdown_shows_the_text_of_code(text: str) -> None:
+    assert without_code(" ".join(code(word) for word in text.split(" "))) == text
+    assert without_code("lists `a`, `b_`; nothing else") == "lists a, b_; nothing else"
