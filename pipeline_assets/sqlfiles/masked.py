@@ -75,6 +75,8 @@ def _masked(tree: exp.Query, database: str, readable: Mapping[str, Readable]) ->
     from sqlglot import exp
 
     _refuse_functions(tree)
+    if tree.find(exp.Connect):  # the emulator repeats it for ever, and holds the warehouse
+        raise ConfigurationError("CONNECT BY is refused here.", remedy="Write WITH RECURSIVE.")
     for column in tree.find_all(exp.Column):  # SCHEMA.TABLE.COLUMN: a masked table has only its alias
         column.set("db", None)
         column.set("catalog", None)

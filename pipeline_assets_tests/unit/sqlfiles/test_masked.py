@@ -177,6 +177,7 @@ def test_what_does_not_only_read_is_refused_in_one_line(sql: str) -> None:
     [
         *(
             "SELECT * FROM OPS.QUARANTINE",
+            "SELECT ID FROM S.PEOPLE START WITH ID = 1 CONNECT BY PRIOR ID = ID",
             "SELECT * FROM PEOPLE",
             "SELECT * FROM Y.S.PEOPLE",
             'SELECT * FROM s."people"',
