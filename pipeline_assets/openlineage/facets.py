@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.catalog.datasets import ColumnEntry, Dataset, datasets_of
 from pipeline_assets.contracts import Column
-from pipeline_assets.contracts.ddl import PROVENANCE
+from pipeline_assets.contracts.ddl import DISTINCT_ROW, PROVENANCE, SOURCE_ETAG
 from pipeline_assets.openlineage.names import DatasetName, dataset_names
 from pipeline_assets.orchestration.automation import describe
 from pipeline_assets.orchestration.columns import assets_of_relations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.settings import Settings
 
+_ADDED = {*PROVENANCE, *(name for name, *_ in (SOURCE_ETAG, *DISTINCT_ROW))}  # by the platform, to columns of tables
 _PACKAGE = Path(__file__).resolve().parents[1]
 _TYPES = {"view": "VIEW", "source": "FILE", "lake table": "FILE", "export": "FILE"}
 Uses = Mapping[tuple[str, str], set[Use]]  # of columns as (key of a dataset, column)
@@ -198,7 +199,7 @@ def _with_learnt_columns(dataset: Dataset, metadata: Mapping[str, Any]) -> Datas
         return dataset
     columns = []
     for shown in schema.columns:
-        if shown.name in PROVENANCE:
+        if shown.name in _ADDED:
             continue
         deps = lineage.deps_by_column.get(shown.name, [])
         column = Column(
