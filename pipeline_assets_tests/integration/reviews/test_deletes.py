@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_assets.batch import separate_batches
 from pipeline_assets.errors import ConfigurationError, FailedTablesError, WarehouseError
-from pipeline_assets.orchestration.checks import evaluations
+from pipeline_assets.orchestration.check_steps import evaluations
 from pipeline_assets.reviews import reconcile
 from pipeline_assets.reviews.sqlite import SqliteSource
 from pipeline_assets_tests.support.mariadb import Database
