@@ -72,7 +72,13 @@ def test_run_json_is_one_object_with_the_documented_fields(lake: BookingsLake, c
     assert answer["rows"] == {"read": 5, "loaded": 2, "superseded": 1, "quarantined": 2}
     assert {"key": "bookings/daily_spend", "status": "materialized"} in answer["assets"]
     quarantine = next(check for check in answer["checks"] if check["name"] == "quarantine")
-    assert quarantine == {"asset": "bookings/customers", "name": "quarantine", "passed": False, "severity": "WARN"}
+    assert quarantine == {
+        "asset": "bookings/customers",
+        "name": "quarantine",
+        "passed": False,
+        "severity": "WARN",
+        "next_command": "pipeline-assets quarantine list bookings",
+    }
 
 
 def test_the_run_is_recorded_in_the_instance_with_its_metadata(loaded: BookingsLake) -> None:
