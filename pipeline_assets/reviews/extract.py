@@ -83,7 +83,7 @@ def extract_table(
 
     # Closed also if the disk is full, so that nothing goes on reading.
     with progress(f"Extracting {table.name}", "rows") as step, closing(batches()) as read:
-        write_file(path, read)
+        digest = write_file(path, read)
     if not rows:
         return None
     until = Watermark(position, times.utc.isoformat(timespec="microseconds"), _source_time(ordered, times))
@@ -97,6 +97,7 @@ def extract_table(
         columns,
         [(path, rows)],
         notes_of(invalid),
+        digests={path: digest},
     )
 
 
@@ -131,14 +132,14 @@ def finished(
     files: Sequence[tuple[Path, int]],
     notes: tuple[str, ...],
     deleted: int = 0,
+    digests: Mapping[Path, str] | None = None,
 ) -> Extracted:
-    """The extract with some files, each with its number of rows."""
+    """The extract with some files, each with its number of rows; `digests` are the known SHA-256 of files."""
     day = f"{datetime.fromisoformat(until.snapshot_at):%Y%m%d}"
     names, manifest_name = file_names(table.folder, day, batch_id, [path.suffix for path, _ in files])
     listed = []
     for name, (path, rows) in zip(names, files, strict=True):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = (digests or {}).get(path) or _sha256(path)
         listed.append(ExtractedFile(name, path.stat().st_size, digest, rows))
     manifest = Manifest(
         extract_id=batch_id,
@@ -154,6 +155,11 @@ def finished(
         deleted=deleted,
     )
     return Extracted(tuple(path for path, _ in files), manifest, manifest_name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def land_extract(lake: Lake, bucket: str, prefix: str, extracted: Extracted) -> list[str]:

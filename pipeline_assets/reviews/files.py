@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,20 +17,25 @@ _SAMPLE_ROWS = 10_000
 _PLAIN_DIGITS = 6  # behind the point; Arrow writes decimals with more of them with an exponent
 
 
-def write_file(path: Path, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write rows as Parquet (zstd), or as CSV if the path ends so; no file if there are none.
+def write_file(path: Path, batches: Iterable[pa.RecordBatch]) -> str:
+    """Write rows as Parquet (zstd), or as CSV if the path ends so; returns the SHA-256 of the file in hexadecimal.
 
-    CSV is RFC 4180; NULL is an empty field, empty text is "".
+    Without rows there is no file. CSV is RFC 4180; NULL is an empty field, empty text is "".
     """
     is_csv = path.suffix == ".csv"
     groups = _groups(batches)
     if is_csv:
         groups = map(_with_plain_decimals, groups)
     first = next(groups, None)
+    digest = hashlib.sha256()
     if first is not None:
-        with _open(path, first, is_csv) as file:
+        with _open(path, first, is_csv) as file, path.open("rb") as written:
             for group in chain([first], groups):
                 file.write_table(group)
+                digest.update(written.read())  # here rather than at the end: reading rows takes longer than writing
+            file.close()
+            digest.update(written.read())
+    return digest.hexdigest()
 
 
 def _open(path: Path, first: pa.Table, is_csv: bool) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from pipeline_assets.reviews.files import write_file
 
@@ -38,6 +40,14 @@ def test_only_columns_whose_values_repeat_have_a_dictionary(tmp_path: Path) -> N
     columns = [file.metadata.row_group(0).column(position) for position in range(file.metadata.num_columns)]
     dictionaries = {column.path_in_schema for column in columns if column.has_dictionary_page}
     assert dictionaries == _REPEATING.keys() - {"flag"}  # Parquet has none of booleans
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv"])
+def test_the_digest_is_that_of_the_whole_file(tmp_path: Path, name: str) -> None:
+    texts = pa.array([f"text {number}" for number in range(90_000)])
+    rows = pa.record_batch({"number": pa.array(range(90_000)), "text": texts})
+    digest = write_file(tmp_path / name, [rows, rows, rows])  # of two row groups
+    assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
 
 def test_no_rows_make_no_file(tmp_path: Path) -> None:
