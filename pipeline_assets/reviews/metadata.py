@@ -47,9 +47,11 @@ _WORDS = {
 _KEYED = ("upsert", "scd2")
 # Relations of the platform have other names.
 _PLAIN = re.compile(r"(?!batch_|published_|lake_)[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_IN_KEYS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_OWNER = re.compile(r"[A-Za-z0-9_.-]+")
 _LONGEST_NAME = 128
+_IN_KEYS = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.-]{{,{_LONGEST_NAME - 1}}}")
+# YAML takes escapes like "\\ud83d" one by one; what one half of a pair gives cannot be written to any file.
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+_OWNER = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,8 @@ class _Reader:
         if "source" not in given:
             self._add(root, "the file", "has no source.", "Write `source:` with the name of the database.")
         elif source and not _IN_KEYS.fullmatch(source):
-            remedy = "It becomes a folder of the lake: use letters, digits, _, . and -."
-            self._add(given["source"], "source", f"{source!r} is not usable.", remedy)
+            remedy = f"It becomes a folder of the lake: use at most {_LONGEST_NAME} letters, digits, _, . and -."
+            self._add(given["source"], "source", f"{source[:40]!r} is not usable.", remedy)
         nodes = getattr(given.get("tables"), "value", None)
         if not isinstance(nodes, list) or not nodes or getattr(given["tables"], "id", "") != "sequence":
             self._add(given.get("tables", root), "tables", "is not a list of tables.", "Write `- name: …` for each.")
@@ -300,10 +302,13 @@ class _Reader:
 
     def _text(self, node: Any, where: str) -> str | None:
         """The text of a node; None, and a mistake, if it has none or YAML takes it for something else."""
-        if getattr(node, "id", "") == "scalar" and node.tag == "tag:yaml.org,2002:str" and node.value.strip():
-            return str(node.value)
-        self._add(node, where, "is not a text.", "Write one; put numbers, dates and words like no into quotes.")
-        return None
+        if getattr(node, "id", "") != "scalar" or node.tag != "tag:yaml.org,2002:str" or not node.value.strip():
+            self._add(node, where, "is not a text.", "Write one; put numbers, dates and words like no into quotes.")
+            return None
+        if _HALF_CHARACTER.search(node.value):
+            self._add(node, where, "has half a character.", "Write the character itself instead of its escapes.")
+            return None
+        return str(node.value)
 
     def _columns(self, node: Any, where: str) -> tuple[str, ...]:
         nodes = node.value if node.id == "sequence" else [node]
