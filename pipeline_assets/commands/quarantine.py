@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from pipeline_assets.batch.platform import Platform
     from pipeline_assets.warehouse import Warehouse
+    from pipeline_assets.warehouse.transaction import Transaction
+
+_SHORTEST_START = 4  # characters of an id, as Git has it; a single one is mistyped easily
 
 app = typer.Typer(help="List, show, export, replay, discard and purge quarantined records.", no_args_is_help=True)
 
@@ -37,14 +40,14 @@ def quarantine_list(
 
 
 @app.command("show")
-def quarantine_show(key: Annotated[str, typer.Argument(metavar="ID", help="From `quarantine list`.")]) -> None:
+def quarantine_show(
+    key: Annotated[str, typer.Argument(metavar="ID", help="From `quarantine list`; its first characters are enough.")],
+) -> None:
     """Show one record completely, as it was in its source."""
     from pipeline_assets.warehouse.quarantine import quarantined_record
 
     with _platform().warehouse.read_only() as transaction:
-        record = quarantined_record(transaction, key)
-    if record is None:
-        raise ConfigurationError(f"No quarantined record {key!r}.", remedy="See `quarantine list`.")
+        record = quarantined_record(transaction, _whole_id(transaction, key))
     for name, value in record.items():
         print(f"{name:<20} {'' if value is None else plain(value)}")
 
@@ -63,13 +66,16 @@ def quarantine_export(
             file.writelines(csv_line(values[:-1]) + "\n" for values in (columns, *rows))  # without STATE
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}.") from None
-    say(f"{len(rows)} records written to {path}.")
+    say(f"{_records(len(rows))} written to {path}.")
 
 
 @app.command("replay")
 def quarantine_replay(
     pipeline: Annotated[str, typer.Argument(help="The pipeline of the records.")],
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Only this record; may be repeated.")] = None,
+    ids: Annotated[
+        list[str] | None,
+        typer.Option("--id", help="Only this record (the start of its id is enough); may be repeated."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Validate quarantined records and rejected objects again and load those that now pass, once."""
@@ -77,7 +83,7 @@ def quarantine_replay(
 
     require_pipeline(pipeline)
     if ids:
-        _require_waiting(_platform().warehouse, pipeline, ids)
+        ids = _waiting_ids(_platform().warehouse, pipeline, ids)
     request = Request(replay=True, replay_ids=tuple(ids) if ids else None)
     summary = run_now(prepared_settings(), pipeline, request, verbose=False, command="quarantine replay")
     if as_json:
@@ -91,7 +97,9 @@ def quarantine_replay(
 def quarantine_discard(
     pipeline: Annotated[str, typer.Argument(help="The pipeline of the records.")],
     reason: Annotated[str, typer.Option(help="Why nobody will correct them; it is stored with them.")],
-    ids: Annotated[list[str] | None, typer.Option("--id", help="This record; may be repeated.")] = None,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="This record (the start of its id is enough); may be repeated.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All waiting ones of the pipeline.")] = False,
 ) -> None:
     """Close records and rejected objects that nobody will correct: no replay loads them, no check counts them."""
@@ -104,10 +112,10 @@ def quarantine_discard(
         raise ConfigurationError("The reason is empty.", remedy="Say in --reason why nobody will correct them.")
     platform = _platform()
     if ids:
-        _require_waiting(platform.warehouse, pipeline, ids)
+        ids = _waiting_ids(platform.warehouse, pipeline, ids)
     with platform.warehouse.transaction() as transaction:
         count = discard_records(transaction, pipeline, ids, reason.strip(), platform.clock())
-    say(f"{count} records of {pipeline} were discarded.")
+    say(f"Discarded {_records(count)} of {pipeline}.")
 
 
 @app.command("purge")
@@ -125,7 +133,7 @@ def quarantine_purge(
     platform = _platform()
     with platform.warehouse.transaction() as transaction:
         count = purge_closed_records(transaction, pipeline, platform.clock() - timedelta(days=int(days[1])))
-    say(f"{count} closed records were deleted.")
+    say(f"Deleted {_records(count, 'closed record')}.")
 
 
 def _platform() -> Platform:
@@ -136,14 +144,31 @@ def _platform() -> Platform:
     return platform
 
 
-def _require_waiting(warehouse: Warehouse, pipeline: str, ids: Sequence[str]) -> None:
+def _waiting_ids(warehouse: Warehouse, pipeline: str, starts: Sequence[str]) -> list[str]:
     from pipeline_assets.warehouse.quarantine import unknown_ids
 
     with warehouse.read_only() as transaction:
+        ids = list(dict.fromkeys(_whole_id(transaction, start) for start in starts))
         if unknown := unknown_ids(transaction, pipeline, ids):
             raise ConfigurationError(
                 f"No waiting record of {pipeline} has the id {', '.join(unknown)}.", remedy="See `quarantine list`."
             )
+    return ids
+
+
+def _whole_id(transaction: Transaction, start: str) -> str:
+    from pipeline_assets.warehouse.quarantine import ids_that_start_with
+
+    match ids_that_start_with(transaction, start) if len(start) >= _SHORTEST_START else []:
+        case [found]:
+            return found
+        case []:
+            raise ConfigurationError(f"No quarantined record has the id {start!r}.", remedy="See `quarantine list`.")
+    raise ConfigurationError(f"The ids of several quarantined records start with {start!r}.", remedy="Give more of it.")
+
+
+def _records(count: int, kind: str = "record") -> str:
+    return f"{count} {kind}" if count == 1 else f"{count} {kind}s"
 
 
 def _quarantined(pipeline: str | None, *, closed: bool, limit: int | None) -> tuple[list[str], list[tuple]]:

@@ -43,8 +43,17 @@ def quarantined(
     return transaction.described(ops_sql("quarantined"), params | {"limit": _EVERY_ROW if limit is None else limit})
 
 
-def quarantined_record(transaction: Transaction, key: str) -> dict[str, object] | None:
-    """All columns of one record or object by name, and CURRENT_URI if it left landing; None if no row has that id."""
+def ids_that_start_with(transaction: Transaction, start: str) -> list[str]:
+    """At most three ids of records and objects, waiting or closed."""
+    sql = """
+        SELECT DISTINCT QUARANTINE_ID FROM OPS.QUARANTINE
+        WHERE STARTSWITH(QUARANTINE_ID, %(start)s) ORDER BY QUARANTINE_ID LIMIT 3
+    """
+    return [key for (key,) in transaction.rows(sql, {"start": start})]
+
+
+def quarantined_record(transaction: Transaction, key: str) -> dict[str, object]:
+    """All columns of the record or object with that whole id by name, and CURRENT_URI if it left landing."""
     names = [name for name, *_ in ops_table("QUARANTINE").columns]
     sql = f"""
         SELECT {", ".join(f"Q.{name}" for name in names)}, L.CURRENT_URI
@@ -54,7 +63,7 @@ def quarantined_record(transaction: Transaction, key: str) -> dict[str, object] 
         WHERE Q.QUARANTINE_ID = %(key)s
     """
     rows = transaction.rows(sql, {"key": key})
-    return dict(zip([*names, "CURRENT_URI"], rows[0], strict=True)) if rows else None
+    return dict(zip([*names, "CURRENT_URI"], rows[0], strict=True))
 
 
 def waiting_records(

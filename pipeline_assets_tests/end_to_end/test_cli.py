@@ -272,7 +272,7 @@ def test_query_json_refuses_what_json_cannot_hold(command) -> None:
 def test_replay_of_an_unknown_id_is_a_mistake_and_a_replay_says_what_it_released(loaded: BookingsLake, command) -> None:
     code, _, err = command("quarantine", "replay", "bookings", "--id", "nope")
     assert code == 2
-    assert "No waiting record of bookings has the id nope" in err
+    assert "No quarantined record has the id 'nope'" in err
     assert "0 records were released" in command("quarantine", "replay", "bookings")[1]
 
 

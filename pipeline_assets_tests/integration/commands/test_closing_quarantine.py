@@ -43,9 +43,19 @@ def test_a_discarded_record_waits_no_longer_whatever_happens(
 ) -> None:
     first, _, orphan = ids(waiting)
     code, text = run(
-        capsys, "discard", "bookings", "--id", first, "--id", orphan, "--reason", "typed by hand, it's lost"
+        capsys,
+        "discard",
+        "bookings",
+        "--id",
+        first[:8],
+        "--id",
+        orphan,
+        "--id",
+        first,
+        "--reason",
+        "typed by hand, it's lost",
     )
-    assert (code, text) == (0, "2 records of bookings were discarded.\n")
+    assert (code, text) == (0, "Discarded 2 records of bookings.\n")
     discarded = ("discarded", "typed by hand, it's lost")
     assert waiting.rows(STATES) == [(2, *discarded), (3, None, None), (4, *discarded)]
     assert first not in run(capsys, "list")[1]
@@ -66,9 +76,28 @@ def test_all_that_waits_of_a_pipeline_is_discarded_with_all(
 ) -> None:
     assert run(capsys, "discard", "bookings", "--all", "--reason", "test data") == (
         0,
-        "3 records of bookings were discarded.\n",
+        "Discarded 3 records of bookings.\n",
     )
-    assert run(capsys, "discard", "bookings", "--all", "--reason", "test data")[1].startswith("0 records")
+    assert run(capsys, "discard", "bookings", "--all", "--reason", "test data")[1].startswith("Discarded 0 records")
+
+
+def test_the_start_of_an_id_is_enough_if_no_other_id_starts_like_it(
+    waiting: BookingsLake, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, _ = ids(waiting)
+    with waiting.platform.warehouse.transaction() as transaction:
+        change = "UPDATE OPS.QUARANTINE SET QUARANTINE_ID = %s WHERE QUARANTINE_ID = %s"
+        transaction.execute(change, ("abcd1", first))
+        transaction.execute(change, ("abcd2", second))
+
+    several = "The ids of several quarantined records start with 'abcd'."
+    for words in (("show", "abcd"), ("discard", "bookings", "--reason", "x", "--id", "abcd")):
+        code, text = run(capsys, *words)
+        assert (code, several in text) == (2, True)
+    assert "abcd2" in run(capsys, "show", "abcd2")[1]
+    assert run(capsys, "discard", "bookings", "--reason", "x", "--id", "abcd1")[0] == 0
+    assert "No waiting record of bookings has the id abcd1" in run(capsys, "replay", "bookings", "--id", "abcd1")[1]
+    assert "No waiting record of orders has the id abcd2" in run(capsys, "replay", "orders", "--id", "abcd2")[1]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +106,7 @@ def test_all_that_waits_of_a_pipeline_is_discarded_with_all(
         (("bookings", "--reason", "x"), "The records to discard are not given."),
         (("bookings", "--reason", "x", "--all", "--id", "1"), "The records to discard are not given."),
         (("bookings", "--reason", " ", "--all"), "The reason is empty."),
-        (("bookings", "--reason", "x", "--id", "1"), "No waiting record of bookings has the id 1."),
+        (("bookings", "--reason", "x", "--id", "1"), "No quarantined record has the id '1'."),
         (("nobody", "--reason", "x", "--all"), "There is no pipeline 'nobody'."),
         (("bookings", "--all"), "--reason"),
     ],
@@ -99,8 +128,8 @@ def test_only_what_was_closed_long_ago_is_purged(waiting: BookingsLake, capsys: 
     with waiting.platform.warehouse.transaction() as transaction:
         transaction.execute("UPDATE OPS.QUARANTINE SET CLOSED_AT = %s WHERE QUARANTINE_ID = %s", (long_ago, first))
 
-    assert run(capsys, "purge", "--older-than", "92d") == (0, "0 closed records were deleted.\n")
-    assert run(capsys, "purge", "bookings", "--older-than", "90d") == (0, "1 closed records were deleted.\n")
+    assert run(capsys, "purge", "--older-than", "92d") == (0, "Deleted 0 closed records.\n")
+    assert run(capsys, "purge", "bookings", "--older-than", "90d") == (0, "Deleted 1 closed record.\n")
 
     assert [line for line, *_ in waiting.rows(STATES)] == [3, 4]
     assert run(capsys, "purge", "--older-than", "soon")[0] == 2
