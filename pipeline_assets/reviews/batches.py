@@ -27,7 +27,7 @@ from pipeline_assets.lake import LandedObject, Zone
 from pipeline_assets.lake.foreign import rejection
 from pipeline_assets.pipeline import Examined, Pipeline, SeparateBatch, Step
 from pipeline_assets.pipeline.resolve import split_pattern
-from pipeline_assets.reviews.connect import open_source, parsed_url
+from pipeline_assets.reviews.connect import open_source, parsed_url, usable_url
 from pipeline_assets.reviews.extract import Extracted, extract_table, land_extract
 from pipeline_assets.reviews.landed import BUCKET, ExaminedObject, examine_objects, prefix_of, unfinished_extracts
 from pipeline_assets.reviews.metadata import ListedTable, TableList
@@ -145,7 +145,7 @@ def _extract(
     settings = platform.settings
     if settings is None:
         raise ConfigurationError("This platform has no settings.", remedy="Build it with `build_platform`.")
-    url = require_source(listed, settings)
+    url = _require_source(settings)
     platform.lake.delete(unfinished_extracts(platform.lake, listed.source, table))
     compared = None
     with open_source(url) as source:
@@ -222,19 +222,20 @@ def _land(preparation: _Preparation, extracted: Extracted) -> None:
     logger.info("%s rows of %s landed in %s.", f"{extracted.manifest.rows:,}", preparation.table.name, uri)
 
 
-def require_source(listed: TableList, settings: Settings) -> str | URL:
-    """The database that the listed tables are extracted from.
+def check_source(listed: TableList, settings: Settings) -> None:
+    """Raises ConfigurationError if a listed table is extracted and the source is wrong; no server is asked."""
+    if not all(table.event for table in listed.tables):
+        _require_source(settings)
 
-    Raises:
-        ConfigurationError: none is configured.
-    """
-    url = source_url(settings)
-    if url is None and not all(table.event for table in listed.tables):
-        raise ConfigurationError(
-            "No source of the listed tables is configured.",
-            remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
-        )
-    return url or ""
+
+def _require_source(settings: Settings) -> URL:
+    """The database that tables are extracted from."""
+    if url := source_url(settings):
+        return usable_url(url)
+    raise ConfigurationError(
+        "No source of the listed tables is configured.",
+        remedy="Set PIPELINE_REVIEWS_SOURCE_URL, or run `pipeline-assets samples reviews`.",
+    )
 
 
 def source_url(settings: Settings) -> str | URL | None:

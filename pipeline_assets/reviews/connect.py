@@ -24,14 +24,31 @@ def open_source(url: str | URL) -> Iterator[Source]:
     from pipeline_assets.reviews.mysql import open_mysql
     from pipeline_assets.reviews.sqlite import open_sqlite
 
+    usable = usable_url(url)
+    with open_sqlite(usable.database or "") if _is_sqlite(usable) else open_mysql(usable) as source:
+        yield source
+
+
+def usable_url(url: str | URL) -> URL:
+    """The URL of a database that tables can be extracted from; no server is asked.
+
+    Raises:
+        ConfigurationError: it is none, or its SQLite file does not exist.
+    """
+    from pipeline_assets.reviews.sqlite import require_file
+
     parsed = parsed_url(url)
-    backend = parsed.get_backend_name()
-    if backend not in ("mysql", "mariadb", "sqlite"):
+    if (backend := parsed.get_backend_name()) not in ("mysql", "mariadb", "sqlite"):
         raise _unusable(f"{backend} is not a database that tables can be extracted from")
     if not parsed.database:
         raise _unusable("it names no database")
-    with open_sqlite(parsed.database) if backend == "sqlite" else open_mysql(parsed) as source:
-        yield source
+    if _is_sqlite(parsed):
+        require_file(parsed.database)
+    return parsed
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
 
 
 def parsed_url(url: str | URL) -> URL:

@@ -30,7 +30,7 @@ def reviews(settings: Settings | None) -> Pipeline:
 @cache
 def _pipeline(path: Path, database: str) -> Pipeline:
     """The value for a list of tables; `database` is the kind of the source."""
-    from pipeline_assets.reviews.batches import database_table, require_source, table_batches
+    from pipeline_assets.reviews.batches import check_source, database_table, table_batches
     from pipeline_assets.reviews.doctor import table_checks
     from pipeline_assets.reviews.learnt import learnt_contracts, watermarks
     from pipeline_assets.reviews.metadata import load_table_list
@@ -53,7 +53,7 @@ def _pipeline(path: Path, database: str) -> Pipeline:
         buckets=REVIEWS.buckets,
         batches=partial(table_batches, listed, folder),
         learnt=partial(learnt_contracts, listed, folder),
-        check_source=partial(require_source, listed),
+        check_source=partial(check_source, listed),
         database_table=partial(database_table, listed),
         schedules=schedules,
         doctor=partial(table_checks, listed, folder),

@@ -25,20 +25,24 @@ _BATCH_ROWS = 2_000
 _LOCK_SECONDS = 30
 
 
-@contextmanager
-def open_sqlite(database: str) -> Iterator[SqliteSource]:
-    """A SQLite file, read-only.
-
-    Raises:
-        ConfigurationError: there is no such file, or it is not a database.
-    """
-    path = Path(database).absolute()
-    if not path.is_file():
+def require_file(database: str) -> None:
+    """Raises ConfigurationError if the SQLite file does not exist."""
+    if not Path(database).is_file():
         # `sqlite:///tmp/shop.db` reads as absolute, and is tmp/shop.db in the current folder.
         slashes = "" if Path(database).is_absolute() else " An absolute one begins after four slashes: sqlite:////path."
         raise ConfigurationError(
             f"The SQLite file {database} of {SETTING} does not exist.", remedy=f"Correct the path.{slashes}"
         )
+
+
+@contextmanager
+def open_sqlite(database: str) -> Iterator[SqliteSource]:
+    """A SQLite file, read-only.
+
+    Raises:
+        ConfigurationError: it is not a database.
+    """
+    path = Path(database).absolute()
     label = f"sqlite:{path.name}"
     with closing(
         sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS, isolation_level=None)
