@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @contextmanager
 def patched_emulator() -> Iterator[None]:
     """Patch fakesnow for the duration of the context."""
-    with _exact_sums(), _quoted_texts(), _cached_statements(), _wider_keys(), _arrow_batches():
+    with _exact_sums(), _quoted_texts(), _cached_statements(), _wider_keys(), _arrow_batches(), _errors_of_the_driver():
         yield
 
 
@@ -327,6 +327,25 @@ def _wider_keys() -> Iterator[None]:
         rebuilt: Any = copy(made)  # a shallow copy
         rebuilt.sql = lambda dialect: "; ".join(statements)
         return rebuilt
+
+    with _replaced(FakeSnowflakeCursor, "_transform", patched):
+        yield
+
+
+@contextmanager
+def _errors_of_the_driver() -> Iterator[None]:
+    """Let SQL that fakesnow 0.12.0 cannot rewrite fail as the driver does: it asserts what it did not expect."""
+    from fakesnow.cursor import FakeSnowflakeCursor
+    from snowflake.connector.errors import NotSupportedError
+
+    transform = FakeSnowflakeCursor._transform
+
+    def patched(self: FakeSnowflakeCursor, parsed: Any, params: Any) -> Any:
+        try:
+            return transform(self, parsed, params)
+        except (AssertionError, AttributeError, LookupError, NotImplementedError, TypeError) as error:
+            what = str(error) or type(error).__name__
+            raise NotSupportedError(f"the embedded warehouse cannot run this SQL ({what})") from error
 
     with _replaced(FakeSnowflakeCursor, "_transform", patched):
         yield

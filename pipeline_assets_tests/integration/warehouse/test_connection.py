@@ -220,6 +220,13 @@ def money(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedWarehouse:
     return warehouse
 
 
+def test_sql_that_the_emulator_cannot_rewrite_is_refused_in_one_line(money: EmbeddedWarehouse) -> None:
+    """fakesnow 0.12 asserts that an object is made of pairs; Snowflake makes one of all columns."""
+    with money.read_only() as transaction, pytest.raises(WarehouseError, match="cannot run this SQL") as raised:
+        transaction.rows("SELECT {*} FROM OPS.MONEY")
+    assert "\n" not in str(raised.value)
+
+
 def test_aggregates_have_the_names_that_snowflake_gives_them(money: EmbeddedWarehouse) -> None:
     with money.read_only() as transaction:
         names, rows = transaction.described("SELECT COUNT(*), SUM(AMOUNT), COUNT(*) AS HOW_MANY FROM OPS.MONEY")
