@@ -186,6 +186,10 @@ def test_health_is_one_page_of_small_charts_with_their_numbers(desk: Visit, site
     assert captions == ["Runs", "Records", "Median latency", "In quarantine", "Since the last arrival", "Cost"]
     tops = {chart.bounding_box()["y"] for chart in charts.first.locator(".chart").all()}  # type: ignore[index]
     assert len(tops) == 1, "side by side"
+    rows = desk.page.locator("h1 ~ .wide tbody tr")
+    for number, _ in enumerate(pipelines()):  # the numbers of now are those of the last day
+        last = charts.nth(number).locator("figure", has_text="In quarantine").locator("title").last.text_content()
+        assert f"In quarantine: {rows.nth(number).locator('td').nth(3).inner_text()}\n" in str(last)
     commerce = desk.page.locator("details").nth(list(pipelines()).index("commerce"))
     assert not commerce.locator("table").is_visible()
     commerce.locator("summary").press("Enter")
@@ -240,6 +244,11 @@ def test_a_page_can_be_printed(desk: Visit, site: str, tmp_path: Path) -> None:
 def test_an_address_that_no_page_has_is_said(desk: Visit, site: str, address: str, heading: str) -> None:
     desk.page.goto(site + address)
     desk.heading(heading)
+
+
+def test_a_column_is_found_by_its_address_in_any_case(desk: Visit, site: str) -> None:
+    desk.page.goto(f"{site}#/column/Bookings/CUSTOMERS/email")
+    desk.heading("bookings/customers.EMAIL")
 
 
 def test_an_open_page_of_a_replaced_catalog_asks_to_be_loaded_again(browser: Browser, tmp_path: Path) -> None:

@@ -358,12 +358,20 @@ document.addEventListener("keydown", (event) => {
 
 // --- routes ------------------------------------------------------------------------------------------------
 
+/** A name as the catalog writes it: people type addresses in any case. */
+function spelled(name, names) {
+  return names.find((each) => each === name) ?? names.find((each) => each.toLowerCase() === name.toLowerCase());
+}
+
 function pageOf(kind, rest) {
-  const number = catalog.numbers.get(rest.slice(0, 2).join("/"));
+  const number = catalog.numbers.get(spelled(rest.slice(0, 2).join("/"), [...catalog.numbers.keys()]));
   if (!kind) return homePage();
   if (kind === "search") return searchPage(rest.join("/"));
   if (kind === "dataset" && number !== undefined) return datasetPage(number);
-  if (kind === "column" && number !== undefined && columnOf(number, rest[2])) return columnPage(number, rest[2]);
+  if (kind === "column" && number !== undefined) {
+    const column = spelled(rest[2] ?? "", catalog.datasets[number].columns.map(([name]) => name));
+    if (column !== undefined) return columnPage(number, column);
+  }
   if (kind === "pipeline" && Object.hasOwn(catalog.pipelines, rest[0])) return pipelinePage(rest[0]);
   const pages = { health: healthPage, changes: changesPage, reasons: reasonsPage };
   if (Object.hasOwn(pages, kind)) return pages[kind]();

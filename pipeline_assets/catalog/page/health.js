@@ -88,7 +88,7 @@ function outcome({ success }) {
 function healthPage() {
   const pipelines = Object.keys(catalog.pipelines);
   const now = pipelines.map((pipeline) => {
-    const { lastRun, waiting, days } = catalog.pipelines[pipeline];
+    const { lastRun, days } = catalog.pipelines[pipeline];
     const today = days[days.length - 1];
     const late = today.age > catalog.freshnessHours;
     const stopped = catalog.datasets.filter((dataset) => dataset.pipeline === pipeline).reduce((sum, { failed }) => sum + failed, 0);
@@ -96,11 +96,11 @@ function healthPage() {
       link(["pipeline", pipeline], pipeline),
       lastRun ? h("span", { class: "time" }, outcome(lastRun), ` ${lastRun.at.slice(0, 16)}`) : null,
       stopped ? h("span", { class: "warn" }, String(stopped)) : "0",
-      Object.values(waiting).reduce((sum, records) => sum + records, 0).toLocaleString("en"),
+      today.waiting.toLocaleString("en"),
       today.age === null ? null : h("span", { class: late && "warn" }, `${today.age.toLocaleString("en")} h${late ? ", late" : ""}`),
     ];
   });
-  const titles = ["Pipeline", "Last run (UTC)", "Checks not passed", "Records in quarantine", "Since the last arrival"];
+  const titles = ["Pipeline", "Last run (UTC)", "Checks not passed", "In quarantine", "Since the last arrival"];
   return [
     h("h1", { tabindex: "-1" }, "Health"),
     table(titles, now, true),
