@@ -68,6 +68,8 @@ def check_installation(settings: Settings, pipelines: Sequence[ResolvedPipeline]
     ]
     if settings.profile == "local":
         checks += [("warehouse", lambda: _warehouse(platform)), ("lake", lambda: _lake(platform, pipelines))]
+    if settings.openlineage_url or settings.openlineage_file:
+        checks.append(("openlineage", lambda: _openlineage(settings)))
     for what, attempt in checks:
         yield check_result(what, attempt)
 
@@ -113,3 +115,11 @@ def _warehouse(platform: Platform) -> str:
 def _lake(platform: Platform, pipelines: Sequence[ResolvedPipeline]) -> str:
     buckets = sorted({source.zone.bucket for pipeline in pipelines for source in pipeline.sources})
     return ", ".join(f"{sum(1 for _ in platform.lake.list_objects(bucket))} objects in {bucket}" for bucket in buckets)
+
+
+def _openlineage(settings: Settings) -> str:
+    from pipeline_assets.openlineage import lineage_sender
+
+    sender = lineage_sender(settings, {})
+    assert sender is not None
+    return sender.destination.probe()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -48,6 +52,14 @@ class Destination(Protocol):
         """
         ...
 
+    def probe(self) -> str:
+        """Where events go, if they can go there now; nothing is sent.
+
+        Raises:
+            NotSentError: they cannot.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class EventFile:
@@ -59,17 +71,26 @@ class EventFile:
         from openlineage.client.serde import Serde
 
         line = Serde.to_json(event).encode() + b"\n"
+        with self._opened() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            begin = os.fstat(file.fileno()).st_size
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError:
+                file.truncate(begin)  # a full disk; the event is sent again
+                raise
+
+    def probe(self) -> str:
+        with self._opened():
+            return f"{self.path} can be written"
+
+    @contextmanager
+    def _opened(self) -> Iterator[FileIO]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "ab", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                begin = os.fstat(file.fileno()).st_size
-                try:
-                    while line:
-                        line = line[file.write(line) :]
-                except OSError:
-                    file.truncate(begin)  # a full disk; the event is sent again
-                    raise
+                yield file
         except OSError as error:
             raise NotSentError(
                 f"The file {self.path} (PIPELINE_OPENLINEAGE_FILE) cannot be written: {error.strerror}.",
@@ -100,6 +121,15 @@ class Collector:
             raise self._not_sent(f"did not answer within {TIMEOUT:g} seconds") from None
         except requests.RequestException:  # its message contains the url
             raise self._not_sent("cannot be reached") from None
+
+    def probe(self) -> str:
+        address = urlsplit(self.url)
+        try:
+            port = address.port or (443 if address.scheme == "https" else 80)
+            socket.create_connection((address.hostname or "", port), TIMEOUT).close()
+        except OSError:
+            raise self._not_sent("cannot be reached") from None
+        return f"{masked(self.url)} takes connections"
 
     def _not_sent(self, reason: str) -> NotSentError:
         return NotSentError(

@@ -13,7 +13,9 @@ import pytest
 from openlineage.client.event_v2 import Job, Run, RunEvent, RunState
 from pydantic import SecretStr
 
+from pipeline_assets.doctor.installation import CheckResult, check_installation
 from pipeline_assets.openlineage.destinations import TIMEOUT, Collector, EventFile, NotSentError, RefusedEventError
+from pipeline_assets.settings import Settings
 from pipeline_assets_tests.support.lineage_events import CollectorServer, collector_server
 
 RUN = "0194f0a0-0000-7000-8000-000000000001"
@@ -93,6 +95,22 @@ def test_a_failing_collector_is_reported_in_seconds_without_its_secrets(
     assert "hidden" not in str(refused.value)
     assert "s3cret" not in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_doctor_says_whether_events_can_be_sent_and_sends_none(collector: CollectorServer, tmp_path: Path) -> None:
+    def result(**options: object) -> CheckResult:
+        settings = Settings(home=tmp_path / "home", **options)  # type: ignore[arg-type]
+        return next(each for each in check_installation(settings, []) if each.what == "openlineage")
+
+    assert result(openlineage_url=f"{collector.url}?token=s3cret").passed
+    assert not collector.received
+    nobody = result(openlineage_url="http://127.0.0.1:1")
+    assert not nobody.passed
+    assert "cannot be reached" in nobody.detail
+    assert result(openlineage_file=tmp_path / "new" / "events.ndjson").passed
+    folder = result(openlineage_file=tmp_path)
+    assert not folder.passed
+    assert "(PIPELINE_OPENLINEAGE_FILE) cannot be written" in folder.detail
 
 
 def test_nobody_listens() -> None:
