@@ -6,6 +6,7 @@ A batch evaluates all checks of its pipeline; without a batch any of them can be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -27,15 +28,8 @@ def pipeline_checks(pipeline: ResolvedPipeline, freshness_hours: float) -> dg.As
         # The last batch may be of an older version.
         platform.warehouse.prepare(required_tables(pipeline), pipeline.warehouse_views)
         selected = [check for check in all_checks if check.spec.key in context.selected_asset_check_keys]
-        for spec, result in _evaluated(selected, platform):
-            yield dg.AssetCheckResult(
-                asset_key=spec.asset_key,
-                check_name=spec.name,
-                passed=result.passed,
-                metadata=result.metadata,
-                severity=result.severity,
-                description=result.description,
-            )
+        for found in _evaluated(selected, platform):
+            yield dg.AssetCheckResult(**found)
 
     # Dagster evaluates annotations when it decorates, so they must not be strings.
     checks.__annotations__ = {
@@ -64,18 +58,8 @@ def evaluations(
     They are events and not outputs of a step: Dagster plans outputs when a run starts, and shows each planned check as
     failed when the run fails before it. It also skips a step below assets that were not materialized.
     """
-    return [
-        dg.AssetCheckEvaluation(
-            asset_key=spec.asset_key,
-            check_name=spec.name,
-            passed=result.passed,
-            metadata=result.metadata,
-            severity=result.severity,
-            description=result.description,
-            blocking=False,
-        )
-        for spec, result in _evaluated(checks_of(pipeline, freshness_hours), platform)
-    ]
+    found = _evaluated(checks_of(pipeline, freshness_hours), platform)
+    return [dg.AssetCheckEvaluation(**each, blocking=False) for each in found]
 
 
 def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Sequence[Check]) -> None:
@@ -95,7 +79,18 @@ def repeat_last_results(instance: dg.DagsterInstance, run_id: str, checks: Seque
             instance.report_runless_asset_event(last.evaluation.with_metadata(notes))
 
 
-def _evaluated(checks: Sequence[Check], platform: Platform) -> list[tuple[dg.AssetCheckSpec, dg.AssetCheckResult]]:
-    """Evaluate checks in one transaction."""
+def _evaluated(checks: Sequence[Check], platform: Platform) -> list[dict[str, Any]]:
+    """What both kinds of results are made of; all checks are evaluated in one transaction."""
     with platform.warehouse.read_only() as transaction:
-        return [(check.spec, check.result(transaction, platform)) for check in checks]
+        results = [(check.spec, check.result(transaction, platform)) for check in checks]
+    return [
+        {
+            "asset_key": spec.asset_key,
+            "check_name": spec.name,
+            "passed": result.passed,
+            "metadata": result.metadata,
+            "severity": result.severity,
+            "description": result.description,
+        }
+        for spec, result in results
+    ]
