@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from pipeline_assets.pipeline import Pipeline
+from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.settings import PROJECT_ROOT
 from pipeline_assets_tests.support import warm_python
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 ORDERS_CSV = """\
 id,user_id,order_date,status
@@ -60,3 +64,17 @@ def value_in(root: Path, name: str, folder: Path) -> Pipeline:
     shutil.copytree(root / "sql" / name, folder / "sql")
     module = runpy.run_path(str(root / "pipeline_assets" / name / "pipeline.py"))
     return replace(module[name.upper()], folder=folder)
+
+
+def lake_of(
+    root: Path, name: str, folder: Path, tables: Mapping[str, str] = MappingProxyType({})
+) -> type[PipelineLake]:
+    """Homes with the pipeline that `new` wrote, in this process; `folder` as in `value_in`."""
+    resolved = resolve(value_in(root, name, folder))
+
+    class Lake(PipelineLake):
+        pipeline = staticmethod(lambda: resolved)
+        landing = f"{resolved.bucket}/incoming"
+        tables_sql = tables
+
+    return Lake

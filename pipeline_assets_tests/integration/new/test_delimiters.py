@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
 from pipeline_assets.new.create import create
-from pipeline_assets.pipeline.resolve import resolve
-from pipeline_assets_tests.support.checkout import copy_checkout, value_in
-from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.checkout import copy_checkout, lake_of
 
 ROWS = [("SHOP_ID", "NAME", "OPENED_ON", "TURNOVER"), ("1", "A, B and C", "2024-01-10", "10.50")]
 ROWS += [("2", '"D; E | F\tG"', "2024-01-11", ""), ("3", "H", "2024-01-12", "7")]
@@ -28,14 +25,7 @@ def test_files_are_read_with_the_delimiter_of_the_sample(tmp_path: Path, delimit
     assert landing == "shops-source/incoming/shops.tsv"
     assert "3 of 3 records of the sample pass." in said
     assert any(line.startswith("  fields are separated by") for line in said)
-    resolved = resolve(value_in(root, "shops", tmp_path / "value"))
-
-    class Shops(PipelineLake):
-        pipeline = staticmethod(lambda: resolved)
-        landing = "shops-source/incoming/"
-        tables_sql = MappingProxyType({})
-
-    lake = Shops.at(tmp_path / "home")
+    lake = lake_of(root, "shops", tmp_path / "value").at(tmp_path / "home")
     for name in ("a.csv", "b.txt", "c.tsv"):
         lake.write(name, content.replace("\n1", f"\n1{name[0]}"))
     report = lake.run()

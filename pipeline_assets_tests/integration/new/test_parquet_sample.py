@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,9 +14,7 @@ from pipeline_assets.errors import ConfigurationError
 from pipeline_assets.new.create import create
 from pipeline_assets.new.propose import propose
 from pipeline_assets.new.sample import read_sample
-from pipeline_assets.pipeline.resolve import resolve
-from pipeline_assets_tests.support.checkout import copy_checkout, tree, value_in
-from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.checkout import copy_checkout, lake_of, tree
 
 COLUMNS = {
     "shop_id": (pa.array([7, 8, 9], pa.int64()), "VARCHAR(64)"),
@@ -55,14 +52,7 @@ def test_files_like_the_sample_are_loaded(sample: Path, tmp_path: Path) -> None:
     landing = create(root, "shops", sample, (), None, said.append)
     assert landing == "shops-source/incoming/shops.parquet"
     assert "3 of 3 records of the sample pass." in said
-    resolved = resolve(value_in(root, "shops", tmp_path / "value"))
-
-    class Shops(PipelineLake):
-        pipeline = staticmethod(lambda: resolved)
-        landing = "shops-source/incoming/"
-        tables_sql = MappingProxyType({})
-
-    lake = Shops.at(tmp_path / "home")
+    lake = lake_of(root, "shops", tmp_path / "value").at(tmp_path / "home")
     lake.write("a.parquet", sample.read_bytes())
     assert lake.run().rows == {"read": 3, "loaded": 3, "superseded": 0, "quarantined": 0}
     assert lake.rows("SELECT SHOP_ID, VISITS, TURNOVER, RATIO, TO_VARCHAR(SENT) FROM SHOPS.SHOPS ORDER BY SHOP_ID") == [

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets_tests.conftest import SHARED
-from pipeline_assets_tests.support.checkout import BASKETS_JSON, ORDERS_CSV, copy_checkout, python, value_in
+from pipeline_assets_tests.support.checkout import BASKETS_JSON, ORDERS_CSV, copy_checkout, lake_of, python
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
 
 BIN = Path(sys.executable).parent
@@ -189,19 +188,6 @@ START = datetime(2024, 5, 1)  # noqa: DTZ001
 Delivery = tuple[str, datetime, dict[str, object]]
 
 
-def lake_of(pipeline: Made, folder: Path, tables: dict[str, str]) -> type[PipelineLake]:
-    value = value_in(pipeline.root, pipeline.name, folder)
-
-    class Lake(PipelineLake):
-        """The pipeline of the copy, in this process."""
-
-        landing = f"{value.bucket}/incoming"
-        tables_sql = tables
-
-    Lake.pipeline = staticmethod(lambda: resolve(value))
-    return Lake
-
-
 def newest(deliveries: list[Delivery]) -> dict[str, object]:
     """The model: each record as the newest object has it."""
     found: dict[str, object] = {}
@@ -244,7 +230,10 @@ def test_csv_files_come_in_any_order(tmp_path: Path) -> None:
     sample.write_text(ORDERS_CSV)
     pipeline = made(tmp_path / "copy", "shop_orders", sample)
     kind = lake_of(
-        pipeline, tmp_path / "value", {"T": "SELECT ID, ORDER_DATE, STATUS FROM SHOP_ORDERS.SHOP_ORDERS ORDER BY ID"}
+        pipeline.root,
+        pipeline.name,
+        tmp_path / "value",
+        {"T": "SELECT ID, ORDER_DATE, STATUS FROM SHOP_ORDERS.SHOP_ORDERS ORDER BY ID"},
     )
     deliveries = [
         ("b.csv", START, {"1": "placed", "2": "placed", "3": "placed"}),
@@ -266,7 +255,8 @@ def test_json_files_come_in_any_order_and_lists_are_replaced(tmp_path: Path) -> 
     sample.write_text(BASKETS_JSON)
     pipeline = made(tmp_path / "copy", "baskets", sample)
     kind = lake_of(
-        pipeline,
+        pipeline.root,
+        pipeline.name,
         tmp_path / "value",
         {
             "T": "SELECT BASKET_ID, TOTAL, BUYER_NAME FROM BASKETS.BASKETS ORDER BY BASKET_ID",
