@@ -7,12 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from pipeline_assets_tests.support import command_line
-from pipeline_assets_tests.support.graphql import ask
+from pipeline_assets_tests.support.graphql import NO_ANSWER, ask
+from pipeline_assets_tests.support.waiting import until
 
 _RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
 _TICKS = """{ sensorOrError(sensorSelector: {repositoryLocationName: "pipeline_assets",
@@ -73,17 +76,16 @@ class DagsterDev:
     def ticks(self, sensor: str) -> list[dict]:
         return self.ask(_TICKS.replace("SENSOR", sensor))["sensorOrError"]["sensorState"]["ticks"]
 
-    def until(self, condition: Callable[[], object], seconds: float) -> object:
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if found := condition():
-                    return found
-            except (OSError, KeyError, TypeError):
-                pass  # not listening yet, or an answer without data while the location loads
-            assert self.process.poll() is None, self.log.read_text()[-4000:]
-            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
-            time.sleep(0.5)
+    def until(self, condition: Callable[[], Any], seconds: float) -> Any:
+        """Wait for a condition; if it does not come, or this process has ended, show the end of the log."""
+        return until(
+            condition,
+            seconds,
+            pause=0.5,
+            said=lambda: self.log.read_text()[-4000:],
+            ended=lambda: self.process.poll() is not None,
+            not_yet=NO_ANSWER,
+        )
 
     def stop(self) -> int:
         """Ctrl-C, unless it has ended; returns the exit code, of SIGKILL if it would not end."""
@@ -94,3 +96,22 @@ class DagsterDev:
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
         return self.process.wait()
+
+
+def is_served(url: str) -> bool:
+    """Whether something listens at the address of a URL."""
+    address, _, port = url.removeprefix("http://").partition("/")[0].partition(":")
+    try:
+        socket.create_connection((address, int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+def has_catalog(url: str) -> bool:
+    """Whether the catalog is written; until then it answers with 503, and a browser would ask again."""
+    try:
+        with urlopen(url, timeout=60) as response:
+            return b"<title>Data catalog</title>" in response.read()
+    except HTTPError:
+        return False

@@ -7,6 +7,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+# What a question raises while nothing listens, or while the code location loads and answers have no data.
+NO_ANSWER = (OSError, KeyError, TypeError)
+
 
 def ask(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
     """The `data` of the response of the server on a port of 127.0.0.1; no proxy is used."""
