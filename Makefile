@@ -58,7 +58,7 @@ docs: .venv/.installed-docs
 
 # Dagster's UI in Debian's Chromium, on a home that the demo has filled.
 pictures: .venv/.installed-test
-	PICTURES=docs/pictures $(BIN)/python -m pytest pipeline_assets_tests/end_to_end/test_dagster_pages.py
+	PICTURES=docs/pictures $(BIN)/python -m pytest -m pictures pipeline_assets_tests/end_to_end
 
 # The AWS emulator of the tests; its botocore is older than ours, so it does not share .venv.
 .venv-ministack: constraints-ministack.txt .venv/bin/python

@@ -1,4 +1,4 @@
-"""OpenLineage events of the demo, beside the catalog; and of `dagster dev`, at a collector."""
+"""OpenLineage events of the demo, beside the catalog; test_dagster_dev.py has those of `dagster dev`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from pipeline_assets.catalog.datasets import datasets_of
 from pipeline_assets.openlineage.names import dataset_names
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import environment, process
-from pipeline_assets_tests.support.dagster_dev import DagsterDev
-from pipeline_assets_tests.support.lineage_events import collector_server, events_in, inputs_of, require_valid
+from pipeline_assets_tests.support.lineage_events import events_in, inputs_of
 
 
 @pytest.fixture(scope="module")
@@ -77,31 +75,3 @@ def test_no_value_of_a_row_is_in_an_event(demo: tuple[Path, list[dict[str, Any]]
     text = json.dumps([event["inputs"] + event["outputs"] for event in events])
     assert rows
     assert not [row["EMAIL"] for row in rows if row["EMAIL"] and row["EMAIL"] in text]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_dev_sends_two_events_for_each_run_whoever_started_it(lake: BookingsLake) -> None:
-    lake.customers("", customer(1))
-    lake.bookings("", booking(1, 1))
-    with collector_server() as collector:
-        settings = {"PIPELINE_OPENLINEAGE_URL": collector.url, "PIPELINE_OPENLINEAGE_API_KEY": "s3cret"}
-        dev = DagsterDev(lake.home, **settings)
-        try:
-            states = lambda: [(e["run"]["runId"], e["eventType"]) for e in collector.received]  # noqa: E731
-            dev.until(lambda: [state for _, state in states()] == ["START", "COMPLETE"], 300)
-            button = dev.launch("__ASSET_JOB", "customers", "customer_bookings", "daily_spend", "customer_bookings_csv")
-            dev.until(lambda: (button, "COMPLETE") in states(), 120)
-            job = dev.launch("bookings")
-            dev.until(lambda: (job, "COMPLETE") in states(), 120)
-            done = process(lake.home, "run", "bookings", "--json", env=environment(lake.home, **settings))
-            own = json.loads(done.stdout)["run_id"]
-            dev.until(lambda: (own, "COMPLETE") in states(), 60)
-            assert sorted(states()) == sorted({(run, state) for run, _ in states() for state in ("START", "COMPLETE")})
-            assert {button, job, own} < {run for run, _ in states()}
-        finally:
-            dev.stop()
-    for event in collector.received:
-        require_valid(event)
-    assert {headers["Authorization"] for headers in collector.headers} == {"Bearer s3cret"}
-    assert "s3cret" not in dev.log.read_text()

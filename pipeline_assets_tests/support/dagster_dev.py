@@ -31,6 +31,7 @@ class DagsterDev:
             self.port = free.getsockname()[1]
         self.log = home / "dev.log"
         environment = command_line.environment(home, HOME=str(home))
+        environment["PYTHONWARNINGS"] = "always"  # an option would not reach the processes of Dagster
         environment["PIPELINE_SENSOR_INTERVAL"] = "5"
         environment["PIPELINE_SCHEDULE"] = "0 0 29 2 *"  # the daily run would be one more at 5:15 UTC
         # A proxy that refuses stands in for no network: whatever is not on this machine cannot be reached.
@@ -40,7 +41,7 @@ class DagsterDev:
             "NO_PROXY": "127.0.0.1",
         } | settings
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "always", "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
+            [sys.executable, "-m", "pipeline_assets.cli", "dev", "--port", str(self.port)],
             cwd=home,
             env=environment,
             stdout=open(self.log, "wb"),  # noqa: SIM115 - the child writes to it for as long as it lives
@@ -52,15 +53,14 @@ class DagsterDev:
     def ask(self, query: str, **variables: object) -> dict:
         return ask(self.port, query, variables)
 
-    def launch(self, job: str, *tables: str) -> str:
-        """Start a run as the UI does, with the tables of bookings that are selected there; returns its id."""
-        selector: dict[str, object] = {
+    def materialize(self, *tables: str) -> str:
+        """Start a run of some tables of bookings, as the button of the UI does; returns its id."""
+        selector = {
             "repositoryLocationName": "pipeline_assets",
             "repositoryName": "__repository__",
-            "pipelineName": job,
+            "pipelineName": "__ASSET_JOB",
+            "assetSelection": [{"path": ["bookings", table]} for table in tables],
         }
-        if tables:
-            selector["assetSelection"] = [{"path": ["bookings", table]} for table in tables]
         mutation = """mutation($params: ExecutionParams!) { launchPipelineExecution(executionParams: $params) {
             __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
         parameters = {"selector": selector, "mode": "default", "runConfigData": {}}
