@@ -1,12 +1,14 @@
 """Dagster's SQLite storages without the work that they repeat for each event.
 
-Dagster 1.13.27 parses all of its migrations for each database that it opens, five times in a run, and makes two or
-three engines for each event, which compile the same statements again: most of the processor time of a small run.
+Dagster 1.13.27 parses all of its migrations for each database that it opens, five times in a run and three times in
+each tick of a sensor, and makes two or three engines for each event, which compile the same statements again: most of
+the processor time of a small run and of a tick.
 """
 
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +28,15 @@ def keep_migrations_and_engines() -> None:
     from_config = ScriptDirectory.from_config
     parsed: dict[str | None, ScriptDirectory] = {}
 
+    parsing = Lock()  # a code server evaluates sensors in threads
+
     def parsed_once(config: Config) -> ScriptDirectory:
         location = config.get_main_option("script_location")
-        if location not in parsed:
-            parsed[location] = from_config(config)
+        with parsing:
+            if location not in parsed:
+                directory = from_config(config)
+                directory.get_heads()  # reads the migrations
+                parsed[location] = directory
         return parsed[location]
 
     ScriptDirectory.from_config = parsed_once  # type: ignore[method-assign]

@@ -38,7 +38,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # What Dagster 1.13.27 itself writes to the console: a deprecated option of its GraphQL client, an advertisement for a
 # tool, and a connection that a page closes which is left before it is open.
 OF_DAGSTER = ("go.apollo.dev/c/err", "Download the Apollo DevTools", "WebSocket is closed before the connection")
-WINDOW = {"width": 1280, "height": 800}
 # A graph draws what its window shows, and shortens long names in the middle.
 SHOWN = """names => {
   const lines = document.body.innerText.split("\\n").map(line => line.split("…"));
@@ -112,15 +111,25 @@ def assets(dev: DagsterDev) -> dict[str, dict]:
     return {"/".join(node["assetKey"]["path"]): node for node in nodes}
 
 
-@pytest.fixture
-def desk(browser: Browser, dev: DagsterDev, assets: dict[str, dict]) -> Iterator[Visit]:
-    """A page that must neither complain nor ask another host for anything."""
-    with visit(browser, base_url=f"http://127.0.0.1:{dev.port}", viewport=WINDOW) as visited:
+@pytest.fixture(scope="module")
+def window(browser: Browser, dev: DagsterDev) -> Iterator[Visit]:
+    """A page that stays open, as each new one would load and compile the whole UI."""
+    with visit(browser, base_url=f"http://127.0.0.1:{dev.port}") as visited:
         visited.page.set_default_timeout(90_000)
         yield visited
-        assert not [text for text in visited.complaints if not any(part in text for part in OF_DAGSTER)]
-        ours = (f"http://127.0.0.1:{dev.port}/", f"blob:http://127.0.0.1:{dev.port}/", "data:")
-        assert not [url for url in visited.requests if not url.startswith(ours)]
+
+
+@pytest.fixture
+def desk(window: Visit, dev: DagsterDev, assets: dict[str, dict]) -> Iterator[Visit]:
+    """A page that must neither complain nor ask another host for anything."""
+    window.complaints.clear()
+    window.requests.clear()
+    window.page.set_viewport_size({"width": 1280, "height": 800})
+    yield window
+    assert not [text for text in window.complaints if not any(part in text for part in OF_DAGSTER)]
+    ours = (f"http://127.0.0.1:{dev.port}/", f"blob:http://127.0.0.1:{dev.port}/", "data:")
+    assert not [url for url in window.requests if not url.startswith(ours)]
+    window.page.goto("about:blank")  # it would go on polling
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import sqlalchemy
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
 
+from pipeline_assets import definitions
 from pipeline_assets.orchestration import sqlite_storages
 from pipeline_assets.orchestration.execution import dagster_instance
 
@@ -43,6 +44,17 @@ def test_a_run_parses_no_migration_again_and_makes_one_engine(tmp_path: Path, mo
     run(tmp_path)
 
     assert sqlite_storages._engine.cache_info().misses == made + 1
+
+
+def test_a_code_location_keeps_them_for_its_ticks_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster opens the instance there, without our commands."""
+    kept: list[bool] = []
+    monkeypatch.setattr(definitions, "keep_migrations_and_engines", lambda: kept.append(True))
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path))
+
+    definitions.defs()
+
+    assert kept == [True]
 
 
 def test_pinned_dagster_makes_an_engine_for_each_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
