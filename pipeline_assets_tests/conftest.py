@@ -14,6 +14,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
+from pipeline_assets_tests.support.demo_home import DemoHome, demo_home
 from pipeline_assets_tests.support.moto_aws import KEYS, forget_everything, moto_server
 from pipeline_assets_tests.support.orders_lake import OrdersLake
 
@@ -145,6 +146,12 @@ def lake(tmp_path: Path) -> BookingsLake:
 def orders_lake(tmp_path: Path) -> OrdersLake:
     """A home with the orders pipeline, its tables empty."""
     return OrdersLake.with_tables(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> DemoHome:
+    """A home that a small demo has filled; only copies of it are changed."""
+    return demo_home(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from pipeline_assets.catalog.site import write_site
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets_tests.support.browser import Visit, chromium, visit
 from pipeline_assets_tests.support.command_line import process
+from pipeline_assets_tests.support.demo_home import DemoHome
 from pipeline_assets_tests.support.shop_warehouse import NOON
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> str:
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser, filled: DemoHome) -> str:
     """The address of the catalog of a small demo."""
-    home = tmp_path_factory.mktemp("catalog")
-    for arguments in (("demo", "--scale", "0.1"), ("catalog",)):
-        done = process(home, *arguments, timeout=500)
-        assert done.returncode == 0, done.stderr
-    return (home / "catalog" / "index.html").as_uri()
+    folder = tmp_path_factory.mktemp("catalog")
+    done = process(filled.home, "catalog", "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return (folder / "index.html").as_uri()
 
 
 @pytest.fixture
@@ -93,8 +93,7 @@ def test_a_field_of_a_source_leads_to_every_export_and_mart(desk: Visit, site: s
     assert "SUM(BOOKED.AMOUNT_SPENT)" in desk.page.locator(".graph .chosen").text_content()
 
 
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize(("width", "color_scheme"), [(360, "dark"), (1200, "light")])
 def test_every_page_is_shown_without_a_complaint_and_no_wider_than_its_window(
     browser: Browser, site: str, width: int, color_scheme: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,17 +11,24 @@ from pipeline_assets_tests.support.guides import Checkout, Command, GuideError, 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2000)]
 
-FIRST = "docs/first-hour.md"
-OTHERS = [page for page in pages() if page != FIRST and commands_to_run(page)]
+README, FIRST = "README.md", "docs/first-hour.md"
+OTHERS = [page for page in pages() if page not in (README, FIRST) and commands_to_run(page)]
+
+
+def beginning() -> list[Command]:
+    """The commands of the two pages that begin in a new copy, with the same command, which is typed once."""
+    (demo, *shown), (same, *hour) = commands_to_run(README), commands_to_run(FIRST)
+    assert demo.text.split("#")[0].strip() == same.text
+    return [replace(same, expected=same.expected + demo.expected), *shown, *hour]
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    """A copy of the project after the first hour, with which the other guides continue."""
+    """A copy of the project after README.md and the first hour, with which the other guides continue."""
     folder = tmp_path_factory.mktemp("guides")
     with warm_commands(folder) as server:
         checkout = Checkout(folder / "pipeline_assets", server)
-        checkout.run(commands_to_run(FIRST))
+        checkout.run(beginning())
         yield checkout
 
 

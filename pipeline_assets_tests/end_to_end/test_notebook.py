@@ -16,17 +16,14 @@ from pipeline_assets.contracts.ddl import target_table
 from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import PROJECT_ROOT
-from pipeline_assets_tests.support.command_line import process
+from pipeline_assets_tests.support.demo_home import DemoHome
 
 NOTEBOOK = PROJECT_ROOT / "docs" / "notebooks" / "first_look.ipynb"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("demo")
-    done = process(home, "demo")
-    assert done.returncode == 0, done.stderr
-    return home
+def home(filled: DemoHome) -> Path:
+    return filled.home
 
 
 def test_the_notebook_runs_and_draws_one_picture(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

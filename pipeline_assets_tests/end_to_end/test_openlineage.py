@@ -15,17 +15,14 @@ from pipeline_assets.openlineage.names import dataset_names
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support.command_line import environment, process
+from pipeline_assets_tests.support.demo_home import DemoHome
 from pipeline_assets_tests.support.lineage_events import events_in, inputs_of
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def demo(filled: DemoHome) -> tuple[Path, list[dict[str, Any]]]:
     """A home that a small demo filled, and the events of its runs."""
-    home = tmp_path_factory.mktemp("demo")
-    path = home / "events.ndjson"
-    done = process(home, "demo", "--scale", "0.02", env=environment(home, PIPELINE_OPENLINEAGE_FILE=str(path)))
-    assert done.returncode == 0, done.stderr
-    return home, events_in(path)
+    return filled.home, events_in(filled.events)
 
 
 @pytest.mark.slow

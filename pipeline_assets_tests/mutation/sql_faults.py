@@ -34,9 +34,10 @@ def normalized(text: str) -> str:
 def sql_mutants(text: str) -> Iterator[tuple[str, str]]:
     """(name of the fault, text of the file with it), each text once."""
     seen = {normalized(text)}
+    parsed = _parsed(text)
     for fault in FAULTS:
-        for index in range(len(list(_parsed(text).find_all(*fault.kinds)))):
-            tree = _parsed(text)
+        for index in range(len(list(parsed.find_all(*fault.kinds)))):
+            tree = parsed.copy()
             node = list(tree.find_all(*fault.kinds))[index]
             changed = fault.change(node)
             if changed is None:

@@ -2,8 +2,9 @@
 
 `run` and `start` take what follows `python` on a command line, `-m MODULE …` or `-c CODE …`. A child has its own
 environment, folder and streams, and ends as any interpreter does; only what Python reads from the environment before it
-runs code (PYTHONUNBUFFERED, PYTHONIOENCODING, LC_ALL) has no effect. A package of another checkout, first in
-PYTHONPATH, is imported anew; libraries are not. The server imports and computes, as threads do not survive a fork.
+runs code (PYTHONUNBUFFERED, PYTHONIOENCODING, LC_ALL) has no effect. The package of another checkout, first in
+PYTHONPATH, is imported by a server of its own, forked from this one, and anew when one of its files has changed. The
+server imports and computes, as threads do not survive a fork.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
@@ -145,21 +147,33 @@ def _server() -> socket.socket:
 def main() -> None:
     requests = socket.socket(fileno=int(sys.argv[1]))
     requests.set_inheritable(False)
-    for module in (*MODULES, *OUR_MODULES):
+    for module in MODULES:
         importlib.import_module(module)
+    _import_ours()
     from alembic.script import ScriptDirectory
     from dagster._core.storage.sql import get_alembic_config
 
+    ScriptDirectory.from_config(get_alembic_config(sys.modules["dagster._core.storage.runs"].__file__)).get_heads()
+    _serve(requests, ROOT)
+
+
+def _import_ours() -> None:
+    for module in OUR_MODULES:
+        importlib.import_module(module)
     from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
     from pipeline_assets.pipelines import pipelines
     from pipeline_assets.warehouse.driver import snowflake_resource
 
     keep_migrations_and_engines()
-    ScriptDirectory.from_config(get_alembic_config(sys.modules["dagster._core.storage.runs"].__file__)).get_heads()
     snowflake_resource()
     pipelines()
     gc.collect()
+
+
+def _serve(requests: socket.socket, root: Path) -> NoReturn:
+    """Run what is requested, with the package below `root`, until whoever requests has ended."""
     running: dict[int, tuple[int, int]] = {}  # by a file that becomes readable when the child ends: pid, status
+    others: dict[Path, _Other] = {}
     while True:
         for ready in select.select([requests, *running], [], [])[0]:
             if ready is not requests:
@@ -169,17 +183,72 @@ def main() -> None:
                 os.close(ready)
                 continue
             message, numbers, _, _ = socket.recv_fds(requests, 1 << 20, 4)
-            if not message:  # whoever started us has ended
+            if not message:
+                for other in others.values():
+                    other.end()
                 os._exit(0)
+            request = json.loads(message)
             gc.freeze()  # the children share this memory until they write to it
+            first = Path(request["env"].get("PYTHONPATH", "").split(os.pathsep)[0] or ROOT).resolve()
+            if first != root:
+                socket.send_fds(_other(others, first).requests, [message], numbers)
+                for number in numbers:
+                    os.close(number)
+                continue
             child = os.fork()
             if child == 0:
-                _become(json.loads(message), numbers)
+                _become(request, numbers)
             status = numbers.pop()
             for number in numbers:
                 os.close(number)
             _send(status, child)
             running[os.pidfd_open(child)] = (child, status)
+
+
+@dataclass(frozen=True)
+class _Other:
+    """The server of another checkout, which has imported its files as they were."""
+
+    files: frozenset[tuple[str, int, int]]
+    pid: int
+    requests: socket.socket
+
+    def end(self) -> None:
+        self.requests.close()
+        os.waitpid(self.pid, 0)
+
+
+def _other(others: dict[Path, _Other], root: Path) -> _Other:
+    """The server of the package below `root`, another one when a file of it has changed."""
+    files = frozenset(
+        (entry.path, entry.stat().st_mtime_ns, entry.stat().st_size)
+        for folder in ("pipeline_assets", "sql")
+        for entry in _files(root / folder)
+    )
+    if root in others and others[root].files != files:
+        others.pop(root).end()
+    if root not in others:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        pid = os.fork()
+        if pid == 0:
+            for inherited in (ours, *(other.requests for other in others.values())):
+                inherited.close()
+            sys.path.insert(0, str(root))
+            for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+                del sys.modules[name]
+            _import_ours()
+            _serve(theirs, root)
+        theirs.close()
+        others[root] = _Other(files, pid, ours)
+    return others[root]
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    for entry in os.scandir(folder):
+        if not entry.is_dir():
+            yield entry
+        elif entry.name != "__pycache__":
+            yield from _files(Path(entry.path))
 
 
 def _send(status: int, value: int) -> None:
@@ -198,11 +267,6 @@ def _become(request: dict[str, Any], numbers: list[int]) -> NoReturn:
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    first = request["env"].get("PYTHONPATH", "").split(os.pathsep)[0]
-    if first and Path(first).resolve() != ROOT:
-        sys.path.insert(0, first)
-        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
-            del sys.modules[name]
     option, program, *arguments = request["arguments"]
     sys.argv = [option, *arguments]
     code: Any = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,30 +11,36 @@ from pipeline_assets.commands import demo
 from pipeline_assets.orchestration.execution import dagster_instance
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import process
-
-
-def demo_of(home: Path) -> str:
-    """What a demo prints."""
-    done = process(home, "demo", "--scale", "0.02")
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
+from pipeline_assets_tests.support.demo_home import SCALE, DemoHome
 
 
 @pytest.fixture(scope="module")
-def demos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
-    """A home after two demos, and what each printed."""
-    home = tmp_path_factory.mktemp("demo") / "home"
-    home.mkdir()
-    return home, demo_of(home), demo_of(home)
+def demos(tmp_path_factory: pytest.TempPathFactory, filled: DemoHome) -> tuple[Path, str, str]:
+    """A home after two demos, and what each printed; before the second one three files landed, a broken one too."""
+    home = filled.copy(tmp_path_factory.mktemp("demo") / "home")
+    lake = BookingsLake.at(home)
+    lake.customers("_mine", customer(9001))
+    lake.write("customer_details_broken.csv", "NAME\nAda\n")
+    lake.bookings("_mine", booking(9001, 9001), booking(9002, 9001, "x"), booking(9003, 9001, "y"))
+    done = process(home, "demo", *SCALE)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return home, filled.printed, done.stdout
 
 
-def test_demo_twice_loads_nothing_twice(demos: tuple[Path, str, str]) -> None:
+def rows_of_tables(printed: str) -> Counter[str]:
+    lines = map(str.split, printed.partition("ROWS")[2].partition("pipelines succeeded")[0].splitlines())
+    return Counter({words[0]: int(words[1].replace(",", "")) for words in lines if len(words) == 2})
+
+
+def test_a_second_demo_loads_only_what_is_new(demos: tuple[Path, str, str]) -> None:
     _, first, second = demos
     assert "4 new objects (4 loaded, 0 rejected), 0 known" in first
-    assert "0 new objects (0 loaded, 0 rejected), 4 known" in second
-    tables = [said.partition("TABLE")[2].partition("Where")[0].split("pipelines")[0] for said in (first, second)]
-    assert tables[0] == tables[1] != ""
+    assert "3 new objects (2 loaded, 1 rejected), 4 known" in second
+    before, after = map(rows_of_tables, (first, second))
+    assert before.total() > 1_000
+    assert after - before == {"BOOKINGS.CUSTOMERS": 1, "BOOKINGS.CUSTOMER_BOOKINGS": 1, "BOOKINGS.DAILY_SPEND": 1}
+    assert not before - after
 
 
 def test_the_runs_of_the_demo_are_tagged_as_such(demos: tuple[Path, str, str]) -> None:
@@ -44,15 +51,11 @@ def test_the_runs_of_the_demo_are_tagged_as_such(demos: tuple[Path, str, str]) -
 
 
 def test_the_demo_separates_findings_in_other_files_from_those_in_its_samples(demos: tuple[Path, str, str]) -> None:
-    home, clean, _ = demos
-    lake = BookingsLake.at(home)
+    _, clean, second = demos
     assert "0 found something else" in clean
     assert "every bad record is in quarantine" in clean
 
-    lake.customers("_mine", customer(9001))
-    lake.write("customer_details_broken.csv", "NAME\nAda\n")
-    lake.bookings("_mine", booking(9001, 9001), booking(9002, 9001, "x"), booking(9003, 9001, "y"))
-    lines = demo_of(lake.home).splitlines()
+    lines = second.splitlines()
     own = [line for line in lines if line.startswith(("  WARN", "  ERROR"))]
     assert own == [
         "  WARN: quarantine on bookings/customers: "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 
 import duckdb
 import pytest
@@ -23,11 +24,16 @@ KEYS = st.sets(
 )
 
 
+@cache
+def _database() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()  # takes longer than an example
+
+
 def found(some: Collection[int], others: Collection[int]) -> tuple[set[int], set[int], int]:
     """The keys of both in the ranges that differ, and the number of ranges."""
-    with duckdb.connect() as database:
+    with _database().cursor() as database:
         for name, keys in (("A", some), ("B", others)):
-            database.execute(f"CREATE TABLE {name} (K DECIMAL(38,0))")
+            database.execute(f"CREATE OR REPLACE TEMP TABLE {name} (K DECIMAL(38,0))")
             if keys:
                 database.execute(f"INSERT INTO {name} VALUES {', '.join(f'({key})' for key in keys)}")
         both = [database.execute(bounds_statement("K", name, "TRUE")).fetchall()[0] for name in "AB"]
