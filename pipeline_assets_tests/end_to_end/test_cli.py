@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import sys
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import declared_files, resolve
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import environment, process, start
+from pipeline_assets_tests.support.demo_home import copy_home
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,11 +54,13 @@ def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def loaded(lake: BookingsLake, after_a_run: Path) -> BookingsLake:
-    shutil.rmtree(lake.home)
-    shutil.copytree(after_a_run, lake.home, ignore=shutil.ignore_patterns("lake"))
-    # Links, as a copy of an object is another version of it.
-    shutil.copytree(after_a_run / "lake", lake.home / "lake", copy_function=os.link)
+    copy_run(after_a_run, lake.home)
     return lake
+
+
+def copy_run(after_a_run: Path, home: Path) -> None:
+    shutil.rmtree(home)
+    copy_home(after_a_run, home)
 
 
 def test_run_json_is_one_object_with_the_documented_fields(lake: BookingsLake, command) -> None:
@@ -196,12 +198,11 @@ def test_reprocess_takes_known_objects_again_and_changes_nothing(loaded: Booking
     assert loaded.rows("SELECT COUNT(*) FROM OPS.QUARANTINE") == [(2,)]
 
 
-def test_status_before_and_after_a_run(lake: BookingsLake, command) -> None:
+def test_status_before_and_after_a_run(lake: BookingsLake, after_a_run: Path, command) -> None:
     code, out, _ = command("status")
     assert code == 0
     assert "never" in out
-    lake.customers("", customer(1))
-    command("run", "bookings")
+    copy_run(after_a_run, lake.home)
     told = command("status")[1].splitlines()
     assert [("never" in line) for line in told if "bookings" in line or "orders" in line] == [False, True]
 

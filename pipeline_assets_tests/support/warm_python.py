@@ -1,8 +1,8 @@
 """Python processes that have imported everything: a server imports it once and forks a child for each command.
 
 `run` and `start` take what follows `python` on a command line, `-m MODULE …` or `-c CODE …`. A child has its own
-environment, folder and streams, and ends as any interpreter does; only what Python reads from the environment before it
-runs code (PYTHONUNBUFFERED, PYTHONIOENCODING, LC_ALL) has no effect. The package of another checkout, first in
+environment, folder and streams (PYTHONUNBUFFERED and PYTHONIOENCODING too), and ends as any interpreter does; only what
+else Python reads from the environment at its start (LC_ALL) has no effect. The package of another checkout, first in
 PYTHONPATH, is imported by a server of its own, forked from this one, and anew when one of its files has changed. The
 server imports and computes, as threads do not survive a fork.
 """
@@ -14,6 +14,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -258,13 +259,16 @@ def _send(status: int, value: int) -> None:
 
 def _become(request: dict[str, Any], numbers: list[int]) -> NoReturn:
     """In the child: run what is requested and exit with its code."""
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+    environment = request["env"]
+    encoding, unbuffered = environment.get("PYTHONIOENCODING", "utf-8"), "PYTHONUNBUFFERED" in environment
+    for number, (name, mode) in enumerate((("stdin", "rb"), ("stdout", "wb"), ("stderr", "wb"))):
         os.dup2(numbers[number], number)
         errors = "backslashreplace" if name == "stderr" else None
-        setattr(sys, name, open(number, mode, encoding="utf-8", errors=errors, closefd=False))  # noqa: SIM115
+        buffer = open(number, mode, buffering=0 if unbuffered and number else -1, closefd=False)  # noqa: SIM115
+        setattr(sys, name, io.TextIOWrapper(buffer, encoding, errors, write_through=unbuffered))
     os.closerange(3, max(numbers) + 1)
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(environment)
     os.chdir(request["cwd"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
     option, program, *arguments = request["arguments"]

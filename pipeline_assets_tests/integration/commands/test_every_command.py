@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,10 +72,15 @@ def test_a_full_disk_below_stdout_is_one_line_and_1(home: Path, words: list[str]
     assert (done.returncode, done.stderr) == (1, FULL)
 
 
-@calls("run --json", "query")
-def test_a_full_disk_below_an_unbuffered_stdout_is_one_line_and_1(home: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "run"),
+    [("run --json", process), ("query", fresh_process)],
+    indirect=["words"],
+    ids=["run --json", "query"],
+)
+def test_a_full_disk_below_an_unbuffered_stdout_is_one_line_and_1(home: Path, words: list[str], run: Any) -> None:
     with open("/dev/full", "w") as full:
-        done = fresh_process(home, *words, stdout=full, env=environment(home, PYTHONUNBUFFERED="1"))
+        done = run(home, *words, stdout=full, env=environment(home, PYTHONUNBUFFERED="1"))
     assert (done.returncode, done.stderr) == (1, FULL)
 
 
@@ -96,7 +102,7 @@ def test_a_closed_stdout_is_refused_before_any_work(home: Path, words: list[str]
     assert (done.returncode, done.stderr) == (1, "error: stdout is closed. Use >/dev/null to drop the result.\n")
 
 
-@pytest.mark.parametrize(("sql", "code", "out"), [("SELECT 1 AS A", 0, "A\n1\n"), ("SELEC 1", 1, "")])
+@pytest.mark.parametrize(("sql", "code", "out"), [("SELECT 1 AS A", 0, "A\n1\n"), ("", 2, "")])
 def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, sql: str, code: int, out: str) -> None:
     def close() -> None:
         os.close(0)
@@ -107,15 +113,16 @@ def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, sql: str
 
 
 @pytest.mark.parametrize(
-    ("form", "locale"),
+    ("form", "run", "locale"),
     [
-        ("csv", {"LC_ALL": "C", "PYTHONUTF8": "0"}),
-        ("json", {"PYTHONIOENCODING": "ascii"}),
-        ("table", {"PYTHONIOENCODING": "ascii"}),
+        ("csv", fresh_process, {"LC_ALL": "C", "PYTHONUTF8": "0"}),
+        ("json", process, {"PYTHONIOENCODING": "ascii"}),
+        ("table", process, {"PYTHONIOENCODING": "ascii"}),
     ],
+    ids=["csv", "json", "table"],
 )
-def test_results_are_utf_8_in_any_locale(home: Path, form: str, locale: dict[str, str]) -> None:
-    done = fresh_process(home, "query", "SELECT 'é日本' AS \"ü\"", "--format", form, env=environment(home, **locale))
+def test_results_are_utf_8_in_any_locale(home: Path, form: str, run: Any, locale: dict[str, str]) -> None:
+    done = run(home, "query", "SELECT 'é日本' AS \"ü\"", "--format", form, env=environment(home, **locale))
     assert done.returncode == 0, done.stderr
     assert "é日本" in done.stdout
     assert "ü" in done.stdout

@@ -55,9 +55,16 @@ class Observed:
 
 @pytest.fixture
 def observed(lake: BookingsLake) -> Observed:
-    lake.customers("", customer(1))
-    lake.bookings("", booking(1, 1), booking(2, 1, "x"))
+    """A home in which nothing has landed, so that a run is short."""
     return Observed(lake)
+
+
+@pytest.fixture
+def landed(observed: Observed) -> Observed:
+    """The same with two files."""
+    observed.lake.customers("", customer(1))
+    observed.lake.bookings("", booking(1, 1), booking(2, 1, "x"))
+    return observed
 
 
 @pytest.fixture
@@ -77,8 +84,8 @@ def failing(*_: object) -> None:
     raise ContractError("Wrong.", remedy="Correct it.")
 
 
-def test_a_run_of_the_command_line_needs_no_daemon(observed: Observed) -> None:
-    summary = observed.run()
+def test_a_run_of_the_command_line_needs_no_daemon(landed: Observed) -> None:
+    observed, summary = landed, landed.run()
 
     assert observed.states == [(summary["run_id"], "bookings", "START"), (summary["run_id"], "bookings", "COMPLETE")]
     start, end = observed.events
@@ -101,10 +108,10 @@ def test_a_run_of_the_command_line_needs_no_daemon(observed: Observed) -> None:
     assert "BOOKINGS = Pipeline(" in end["job"]["facets"]["sourceCode"]["sourceCode"]
 
 
-def test_what_a_run_left_unchanged_is_no_output(observed: Observed) -> None:
-    observed.run()
-    observed.run()
-    assert [len(event["outputs"]) for event in observed.events] == [4, 4, 4, 0]
+def test_what_a_run_left_unchanged_is_no_output(landed: Observed) -> None:
+    landed.run()
+    landed.run()
+    assert [len(event["outputs"]) for event in landed.events] == [4, 4, 4, 0]
 
 
 def test_a_failed_run_says_why_and_wrote_nothing(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
