@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from pipeline_assets import cli
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
+from pipeline_assets_tests.support.demo_home import copy_home
 
 STATES = "SELECT LINE_NUMBER, CLOSED_AS, CLOSED_BECAUSE FROM OPS.QUARANTINE ORDER BY LINE_NUMBER"
 
 
-@pytest.fixture
-def waiting(lake: BookingsLake, monkeypatch: pytest.MonkeyPatch) -> BookingsLake:
+@pytest.fixture(scope="module")
+def after_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three records wait: lines 2 and 3 have no number, line 4 has no customer."""
-    monkeypatch.setenv("PIPELINE_HOME", str(lake.home))
+    lake = BookingsLake.with_tables(tmp_path_factory.mktemp("waiting") / "home")
     lake.customers("", customer(1))
     lake.bookings("", booking(1, 1, amount="x"), booking(2, 1, amount="y"), booking(3, 9))
     lake.run()
-    return lake
+    return lake.home
+
+
+@pytest.fixture
+def waiting(after_a_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BookingsLake:
+    copy_home(after_a_run, tmp_path / "home")
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "home"))
+    return BookingsLake.at(tmp_path / "home")
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -102,13 +102,13 @@ def test_a_closed_stdout_is_refused_before_any_work(home: Path, words: list[str]
     assert (done.returncode, done.stderr) == (1, "error: stdout is closed. Use >/dev/null to drop the result.\n")
 
 
-@pytest.mark.parametrize(("sql", "code", "out"), [("SELECT 1 AS A", 0, "A\n1\n"), ("", 2, "")])
-def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, sql: str, code: int, out: str) -> None:
+@pytest.mark.parametrize(("form", "code", "out"), [("csv", 0, "A\n1\n"), ("nope", 2, "")])
+def test_without_stderr_and_stdin_only_results_go_to_stdout(home: Path, form: str, code: int, out: str) -> None:
     def close() -> None:
         os.close(0)
         os.close(2)
 
-    done = fresh_process(home, "query", sql, "--format", "csv", stderr=None, preexec_fn=close)
+    done = fresh_process(home, "query", "SELECT 1 AS A", "--format", form, stderr=None, preexec_fn=close)
     assert (done.returncode, done.stdout) == (code, out)
 
 

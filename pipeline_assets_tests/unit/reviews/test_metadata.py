@@ -155,7 +155,7 @@ def test_a_tag_before_a_list_is_no_word(tmp_path: Path) -> None:
 
 
 def test_lists_in_lists_without_end_are_refused(tmp_path: Path) -> None:
-    text = f"source: shop\ntables:\n- {{name: a, key: {'[' * 1500}{']' * 1500}}}\n"
+    text = f"source: shop\ntables:\n- {{name: a, key: {'[' * 600}{']' * 600}}}\n"
     assert "nested too deeply" in mistakes(tmp_path, text)[0]
 
 
