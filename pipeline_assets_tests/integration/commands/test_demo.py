@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -29,8 +30,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory, filled: DemoHome) -> tuple[P
 
 
 def rows_of_tables(printed: str) -> Counter[str]:
-    lines = map(str.split, printed.partition("ROWS")[2].partition("pipelines succeeded")[0].splitlines())
-    return Counter({words[0]: int(words[1].replace(",", "")) for words in lines if len(words) == 2})
+    return Counter({name: int(rows) for name, rows in re.findall(r"([A-Z_]+\.[A-Z_]+) +│ (\d+)", printed)})
 
 
 def test_a_second_demo_loads_only_what_is_new(demos: tuple[Path, str, str]) -> None:
