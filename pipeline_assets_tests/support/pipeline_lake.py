@@ -107,9 +107,12 @@ class PipelineLake:
 
 
 def copy_home(home: Path, target: Path, landing: str) -> Path:
-    """Copy a home, also one in use; landed files are linked, as their identity includes the inode."""
+    """Copy a home, also one in use; landed files are linked, as their identity includes the inode.
+
+    `target` may be an empty folder.
+    """
     # By other processes: one that closes a file loses all of its locks on it, and DuckDB may have one.
-    subprocess.run(["cp", "-a", str(home), str(target)], check=True)
+    subprocess.run(["cp", "-aT", str(home), str(target)], check=True)
     shutil.rmtree(target / "lake" / landing)
     subprocess.run(["cp", "-al", str(home / "lake" / landing), str(target / "lake" / landing)], check=True)
     return target
@@ -139,12 +142,16 @@ def changed_pipeline(value: Declared, folder: Path, contract: str, edit: Callabl
 @cache
 def _warehouse(kind: type[PipelineLake]) -> Path:
     """The warehouse of a home of this process that has run nothing."""
-    lake = kind.at(Path(_homes().name) / kind.__name__)
+    lake = kind.at(prepared_homes() / kind.__name__)
     lake.platform.warehouse.prepare(required_tables(kind.pipeline()))
     return lake.home / "warehouse"
 
 
 @cache
-def _homes() -> TemporaryDirectory:
-    """Goes with the process."""
+def _folder() -> TemporaryDirectory:
     return TemporaryDirectory(prefix="prepared-")
+
+
+def prepared_homes() -> Path:
+    """A folder for homes that tests copy; it goes with the process."""
+    return Path(_folder().name)

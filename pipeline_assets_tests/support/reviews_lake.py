@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +20,13 @@ import yaml
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import BatchReport, Request
+from pipeline_assets.batch.run import required_tables
 from pipeline_assets.batch.separate_batches import run_separate_batches
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.reviews.watermark import TableState, read_state
 from pipeline_assets.settings import Settings, load_settings, prepare_home
+from pipeline_assets_tests.support.pipeline_lake import copy_home, prepared_homes
 
 
 @dataclass
@@ -35,7 +40,7 @@ class ReviewsLake:
 
     @classmethod
     def at(cls, home: Path, *tables: Mapping[str, Any], **settings: object) -> ReviewsLake:
-        """A home with a list of `tables`; without any, one with the list that it has."""
+        """A home with a list of `tables`; without any, one with the list that it has. OPS tables are there (copied)."""
         path = home / f"tables-{len(list(home.glob('tables-*'))) - (not tables)}.yaml"
         if tables:  # in a file of its own, as a list is read once in a process
             path.write_text(yaml.safe_dump({"source": "shop", "tables": list(map(dict, tables))}), encoding="utf-8")
@@ -43,8 +48,21 @@ class ReviewsLake:
         read = load_settings(
             **{"home": home, "reviews_tables": path, "reviews_source_url": f"sqlite:///{database}"} | settings
         )
+        if not (home / "warehouse").exists():
+            shutil.copytree(_empty_warehouse(), home / "warehouse")
         prepare_home(read)
         return cls(home, read, build_platform(read))
+
+    @classmethod
+    def extracted(
+        cls, home: Path, table: Mapping[str, Any], statements: Sequence[str], **settings: object
+    ) -> ReviewsLake:
+        """A home with one listed table, which `statements` fill, extracted and loaded once.
+
+        One that was made before from the same is copied, as most tests begin with it.
+        """
+        made = _extracted(json.dumps(table), tuple(statements), tuple(settings.items()))
+        return cls.at(copy_home(made, home, cls.landing), **settings)
 
     @property
     def name(self) -> str:
@@ -90,6 +108,7 @@ class ReviewsLake:
         """Land a file as others do."""
         path = self.folder(table) / name
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # copies of the home may have the same file
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         if modified:
             os.utime(path, (modified.timestamp(), modified.timestamp()))
@@ -100,6 +119,25 @@ class ReviewsLake:
         return self.rows(
             "SELECT REASON_CODE, REASON FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL ORDER BY QUARANTINED_AT, REASON"
         )
+
+
+@cache
+def _empty_warehouse() -> Path:
+    """The warehouse of a home that has run nothing."""
+    home = prepared_homes() / "reviews"
+    read = load_settings(home=home)
+    prepare_home(read)
+    build_platform(read).warehouse.prepare(required_tables(pipelines(read)["reviews"]))
+    return home / "warehouse"
+
+
+@cache
+def _extracted(table: str, statements: tuple[str, ...], settings: tuple[tuple[str, object], ...]) -> Path:
+    home = Path(tempfile.mkdtemp(dir=prepared_homes()))
+    lake = ReviewsLake.at(home, json.loads(table), **dict(settings))
+    lake.sql(*statements)
+    lake.extract()
+    return home
 
 
 def ran(reports: Mapping[str, BatchReport | None], table: str) -> BatchReport:

@@ -29,10 +29,7 @@ def row(key: int, text: str = "a", day: str = "2024-01-01") -> str:
 
 def notes(home: Path, *rows: str, hours: float = 0, **options: Any) -> ReviewsLake:
     """A table with these rows in its source, loaded once."""
-    lake = ReviewsLake.at(home, NOTES | options, reviews_reconcile_hours=hours)
-    lake.sql(CREATE, *rows)
-    lake.extract()
-    return lake
+    return ReviewsLake.extracted(home, NOTES | options, (CREATE, *rows), reviews_reconcile_hours=hours)
 
 
 def states(lake: ReviewsLake) -> list[tuple]:

@@ -21,8 +21,13 @@ FIRST = (
 )
 
 
-def books(home: Path, **changes: Any) -> ReviewsLake:
-    return ReviewsLake.at(home, BOOKS | changes)
+def books(home: Path) -> ReviewsLake:
+    return ReviewsLake.at(home, BOOKS)
+
+
+def loaded_books(home: Path, **changes: Any) -> ReviewsLake:
+    """The rows of FIRST are loaded."""
+    return ReviewsLake.extracted(home, BOOKS | changes, FIRST)
 
 
 def test_a_first_run_loads_all_rows_and_the_next_one_nothing(tmp_path: Path) -> None:
@@ -39,9 +44,7 @@ def test_a_first_run_loads_all_rows_and_the_next_one_nothing(tmp_path: Path) -> 
 
 
 def test_a_run_loads_what_changed_and_moves_the_watermark(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     assert lake.state("books").watermark.position == ("2024-01-02 00:00:00", "2")  # type: ignore[union-attr]
     lake.sql(
         "UPDATE books SET title = 'New', changed = '2024-01-03 00:00:00' WHERE id = 1",
@@ -68,9 +71,7 @@ def test_a_table_that_is_extracted_whole_lands_only_when_it_changed(tmp_path: Pa
 
 
 def test_reprocessing_gives_the_same_rows_and_never_moves_the_watermark_back(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     lake.sql("UPDATE books SET title = 'New', changed = '2024-01-03 00:00:00' WHERE id = 1")
     lake.extract()
     before = lake.table("BOOKS", "ID, TITLE, PRICE, CHANGED"), lake.state("books")
@@ -80,9 +81,7 @@ def test_reprocessing_gives_the_same_rows_and_never_moves_the_watermark_back(tmp
 
 
 def test_a_new_column_is_added_with_nulls_before(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     lake.sql("ALTER TABLE books ADD COLUMN pages INTEGER", "INSERT INTO books VALUES (3, 'C', 1, '2024-02-01', 120)")
     lake.extract()
     assert lake.table("BOOKS", "ID, PAGES") == [(1, None), (2, None), (3, 120)]
@@ -94,9 +93,7 @@ def retyped(lake: ReviewsLake, columns: str, values: str) -> None:
 
 
 def test_a_wider_type_is_followed(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     wide = "id INTEGER PRIMARY KEY, title VARCHAR(40), price DECIMAL(12,2), changed DATETIME"
     title = "A title of more than twenty letters"
     retyped(lake, wide, f"3, '{title}', 1234567890.25, '2024-02-01 00:00:00'")
@@ -129,9 +126,7 @@ DRIFTS = {
 def test_a_drift_rejects_the_extract_with_a_diff_and_its_remedy_works(
     columns: str, values: str, difference: str, tmp_path: Path
 ) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     before = lake.table("BOOKS", "ID, TITLE"), lake.state("books")
     retyped(lake, columns, values)
     report = ran(lake.extract(), "books")
@@ -148,9 +143,7 @@ def test_a_drift_rejects_the_extract_with_a_diff_and_its_remedy_works(
 
 
 def test_an_undone_drift_loads_by_the_next_extract(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     lake.sql("ALTER TABLE books RENAME COLUMN title TO name", "INSERT INTO books VALUES (3, 'C', 1, '2024-02-01')")
     lake.extract()
     lake.sql("ALTER TABLE books RENAME COLUMN name TO title")
@@ -159,9 +152,7 @@ def test_an_undone_drift_loads_by_the_next_extract(tmp_path: Path) -> None:
 
 
 def test_freeze_rejects_a_new_column(tmp_path: Path) -> None:
-    lake = books(tmp_path, schema="freeze")
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path, schema="freeze")
     lake.sql("ALTER TABLE books ADD COLUMN pages INTEGER", "INSERT INTO books VALUES (3, 'C', 1, '2024-02-01', 120)")
     lake.extract()
     ((code, reason),) = lake.rejections()
@@ -171,9 +162,7 @@ def test_freeze_rejects_a_new_column(tmp_path: Path) -> None:
 
 
 def test_a_dropped_column_becomes_null_and_a_warning(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     lake.sql("ALTER TABLE books DROP COLUMN price", "UPDATE books SET changed = '2024-02-01 00:00:00' WHERE id = 1")
     report = ran(lake.extract(), "books")
     assert list(report.missing_columns.values()) == [["PRICE"]]
@@ -184,9 +173,7 @@ def test_a_dropped_column_becomes_null_and_a_warning(tmp_path: Path) -> None:
 
 
 def test_files_of_others_load_beside_extracts(tmp_path: Path) -> None:
-    lake = books(tmp_path)
-    lake.sql(*FIRST)
-    lake.extract()
+    lake = loaded_books(tmp_path)
     later = datetime.now(UTC) + timedelta(hours=1)
     lake.land(
         "books",
