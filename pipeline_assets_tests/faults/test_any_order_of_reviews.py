@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from pipeline_assets_tests.faults.conftest import Zygote
+from pipeline_assets_tests.support.killed_runs import run_in_child
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 TABLES = (
@@ -41,9 +41,8 @@ cursors = st.sampled_from(["later", "later", "equal", "none"])
 class Reviews(RuleBasedStateMachine):
     """`source` has the rows of each table by key; `held` every row that a key ever had."""
 
-    def __init__(self, prepared: Path, zygote: Zygote) -> None:
+    def __init__(self, prepared: Path) -> None:
         super().__init__()
-        self.zygote = zygote
         self.folder = Path(tempfile.mkdtemp(prefix="reviews-"))
         shutil.copytree(prepared, self.folder / "home")
         self.lake = ReviewsLake.at(self.folder / "home")
@@ -110,8 +109,7 @@ class Reviews(RuleBasedStateMachine):
     @rule(boundary=st.integers(1, 110), extract=st.sampled_from([True, True, False]))
     def run_and_be_killed(self, boundary: int, extract: bool) -> None:
         """A run that has fewer boundaries ends by itself."""
-        answer = self.zygote.order(self.lake, kill_at=boundary, extract=extract)
-        assert answer["signal"] or answer["code"] == 0
+        run_in_child(self.lake, kill_at=boundary, extract=extract)
         self._watermarks_are_not_ahead()
 
     def _loaded(self, table: str, condition: str = "") -> list[Row]:
@@ -188,8 +186,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_any_order_of_writes_and_runs_ends_in_the_rows_of_the_source(prepared: Path, zygote: Zygote) -> None:
-    machine: Callable[[], Reviews] = lambda: Reviews(prepared, zygote)  # noqa: E731 - hypothesis wants a factory
+def test_any_order_of_writes_and_runs_ends_in_the_rows_of_the_source(prepared: Path) -> None:
+    machine: Callable[[], Reviews] = lambda: Reviews(prepared)  # noqa: E731 - hypothesis wants a factory
     run_state_machine_as_test(
         machine,
         settings=settings(

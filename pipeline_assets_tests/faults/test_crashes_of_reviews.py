@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets_tests.faults.conftest import Zygote
-from pipeline_assets_tests.support.crashes import COMMIT, digests, killed_at_random, terminate, worth_a_kill
+from pipeline_assets_tests.support.crashes import digests, killed_at_random, terminate
+from pipeline_assets_tests.support.killed_runs import COMMIT, run_in_child, worth_a_kill
 from pipeline_assets_tests.support.pipeline_lake import copy_home
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake, manifests
 
@@ -64,19 +64,20 @@ class Prepared:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
     trace: list[str]
+    copies: Path
 
     def copy(self, target: Path) -> ReviewsLake:
         return ReviewsLake.at(copy_home(self.home, target, ReviewsLake.landing))
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory, zygote: Zygote) -> Prepared:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     folder = tmp_path_factory.mktemp("crashes")
     (folder / "home").mkdir()
     lake = ReviewsLake.at(folder / "home", *TABLES)
     first = [row for name in COLUMNS for row in insert(name, "1, 'a', '2024-01-01'", "2, 'b', '2024-01-01'")]
     lake.sql(*CREATE, *first, *insert("events", "1, 'a', '2024-01-01'"))
-    assert zygote.order(lake, extract=True)["code"] == 0
+    lake.extract()
     before = state(lake)
     for name in COLUMNS:
         lake.sql(
@@ -86,9 +87,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, zygote: Zygote) -> Prepar
     lake.sql("DELETE FROM prices WHERE id = 2", "ALTER TABLE books ADD COLUMN stars INTEGER")
     lake.land("books", "others.csv", "id,text\n9,z\n", datetime.now(UTC) + timedelta(hours=1))
     whole = ReviewsLake.at(copy_home(lake.home, folder / "whole", ReviewsLake.landing))
-    survived = zygote.order(whole, extract=True)
-    assert survived["code"] == 0
-    return Prepared(lake.home, before, state(whole), survived["trace"])
+    (folder / "copies").mkdir()
+    survived = run_in_child(whole, copies=folder / "copies", extract=True)
+    return Prepared(lake.home, before, state(whole), survived.trace, folder / "copies")
 
 
 def test_the_run_that_is_killed_changes_every_table(prepared: Prepared) -> None:
@@ -102,24 +103,33 @@ def test_the_run_that_is_killed_changes_every_table(prepared: Prepared) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_kill_leaves_each_table_with_its_watermark_and_the_next_run_finishes(
-    prepared: Prepared, zygote: Zygote, tmp_path: Path
+    prepared: Prepared, tmp_path: Path
 ) -> None:
-    """The home of one run is copied before its boundaries; once at a COMMIT, a run is really killed (see `crashes`)."""
+    """The home of one run is copied before its boundaries; once at a COMMIT, a run is really killed (see `crashes`).
+
+    Tables are extracted and staged alike: of those behind the first one, the states with a manifest landed, before and
+    after the COMMIT and at the end are enough.
+    """
     chosen = worth_a_kill(prepared.trace)
-    copies = {number: tmp_path / str(number) for number, _ in chosen}
-    assert zygote.order(prepared.copy(tmp_path / "run"), copies=copies, extract=True)["code"] == 0
-    distinct = {tuple(digests(copies[number]).items()): (number, name) for number, name in chosen}
+    copies = {number: prepared.copies / str(number) for number, _ in chosen}
+    first, end = next(number for number, name in chosen if name == COMMIT), chosen[-1][0]
+    distinct = {
+        tuple(digests(copies[number]).items()): (number, name)
+        for number, name in chosen
+        if number <= first + 3 or name.startswith("run_statement") or number == end
+    }
     commits = [number for number, name in distinct.values() if name == COMMIT]
+    assert len(commits) == len(TABLES)
     for number, name in distinct.values():
         lake = ReviewsLake.at(copies[number])
         if number == commits[-1]:
             lake = prepared.copy(tmp_path / "killed")
-            assert zygote.order(lake, kill_at=number, extract=True)["signal"] == signal.SIGKILL, name
+            assert run_in_child(lake, kill_at=number, extract=True).code == -signal.SIGKILL, name
 
         for table, seen in state(lake).items():
             assert seen in (prepared.before[table], prepared.after[table]), (table, number, name)
 
-        assert zygote.order(lake, extract=True)["code"] == 0, name
+        lake.extract()
         assert state(lake) == prepared.after, (number, name)
         _assert_finished(lake, (number, name))
         shutil.rmtree(lake.home)
@@ -137,7 +147,7 @@ def test_kills_at_random_moments_of_the_real_command(prepared: Prepared, tmp_pat
 
 
 @pytest.mark.slow
-def test_sigterm_during_an_extract_leaves_nothing_of_it(prepared: Prepared, zygote: Zygote, tmp_path: Path) -> None:
+def test_sigterm_during_an_extract_leaves_nothing_of_it(prepared: Prepared, tmp_path: Path) -> None:
     lake = prepared.copy(tmp_path / "home")
     landed = lake.landed("books")
     lake.sql(
@@ -148,7 +158,7 @@ def test_sigterm_during_an_extract_leaves_nothing_of_it(prepared: Prepared, zygo
     assert state(lake) == prepared.before
     assert lake.landed("books") == landed
     lake.sql("DELETE FROM books WHERE id >= 1000")
-    assert zygote.order(lake, extract=True)["code"] == 0
+    lake.extract()
     assert state(lake) == prepared.after
     _assert_finished(lake, "SIGTERM")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline_assets_tests.support import commerce_lake, movies_lake
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
+from pipeline_assets_tests.support.killed_runs import COMMIT, DURABLE
 from pipeline_assets_tests.support.movies_lake import MoviesLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake
@@ -20,7 +21,10 @@ LATER = START + timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Scenario:
-    """`files` is what lies in the lake for others; `partly` says whether what is seen of it is whole pieces only."""
+    """`files` is what lies in the lake for others; `partly` says whether what is seen of it is whole files only.
+
+    At boundaries of the kinds `killed_at` a run is really killed; the files of other kills are those of a copy.
+    """
 
     lake: type[PipelineLake]
     land_first: Callable
@@ -29,6 +33,7 @@ class Scenario:
     files: Callable
     partly: Callable[[object, object, object], bool]
     boundaries: frozenset[str]
+    killed_at: Set[str] = frozenset({COMMIT})
 
 
 def _bookings_first(lake: BookingsLake) -> None:
@@ -163,6 +168,7 @@ SCENARIOS = {
         _commerce_files,
         _whole_files,
         frozenset(_EVERYWHERE | {"delete"}),
+        killed_at=DURABLE - {"delete_prefix"},  # which finds the files of the boundary behind it
     ),
     "movies": Scenario(
         MoviesLake,

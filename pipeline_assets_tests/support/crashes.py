@@ -17,23 +17,20 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets_tests.faults.conftest import Zygote
 from pipeline_assets_tests.support.command_line import environment, start
 from pipeline_assets_tests.support.crash_scenarios import SCENARIOS, Scenario
+from pipeline_assets_tests.support.killed_runs import COMMIT, DURABLE, STEPS, run_in_child, worth_a_kill
 from pipeline_assets_tests.support.pipeline_lake import PipelineLake, copy_home
 from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 from pipeline_assets_tests.support.warm_python import WarmProcess
 
-# Of the statements inside one transaction, which are all alike to a reader, every so many-th is enough.
-STATEMENTS = 13
-COMMIT = "run_statement COMMIT"
-DURABLE = {"publish", "move", "delete", "delete_prefix", COMMIT}
-STEPS = {"deduplicate", "write_lake_table"}
-
 
 @dataclass
 class Prepared:
-    """A home with one batch published and the second landed, and what a run without a crash makes of it."""
+    """A home with one batch published and the second landed, and what a run without a crash makes of it.
+
+    `copies` has the home of that run before its boundaries, in folders named by their numbers.
+    """
 
     scenario: Scenario
     home: Path
@@ -43,6 +40,7 @@ class Prepared:
     files_after: object
     memory: dict
     trace: list[str]
+    copies: Path
 
     def copy(self, target: Path) -> PipelineLake:
         return self.scenario.lake.at(copy_home(self.home, target, self.scenario.lake.landing))
@@ -74,16 +72,17 @@ def memory(lake: PipelineLake) -> dict[str, list]:
 
 
 @pytest.fixture(scope="module")
-def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, zygote: Zygote) -> Prepared:
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     scenario = SCENARIOS[request.module.PIPELINE]
     folder = tmp_path_factory.mktemp("crashes")
     lake = scenario.lake.at(folder / "home")
     scenario.land_first(lake)
-    assert zygote.order(lake)["code"] == 0
+    lake.run()
     before, files_before = lake.tables(), scenario.files(lake)
     scenario.land_second(lake)
     whole = scenario.lake.at(copy_home(lake.home, folder / "whole", scenario.lake.landing))
-    survived = zygote.order(whole)
+    (folder / "copies").mkdir()
+    survived = run_in_child(whole, copies=folder / "copies")
     return Prepared(
         scenario,
         lake.home,
@@ -92,7 +91,8 @@ def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         files_before,
         scenario.files(whole),
         memory(whole),
-        survived["trace"],
+        survived.trace,
+        folder / "copies",
     )
 
 
@@ -103,24 +103,6 @@ def test_the_batch_that_is_killed_does_everything(prepared: Prepared) -> None:
     assert prepared.before != prepared.after
     assert prepared.files_before != prepared.files_after
     assert any(waiting for *_, waiting in prepared.memory["quarantine"])
-
-
-def worth_a_kill(trace: list[str]) -> list[tuple[int, str]]:
-    """The kills that find something else on disk than the one before them would, and some that find work half done.
-
-    What outlives a process changes by `DURABLE` boundaries only, so a kill after each of them sees every state there
-    is; of many alike, one after another, the first, the last and every third. Besides: right before each COMMIT, every
-    so many-th statement inside a transaction, and each last step of the engine, with its scratch files on disk.
-    """
-    chosen = []
-    for number, name in enumerate(trace, 1):
-        before = trace[number - 2] if number > 1 else ""
-        after_a_series = before in DURABLE and (name != before or trace[number - 3] != before or number % 3 == 0)
-        within = name.startswith("run_statement") and not name.startswith("run_statement SELECT")
-        last_step = name in STEPS and trace[number : number + 1] != [name] and name not in trace[number:]
-        if after_a_series or name == COMMIT or (within and number % STATEMENTS == 0) or last_step:
-            chosen.append((number, name))
-    return chosen
 
 
 def test_every_state_on_disk_is_killed_at(prepared: Prepared) -> None:
@@ -135,28 +117,27 @@ def test_every_state_on_disk_is_killed_at(prepared: Prepared) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_kill_at_every_durable_boundary_leaves_the_old_state_or_the_new_and_the_next_run_finishes(
-    prepared: Prepared, zygote: Zygote, tmp_path: Path
+    prepared: Prepared, tmp_path: Path
 ) -> None:
     """A kill leaves the files as they are, and the kernel releases its locks: so the home of one run is copied.
 
-    At the first boundary of each kind a run is really killed, and leaves the same files as the copy. Of copies with the
-    same bytes one is enough, as the next run finds nothing else.
+    A run is really killed once at a COMMIT, in one scenario at each kind of boundary, and leaves the same files as the
+    copy. Of copies with the same bytes one is enough, as the next run finds nothing else.
     """
-    chosen = worth_a_kill(prepared.trace)
-    copies = {number: tmp_path / str(number) for number, _ in chosen}
-    assert zygote.order(prepared.copy(tmp_path / "run"), copies=copies)["code"] == 0
-    durable_last = sorted(chosen, key=lambda boundary: boundary[1] in DURABLE)  # they are kept of those alike
-    distinct = {tuple(digests(copies[number]).items()): (number, name) for number, name in durable_last}
+    # Those before a durable change are kept of those alike.
+    chosen = sorted(worth_a_kill(prepared.trace), key=lambda boundary: boundary[1] in DURABLE)
+    copies = {number: prepared.copies / str(number) for number, _ in chosen}
+    distinct = {tuple(digests(copies[number]).items()): (number, name) for number, name in chosen}
     killed = set()
     for number, name in sorted(distinct.values()):
         lake = prepared.scenario.lake.at(copies[number])
-        if name in DURABLE - killed:
+        if name in prepared.scenario.killed_at - killed:
             copied, lake = lake, prepared.copy(tmp_path / "killed")
-            assert zygote.order(lake, kill_at=number)["signal"] == signal.SIGKILL, name
+            assert run_in_child(lake, kill_at=number).code == -signal.SIGKILL, name
             assert _without_ids(digests(lake.home)) == _without_ids(digests(copied.home)), name
             killed.add(name)
-        _assert_all_or_nothing_then_finish(lake, prepared, zygote, name)
-    assert COMMIT in killed
+        _assert_all_or_nothing_then_finish(lake, prepared, name)
+    assert killed == prepared.scenario.killed_at
 
 
 def digests(home: Path) -> dict[str, str]:
@@ -173,7 +154,7 @@ def _without_ids(files: Iterable[str]) -> list[str]:
     return sorted(re.sub("[0-9a-f]{12,}|[0-9]{8}T[0-9]{6}Z|copy-[0-9]+", "?", path) for path in files)
 
 
-def _assert_all_or_nothing_then_finish(lake: PipelineLake, prepared: Prepared, zygote: Zygote, name: str) -> None:
+def _assert_all_or_nothing_then_finish(lake: PipelineLake, prepared: Prepared, name: str) -> None:
     """Readers of a home where a run was killed see all of its batch or nothing; then the next run finishes it."""
     seen, files = lake.tables(), prepared.scenario.files(lake)
     assert seen in (prepared.before, prepared.after), f"half a batch is visible after a kill before {name}"
@@ -183,7 +164,7 @@ def _assert_all_or_nothing_then_finish(lake: PipelineLake, prepared: Prepared, z
     if seen == prepared.before:
         assert files == prepared.files_before, "files were handed out for a batch that is not published"
 
-    assert zygote.order(lake)["code"] == 0, name
+    lake.run()
     _assert_finished(lake, prepared, name)
     shutil.rmtree(lake.home)
 
@@ -206,13 +187,13 @@ def test_kills_at_random_moments_of_the_real_command(prepared: Prepared, tmp_pat
 
 
 @pytest.mark.slow
-def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, zygote: Zygote, tmp_path: Path) -> None:
+def test_sigterm_rolls_back_sweeps_and_says_so(prepared: Prepared, tmp_path: Path) -> None:
     lake = prepared.copy(tmp_path / "home")
     big = prepared.scenario.land_many(lake)
     terminate(lake, f"{lake.name}/*/*")
     assert lake.tables() == prepared.before
     lake.path(big).unlink()
-    assert zygote.order(lake)["code"] == 0
+    lake.run()
     _assert_finished(lake, prepared, "SIGTERM")
 
 
