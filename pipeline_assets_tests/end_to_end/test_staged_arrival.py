@@ -59,7 +59,7 @@ def clean_run(kind: type[BookingsLake | OrdersLake], letters: str) -> dict[str, 
 
 @pytest.mark.parametrize(
     "stages",
-    [("c", "b"), ("b", "c"), ("cb", "CB"), ("C", "B", "cb"), ("B", "C", "bc")],
+    [("cb", "CB"), ("C", "B", "cb"), ("B", "C", "bc")],
     ids="-".join,
 )
 def test_customers_and_bookings_may_arrive_in_any_order(lake: BookingsLake, stages: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ def test_customers_and_bookings_may_arrive_in_any_order(lake: BookingsLake, stag
     assert not lake.staged()
 
 
-@pytest.mark.parametrize("stages", [("e", "l", "m"), ("m", "l", "e"), ("lm", "e")], ids="-".join)
+@pytest.mark.parametrize("stages", [("e", "l", "m"), ("m", "l", "e")], ids="-".join)
 def test_versions_of_orders_may_arrive_in_any_order(orders_lake: OrdersLake, stages: Sequence[str]) -> None:
     """Also when only headers are published so far."""
     for letters in stages:

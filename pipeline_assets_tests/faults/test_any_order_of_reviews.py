@@ -191,8 +191,8 @@ def test_any_order_of_writes_and_runs_ends_in_the_rows_of_the_source(prepared: P
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=int(os.environ.get("EXAMPLES", "5")),
-            stateful_step_count=12,
+            max_examples=int(os.environ.get("EXAMPLES", "3")),
+            stateful_step_count=15,
             deadline=None,
             derandomize=False,
             suppress_health_check=list(HealthCheck),

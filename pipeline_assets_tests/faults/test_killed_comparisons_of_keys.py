@@ -15,7 +15,7 @@ import os, signal, sys
 from pathlib import Path
 from pipeline_assets.lake import LocalLake
 from pipeline_assets.warehouse import connection, transaction
-from pipeline_assets_tests.faults import test_killed_comparisons_of_keys
+from pipeline_assets_tests.support.reviews_lake import ReviewsLake
 
 what, left = sys.argv[2], [int(sys.argv[3])]
 
@@ -46,14 +46,14 @@ def killed_statement(opened, sql, params=None):
 killed_statement.seen = ""
 LocalLake.publish = killed_publish
 transaction.run_statement = connection.run_statement = killed_statement
-test_killed_comparisons_of_keys.marked_books(Path(sys.argv[1])).extract()
+ReviewsLake.at(Path(sys.argv[1]), reviews_reconcile_hours=0).extract()
 """
-
-
-def marked_books(home: Path) -> ReviewsLake:
-    """Each extract compares the keys."""
-    table = {"name": "books", "key": "id", "cursor": "changed", "deletes": "soft"}
-    return ReviewsLake.at(home, table, reviews_reconcile_hours=0)
+BOOKS = {"name": "books", "key": "id", "cursor": "changed", "deletes": "soft"}
+DAY = "2024-01-02 00:00:00"
+FIRST = (
+    "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, changed DATETIME)",
+    f"INSERT INTO books VALUES (1, 'One', '{DAY}'), (2, 'Two', '{DAY}'), (3, 'Three', '{DAY}')",
+)
 
 
 def extract_and_be_killed(home: Path, *arguments: str) -> None:
@@ -70,13 +70,7 @@ def test_a_killed_comparison_of_keys_marks_and_finds_each_row_in_the_end(
     what: str, number: int, when: str, tmp_path: Path
 ) -> None:
     """A late row, a marked one and a new one land in five objects: two files, two manifests, and the changes."""
-    lake = marked_books(tmp_path)
-    day = "2024-01-02 00:00:00"
-    lake.sql(
-        "CREATE TABLE books (id INTEGER PRIMARY KEY, title TEXT, changed DATETIME)",
-        f"INSERT INTO books VALUES (1, 'One', '{day}'), (2, 'Two', '{day}'), (3, 'Three', '{day}')",
-    )
-    lake.extract()
+    lake = ReviewsLake.extracted(tmp_path, BOOKS, FIRST, reviews_reconcile_hours=0)
     before = lake.table("BOOKS", "ID, TITLE, IS_DELETED")
     lake.sql(
         "DELETE FROM books WHERE id = 2",

@@ -15,6 +15,7 @@ from pipeline_assets.batch.context import BatchContext
 from pipeline_assets.pipeline import LandedFiles, Pipeline, Step, Table
 from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets_tests.support.command_line import run_code
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 from pipeline_assets_tests.support.small_pipelines import SmallLake, contract, lake_of
 
 OLD = {"prices": [("pen", "1.0000")], "events": [("a",), ("a",)], "watermark": "a1.csv,p1.csv"}
@@ -67,6 +68,19 @@ def state(lake: SmallLake) -> dict[str, object]:
     return {**lake.cells(), "watermark": watermarks[0][0] if watermarks else None}
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
+    """A home whose tables are OLD, and another file of each dataset."""
+    lake = kind().with_tables(tmp_path_factory.mktemp("loaded") / "home")
+    lake.csv("p1", {"ITEM": "pen", "PRICE": 1}, at=1)
+    lake.csv("a1", {"KIND": "a"}, {"KIND": "a"}, at=1)
+    lake.run()
+    assert state(lake) == OLD
+    lake.csv("p2", {"ITEM": "ink", "PRICE": 2}, at=2)
+    lake.csv("a2", {"KIND": "a"}, {"KIND": "b"}, at=2)
+    return lake
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
@@ -78,14 +92,10 @@ def state(lake: SmallLake) -> dict[str, object]:
         "DELETE FROM OPS.STAGE_SHOP_EVENTS",
     ],
 )
-def test_a_killed_publication_leaves_the_old_rows_and_the_old_watermark(statement: str, tmp_path: Path) -> None:
-    lake = kind().with_tables(tmp_path / "home")
-    lake.csv("p1", {"ITEM": "pen", "PRICE": 1}, at=1)
-    lake.csv("a1", {"KIND": "a"}, {"KIND": "a"}, at=1)
-    lake.run()
-    assert state(lake) == OLD
-    lake.csv("p2", {"ITEM": "ink", "PRICE": 2}, at=2)
-    lake.csv("a2", {"KIND": "a"}, {"KIND": "b"}, at=2)
+def test_a_killed_publication_leaves_the_old_rows_and_the_old_watermark(
+    statement: str, loaded: SmallLake, tmp_path: Path
+) -> None:
+    lake = kind().at(copy_home(loaded.home, tmp_path / "home", kind().landing))
 
     killed = run_code(lake.home, _RUN_AND_BE_KILLED, lake.home, statement)
 

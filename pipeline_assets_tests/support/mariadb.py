@@ -162,13 +162,22 @@ def mariadb_server() -> Iterator[MariaDbServer]:
 
 
 def install_data(data: Path) -> None:
-    """Make the data folder of a server without databases."""
+    """Make the data folder of a server without databases, a copy of the first one of this process."""
+    shutil.copytree(_installed(), data)
+
+
+@cache
+def _installed() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="mariadb-data-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    data = folder / "data"
     install = [_program("mariadb-install-db"), "--no-defaults", f"--datadir={data}", *_user()]
     subprocess.run(
         [*install, "--auth-root-authentication-method=normal", "--skip-test-db", "--innodb-log-file-size=16M"],
         check=True,
         stdout=subprocess.DEVNULL,
     )
+    return data
 
 
 @contextmanager

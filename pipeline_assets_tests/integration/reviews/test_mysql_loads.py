@@ -171,22 +171,20 @@ FOLLOWED = {
     "added": ("ALTER TABLE items ADD COLUMN stars INT, ADD COLUMN place POINT AFTER name", insert(9)),
     "widened": (
         "ALTER TABLE items MODIFY name VARCHAR(40), MODIFY price DECIMAL(12,2), MODIFY id BIGINT",
-        "INSERT INTO items VALUES (9876543210, REPEAT('x', 40), 1234567890.25, NOW(6))",
+        "INSERT INTO items (id, name, price, changed) VALUES (9876543210, REPEAT('x', 40), 1234567890.25, NOW(6))",
     ),
-    "in another order": ("ALTER TABLE items MODIFY name VARCHAR(20) AFTER changed", insert(9)),
+    "in another order": ("ALTER TABLE items MODIFY name VARCHAR(40) AFTER changed", insert(10)),
 }
 
 
-@pytest.mark.parametrize("statements", FOLLOWED.values(), ids=FOLLOWED)
-def test_columns_that_are_added_widened_or_moved_are_followed(
-    statements: tuple[str, ...], database: Database, tmp_path: Path
-) -> None:
+def test_columns_that_are_added_widened_or_moved_are_followed(database: Database, tmp_path: Path) -> None:
     database.run(ITEMS, FIRST.format(3))
-    lake = of(database, tmp_path)
+    lake = ReviewsLake.at(tmp_path, LISTED, reviews_source_url=database.url, reviews_lag_seconds=0)
     lake.extract()
-    database.run(*statements)
-    assert ran(lake.extract(), "items").rows["loaded"] == 1
-    assert same(lake, database)
+    for change, statements in FOLLOWED.items():
+        database.run(*statements)
+        assert ran(lake.extract(), "items").rows["loaded"] == 1, change
+        assert same(lake, database), change
 
 
 def test_a_dropped_column_is_null_in_newer_rows(database: Database, tmp_path: Path) -> None:
@@ -211,23 +209,25 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("change", "columns", "undo", "difference"), REFUSED.values(), ids=REFUSED)
 def test_columns_that_are_narrowed_renamed_or_retyped_are_refused_until_that_is_undone(
-    change: str, columns: str, undo: str, difference: str, database: Database, tmp_path: Path
+    database: Database, tmp_path: Path
 ) -> None:
     database.run(ITEMS, FIRST.format(3))
     lake = of(database, tmp_path)
     lake.extract()
-    before = lake.table("ITEMS", "ID, NAME"), lake.state("items")
-    database.run(f"ALTER TABLE items {change}", insert(9, columns))
-    assert ran(lake.extract(), "items").rejected == 1
-    ((code, reason),) = lake.rejections()
-    assert code == "schema_drift"
-    assert difference in reason
-    assert (lake.table("ITEMS", "ID, NAME"), lake.state("items")) == before
-    database.run(f"ALTER TABLE items {undo}")
-    lake.extract()
-    assert same(lake, database)
+    for number, (change, columns, undo, difference) in enumerate(REFUSED.values(), 1):
+        before = lake.table("ITEMS", "ID, NAME"), lake.state("items")
+        database.run(f"ALTER TABLE items {change}", insert(10 + number, columns))
+        assert ran(lake.extract(), "items").rejected == 1, change
+        rejections = lake.rejections()
+        assert len(rejections) == number
+        code, reason = rejections[-1]
+        assert code == "schema_drift"
+        assert difference in reason
+        assert (lake.table("ITEMS", "ID, NAME"), lake.state("items")) == before
+        database.run(f"ALTER TABLE items {undo}")
+        lake.extract()
+        assert same(lake, database), undo
 
 
 @pytest.mark.slow
