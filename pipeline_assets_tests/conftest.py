@@ -60,13 +60,22 @@ ON_SPARK = (
     "integration/pipeline/test_names_that_need_quotes.py",
 )
 
+# The files with tests on the account of Snowflake in integration/warehouse/conftest.py, which takes seconds to deploy.
+ON_SNOWFLAKE = (
+    "integration/warehouse/test_account_diagnosis.py",
+    "integration/warehouse/test_connect_account.py",
+    "integration/warehouse/test_lost_connections.py",
+    "integration/warehouse/test_snowflake_account.py",
+    "integration/warehouse/test_snowpipe.py",
+)
+
 
 class _OneSpark(LoadFileScheduling):
-    """One process for each file, but the same for all files on Spark."""
+    """One process for each file, but the same for all files on Spark, and for all on the account of Snowflake."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "on Spark" if file.endswith(ON_SPARK) else file
+        return "on Spark" if file.endswith(ON_SPARK) else "on Snowflake" if file.endswith(ON_SNOWFLAKE) else file
 
 
 @pytest.hookimpl(optionalhook=True)

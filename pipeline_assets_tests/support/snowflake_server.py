@@ -32,15 +32,19 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-_UNKNOWN_TO_FAKESNOW = (
+_UNKNOWN_TO_FAKESNOW = re.compile(
     r"\s*(USE ROLE|GRANT|REVOKE|LIST"
     r"|CREATE (ROLE|WAREHOUSE|RESOURCE MONITOR|STORAGE INTEGRATION|MASKING POLICY|TAG|USER|PIPE)"
     r"|ALTER (WAREHOUSE|RESOURCE MONITOR|STORAGE INTEGRATION|STAGE|MASKING POLICY|USER)"
-    r"|ALTER TABLE \S+ MODIFY COLUMN \S+ SET (MASKING POLICY|TAG))\b"
+    r"|ALTER TABLE \S+ MODIFY COLUMN \S+ SET (MASKING POLICY|TAG))\b",
+    re.IGNORECASE,
 )
+_TEXT = {"name": "status", "type": "text", "length": 16777216, "nullable": False, "precision": None, "scale": None}
+_DONE = {"rowtype": [_TEXT], "rowset": [["Statement executed successfully."]], "total": 1, "queryId": "none"}
 
 
 @dataclass
@@ -138,12 +142,11 @@ class Around:
     """The ASGI application in front of fakesnow's."""
 
     def __init__(self, account: Account) -> None:
-        from fakesnow.server import app, shared_fs
+        from fakesnow.server import app
 
         self.account, self.pipes, self.app = account, Pipes(account), app
         self.asked: dict[str, str] = {}  # at the last sign-in
         self.cancelled: set[str] = set()
-        shared_fs.nop_regexes = [_UNKNOWN_TO_FAKESNOW]
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
         from starlette.requests import Request
@@ -197,6 +200,8 @@ class Around:
                 return 200, {"data": None, "code": refused[0], "message": refused[1], "success": False}
         elif path == "/queries/v1/query-request":
             self.account.remember(body["sqlText"])
+            if _UNKNOWN_TO_FAKESNOW.match(body["sqlText"]):
+                return 200, {"data": _DONE, "success": True}
         elif path == "/test/statements":
             return 200, {"statements": self.account.statements, "sessions": self.account.sessions}
         elif path == "/test/pipes":
@@ -241,19 +246,31 @@ def read_stages_from(folder: Path, s3: str | None) -> None:
 
 
 def _fetch(s3: str, bucket: str, key: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_client(s3).get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+@cache
+def _client(s3: str) -> Any:
     import boto3
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    boto3.client("s3", endpoint_url=s3, region_name="eu-west-1").download_file(bucket, key, str(path))
+    return boto3.client("s3", endpoint_url=s3, region_name="eu-west-1")
 
 
-def send_results_of_any_length() -> None:
-    """fakesnow 0.12 fails on a result that comes in several record batches."""
+def patch_fakesnows_server() -> None:
+    """fakesnow 0.12 fails on a result in several record batches, parses statements twice and plans them again."""
     import importlib
+
+    import fakesnow.cursor
+
+    def columns(cursor: Any) -> list[tuple]:
+        return [(name, str(kind), "YES", None, None, None) for name, kind, *_ in cursor._duck_conn.description]
 
     server = importlib.import_module("fakesnow.server")  # the package has a function of that name
     whole = server.to_ipc
     server.to_ipc = lambda table: whole(table.combine_chunks())
+    server.parse_one = fakesnow.cursor.parse_one  # keeps what it has parsed, see `patched_emulator`
+    fakesnow.cursor.FakeSnowflakeCursor._describe_last_sql = columns
 
 
 def main() -> None:
@@ -272,7 +289,7 @@ def main() -> None:
     silence_warnings()
     logging.disable(logging.WARNING)
     with patched_emulator(), tempfile.TemporaryDirectory() as scratch:
-        send_results_of_any_length()
+        patch_fakesnows_server()
         read_stages_from(given.buckets or Path(scratch), given.s3)
         config = uvicorn.Config(Around(Account({user: key})), log_level="critical")
         listening = socket.create_server(("127.0.0.1", 0))

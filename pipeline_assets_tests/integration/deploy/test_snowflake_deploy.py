@@ -31,9 +31,10 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestAccount]:
         yield TestAccount(port, admin, loader)
 
 
-def deployed(settings: Settings) -> list[str]:
+def deployed(settings: Settings, *names: str) -> list[str]:
+    """Deploy some pipelines, or all."""
     said: list[str] = []
-    deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+    deploy(settings, [pipelines()[name] for name in names or pipelines()], dry_run=False, say=said.append)
     return said
 
 
@@ -81,7 +82,7 @@ def test_a_column_that_a_table_lacks_is_added(account: TestAccount, tmp_path: Pa
         session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND DROP COLUMN CURRENCY_CODE")
     assert made(settings) != before
 
-    assert "ok   table column ANALYTICS.BOOKINGS.DAILY_SPEND CURRENCY_CODE" in deployed(settings)
+    assert "ok   table column ANALYTICS.BOOKINGS.DAILY_SPEND CURRENCY_CODE" in deployed(settings, "bookings")
 
     assert made(settings) == before
 
@@ -96,14 +97,14 @@ def test_a_column_that_is_too_narrow_is_widened_once(account: TestAccount, tmp_p
         session.execute(narrower.format("BOOKINGS.DAILY_SPEND", "AMOUNT_SPENT", "NUMBER(10,4)"))
     assert made(settings) != before
 
-    widened = [said for said in deployed(settings) if "table column type" in said]
+    widened = [said for said in deployed(settings, "bookings") if "table column type" in said]
 
     assert widened == [
         "ok   table column type ANALYTICS.BOOKINGS.DAILY_SPEND AMOUNT_SPENT",
         "ok   table column type ANALYTICS.OPS.PIPED_BOOKINGS_CUSTOMERS EMAIL",
     ]
     assert made(settings) == before
-    assert not [said for said in deployed(settings) if "table column type" in said]
+    assert not [said for said in deployed(settings, "bookings") if "table column type" in said]
 
 
 @pytest.mark.usefixtures("first")
@@ -116,7 +117,7 @@ def test_another_type_under_rows_is_named_after_everything_else_was_done(account
     said: list[str] = []
     try:
         with pytest.raises(WarehouseError, match=r"DAILY_SPEND\.AMOUNT_SPENT is NUMBER\(38,2\) and not NUMBER"):
-            deploy(settings, list(pipelines().values()), dry_run=False, say=said.append)
+            deploy(settings, [pipelines()["bookings"]], dry_run=False, say=said.append)
         assert said[-1].endswith("the account is as the plan says.")
     finally:
         with SnowflakeWarehouse(settings).autocommit() as session:
@@ -132,12 +133,12 @@ def test_another_type_of_a_table_without_rows_is_applied_once(account: TestAccou
         session.execute("ALTER TABLE BOOKINGS.DAILY_SPEND ALTER COLUMN AMOUNT_SPENT SET DATA TYPE NUMBER(38,2)")
     assert made(settings) != before
 
-    assert [said for said in deployed(settings) if "recreate" in said] == [
+    assert [said for said in deployed(settings, "bookings") if "recreate" in said] == [
         "ok   recreate table ANALYTICS.BOOKINGS.DAILY_SPEND"
     ]
 
     assert made(settings) == before
-    assert not [said for said in deployed(settings) if "recreate" in said]
+    assert not [said for said in deployed(settings, "bookings") if "recreate" in said]
 
 
 @pytest.mark.usefixtures("first")
@@ -147,12 +148,12 @@ def test_a_table_that_a_run_has_created_is_masked_before_analysts_can_read_it(
     """FAULTS 40."""
     settings, name = account.settings(tmp_path, snowflake_load="snowpipe"), "REVIEWS.AMAZONEBOOK_REVIEWS"
     columns = "(REVIEWER_NAME VARCHAR(40), BUSINESS_DATE DATE, _RESCUED VARIANT)"
-    assert not [said for said in deployed(settings) if name in said]
+    assert not [said for said in deployed(settings, "reviews") if name in said]
     try:
         with SnowflakeWarehouse(settings).autocommit() as session:
             session.execute(f"CREATE TABLE {name} {columns}")
 
-        found = [said for said in deployed(settings) if name in said]
+        found = [said for said in deployed(settings, "reviews") if name in said]
     finally:
         with SnowflakeWarehouse(settings).autocommit() as session:
             session.execute(f"DROP TABLE IF EXISTS {name}")

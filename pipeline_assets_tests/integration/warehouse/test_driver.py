@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from pathlib import Path
 
-import pytest
+from pipeline_assets_tests.support.command_line import run_code
 
-HEAVY = "[name for name in sys.modules if name.startswith(('snowflake.snowpark', 'snowflake.core'))]"
+FORGET = """
+for name in [name for name in sys.modules if name.startswith({})]:
+    del sys.modules[name]
+"""
+HEAVY = ("snowflake.snowpark", "snowflake.core")
 ONLY_THE_RESOURCE = f"""
-import sys
 from pipeline_assets.warehouse.driver import snowflake_resource
 made = snowflake_resource()(account="a", user="u", password="p")
 assert snowflake_resource() is type(made)
-assert not {HEAVY}, {HEAVY}
+loaded = [name for name in sys.modules if name.startswith({HEAVY})]
+assert not loaded, loaded
 """
 SNOWPARK_AFTER_ALL = """
 import pytest
@@ -25,16 +28,16 @@ with pytest.raises(TypeError, match="missing"):
 """
 IMPORTED_BEFORE = """
 import dagster_snowflake
-from pipeline_assets.warehouse.driver import snowflake_resource
+assert dagster_snowflake.SnowflakeResource is not type(made)
 assert snowflake_resource() is dagster_snowflake.SnowflakeResource
 """
 
 
-@pytest.mark.parametrize(
-    "script",
-    [ONLY_THE_RESOURCE, ONLY_THE_RESOURCE + SNOWPARK_AFTER_ALL, IMPORTED_BEFORE],
-    ids=["only the resource", "Snowpark after all", "imported before"],
-)
-def test_snowpark_is_imported_when_it_is_used_and_not_before(script: str) -> None:
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True)
+def test_snowpark_is_imported_when_it_is_used_and_not_before(tmp_path: Path) -> None:
+    steps = (
+        "import sys",
+        FORGET.format(("dagster_snowflake", *HEAVY)),
+        *(ONLY_THE_RESOURCE, SNOWPARK_AFTER_ALL, FORGET.format("('dagster_snowflake',)"), IMPORTED_BEFORE),
+    )
+    done = run_code(tmp_path, "\n".join(steps))
     assert done.returncode == 0, done.stderr

@@ -124,9 +124,9 @@ def test_a_statement_may_take_longer_than_a_request_without_an_answer(account: T
     settings = account.settings(tmp_path, snowflake_network_timeout=1)
 
     with SnowflakeWarehouse(settings).read_only() as transaction:
-        assert transaction.rows("SELECT 'slow', 3") == [("slow", 3)]
+        assert transaction.rows("SELECT 'slow', 2") == [("slow", 2)]
     with connect_as_admin(settings) as connection:
-        assert run_statement(connection, "SELECT 'slow', 3").fetchall() == [("slow", 3)]
+        assert run_statement(connection, "SELECT 'slow', 2").fetchall() == [("slow", 2)]
 
 
 def test_rows_come_out_as_parquet_with_exact_amounts(account: TestAccount, tmp_path: Path) -> None:
