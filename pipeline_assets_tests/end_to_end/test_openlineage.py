@@ -14,7 +14,7 @@ from pipeline_assets.catalog.datasets import datasets_of
 from pipeline_assets.openlineage.names import dataset_names
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import load_settings
-from pipeline_assets_tests.support.command_line import environment, process
+from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.demo_home import DemoHome
 from pipeline_assets_tests.support.lineage_events import events_in, inputs_of
 
