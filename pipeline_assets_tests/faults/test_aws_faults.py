@@ -19,12 +19,10 @@ from pipeline_assets.errors import (
     PipelineError,
     PublicationConflictError,
     WarehouseBusyError,
-    WarehouseError,
 )
 from pipeline_assets_tests.support import fault_proxy
 from pipeline_assets_tests.support.bookings_lake import BUCKET, LANDING, BookingsLake, booking
 from pipeline_assets_tests.support.fault_proxy import EXPIRED, SLOW_DOWN, Call, Fault, FaultProxy, first, share, since
-from pipeline_assets_tests.support.lost_connections import LossyWarehouse
 from pipeline_assets_tests.support.moto_aws import SECRET, buckets_in
 from pipeline_assets_tests.support.s3_lake import SOURCE_ROWS, S3BookingsLake, land
 
@@ -393,32 +391,6 @@ def test_what_only_a_person_can_clear_ends_a_run_without_a_second_try(
 
 
 # --- the warehouse, with the objects in S3 ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("statement", "arrives"),
-    [("COMMIT", False), ("COMMIT", True), ("COPY INTO", True), ("INSERT INTO OPS.FILE_LEDGER", False)],
-)
-def test_rows_17_and_18_a_lost_connection_to_the_warehouse_is_looked_up_and_never_blindly_repeated(
-    home: Home, settled: Callable, statement: str, arrives: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lake = home()
-    from pipeline_assets.batch import run as landing
-
-    publish = landing.publish
-
-    def publish_over_a_lossy_connection(warehouse: Any, *arguments: Any) -> Any:
-        return publish(LossyWarehouse(warehouse, statement, arrives=arrives), *arguments)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(landing, "publish", publish_over_a_lossy_connection)
-        if (statement, arrives) == ("COMMIT", True):
-            assert lake.run().loaded == 4, "it was committed, as looking it up tells"
-        else:
-            with pytest.raises(WarehouseError, match="connection reset"):
-                lake.run()
-            assert nothing_published(lake)
-    settled(lake)
 
 
 def test_row_28_a_load_history_that_was_forgotten_changes_nothing(home: Home, settled: Callable) -> None:

@@ -16,6 +16,8 @@ import boto3
 from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 
+from pipeline_assets.deploy.aws.glue_artifacts import delete_versions
+
 REGION = "eu-west-1"
 SECRET = "not-to-be-shown-anywhere"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET}
@@ -69,7 +71,5 @@ def buckets_in(url: str, *names: str) -> Iterator[Any]:
         yield client
     finally:
         for name in names:
-            for page in client.get_paginator("list_object_versions").paginate(Bucket=name):
-                for entry in (*page.get("Versions", ()), *page.get("DeleteMarkers", ())):
-                    client.delete_object(Bucket=name, Key=entry["Key"], VersionId=entry["VersionId"])
+            delete_versions(client, name, "")
             client.delete_bucket(Bucket=name)
