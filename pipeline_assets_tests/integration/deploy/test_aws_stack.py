@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +17,7 @@ from pipeline_assets.deploy.inventory import data_buckets
 from pipeline_assets.errors import ConfigurationError, DeploymentError
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.deployed_stack import buckets_of, configured, deployed, occupy_job, stack_of
 from pipeline_assets_tests.support.ministack import REGION, MiniStack
 
@@ -157,9 +157,8 @@ class TestDeploying:
         assert "AlertsByMail AWS::SNS::Subscription" in said[0]
         assert deployed(settings)[0] == "# pipeline-assets: no change"
 
-    def test_the_command(self, aws: MiniStack) -> None:
-        command = [sys.executable, "-m", "pipeline_assets.cli", "deploy", "aws", "--dry-run"]
-        found = subprocess.run(command, env=aws.environment, capture_output=True, text=True, timeout=60)
+    def test_the_command(self, aws: MiniStack, tmp_path: Path) -> None:
+        found = process(tmp_path, "deploy", "aws", "--dry-run", env=aws.environment)
         assert found.returncode == 0, found.stderr
         assert "# add     OrdersSourceBucket AWS::S3::Bucket" in found.stdout
 
