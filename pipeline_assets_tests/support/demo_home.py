@@ -17,22 +17,28 @@ SCALE = ("--scale", "0.1")
 
 @dataclass(frozen=True)
 class DemoHome:
-    """The home, what the demo printed, and the OpenLineage events of its runs."""
+    """The home, what the demo printed, and the OpenLineage events of its runs.
+
+    Nobody opens `unopened`, a copy to copy from: another process may have the warehouse of `home` open.
+    """
 
     home: Path
     printed: str
     events: Path
+    unopened: Path
 
     def copy(self, home: Path) -> Path:
-        """A copy to change; its landed objects are links, as a copy of an object is another version of it."""
-        copy_home(self.home, home)
+        """A copy to change."""
+        copy_home(self.unopened, home)
         return home
 
 
 def copy_home(home: Path, copy: Path) -> None:
-    """Copy a home with objects that are the same versions: links to those of `home`."""
-    shutil.copytree(home, copy, ignore=lambda folder, _: ["lake"] if Path(folder) == home else [])
-    shutil.copytree(home / "lake", copy / "lake", copy_function=os.link)
+    """Copy a home with the same landed objects and watched files: a copy of one would be another version."""
+    linked = [name for name in ("lake", "sources") if (home / name).exists()]
+    shutil.copytree(home, copy, ignore=lambda folder, _: linked if Path(folder) == home else [])
+    for name in linked:
+        shutil.copytree(home / name, copy / name, copy_function=os.link)
 
 
 def demo_home(factory: pytest.TempPathFactory) -> DemoHome:
@@ -40,7 +46,8 @@ def demo_home(factory: pytest.TempPathFactory) -> DemoHome:
     folder = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    home, printed, events = folder / "demo", folder / "demo.txt", folder / "demo.ndjson"
+    home, unopened = folder / "demo", folder / "demo-unopened"
+    printed, events = folder / "demo.txt", folder / "demo.ndjson"
     with FileLock(folder / "demo.lock"):
         if not printed.exists():
             home.mkdir()
@@ -48,5 +55,6 @@ def demo_home(factory: pytest.TempPathFactory) -> DemoHome:
             done = process(home, "demo", *SCALE, env=variables, timeout=500)
             assert done.returncode == 0, done.stderr
             assert "Traceback" not in done.stderr
+            copy_home(home, unopened)
             printed.write_text(done.stdout, encoding="utf-8")
-    return DemoHome(home, printed.read_text(encoding="utf-8"), events)
+    return DemoHome(home, printed.read_text(encoding="utf-8"), events, unopened)
