@@ -127,7 +127,7 @@ def desk(window: Visit, dev: DagsterDev, assets: dict[str, dict]) -> Iterator[Vi
     window.page.set_viewport_size({"width": 1280, "height": 800})
     yield window
     assert not [text for text in window.complaints if not any(part in text for part in OF_DAGSTER)]
-    ours = (f"http://127.0.0.1:{dev.port}/", f"blob:http://127.0.0.1:{dev.port}/", "data:")
+    ours = (f"http://127.0.0.1:{dev.port}/", f"blob:http://127.0.0.1:{dev.port}/", "data:", "about:blank")
     assert not [url for url in window.requests if not url.startswith(ours)]
     window.page.goto("about:blank")  # it would go on polling
 
@@ -154,6 +154,30 @@ def links(assets: dict[str, dict]) -> dict[str, str]:
     return {key: entry["url"] for key, found in entries.items() for entry in found if entry["label"] == "catalog"}
 
 
+def landing_days(dev: DagsterDev) -> list[dict]:
+    """The outputs of commerce with their partitions."""
+    return [node for node in dev.ask(_DAYS)["assetNodes"] if node["isExecutable"]]
+
+
+def batches(home: Path) -> dict[str, str]:
+    """The batch of each order of commerce."""
+    return dict(CommerceLake.at(home).rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
+
+
+@pytest.fixture(scope="module")
+def backfill(dev: DagsterDev, home: Path) -> tuple[str, dict[str, str]]:
+    """The id of a backfill, and the batch of each order before it.
+
+    The daemon begins it within half a minute and notices its end half a minute later; other tests run meanwhile.
+    """
+    before = batches(home)
+    selection = [node["assetKey"] for node in landing_days(dev)]
+    parameters = {"assetSelection": selection, "partitionNames": ["2024-03-02", "2024-03-03"]}
+    launched = dev.ask(_BACKFILL, params=parameters)["launchPartitionBackfill"]
+    assert launched["__typename"] == "LaunchBackfillSuccess", launched
+    return launched["backfillId"], before
+
+
 def test_dev_loads_the_workspace(assets: dict[str, dict]) -> None:
     assert assets.keys() >= {
         "bookings/bookings_files",
@@ -163,6 +187,22 @@ def test_dev_loads_the_workspace(assets: dict[str, dict]) -> None:
         "bookings/customers_files",
         "bookings/daily_spend",
     }
+
+
+def test_each_asset_links_to_its_dataset_in_the_catalog(
+    browser: Browser, assets: dict[str, dict], links: dict[str, str]
+) -> None:
+    of_bookings = {key for key, node in assets.items() if node["groupName"] == "bookings"}
+    assert of_bookings - links.keys() == {"bookings/customer_booking_data_pipeline_bucket"}
+    assert len(links) > 5
+    base = links["bookings/customers"].partition("#")[0]
+    until(lambda: has_catalog(base), 200)
+    with visit(browser) as visited:
+        for key, link in links.items():
+            visited.page.goto(link)
+            visited.heading(key)
+        assert not visited.complaints
+        assert {url for url in visited.requests if not url.startswith(base)} <= {"data:,"}
 
 
 @pytest.mark.parametrize("group", pipelines())
@@ -198,26 +238,17 @@ def test_a_failed_check_shows_its_reasons(desk: Visit, picture: Callable[[str], 
     picture("check")
 
 
-def test_each_asset_links_to_its_dataset_in_the_catalog(
-    browser: Browser, assets: dict[str, dict], links: dict[str, str]
-) -> None:
-    of_bookings = {key for key, node in assets.items() if node["groupName"] == "bookings"}
-    assert of_bookings - links.keys() == {"bookings/customer_booking_data_pipeline_bucket"}
-    assert len(links) > 5
-    base = links["bookings/customers"].partition("#")[0]
-    until(lambda: has_catalog(base), 200)
-    with visit(browser) as visited:
-        for key, link in links.items():
-            visited.page.goto(link)
-            visited.heading(key)
-        assert not visited.complaints
-        assert {url for url in visited.requests if not url.startswith(base)} <= {"data:,"}
-
-
 def test_what_was_loaded_before_dev_requests_no_run(dev: DagsterDev) -> None:
     for pipeline in ("bookings", "orders"):
         dev.until(lambda name=f"{pipeline}_new_files": len(dev.ticks(name)) >= 2, 240)
         assert len(dev.runs(pipeline)) == 1, "the run before `dev`, and no idle run by the first tick"
+
+
+def test_what_had_landed_before_dev_is_loaded_as_landing_days(dev: DagsterDev, home: Path) -> None:
+    dev.until(lambda: [run["status"] for run in dev.runs("commerce")] == ["SUCCESS"], 240)
+    assert len(batches(home)) == 3
+    loaded = [{"startKey": "2024-03-01", "endKey": "2024-03-03", "status": "MATERIALIZED"}]
+    assert [node["assetPartitionStatuses"]["ranges"] for node in landing_days(dev)] == [loaded] * 6
 
 
 @pytest.mark.pictures
@@ -231,6 +262,7 @@ def test_a_landed_file_becomes_a_tick_of_its_sensor_with_a_run(
     picture("sensor")
 
 
+@pytest.mark.usefixtures("backfill")
 def test_the_catalog_shows_the_last_run(browser: Browser, dev: DagsterDev, home: Path, links: dict[str, str]) -> None:
     """It was written before that run; a request waits some seconds for a newer one."""
     dev.until(lambda: [run["status"] for run in dev.runs("bookings")] == ["SUCCESS"] * 2, 120)
@@ -253,33 +285,21 @@ def test_a_table_is_materialized_from_its_page(desk: Visit, dev: DagsterDev) -> 
     desk.page.goto("/assets/orders/daily_category_sales")
     desk.page.get_by_text("Materialize", exact=True).first.click()
     desk.page.get_by_text("Confirm", exact=True).click()  # its batch writes the other tables as well
-    started = dev.until(lambda: {run["runId"]: run["status"] for run in dev.runs("orders")}.keys() - before, 120)
-    (run,) = started
+    (run,) = dev.until(lambda: {run["runId"] for run in dev.runs("orders")} - before, 120)
+    desk.page.goto("about:blank")  # it would go on polling
     dev.until(lambda: (run, "SUCCESS") in [(each["runId"], each["status"]) for each in dev.runs("orders")], 240)
     desk.page.goto(f"/runs/{run}")
     desk.page.get_by_text("Success", exact=True).first.wait_for()
 
 
-def test_a_range_of_landing_days_is_backfilled_as_one_run(dev: DagsterDev, home: Path) -> None:
-    """A run that the first tick requested, for what had landed before `dev`, has loaded them."""
-    lake = CommerceLake.at(home)
-    dev.until(lambda: [run for run in dev.runs("commerce") if run["status"] == "SUCCESS"], 240)
-    assert len(lake.rows("SELECT 1 FROM COMMERCE.ORDERS_RAW")) == 3
-
-    outputs = [node for node in dev.ask(_DAYS)["assetNodes"] if node["isExecutable"]]
-    loaded = [{"startKey": "2024-03-01", "endKey": "2024-03-03", "status": "MATERIALIZED"}]
-    assert [node["assetPartitionStatuses"]["ranges"] for node in outputs] == [loaded] * 6
-
-    before = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
-    selection = [node["assetKey"] for node in outputs]
-    launched = dev.ask(_BACKFILL, params={"assetSelection": selection, "partitionNames": ["2024-03-02", "2024-03-03"]})[
-        "launchPartitionBackfill"
-    ]
-    assert launched["__typename"] == "LaunchBackfillSuccess", launched
-    state = lambda: dev.ask(_BACKFILL_STATE, id=launched["backfillId"])["partitionBackfillOrError"]  # noqa: E731
+def test_a_range_of_landing_days_is_backfilled_as_one_run(
+    dev: DagsterDev, home: Path, backfill: tuple[str, dict[str, str]]
+) -> None:
+    id_, before = backfill
+    state = lambda: dev.ask(_BACKFILL_STATE, id=id_)["partitionBackfillOrError"]  # noqa: E731
     dev.until(lambda: state()["status"] == "COMPLETED_SUCCESS", 120)
     assert state()["runs"] == [{"status": "SUCCESS"}]
-    after = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
+    after = batches(home)
     assert {key for key in after if after[key] != before[key]} == {"1", "2"}
 
     seen = len(dev.ticks("commerce_new_files"))
