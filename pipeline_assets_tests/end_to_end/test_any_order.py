@@ -176,6 +176,12 @@ HARD: dict[str, list[Delivery | Run]] = {
         brought("customers", "_a", one("1", 5)),
         brought("bookings", "_a", ("10", "2", 3)),
     ],
+    "a booking leaves a day on which another one stays": [
+        brought("customers", "", one("1"), one("2")),
+        brought("bookings", "", ("10", "1", 0), ("11", "2", 0)),
+        Run(),
+        brought("bookings", "_a", ("10", "1", 1)),
+    ],
     "a bad row is corrected under the same name and taken again by a replay": [
         brought("customers", "", one("1"), one("1", None)),
         brought("bookings", "", ("10", "1", None), ("11", "2", 1)),
