@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from contextlib import suppress
+from itertools import product as product_of
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.engine import RejectPolicy
+from pipeline_assets.engine import BadRecord, RejectPolicy
 from pipeline_assets.engine.formats.json.documents import (
     LARGEST_RECORD,
     detect_layout,
@@ -22,7 +23,16 @@ from pipeline_assets.engine.formats.json.documents import (
     without_bom,
 )
 from pipeline_assets.errors import RejectedObjectError
-from pipeline_assets_tests.support.delivered_orders import LEFT_OUT, ORDERS, customer, delivered, order, product, text
+from pipeline_assets_tests.support.delivered_orders import (
+    LEFT_OUT,
+    ORDERS,
+    LandedFileReader,
+    customer,
+    delivered,
+    order,
+    product,
+    text,
+)
 from pipeline_assets_tests.support.engine_session import landed, opened, rows
 
 ONE, TWO, THREE = (text(order(number)) for number in (1, 2, 3))
@@ -30,33 +40,56 @@ PRETTY = [json.dumps(order(number), indent=2) for number in (1, 2, 3)]
 
 # --- layouts -------------------------------------------------------------------------------------------------
 
-LAYOUTS = {
-    "array": f"[{ONE},{TWO},{THREE}]",
-    "array, pretty": json.dumps([order(1), order(2), order(3)], indent=2),
-    "array, a record a line": f"[\n{ONE},\n{TWO},\n{THREE}\n]\n",
-    "array after blank lines": f"\n \r\n\t[{ONE}, {TWO} ,{THREE}]  \n\n",
-    "objects, pretty": "\n".join(PRETTY),
-    "objects, pretty, CRLF": "\r\n".join(PRETTY).replace("\n", "\r\n"),
-    "objects in one line": ONE + TWO + " " + THREE,
-    "objects with line ends of old Macs": "\r".join([ONE, TWO, THREE]),
-    "objects, the first pretty": "\n".join([PRETTY[0], TWO, THREE]),
-    "lines": "\n".join([ONE, TWO, THREE]),
-    "lines, the last one ended": "\n".join([ONE, TWO, THREE, ""]),
-    "lines, CRLF": "\r\n".join([ONE, TWO, THREE, ""]),
-    "lines with blank ones": "\n\n".join(["", ONE, "  ", TWO, "\t\r", THREE, "", " "]),
-}
+
+def layouts(*numbers: int) -> dict[str, str]:
+    """Three orders in every layout."""
+    one, two, three = (text(order(number)) for number in numbers)
+    pretty = [json.dumps(order(number), indent=2) for number in numbers]
+    return {
+        "array": f"[{one},{two},{three}]",
+        "array, pretty": json.dumps([order(number) for number in numbers], indent=2),
+        "array, a record a line": f"[\n{one},\n{two},\n{three}\n]\n",
+        "array after blank lines": f"\n \r\n\t[{one}, {two} ,{three}]  \n\n",
+        "objects, pretty": "\n".join(pretty),
+        "objects, pretty, CRLF": "\r\n".join(pretty).replace("\n", "\r\n"),
+        "objects in one line": one + two + " " + three,
+        "objects with line ends of old Macs": "\r".join([one, two, three]),
+        "objects, the first pretty": "\n".join([pretty[0], two, three]),
+        "lines": "\n".join([one, two, three]),
+        "lines, the last one ended": "\n".join([one, two, three, ""]),
+        "lines, CRLF": "\r\n".join([one, two, three, ""]),
+        "lines with blank ones": "\n\n".join(["", one, "  ", two, "\t\r", three, "", " "]),
+    }
+
+
+LAYOUTS = layouts(1, 2, 3)
+
+
+def name(uri: str) -> int:
+    """The number of the file among those that were delivered."""
+    return int(Path(uri).stem)
+
+
+def bad_of(found: LandedFileReader) -> dict[int, list[tuple[int | None, str, str | None]]]:
+    """Line, code and text of the bad records of each file."""
+    bad: dict[int, list[tuple[int | None, str, str | None]]] = {}
+    for record in found.bad:
+        bad.setdefault(name(record.landed.uri), []).append((record.line, record.code, record.raw))
+    return bad
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["no mark", "BOM"])
-@pytest.mark.parametrize("content", LAYOUTS.values(), ids=LAYOUTS)
-def test_every_layout_is_read_alike(content: str, mark: str, packed: bool) -> None:
-    raw = (mark + content).encode()
-    found = delivered(gzip.compress(raw) if packed else raw)
+def test_every_layout_is_read_alike(mark: str, packed: bool) -> None:
+    """Each file has three orders of its own."""
+    texts = [layouts(3 * n, 3 * n + 1, 3 * n + 2)[layout] for n, layout in enumerate(LAYOUTS)]
+    raws = [(mark + content).encode() for content in texts]
+    found = delivered(*map(gzip.compress, raws) if packed else raws)
 
-    assert (found.ids, found.bad) == (["1", "2", "3"], [])
-    assert [(line["ORDER_ID"], line["_POSITION"]) for line in found.lines] == [("1", 1), ("2", 1), ("3", 1)]
-    assert (found.outcome.read, found.outcome.loaded) == (3, 3)
+    expected = sorted(str(number) for number in range(3 * len(texts)))
+    assert (found.ids, found.bad) == (expected, [])
+    assert [(line["ORDER_ID"], line["_POSITION"]) for line in found.lines] == [(number, 1) for number in expected]
+    assert [(outcome.read, outcome.loaded) for outcome in found.outcomes] == [(3, 3)] * len(texts)
 
 
 @pytest.mark.parametrize("content", [ONE, PRETTY[0], f"[{ONE}]", ONE + "\n", "\n\n" + PRETTY[0]])
@@ -64,14 +97,12 @@ def test_a_single_object_is_one_record(content: str) -> None:
     assert delivered(content).ids == ["1"]
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize("content", ["", "\ufeff", " ", "\n \r\n\t\n", "[]", "[ ]\n", "\ufeff[\n]", "\n[]\n"], ids=repr)
-def test_a_file_without_records_is_loaded_with_zero_rows(content: str, packed: bool) -> None:
-    raw = content.encode()
-    found = delivered(gzip.compress(raw) if packed else raw)
+def test_a_file_without_records_is_loaded_with_zero_rows() -> None:
+    raws = [content.encode() for content in ("", "\ufeff", " ", "\n \r\n\t\n", "[]", "[ ]\n", "\ufeff[\n]", "\n[]\n")]
+    found = delivered(*raws, *map(gzip.compress, raws))
 
     assert (found.orders, found.bad) == ([], [])
-    assert (found.outcome.read, found.outcome.loaded, found.outcome.rejection) == (0, 0, None)
+    assert [(each.read, each.loaded, each.rejection) for each in found.outcomes] == [(0, 0, None)] * 2 * len(raws)
 
 
 def test_files_of_all_layouts_are_one_batch_and_keep_their_outcomes() -> None:
@@ -128,20 +159,37 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
-def test_what_is_cut_off_or_no_json_is_refused_whole_and_spoils_no_other(content: str | bytes) -> None:
-    found = delivered(content, f"[{text(order('good'))}]", text(order("tidy")))
-
+@pytest.fixture(scope="module")
+def refused() -> dict[str, BadRecord]:
+    """What is reported of each unreadable file, all of them delivered with two good ones."""
+    found = delivered(*UNREADABLE.values(), f"[{text(order('good'))}]", text(order("tidy")))
     assert found.ids == ["good", "tidy"]
-    (bad,) = found.bad
-    assert (bad.code, bad.line, bad.raw) == ("unreadable_object", None, None)
-    assert bad.landed.uri.endswith("/0.json")
-    assert re.search("Deliver", bad.reason)
-    assert not re.search("/tmp|duckdb|Ada|ada@|try ", bad.reason)  # neither our path nor its advice nor a person
-    assert [outcome.rejection for outcome in found.outcomes if outcome.rejection] == [bad]
+    assert sorted(outcome.landed.uri for outcome in found.outcomes if outcome.rejection) == sorted(
+        bad.landed.uri for bad in found.bad
+    )
+    reported = {list(UNREADABLE)[name(bad.landed.uri)]: bad for bad in found.bad}
+    assert len(reported) == len(found.bad)
+    return reported
 
 
-def test_the_reason_says_what_is_wrong() -> None:
+def test_what_is_cut_off_or_no_json_is_refused_whole_and_spoils_no_other(refused: dict[str, BadRecord]) -> None:
+    assert refused.keys() == UNREADABLE.keys()
+    for layout, bad in refused.items():
+        assert (bad.code, bad.line, bad.raw) == ("unreadable_object", None, None), layout
+        assert re.search("Deliver", bad.reason), layout
+        # neither our path nor its advice nor a person
+        assert not re.search("/tmp|duckdb|Ada|ada@|try ", bad.reason), layout
+
+
+def test_an_unreadable_list_spoils_no_list_in_its_batch() -> None:
+    """Files of one layout are read by one statement, which fails."""
+    found = delivered(f"[{ONE},{TWO},", f"[{text(order('good'))}]")
+
+    assert found.ids == ["good"]
+    assert bad_of(found) == {0: [(None, "unreadable_object", None)]}
+
+
+def test_the_reason_says_what_is_wrong(refused: dict[str, BadRecord]) -> None:
     expected = {
         "array, cut behind a comma": "the list is not closed",
         "lines, the last one cut": "the last line is not complete",
@@ -149,8 +197,8 @@ def test_the_reason_says_what_is_wrong() -> None:
         "a record larger than 16 MB": "a record is larger than 16 MB",
         "object, cut": "unexpected end of data",
     }
-    for name, reason in expected.items():
-        assert reason in delivered(UNREADABLE[name]).bad[0].reason
+    for layout, reason in expected.items():
+        assert reason in refused[layout].reason
 
 
 def test_a_file_of_another_shape_is_refused_whole_with_the_difference() -> None:
@@ -181,43 +229,47 @@ def test_mostly_bad_records_of_the_right_shape_are_too_many_bad_rows() -> None:
 # --- records that are none -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["null", "5", "[1]", '"{}"', "true", "[]"])
-def test_a_record_that_is_no_object_is_quarantined_where_it_stood(value: str) -> None:
-    listed = delivered(f"[{ONE}, {value} ,{TWO}]")
-    lines = delivered(f"{ONE}\n\n{value}\n{TWO}\n")
+def test_a_record_that_is_no_object_is_quarantined_where_it_stood() -> None:
+    values = ["null", "5", "[1]", '"{}"', "true", "[]"]
+    listed = [f"[{text(order(f'a{n}'))}, {value} ,{text(order(f'b{n}'))}]" for n, value in enumerate(values)]
+    lines = [f"{text(order(f'c{n}'))}\n\n{value}\n{text(order(f'd{n}'))}\n" for n, value in enumerate(values)]
+    found = delivered(*listed, *lines)
 
-    assert (listed.ids, lines.ids) == (["1", "2"], ["1", "2"])
-    assert [(bad.line, bad.code, bad.raw) for bad in listed.bad] == [(2, "malformed_record", value)]
-    assert [(bad.line, bad.code, bad.raw) for bad in lines.bad] == [(3, "malformed_record", value)]
-
-
-@pytest.mark.parametrize(
-    "line", ['{"order_id": ,}', "hello", "\0", ONE[:50], ONE + TWO, "{'order_id': 1}", f"{ONE},", f"{ONE}\r{TWO}"]
-)
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_malformed_line_is_quarantined_and_the_others_load(line: str, place: int) -> None:
-    lines = [text(order("a")), text(order("b"))]
-    lines.insert(place, line)
-    found = delivered("\n".join([*lines, ""]))
-
-    assert found.ids == ["a", "b"]
-    assert [(bad.line, bad.code, bad.raw) for bad in found.bad] == [(place + 1, "malformed_record", line)]
-    assert (found.outcome.read, found.outcome.quarantined) == (3, 1)
+    assert found.ids == [f"{letter}{n}" for letter in "abcd" for n in range(len(values))]
+    expected = [[(2, "malformed_record", value)] for value in values]
+    expected += [[(3, "malformed_record", value)] for value in values]
+    assert bad_of(found) == dict(enumerate(expected))
 
 
-@pytest.mark.parametrize("end", ["\n", ""])
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_line_that_is_no_utf_8_is_quarantined_and_the_others_load(place: int, end: str) -> None:
+def test_a_malformed_line_is_quarantined_and_the_others_load() -> None:
+    malformed = ['{"order_id": ,}', "hello", "\0", ONE[:50], ONE + TWO, "{'order_id': 1}", f"{ONE},", f"{ONE}\r{TWO}"]
+    contents, expected = [], {}
+    for number, (bad, place) in enumerate(product_of(malformed, range(3))):
+        lines = [text(order(f"{number}a")), text(order(f"{number}b"))]
+        lines.insert(place, bad)
+        contents.append("\n".join([*lines, ""]))
+        expected[number] = [(place + 1, "malformed_record", bad)]
+    found = delivered(*contents)
+
+    assert found.ids == sorted(f"{number}{letter}" for number in expected for letter in "ab")
+    assert bad_of(found) == expected
+    assert {(outcome.read, outcome.quarantined) for outcome in found.outcomes} == {(3, 1)}
+
+
+def test_a_line_that_is_no_utf_8_is_quarantined_and_the_others_load() -> None:
     """The last line too: it is complete, so the file was not cut off."""
-    lines = [text(order(n)).encode() for n in range(3)]
-    lines[place] = lines[place].replace(b"Ada", b"Ad\xe9")
-    found = delivered(b"\n".join(lines) + end.encode())
+    contents, places = [], []
+    for number, (place, end) in enumerate(product_of(range(3), [b"", b"\n"])):
+        lines = [text(order(f"{number}{letter}")).encode() for letter in "abc"]
+        lines[place] = lines[place].replace(b"Ada", b"Ad\xe9")
+        contents.append(b"\n".join(lines) + end)
+        places.append(place)
+    found = delivered(*contents)
 
-    assert found.ids == [str(n) for n in range(3) if n != place]
-    ((line, code, raw),) = [(bad.line, bad.code, bad.raw) for bad in found.bad]
-    assert (line, code) == (place + 1, "malformed_record")
-    assert raw is not None
-    assert "Ad\\xe9" in raw
+    assert found.ids == [f"{n}{letter}" for n, place in enumerate(places) for letter in "abc".replace("abc"[place], "")]
+    bad = bad_of(found)
+    assert [[record[:2] for record in bad[n]] for n in bad] == [[(place + 1, "malformed_record")] for place in places]
+    assert all("Ad\\xe9" in (record.raw or "") for record in found.bad)
 
 
 @pytest.mark.parametrize("content", ["{deep}\n" + ONE, ONE + "\n{deep}", "[{deep}]", "{deep}"])
@@ -234,9 +286,8 @@ def test_values_nested_deeper_than_python_reads_do_not_stop_the_run(content: str
 # --- many files ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("broken", ["[{]", b'[{"order_id":"\xff"}]'], ids=repr)
-def test_thousands_of_tiny_files_are_one_session_and_a_broken_one_is_found(tmp_path: Path, broken: str) -> None:
-    files = [landed(tmp_path / f"{n}.json", broken if n == 1234 else f"[{text(order(n))}]") for n in range(2000)]
+def test_thousands_of_tiny_files_are_one_session_and_a_broken_one_is_found(tmp_path: Path) -> None:
+    files = [landed(tmp_path / f"{n}.json", "[{]" if n == 1234 else f"[{text(order(n))}]") for n in range(2000)]
     with opened() as session:
         session.read("orders", ORDERS, files)
         session.deduplicate("orders")
