@@ -138,7 +138,9 @@ gc.set_threshold(50_000, 20, 100)  # as the command line has it
 # To verify the classes of Spark takes a third of its first batch.
 os.environ.setdefault(
     "JDK_JAVA_OPTIONS",
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote",
+    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote "
+    # This compiler's code has 48 MB otherwise; the tests on Spark fill them, and Java compiles the same code again.
+    "-XX:ReservedCodeCacheSize=256m -XX:MetaspaceSize=256m",
 )
 os.environ["COLUMNS"] = "200"  # tables are as wide as without a terminal, whoever runs the tests
 pytest.register_assert_rewrite("pipeline_assets_tests.support.crashes")  # its tests are in no test file

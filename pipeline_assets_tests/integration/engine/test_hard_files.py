@@ -113,6 +113,6 @@ def test_the_parts_of_hard_files_have_their_records_once_each(tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_hard_files_in_parts_come_to_their_records_on_spark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landed_files, "_BUNDLE_FILES", 3)
+    monkeypatch.setattr(landed_files, "_BUNDLE_FILES", 20)  # several splits in a task, and several tasks
     with on_engine(SparkEngine(master="local[2]", split_bytes=24)):
         read_alike(tmp_path, [*delimited(every=False), *documents(every=False)])

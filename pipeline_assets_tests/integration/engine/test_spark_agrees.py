@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 from pipeline_assets.contracts import Column, Contract
 from pipeline_assets.engine import BadRecord, Engine, FileOutcome, RejectPolicy, Session, SourceFile
 from pipeline_assets.engine.duckdb.engine import DuckDBEngine
-from pipeline_assets.engine.spark import job
 from pipeline_assets.engine.spark.engine import SparkEngine
 from pipeline_assets_tests.integration.engine import test_flatten_agrees, test_versions
 from pipeline_assets_tests.integration.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
@@ -41,13 +40,6 @@ ONCE = settings(
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-@pytest.fixture(params=["few", "many"])
-def rows_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows in one partition, as those of small files are, and in several."""
-    if request.param == "many":
-        monkeypatch.setattr(job, "_FEW_BYTES", -1)
 
 
 def looked_at(session: Session, names: Sequence[str], selects: Mapping[str, str], folder: Path) -> dict[str, Any]:
@@ -120,7 +112,7 @@ def reading(
 
 @ONCE
 @given(contents=st.lists(test_records.files(), min_size=30, max_size=60), policy=st.sampled_from([NEVER, USUAL]))
-def test_any_delimited_files_are_read_alike(rows_in: None, contents: list[bytes], policy: RejectPolicy) -> None:
+def test_any_delimited_files_are_read_alike(contents: list[bytes], policy: RejectPolicy) -> None:
     with TemporaryDirectory() as folder:
         files = [landed(Path(folder) / f"{n}.csv", content, days=n % 3) for n, content in enumerate(contents)]
         compared(reading(THINGS, files), policy=policy)
@@ -128,7 +120,7 @@ def test_any_delimited_files_are_read_alike(rows_in: None, contents: list[bytes]
 
 @ONCE
 @given(contents=st.lists(test_flatten_agrees.files(), min_size=15, max_size=30))
-def test_any_json_files_are_flattened_alike(rows_in: None, contents: list[tuple[object, bytes]]) -> None:
+def test_any_json_files_are_flattened_alike(contents: list[tuple[object, bytes]]) -> None:
     with TemporaryDirectory() as folder:
         files = [landed(Path(folder) / f"{n}.json", content, days=n % 3) for n, (_, content) in enumerate(contents)]
         selects = {"orders": "SELECT * FROM ORDERS", "lines": "SELECT * FROM ORDERS_PRODUCTS"}
@@ -234,7 +226,7 @@ def test_kinds_that_no_contract_of_ours_has_are_typed_alike(tmp_path: Path) -> N
 # --- versions, references, known rows --------------------------------------------------------------------------
 
 
-def test_versions_references_known_and_waiting_records_are_settled_alike(rows_in: None, tmp_path: Path) -> None:
+def test_versions_references_known_and_waiting_records_are_settled_alike(tmp_path: Path) -> None:
     people = [
         landed(tmp_path / "p0", f"{HEADER}\n1,Ada,\n1,Ada again,\n2,Bob,\n"),
         landed(tmp_path / "p1", f"{HEADER}\n1,Ada newest,\n3,Cy,\n", days=4),
