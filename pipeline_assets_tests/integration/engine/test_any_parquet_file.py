@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -22,7 +23,7 @@ from pipeline_assets.engine.formats.csv.dialect import normalized_header
 from pipeline_assets.engine.formats.parquet.record_sql import typed_header
 from pipeline_assets.errors import RejectedObjectError
 from pipeline_assets.settings import PROJECT_ROOT
-from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, landed, opened, read, reported, rows
+from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, landed, opened, read, rows
 from pipeline_assets_tests.support.parquet_files import KINDS_OF_VALUES, SALES, check_cases, parquet, replay, sales
 
 
@@ -48,24 +49,29 @@ def test_a_replayed_record_equals_the_original(tmp_path: Path, dialect: Dialect)
     """Every kind of value as a text, as a date and as a column that the contract does not have."""
     strict, columns = replace(SALES, dialect=dialect), SALES.columns
     mended = replace(strict, columns=(replace(columns[0], max_length=None), *columns[1:]))
+    relaxed = replace(mended, columns=(mended.columns[0], replace(columns[6], name="DAY", accepted=())))
+    files, replayed = {}, []
     for name in KINDS_OF_VALUES:
         values = {f"X {n}": v for n, v in KINDS_OF_VALUES.items()} | {"day": KINDS_OF_VALUES[name]}
-        table = pa.table({"name": ["x" * 13] * 3} | values)
-        file = parquet(tmp_path / "a.parquet", table)
-        _, bad, _ = read(strict, file, policy=NEVER)
-        assert [record.line for record in bad] == [1, 2, 3]
-        replayed = replay(tmp_path, strict, bad)
-        assert shown(mended, replayed) == shown(mended, file)
-        relaxed = replace(mended, columns=(mended.columns[0], replace(columns[6], name="DAY", accepted=())))
-        assert shown(relaxed, replayed) == shown(relaxed, file)
+        files[name] = parquet(tmp_path / f"{name}.parquet", pa.table({"name": ["x" * 13] * 3} | values))
+    _, bad, _ = read(strict, *files.values(), policy=NEVER)
+    for name, file in files.items():
+        its_bad = [record for record in bad if record.landed.uri == file.landed.uri]
+        assert [record.line for record in its_bad] == [1, 2, 3]
+        (folder := tmp_path / name).mkdir()
+        replayed.append(replay(folder, strict, its_bad))
+    assert shown(mended, replayed) == shown(mended, [*files.values()])
+    assert shown(relaxed, replayed) == shown(relaxed, [*files.values()])
 
 
-def shown(contract: Contract, file: SourceFile) -> tuple[list[tuple], list[tuple]]:
+def shown(contract: Contract, files: Sequence[SourceFile]) -> tuple[list[tuple], list[tuple]]:
+    """Rows and bad records with the file that they came in."""
     with opened(NEVER) as session:
-        session.read("sales", contract, [file])
+        session.read("sales", contract, files)
         session.deduplicate("sales")
         names = ", ".join(contract.column_names)
-        return rows(session, f"SELECT {names}, _RESCUED FROM sales"), reported(session, "sales")
+        bad = [(bad.landed.uri, bad.line, bad.raw, bad.code) for bad in session.bad_records("sales")]
+        return rows(session, f"SELECT _SOURCE_URI, {names}, _RESCUED FROM sales"), sorted(bad)
 
 
 @given(names=st.lists(st.text(max_size=9) | st.sampled_from(["a text", "b Date", "json"]), min_size=1, unique=True))
@@ -143,11 +149,17 @@ VALUES: st.SearchStrategy[pa.Array] = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None)
-@given(values=st.lists(VALUES, min_size=6, max_size=6), names=st.permutations(SALES.column_names))
-def test_any_values_are_read_as_the_model_says(values: list[pa.Array], names: list[str]) -> None:
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    values = draw(st.lists(VALUES, min_size=6, max_size=6))
     longest = max(map(len, values))
     padded = [pa.concat_arrays([array, pa.nulls(longest - len(array), array.type)]) for array in values]
-    columns = dict(zip([name for name in names if name != "NAME"], padded, strict=True))
+    names = [name for name in draw(st.permutations(SALES.column_names)) if name != "NAME"]
+    return sales(**dict(zip(names, padded, strict=True)))
+
+
+@settings(max_examples=10, deadline=None)
+@given(files=st.lists(tables(), min_size=1, max_size=8))
+def test_any_values_are_read_as_the_model_says(files: list[pa.Table]) -> None:
     with TemporaryDirectory() as folder:
-        check_cases(Path(folder), [sales(**columns)])
+        check_cases(Path(folder), files)

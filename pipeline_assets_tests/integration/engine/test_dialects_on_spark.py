@@ -1,8 +1,9 @@
-"""In every dialect Spark makes of the same files what DuckDB makes of them: whole, in parts, and as the Glue job does.
+"""In every dialect Spark makes of the same files what DuckDB makes of them: whole and in parts.
 
-One session takes all dialects, as starting a session costs seconds. Each is an input of its own, which takes another
-second or two, so only the first test has all of them; the others have all values of each property. What must be found
-in the files is asked of DuckDB in `test_dialects`.
+Each dialect is an input of its own, which takes Spark a second or two, so each goes through Spark once: in parts where
+its files can be cut, else whole. `test_dialects_in_splits` reads every dialect in both ways as tasks do, without Spark;
+what must be found in the files is asked of DuckDB in `test_dialects`. The Glue job has two dialects, in
+`test_glue_engine`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,15 @@ import pytest
 
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.engine.spark.engine import SparkEngine
-from pipeline_assets_tests.integration.engine.test_glue_engine import Stage, stage
 from pipeline_assets_tests.integration.engine.test_spark_agrees import DUCKDB, SPARK, compared, looked_at
 from pipeline_assets_tests.support.dialect_files import BOM, CASES, DIALECTS, IN_PARTS, all_files, contract, written
 from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, USUAL, VISITS, landed
 from pipeline_assets_tests.unit.engine.test_dialects import visits_in, waiting_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-__all__ = ["stage"]  # a fixture
 
 
-# The others are read whole, which the first test covers; one of them is among these.
-CUT = (*IN_PARTS, "UTF-16")
+WHOLE = tuple(name for name in DIALECTS if name not in IN_PARTS)
 REPLAYED = ("backslashes without header", "windows-1252", "UTF-16", "a delimiter of two bytes")
 
 
@@ -57,7 +55,7 @@ def reading(files: dict[str, list[SourceFile]]) -> Any:
     return work
 
 
-@pytest.mark.parametrize(("split_bytes", "names"), [(None, tuple(DIALECTS)), (40, CUT)], ids=["whole", "in parts"])
+@pytest.mark.parametrize(("split_bytes", "names"), [(None, WHOLE), (40, IN_PARTS)], ids=["whole", "in parts"])
 def test_every_dialect_is_read_alike(tmp_path: Path, split_bytes: int | None, names: Sequence[str]) -> None:
     spark = SparkEngine(master="local[2]", split_bytes=split_bytes) if split_bytes else SPARK
     found = compared(reading(files_in(tmp_path, names)), spark=spark, policy=USUAL)
@@ -68,28 +66,19 @@ def test_every_dialect_is_read_alike(tmp_path: Path, split_bytes: int | None, na
 
 
 def test_records_that_waited_are_read_again_alike(tmp_path: Path) -> None:
-    """Set aside by one engine or the other, and read again by both."""
+    """Set aside by DuckDB; that Spark sets aside the same is tested above."""
     visits = {n: replace(VISITS, name=f"visits_{turn}", dialect=DIALECTS[n]) for turn, n in enumerate(REPLAYED)}
-    files = {}
-    for name, its in visits.items():
-        files[name] = landed(tmp_path / its.name, visits_in(its.dialect))
-    aside: list[dict[str, list]] = []
-
-    def first(session: Session, folder: Path) -> dict[str, Any]:
+    with DUCKDB.session(tmp_path / "scratch", NEVER) as session:
         session.read("people", PEOPLE, [landed(tmp_path / "p", "ID,NAME,NOTE\n")])
         session.deduplicate("people")
-        for name, its in visits.items():
-            session.read(its.name, its, [files[name]])
+        for its in visits.values():
+            session.read(its.name, its, [landed(tmp_path / its.name, visits_in(its.dialect))])
             session.deduplicate(its.name)
-        aside.append({name: list(session.bad_records(its.name)) for name, its in visits.items()})
-        return looked_at(session, [its.name for its in visits.values()], {}, folder)
-
-    compared(first, policy=NEVER)
-    assert aside[0] == aside[1]
+        aside = {name: list(session.bad_records(its.name)) for name, its in visits.items()}
     held = {}
     for name, its in visits.items():
         (folder := tmp_path / f"held-{its.name}").mkdir()
-        held[name] = waiting_file(folder, its.dialect, aside[0][name])
+        held[name] = waiting_file(folder, its.dialect, aside[name])
 
     def again(session: Session, folder: Path) -> dict[str, Any]:
         people = landed(tmp_path / "p", 'ID,NAME,NOTE\n"Q""\n\\",Ada,\n"é;\\,|\t¦",Bob,\n')
@@ -105,28 +94,3 @@ def test_records_that_waited_are_read_again_alike(tmp_path: Path) -> None:
     for name, its in visits.items():
         (outcome,) = found[f"{its.name}: outcomes"]
         assert (outcome["loaded"], outcome["quarantined"], len(outcome["released"])) == (2, 2, 2), name
-
-
-def test_a_glue_job_reads_dialects_alike(stage: Stage, tmp_path: Path) -> None:
-    """The parts of an object are read from S3, with ranges; the job gets its contracts as JSON."""
-    its = replace(contract("latin-1 without header"), name="lines")
-    lines = [(str(n), f"Zoë; {n}\nMüller", "NULL" if n % 3 else "x") for n in range(400)]
-    content = written([*lines, "2,few", ("too long a key", "", "")], its.dialect, uploaded=True).content
-    backslashes = replace(contract("backslashes without header"), name="others")
-    other = written([(str(n), 'a\\"b\n', "\\N") for n in range(400)], backslashes.dialect).content
-    files = [landed(tmp_path / "lines", content), landed(tmp_path / "others", other)]
-    in_s3 = [stage.landed(file) for file in files]
-    locally = [SourceFile(file.path, there.landed) for file, there in zip(files, in_s3, strict=True)]
-    found = {}
-    for name, engine, (first, second) in (("glue", stage.engine, in_s3), ("duckdb", DUCKDB, locally)):
-        folder = tmp_path / name
-        folder.mkdir()
-        with engine.session(folder / "scratch", NEVER) as session:
-            for contract_, file in ((its, first), (backslashes, second)):
-                session.read(contract_.name, contract_, [file])
-                session.deduplicate(contract_.name)
-            selects = {relation: f"SELECT * FROM {relation}" for relation in ("lines", "others")}
-            found[name] = looked_at(session, ["lines", "others"], selects, folder)
-    assert found["glue"] == found["duckdb"]
-    assert (len(found["duckdb"]["lines"]), len(found["duckdb"]["others"])) == (400, 400)
-    assert [bad["line"] for bad in found["duckdb"]["lines: bad"]] == [802, 803]

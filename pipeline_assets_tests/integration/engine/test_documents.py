@@ -181,14 +181,6 @@ def test_what_is_cut_off_or_no_json_is_refused_whole_and_spoils_no_other(refused
         assert not re.search("/tmp|duckdb|Ada|ada@|try ", bad.reason), layout
 
 
-def test_an_unreadable_list_spoils_no_list_in_its_batch() -> None:
-    """Files of one layout are read by one statement, which fails."""
-    found = delivered(f"[{ONE},{TWO},", f"[{text(order('good'))}]")
-
-    assert found.ids == ["good"]
-    assert bad_of(found) == {0: [(None, "unreadable_object", None)]}
-
-
 def test_the_reason_says_what_is_wrong(refused: dict[str, BadRecord]) -> None:
     expected = {
         "array, cut behind a comma": "the list is not closed",

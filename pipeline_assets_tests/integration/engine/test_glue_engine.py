@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.aws import Aws
+from pipeline_assets.contracts import Contract
 from pipeline_assets.engine import Session, SourceFile
 from pipeline_assets.engine.glue.engine import _FOLDER as PLACE
 from pipeline_assets.engine.glue.engine import GlueEngine, _GlueRunner
@@ -23,6 +24,7 @@ from pipeline_assets.errors import EngineError, ObjectChangedError
 from pipeline_assets.lake import S3Lake
 from pipeline_assets_tests.integration.engine.test_spark_agrees import DUCKDB, looked_at
 from pipeline_assets_tests.integration.engine.test_versions import HEADER, VISIT_HEADER, known, waiting
+from pipeline_assets_tests.support.dialect_files import contract, written
 from pipeline_assets_tests.support.engine_session import NEVER, PEOPLE, USUAL, VISITS, landed
 from pipeline_assets_tests.support.glue_server import GlueServer, glue_server
 from pipeline_assets_tests.support.moto_aws import REGION, buckets_in
@@ -92,7 +94,24 @@ def content(count: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def work(session: Session, people: list[SourceFile], visits: list[SourceFile], published: Path, folder: Path) -> Any:
+def in_dialects(folder: Path) -> list[tuple[Contract, SourceFile]]:
+    """One file that is cut into parts, and one that cannot be cut, each in a dialect of its own."""
+    lines = replace(contract("latin-1 without header"), name="lines")
+    texts = [(str(n), f"Zoë; {n}\nMüller", "NULL" if n % 3 else "x") for n in range(400)]
+    content = written([*texts, "2,few", ("too long a key", "", "")], lines.dialect, uploaded=True).content
+    others = replace(contract("backslashes without header"), name="others")
+    other = written([(str(n), 'a\\"b\n', "\\N") for n in range(400)], others.dialect).content
+    return [(lines, landed(folder / "lines", content)), (others, landed(folder / "others", other))]
+
+
+def work(
+    session: Session,
+    people: list[SourceFile],
+    visits: list[SourceFile],
+    dialects: list[tuple[Contract, SourceFile]],
+    published: Path,
+    folder: Path,
+) -> Any:
     session.read("people", PEOPLE, people)
     session.read("visits", VISITS, visits)
     keys = session.write("SELECT ID AS KEY_VALUE FROM people", folder / "keys.parquet", "parquet")
@@ -101,14 +120,18 @@ def work(session: Session, people: list[SourceFile], visits: list[SourceFile], p
     session.add_published("people", "SELECT * FROM PUBLISHED")
     session.deduplicate("people")
     session.deduplicate("visits")
-    selects = {"people": "SELECT * FROM people", "visits": "SELECT * FROM visits"}
-    return looked_at(session, ["people", "visits"], selects, folder)
+    for its, file in dialects:
+        session.read(its.name, its, [file])
+        session.deduplicate(its.name)
+    names = ["people", "visits", *(its.name for its, _ in dialects)]
+    return looked_at(session, names, {name: f"SELECT * FROM {name}" for name in names}, folder)
 
 
 def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) -> None:
     """Two runs of the job: one for the keys to look up, one for all the rest; nothing is left in the bucket.
 
-    It reads an object where it was moved to, and tells of the one that landed.
+    It reads an object where it was moved to, and tells of the one that landed. Parts of an object are read from S3 with
+    ranges, in any dialect; the job gets its contracts as JSON.
     """
     files = [landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n2,Bob\n"), landed(tmp_path / "v", content(400))]
     held = waiting(tmp_path, ("q1", 7, 'w7,1,,"1"'), ("q2", 90, "w8,nobody,,1"))
@@ -119,65 +142,66 @@ def test_a_glue_job_comes_to_what_duckdb_comes_to(stage: Stage, tmp_path: Path) 
     gone = replace(moved, uri=f"s3://{BUCKET}/landing/v", etag="as landed", modified=moved.modified - timedelta(days=1))
     in_s3[1] = SourceFile(None, gone, place=moved)
     locally = [SourceFile(file.path, there.landed) for file, there in zip(files, in_s3, strict=True)]
+    dialects = in_dialects(tmp_path)
+    dialects_in_s3 = [(its, stage.landed(file)) for its, file in dialects]
+    dialects = [
+        (its, replace(there, path=file.path)) for (its, file), (_, there) in zip(dialects, dialects_in_s3, strict=True)
+    ]
     found = {}
-    for name, engine, (people, visits) in (("glue", stage.engine, in_s3), ("duckdb", DUCKDB, locally)):
+    for name, engine, (people, visits), delimited in (
+        ("glue", stage.engine, in_s3, dialects_in_s3),
+        ("duckdb", DUCKDB, locally, dialects),
+    ):
         folder = tmp_path / name
         folder.mkdir()
         with engine.session(folder / "scratch", NEVER) as session:
-            found[name] = work(session, [people], [visits, held], published, folder)
+            found[name] = work(session, [people], [visits, held], delimited, published, folder)
 
     for key, expected in found["duckdb"].items():
         assert found["glue"][key] == expected, key
     assert len(found["glue"]["visits: bad"]) > 20
+    assert (len(found["glue"]["lines"]), len(found["glue"]["others"])) == (400, 400)
+    assert [bad["line"] for bad in found["glue"]["lines: bad"]] == [802, 803]
     assert {row["_SOURCE_URI"] for row in found["glue"]["visits"]} > {gone.uri}
     assert len(stage.server.runs) == 2
     assert stage.left() == []
 
 
 def test_an_attempt_that_died_is_taken_up_where_it_was(stage: Stage, tmp_path: Path) -> None:
-    """The job went on without us; the next attempt makes the same plan, and takes its response without another run."""
-    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n"))
+    """The job went on without us; the next attempt makes the same plan, and takes its response without another run.
 
-    def attempt(name: str) -> list[dict]:
+    The note that lists the files that a job kept may be left alone by the bucket's lifecycle: if some of the files are
+    gone, they are read again.
+    """
+    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n{'2' * 9},too long,\n3,Cy,\n"))
+
+    def attempt(name: str, ends: bool = True) -> tuple:
         with stage.engine.session(tmp_path / name, USUAL) as session:
             session.read("people", PEOPLE, [people])
             session.deduplicate("people")
             found = session.write("SELECT * FROM people", tmp_path / f"{name}.parquet", "parquet")
-            assert found.rows == 1
-            if name == "first":
-                raise ConnectionAbortedError  # anything that ends the process after the job
-            return [outcome.loaded for outcome in session.outcomes("people")]
+            assert found.rows == 2
+            outcomes = [(outcome.read, outcome.loaded) for outcome in session.outcomes("people")]
+            reported = [(bad.line, bad.raw, bad.code) for bad in session.bad_records("people")]
+            if not ends:
+                raise ConnectionAbortedError  # anything that ends the process after the job, before anything is cleared
+            return outcomes, reported
 
+    expected = [(3, 2)], [(3, f"{'2' * 9},too long,", "too_long")]
     with pytest.raises(ConnectionAbortedError):
-        attempt("first")
-    assert attempt("second") == [1]
+        attempt("first", ends=False)
+    left = {key: stage.client.get_object(Bucket=ARTIFACTS, Key=key)["Body"].read() for key in stage.left()}
+    assert attempt("second") == expected
     assert len(stage.server.runs) == 1
 
-
-def test_what_an_attempt_kept_is_read_again_when_some_of_it_is_gone(stage: Stage, tmp_path: Path) -> None:
-    """The note that lists the files is left, and so the next attempt must look whether they are: see the lifecycle."""
-    people = stage.landed(landed(tmp_path / "p", f"{HEADER}\n1,Ada,\n{'2' * 9},too long,\n3,Cy,\n"))
-
-    def attempt(name: str) -> tuple:
-        with stage.engine.session(tmp_path / name, USUAL) as session:
-            session.read("people", PEOPLE, [people])
-            session.deduplicate("people")
-            found = [(outcome.read, outcome.loaded) for outcome in session.outcomes("people")]
-            reported = [(bad.line, bad.raw, bad.code) for bad in session.bad_records("people")]
-            if name == "first":
-                raise ConnectionAbortedError  # before anything is cleared
-            return found, reported
-
-    with pytest.raises(ConnectionAbortedError):
-        attempt("first")
-    kept = [key for key in stage.left() if "/people/first/" in key]
+    assert stage.left() == []
+    kept = [key for key in left if "/people/first/" in key]
     notes = [key for key in kept if not key.endswith(".parquet")]
     assert (len(notes), len(kept)) == (1, 2)
-    for key in stage.left():
-        if "/response-" in key or (key in kept and key not in notes):
-            stage.client.delete_object(Bucket=ARTIFACTS, Key=key)
-
-    assert attempt("second") == ([(3, 2)], [(3, f"{'2' * 9},too long,", "too_long")])
+    for key, body in left.items():
+        if "/response-" not in key and (key not in kept or key in notes):
+            stage.client.put_object(Bucket=ARTIFACTS, Key=key, Body=body)
+    assert attempt("third") == expected
     assert len(stage.server.runs) == 2
 
 
