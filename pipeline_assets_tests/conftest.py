@@ -41,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays; no later collection of garbage has to look through it."""
+    gc.collect()
+    gc.freeze()
+
+
 # The files with tests on Spark or on the Glue job: the first batch of a process takes five times as long as others.
 ON_SPARK = (
     "end_to_end/test_engines_agree.py",
