@@ -20,7 +20,8 @@ from pipeline_assets.errors import WarehouseBusyError, WarehouseError
 from pipeline_assets.lake import LakeTable
 from pipeline_assets.warehouse.connection import Warehouse, take_connection
 from pipeline_assets.warehouse.driver import snowflake_resource
-from pipeline_assets.warehouse.emulator import emulated_connector, leave_no_folder, patched_emulator, silence_warnings
+from pipeline_assets.warehouse.emulator import leave_no_folder, patched_emulator, silence_warnings
+from pipeline_assets.warehouse.emulator_instance import emulated_connector
 from pipeline_assets.warehouse.transaction import run_statement
 
 _ROOT = "warehouse_root"

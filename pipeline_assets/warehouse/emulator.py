@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import re
@@ -12,15 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
-from hashlib import blake2b
-from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
-
-from pipeline_assets.contracts.ddl import literal
-
-if TYPE_CHECKING:
-    from fakesnow.instance import FakeSnow
+from typing import Any
 
 
 @contextmanager
@@ -48,18 +40,10 @@ class _Statement:
 
 _statements: dict[str, _Statement] = {}
 _MISSING = object()
-# The state of an instance that is not in the database file; a new process does not have it.
-_STATE_IN_MEMORY = ("_fs_tables_ext", "_fs_columns_ext", "_fs_stages", "_fs_file_formats")
-_FORGET_STATE = "; ".join(
-    ["BEGIN", *(f"DELETE FROM _fs_global._fs_information_schema.{name}" for name in _STATE_IN_MEMORY), "COMMIT"]
-)
-_instances: dict[int, FakeSnow] = {}  # by process, as a forked one must not use that of its parent
-_set_up: set[Path] = set()  # database files in which fakesnow has created its views and macros
-_LOAD_HISTORY = "_fs_information_schema._fs_load_history"  # its comment says which statements set the file up
 
 
 @contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Have another attribute in an object for as long as this is open."""
     before = vars(owner).get(name, _MISSING)
     setattr(owner, name, value)
@@ -70,80 +54,6 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
         else:
             setattr(owner, name, before)
-
-
-@contextmanager
-def emulated_connector(root: Path, database: str) -> Iterator[None]:
-    """Let the Snowflake connector connect to the database file below `root`, for as long as this is open.
-
-    fakesnow needs 0.1 s to set an instance up, more than most transactions take. So a process keeps one in memory, for
-    any number of databases, and attaches the file only while it holds the lock on it.
-    """
-    import duckdb
-    import snowflake.connector
-
-    process, file = os.getpid(), root / f"{database}.db"
-    instance = _instances.pop(process, None) or _new_instance()
-    instance.db_path = root
-    attached = False
-    if file.exists():
-        with suppress(duckdb.Error):  # fakesnow attaches it again when it connects, where errors become ours
-            instance.duck_conn.execute(f"ATTACH {literal(str(file))} AS {database}")
-            attached = file in _set_up or _is_set_up(instance, database)
-            if not attached:
-                instance.duck_conn.execute(f"DETACH {database}")
-    # For a new file, and one in which another version of fakesnow has created its views and macros.
-    instance.create_database_on_connect = instance.create_schema_on_connect = not attached
-    try:
-        with _replaced(snowflake.connector, "connect", instance.connect):
-            yield
-    finally:
-        try:
-            if not attached:
-                note = f"COMMENT ON TABLE {database}.{_LOAD_HISTORY} IS '{_set_up_digest(database)}'"
-                instance.duck_conn.execute(note)
-            instance.duck_conn.execute(f"DETACH {database}")
-            instance.duck_conn.execute(_FORGET_STATE)
-            instance.results_cache.clear()
-        except duckdb.Error:  # nothing was attached, or a connection was left open
-            _set_up.discard(file)
-            instance.duck_conn.close()
-        else:
-            _set_up.add(file)
-            _forget_instance(process)
-            _instances[process] = instance
-
-
-def _is_set_up(instance: FakeSnow, database: str) -> bool:
-    """Whether this version of fakesnow has created its views and macros in an attached file, in whatever process."""
-    schema, table = _LOAD_HISTORY.split(".")
-    noted = instance.duck_conn.execute(
-        "SELECT comment FROM duckdb_tables() WHERE (database_name, schema_name, table_name) = (?, ?, ?)",
-        (database, schema, table),
-    ).fetchone()
-    return noted == (_set_up_digest(database),)
-
-
-def _set_up_digest(database: str) -> str:
-    from fakesnow import info_schema, macros
-
-    statements = info_schema.per_db_creation_sql(database) + macros.creation_sql(database)
-    return blake2b(statements.encode(), digest_size=16).hexdigest()
-
-
-def _new_instance() -> FakeSnow:
-    from fakesnow.instance import FakeSnow
-
-    return FakeSnow()
-
-
-def _forget_instance(process: int) -> None:
-    if instance := _instances.pop(process, None):
-        instance.duck_conn.close()
-
-
-# DuckDB complains of objects that are left when the interpreter ends.
-atexit.register(lambda: _forget_instance(os.getpid()))
 
 
 @contextmanager
@@ -165,7 +75,7 @@ def _exact_sums() -> Iterator[None]:
             return exp.alias_(expression, expression.sql(dialect="snowflake").upper(), quoted=True)
         return expression
 
-    with _replaced(fakesnow.transforms, "numeric_agg_implicit_cast", patched):
+    with replaced(fakesnow.transforms, "numeric_agg_implicit_cast", patched):
         yield
 
 
@@ -185,11 +95,11 @@ def _quoted_texts() -> Iterator[None]:
         return lengths_sql(catalog, schema, _escaped(table), [(_escaped(name), size) for name, size in lengths])
 
     with ExitStack() as patches:
-        patches.enter_context(_replaced(fakesnow.info_schema, "insert_table_comment_sql", quoted_comment))
-        patches.enter_context(_replaced(fakesnow.info_schema, "insert_text_lengths_sql", quoted_lengths))
+        patches.enter_context(replaced(fakesnow.info_schema, "insert_table_comment_sql", quoted_comment))
+        patches.enter_context(replaced(fakesnow.info_schema, "insert_text_lengths_sql", quoted_lengths))
         for answer in ("SQL_CREATED_TABLE", "SQL_CREATED_VIEW", "SQL_DROPPED"):
             template = _QuotedAnswer(vars(fakesnow.cursor)[answer].template)
-            patches.enter_context(_replaced(fakesnow.cursor, answer, template))
+            patches.enter_context(replaced(fakesnow.cursor, answer, template))
         yield
 
 
@@ -282,10 +192,10 @@ def _cached_statements() -> Iterator[None]:
         return made
 
     with (
-        _replaced(fakesnow.cursor, "parse_one", parse_once),
-        _replaced(fakesnow.checks, "is_unqualified_table_expression", qualified_once),
-        _replaced(FakeSnowflakeCursor, "_rewrite_with_params", rewrite_with_marks),
-        _replaced(FakeSnowflakeCursor, "_transform", transform_once),
+        replaced(fakesnow.cursor, "parse_one", parse_once),
+        replaced(fakesnow.checks, "is_unqualified_table_expression", qualified_once),
+        replaced(FakeSnowflakeCursor, "_rewrite_with_params", rewrite_with_marks),
+        replaced(FakeSnowflakeCursor, "_transform", transform_once),
     ):
         yield
 
@@ -328,7 +238,7 @@ def _wider_keys() -> Iterator[None]:
         rebuilt.sql = lambda dialect: "; ".join(statements)
         return rebuilt
 
-    with _replaced(FakeSnowflakeCursor, "_transform", patched):
+    with replaced(FakeSnowflakeCursor, "_transform", patched):
         yield
 
 
@@ -359,7 +269,7 @@ def _arrow_batches() -> Iterator[None]:
     def patched(self: FakeSnowflakeCursor) -> Iterator[Any]:
         yield self._arrow_table
 
-    with _replaced(FakeSnowflakeCursor, "fetch_arrow_batches", patched):
+    with replaced(FakeSnowflakeCursor, "fetch_arrow_batches", patched):
         yield
 
 
@@ -417,6 +327,7 @@ def silence_warnings() -> None:
         logger.addFilter(_SnowflakeOnlyClauses())
 
 
+@cache
 def leave_no_folder() -> None:
     """Remove the folder for internal stages that fakesnow creates on import and never deletes; it is not used here."""
     from fakesnow.transforms import stage

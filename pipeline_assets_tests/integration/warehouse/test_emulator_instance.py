@@ -11,7 +11,7 @@ import fakesnow.macros
 import pytest
 
 from pipeline_assets.errors import WarehouseError
-from pipeline_assets.warehouse import emulator
+from pipeline_assets.warehouse import emulator_instance
 from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 
@@ -87,8 +87,8 @@ def test_one_instance_of_the_emulator_serves_every_home_of_a_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To set one up takes longer than most transactions."""
-    new_instance, made = emulator._new_instance, []
-    monkeypatch.setattr(emulator, "_new_instance", lambda: made.append(new_instance()) or made[-1])
+    new_instance, made = emulator_instance._new_instance, []
+    monkeypatch.setattr(emulator_instance, "_new_instance", lambda: made.append(new_instance()) or made[-1])
     for number in range(3):
         write(warehouse_at(tmp_path / f"home {number}"), "a")
 
@@ -107,7 +107,7 @@ def test_a_new_process_sets_a_database_up_again_only_for_another_version_of_the_
         return creation_sql(database) + ("" if same_version else "-- another version")
 
     write(warehouse_at(tmp_path / "home"), "a")
-    monkeypatch.setattr(emulator, "_set_up", set())  # as in a new process
+    monkeypatch.setattr(emulator_instance, "_set_up", set())  # as in a new process
     monkeypatch.setattr(fakesnow.macros, "creation_sql", counted)
 
     assert notes(warehouse_at(tmp_path / "home")) == ["a"]
@@ -176,3 +176,37 @@ def test_one_statement_in_two_databases_reads_each(tmp_path: Path) -> None:
         write(warehouse, text)
 
     assert [notes(first), notes(second), notes(first)] == [["first"], ["second"], ["first"]]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "BEGIN",
+        "INSERT INTO OPS.NOTES (TEXT) VALUES ('b'), ('c')",
+        "UPDATE OPS.NOTES SET TEXT = 'd'",
+        "DELETE FROM OPS.NOTES",
+    ],
+)
+def test_a_statement_without_rows_has_the_answer_that_duckdb_would_give(tmp_path: Path, sql: str) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    write(warehouse, "a")
+
+    with warehouse.connect() as connection:
+        cursor = connection.cursor().execute(sql)
+        answer = cursor._arrow_table
+
+        assert answer.equals(connection._duck_conn._connection.execute(str(cursor._last_sql)).to_arrow_table())
+        assert [column.name for column in cursor.description] == answer.column_names
+
+
+def test_what_is_not_in_the_file_is_gone_with_the_connection(tmp_path: Path) -> None:
+    """A stage, the comment of a table: a new process does not find them either."""
+    warehouse = warehouse_at(tmp_path / "home")
+    with warehouse.connect(["bucket"]) as connection:
+        connection.cursor().execute("COMMENT ON TABLE OPS.NOTES IS 'of this connection'")
+        connection.cursor().execute("CREATE FILE FORMAT OPS.SEMICOLONS TYPE = CSV FIELD_DELIMITER = ';'")
+
+    with warehouse.connect() as connection:
+        for table in ("_fs_stages", "_fs_tables_ext", "_fs_columns_ext", "_fs_file_formats"):
+            kept = connection._duck_conn.execute(f"SELECT * FROM _fs_global._fs_information_schema.{table}").fetchall()
+            assert kept == [], table
