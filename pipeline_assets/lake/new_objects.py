@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pipeline_assets.duckdb_session import duckdb_session
 from pipeline_assets.errors import LakeError
 from pipeline_assets.lake.foreign import foreign_folders, foreign_objects
 from pipeline_assets.lake.objects import FINGERPRINT, LandedObject
@@ -59,21 +61,22 @@ class KnownObjects:
     """Fingerprints of the object versions in the ledger; DuckDB spills to `folder` beyond its memory limit."""
 
     def __init__(self, folder: Path) -> None:
-        import duckdb
-
-        # One thread is as fast as the listing, and runs the listing's Python code in the caller's thread, which gets
-        # its errors and signals.
-        self._database = duckdb.connect(config={"threads": 1, "memory_limit": MEMORY, "temp_directory": str(folder)})
-        # With a single NULL in `known`, NOT IN would find nothing new.
-        self._database.execute("CREATE TABLE known (fingerprint UHUGEINT NOT NULL)")
+        self._folder = folder
 
     def __enter__(self) -> Self:
+        # One thread is as fast as the listing, and runs the listing's Python code in the caller's thread, which gets
+        # its errors and signals.
+        with ExitStack() as opened:
+            self._database = opened.enter_context(duckdb_session(self._folder, MEMORY, threads=1))
+            # With a single NULL in `known`, NOT IN would find nothing new.
+            self._database.execute("CREATE TEMP TABLE known (fingerprint UHUGEINT NOT NULL)")
+            self._close = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._database.close()
+        self._close.__exit__(kind, error, trace)
 
     def add(self, fingerprints: Iterable[pa.Table]) -> None:
         """Add fingerprints: tables of one column."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline_assets.duckdb_session import CONFIG
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -14,13 +16,7 @@ def open_duckdb(scratch: Path, memory_limit: str, threads: int = 0) -> duckdb.Du
     import duckdb
 
     scratch.mkdir(parents=True, exist_ok=True)
-    config: dict = {
-        "memory_limit": memory_limit,
-        "temp_directory": str(scratch / "spill"),
-        # DuckDB 2.0.0 waits for ever if a COPY that writes in the background is interrupted: while it aborts, it holds
-        # a lock that the write needs.
-        "async_threads": 0,
-    }
+    config: dict = {"memory_limit": memory_limit, "temp_directory": str(scratch / "spill"), **CONFIG}
     if threads:
         config["threads"] = threads
     return duckdb.connect(":memory:", config=config)

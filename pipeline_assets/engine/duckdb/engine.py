@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.names import sql_name, sql_names
-from pipeline_assets.engine.duckdb.connection import open_duckdb
+from pipeline_assets.duckdb_session import duckdb_session
 from pipeline_assets.engine.duckdb.inputs import InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
 from pipeline_assets.engine.duckdb.relations import define_relations, good_rows, group_selects, no_rows
@@ -74,11 +74,12 @@ class DuckDBEngine:
         """Open a session; its temporary files are in `scratch`."""
         import duckdb
 
-        connection = open_duckdb(scratch, self.memory_limit, self.threads)
-        # `query_progress` needs the first; the second keeps DuckDB from printing the progress.
-        connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+        scratch.mkdir(parents=True, exist_ok=True)
         try:
-            yield DuckDBSession(connection, scratch, policy)
+            with duckdb_session(scratch / "spill", self.memory_limit, self.threads) as connection:
+                # `query_progress` needs the first; the second keeps DuckDB from printing the progress.
+                connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+                yield DuckDBSession(connection, scratch, policy)
         except duckdb.OutOfMemoryException as error:
             raise EngineError(
                 f"The engine needs more than {self.memory_limit} of memory or the disk is full: "
@@ -92,8 +93,6 @@ class DuckDBEngine:
                 f"The disk is full: no intermediate file can be written to {scratch}.",
                 remedy="Free disk space and run again.",
             ) from None
-        finally:
-            connection.close()
 
 
 class DuckDBSession:
