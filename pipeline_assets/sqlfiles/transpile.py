@@ -21,6 +21,7 @@ def transpile(sql: str, dialect: str) -> str:
     tree = parsed(sql)
     if dialect == "spark":
         _match_whole_texts(tree)
+    _leave_out_impossible_cases(tree)
     return tree.sql(dialect=dialect)
 
 
@@ -51,6 +52,24 @@ def _match_whole_texts(tree: Expr) -> None:
         if not isinstance(pattern, exp.Literal):
             raise ConfigurationError("A pattern that is not a literal cannot be translated for Spark.")
         match.replace(exp.RegexpLike(this=match.this, expression=exp.Literal.string(f"\\A(?:{pattern.this})\\z")))
+
+
+def _leave_out_impossible_cases(tree: Expr) -> None:
+    """Translate SPLIT_PART, LEFT and RIGHT with constants without a CASE for what these constants are not.
+
+    sqlglot writes a CASE for an empty separator, a part 0 and a negative length, in which the arguments come again.
+    Of the statement that reads the dates of bookings this was half: DuckDB needed 20 ms to plan it.
+    """
+    from sqlglot import exp
+
+    for split in tree.find_all(exp.SplitPart):
+        separator, index = split.args["delimiter"], split.args["part_index"]
+        if separator.is_string and separator.this and index.is_int and index.to_py():
+            split.set("empty_delimiter_returns_whole", None)
+            split.set("part_index_zero_as_one", None)
+    for part in tree.find_all(exp.Left, exp.Right):
+        if part.expression.is_int and part.expression.to_py() >= 0:
+            part.set("negative_length_returns_empty", None)
 
 
 @lru_cache(maxsize=512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
@@ -99,3 +100,37 @@ def test_what_does_not_parse_is_refused_on_one_line(sql: str) -> None:
 def test_one_statement_is_transpiled_at_a_time() -> None:
     with pytest.raises(ConfigurationError, match="One statement expected, 2 found"):
         transpile("SELECT 1; SELECT 2", "duckdb")
+
+
+@pytest.mark.parametrize("text", ["a-b-c", "", "-", "abc"])
+@pytest.mark.parametrize("separator", ["'-'", "''", "S"])
+@pytest.mark.parametrize("number", ["1", "2", "-1", "0", "N"])
+def test_a_part_of_a_text_is_what_snowflake_says_whether_its_place_is_constant_or_not(
+    text: str, separator: str, number: str
+) -> None:
+    """https://docs.snowflake.com/en/sql-reference/functions/split_part: part 0 is the first, '' splits nothing."""
+    index = (0 if number == "N" else int(number)) or 1
+    parts = [text] if separator == "''" else text.split("-")
+    expected = parts[index - (index > 0)] if index <= len(parts) else ""
+
+    with duckdb.connect(config={"threads": 1}) as database:
+        database.execute("CREATE TABLE X AS SELECT ?::VARCHAR AS T, '-' AS S, 0 AS N", [text])
+        sql = transpile(f"SELECT SPLIT_PART(T, {separator}, {number}) FROM X", "duckdb")
+        assert database.execute(sql).fetchall() == [(expected,)]
+
+
+@pytest.mark.parametrize(("length", "expected"), [("2", "ab"), ("0", ""), ("-1", ""), ("N", "")])
+def test_the_beginning_of_a_text_is_what_snowflake_says_whether_its_length_is_constant_or_not(
+    length: str, expected: str
+) -> None:
+    with duckdb.connect(config={"threads": 1}) as database:
+        sql = transpile(f"SELECT LEFT(T, {length}) FROM (SELECT 'abc' AS T, -1 AS N)", "duckdb")
+        assert database.execute(sql).fetchall() == [(expected,)]
+
+
+@pytest.mark.parametrize(
+    "expression", ["SPLIT_PART(T, '-', 2)", "SPLIT_PART(T, '-', -1)", "LEFT(T, 10)", "RIGHT(T, 0)"]
+)
+def test_constants_are_translated_without_cases(expression: str) -> None:
+    """A statement with all dates of a contract takes longer to plan than to read a small file."""
+    assert transpile(f"SELECT {expression} FROM X", "duckdb") == f"SELECT {expression} FROM X"
