@@ -216,15 +216,15 @@ def _digits(column: Column) -> str:
 
 
 def _without_exponent(text: str) -> str:
-    mark = f"POSITION('e', LOWER({text}))"
-    mantissa = f"LTRIM(LEFT({text}, {mark} - 1), '+-')"
+    # No LEFT and few SUBSTR: sqlglot repeats their arguments, and DuckDB takes longer to plan this than to run it.
+    mantissa = f"LTRIM(SPLIT_PART(LOWER({text}), 'e', 1), '+-')"
     whole = f"(POSITION('.', CONCAT({mantissa}, '.')) - 1)"
-    exponent = f"TRY_CAST(LTRIM(SUBSTR({text}, {mark} + 1), '+') AS INT)"
+    exponent = f"TRY_CAST(LTRIM(SPLIT_PART(LOWER({text}), 'e', 2), '+') AS INT)"
     zeros = f"REPEAT('0', {_MOST_EXPONENT})"
     digits = f"CONCAT({zeros}, REPLACE({mantissa}, '.', ''), {zeros})"
     point = f"({_MOST_EXPONENT} + {whole} + {exponent})"
     sign = f"CASE WHEN STARTSWITH({text}, '-') THEN '-' ELSE '' END"
-    return f"CONCAT({sign}, LEFT({digits}, {point}), '.', SUBSTR({digits}, {point} + 1))"
+    return f"CONCAT({sign}, SUBSTR({digits}, 1, {point}), '.', SUBSTR({digits}, {point} + 1))"
 
 
 def number_pattern(column: Column) -> str:
