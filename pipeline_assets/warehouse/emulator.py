@@ -257,7 +257,7 @@ def _errors_of_the_driver() -> Iterator[None]:
             what = str(error) or type(error).__name__
             raise NotSupportedError(f"the embedded warehouse cannot run this SQL ({what})") from error
 
-    with _replaced(FakeSnowflakeCursor, "_transform", patched):
+    with replaced(FakeSnowflakeCursor, "_transform", patched):
         yield
 
 
