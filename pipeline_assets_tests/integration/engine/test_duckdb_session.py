@@ -63,8 +63,8 @@ def test_sessions_one_after_another_share_an_instance_and_those_at_once_do_not(
 
 def test_after_a_session_that_spilled_the_next_one_spills_into_its_own_folder(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        with duckdb_session(tmp_path / name, "60MB") as connection:
-            connection.execute("CREATE TEMP TABLE t AS SELECT i, md5(i::VARCHAR) AS s FROM range(2_000_000) AS r (i)")
+        with duckdb_session(tmp_path / name, "20MB") as connection:
+            connection.execute("CREATE TEMP TABLE t AS SELECT i, md5(i::VARCHAR) AS s FROM range(500_000) AS r (i)")
             assert any((tmp_path / name).iterdir())
         assert not (tmp_path / name).exists()
 
