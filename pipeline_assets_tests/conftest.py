@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,9 @@ from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.demo_home import DemoHome, demo_home
 from pipeline_assets_tests.support.moto_aws import KEYS, forget_everything, moto_server
 from pipeline_assets_tests.support.orders_lake import OrdersLake
+
+if TYPE_CHECKING:
+    from fakesnow.instance import FakeSnow
 
 # A fifth of a second for each example, Hypothesis' own limit, fails tests on a machine that is busy with others.
 settings.register_profile("any machine", deadline=None)
@@ -106,6 +110,23 @@ def _services_of_aws_are_described_once() -> Iterator[None]:
 def _storages_of_dagster_work_as_in_commands() -> None:
     """Also for the instances that tests make without `dagster_instance`."""
     keep_migrations_and_engines()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _the_embedded_warehouse_has_one_thread() -> Iterator[None]:
+    """Tests run small statements, for which a second thread takes a tenth more of the processor and is no help."""
+    from pipeline_assets.warehouse import emulator_instance
+
+    new_instance = emulator_instance._new_instance
+
+    def with_one_thread() -> FakeSnow:
+        instance = new_instance()
+        instance.duck_conn.execute("SET threads = 1")
+        return instance
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(emulator_instance, "_new_instance", with_one_thread)
+        yield
 
 
 @pytest.fixture(scope="session")
