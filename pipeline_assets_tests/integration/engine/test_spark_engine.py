@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,22 @@ def test_a_task_does_not_read_the_archive_of_pyspark_again() -> None:
     ((archives_in_use, read_again),) = tasks.map(archives).collect()
     assert archives_in_use
     assert read_again == 0
+
+
+def test_workers_are_forked_from_a_process_that_has_imported_what_tasks_use() -> None:
+    """To import pandas and DuckDB in each worker takes it half a second."""
+    code = """
+import sys
+from pyspark import daemon
+from pipeline_assets.engine.spark.worker_daemon import main
+
+daemon.manager = lambda: print(*sys.modules)
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert {"duckdb", "pandas", "pyarrow", "pipeline_assets.engine.distributed.split_reader"} <= set(
+        done.stdout.split()
+    )
 
 
 def test_planning_what_a_json_batch_keeps_does_not_write_its_rules_out_many_times(
