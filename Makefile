@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Processes that share the test files; most tests wait for one thing or another.
-WORKERS ?= 3
+WORKERS ?= 4
 INSTALL := $(PIP) install --quiet --constraint constraints.txt
 
 .PHONY: help demo dev docs pictures test test-fast test-aws lint bench mutate clean

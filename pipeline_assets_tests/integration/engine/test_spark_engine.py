@@ -87,9 +87,8 @@ daemon.manager = lambda: print(*sys.modules)
 main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert {"duckdb", "pandas", "pyarrow", "pipeline_assets.engine.distributed.split_reader"} <= set(
-        done.stdout.split()
-    )
+    used = {"duckdb", "pandas", "pyarrow", "pipeline_assets.engine.distributed.split_reader"}
+    assert used <= set(done.stdout.split())
 
 
 def test_planning_what_a_json_batch_keeps_does_not_write_its_rules_out_many_times(
