@@ -30,7 +30,7 @@ _FORGET_STATE = "; ".join(
     ["BEGIN", *(f"DELETE FROM _fs_global._fs_information_schema.{name}" for name in _STATE_IN_MEMORY), "COMMIT"]
 )
 _CHANGES_STATE = re.compile(r"\s*INSERT (?:OR REPLACE )?INTO _fs_global\.", re.IGNORECASE)
-_instances: dict[int, FakeSnow] = {}  # by process, as a forked one must not use that of its parent
+_idle: list[FakeSnow] = []  # at most one instance
 _set_up: set[Path] = set()  # database files in which fakesnow has created its views and macros
 _LOAD_HISTORY = "_fs_information_schema._fs_load_history"  # its comment says which statements set the file up
 
@@ -45,8 +45,8 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
     import duckdb
     import snowflake.connector
 
-    process, file = os.getpid(), root / f"{database}.db"
-    instance = _instances.pop(process, None) or _new_instance()
+    file = root / f"{database}.db"
+    instance = _idle.pop() if _idle else _new_instance()
     instance.db_path = root
     attached = False
     if file.exists():
@@ -82,8 +82,8 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
             instance.duck_conn.close()
         else:
             _set_up.add(file)
-            _forget_instance(process)
-            _instances[process] = instance
+            _close_idle()
+            _idle.append(instance)
 
 
 class _Connection:
@@ -168,10 +168,10 @@ def _new_instance() -> FakeSnow:
     return FakeSnow()
 
 
-def _forget_instance(process: int) -> None:
-    if instance := _instances.pop(process, None):
-        instance.duck_conn.close()
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().duck_conn.close()
 
 
-# DuckDB complains of objects that are left when the interpreter ends.
-atexit.register(lambda: _forget_instance(os.getpid()))
+atexit.register(_close_idle)  # DuckDB complains of objects that are left when the interpreter ends
+os.register_at_fork(before=_close_idle)  # a child has none of its threads, and would fail when it ends

@@ -95,6 +95,30 @@ def test_one_instance_of_the_emulator_serves_every_home_of_a_process(
     assert len(made) <= 1
 
 
+def test_a_forked_process_uses_the_warehouse_and_ends_as_any_other(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    code = """
+import os, sys
+from pathlib import Path
+from pipeline_assets.warehouse.embedded import EmbeddedWarehouse
+
+def write(text):
+    with EmbeddedWarehouse(Path(sys.argv[1]), "WAREHOUSE", 10, str).transaction() as transaction:
+        transaction.execute("INSERT INTO OPS.NOTES (TEXT) VALUES (%s)", (text,))
+
+write("parent")
+if child := os.fork():
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    write("child")
+"""
+    command = [sys.executable, "-c", code, str(warehouse.root)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert notes(warehouse) == ["child", "parent"]
+
+
 @pytest.mark.parametrize("same_version", [True, False])
 def test_a_new_process_sets_a_database_up_again_only_for_another_version_of_the_emulator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_version: bool
