@@ -1,13 +1,11 @@
 """Every asset check passes on clean tables, and fails when what it polls for is there.
 
-Each test damages published tables as somebody could by hand and has Dagster evaluate the checks, which are known
-here by asset and name only.
+Each test damages published tables as somebody could by hand and evaluates the checks in the same transaction, which
+is rolled back. The checks are known here by asset and name only.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.definitions import build_definitions
+from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.pipelines import pipelines
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
@@ -28,42 +27,30 @@ MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
 
 class Home:
-    """A home in which a pipeline has run once without a fault; damaged, checked, and made whole again."""
+    """A home in which a pipeline has run once without a fault."""
 
     def __init__(self, lake: PipelineLake | ReviewsLake) -> None:
         self.lake = lake
-        self.warehouse, self._sound = lake.home / "warehouse", lake.home / "sound"
-        shutil.copytree(self.warehouse, self._sound)
         assert lake.platform.settings
-        definitions = build_definitions(lake.platform.settings)
-        keys = [key for key in definitions.resolve_all_asset_keys() if key.path[0] == lake.name]
-        job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(*keys))
-        self._job = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("checks")
+        self.settings = lake.platform.settings
+        checks = checks_of(pipelines(self.settings)[lake.name], self.settings.freshness_hours)
+        self._checks = {f"{check.spec.asset_key.path[-1]}.{check.spec.name}": check for check in checks}
+        self.names = set(self._checks)
 
-    def mend(self) -> None:
-        shutil.rmtree(self.warehouse)
-        shutil.copytree(self._sound, self.warehouse)
-
-    def damage(self, *statements: str) -> None:
-        """Change what is published."""
-        with self.lake.platform.warehouse.transaction() as transaction:
-            for sql in statements:
+    def checks(self, *damage: str) -> dict[str, dg.AssetCheckResult]:
+        """Every check of the pipeline by `asset.check`, after some statements; what these change is rolled back."""
+        with self.lake.platform.warehouse.read_only() as transaction:
+            for sql in damage:
                 transaction.execute(sql)
+            return {name: check.result(transaction, self.lake.platform) for name, check in self._checks.items()}
 
-    def repeat(self, table: str, condition: str) -> None:
-        """Publish rows twice. Snowflake does not enforce primary keys, the embedded database does until made anew."""
+    def failed(self, *damage: str) -> set[str]:
+        return {name for name, check in self.checks(*damage).items() if not check.passed}
+
+    def drop_key(self, table: str) -> None:
+        """Make a table anew without its primary key, which Snowflake would not enforce and the embedded one does."""
         with self.lake.platform.warehouse.autocommit() as session:
-            twice = f"SELECT * FROM {table} UNION ALL SELECT * FROM {table} WHERE {condition}"
-            session.execute(f"CREATE OR REPLACE TABLE {table} AS {twice}")
-
-    def checks(self) -> dict[str, dg.AssetCheckEvaluation]:
-        """Every check of the pipeline by `asset.check`."""
-        with dg.DagsterInstance.ephemeral() as instance:
-            result = self._job.execute_in_process(instance=instance)
-        return {f"{c.asset_key.path[-1]}.{c.check_name}": c for c in result.get_asset_check_evaluations()}
-
-    def failed(self) -> set[str]:
-        return {name for name, check in self.checks().items() if not check.passed}
+            session.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM {table}")
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +94,30 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Home]:
         *(f"INSERT INTO {table} VALUES (1, 'a'), (2, 'b')" for table in ("books", "people")),
     )
     reviews.extract()
-    return {lake.name: Home(lake) for lake in (bookings, orders, commerce, movies, reviews)}
+    homes = {lake.name: Home(lake) for lake in (bookings, orders, commerce, movies, reviews)}
+    for pipeline, table, *_ in REPEATED:
+        homes[pipeline].drop_key(table)
+    return homes
 
 
 @pytest.fixture
-def home(request: pytest.FixtureRequest, homes: dict[str, Home]) -> Iterator[Home]:
-    """The home of the pipeline that the test names."""
-    yield homes[request.param]
-    homes[request.param].mend()
+def home(request: pytest.FixtureRequest, homes: dict[str, Home]) -> Home:
+    """The home of the pipeline that the test names; no test changes it."""
+    return homes[request.param]
 
 
 @pytest.mark.parametrize("home", pipelines(), indirect=True)
 def test_every_check_passes_on_clean_tables(home: Home) -> None:
-    checks = home.checks()
-    assert checks
-    assert [name for name, check in checks.items() if not check.passed] == []
+    """By Dagster, which evaluates the same checks as the other tests of this module."""
+    definitions = build_definitions(home.settings)
+    keys = [key for key in definitions.resolve_all_asset_keys() if key.path[0] == home.lake.name]
+    job = dg.define_asset_job("checks", selection=dg.AssetSelection.checks_for_assets(*keys))
+    merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = merged.resolve_job_def("checks").execute_in_process(instance=instance)
+    checks = {f"{c.asset_key.path[-1]}.{c.check_name}": c.passed for c in result.get_asset_check_evaluations()}
+    assert checks == dict.fromkeys(home.names, True)
+    assert home.failed() == set()
 
 
 LEDGER = "UPDATE OPS.FILE_LEDGER SET {} WHERE PIPELINE = '{}'"
@@ -462,8 +458,7 @@ DAMAGES: list[tuple[str, str, list[str], set[str]]] = [
 def test_a_damage_fails_the_checks_that_look_for_it_and_no_other(
     home: Home, statements: list[str], failing: set[str]
 ) -> None:
-    home.damage(*statements)
-    assert home.failed() == failing
+    assert home.failed(*statements) == failing
 
 
 # (pipeline, table, rows repeated, checks that fail)
@@ -542,15 +537,13 @@ TWO_TITLES = ("movies", {"movies_landing.unique_key", "rating_charts.unique_key"
 def test_a_row_that_is_there_twice_fails_the_checks_that_look_for_it(
     home: Home, table: str, rows: str, failing: set[str]
 ) -> None:
-    home.repeat(table, rows)
-    assert home.failed() == failing
+    assert home.failed(f"INSERT INTO {table} SELECT * FROM {table} WHERE {rows}") == failing
 
 
 @pytest.mark.parametrize("home", ["movies"], indirect=True)
 def test_a_movie_with_two_titles_fails_the_key_of_the_view(home: Home) -> None:
-    home.repeat("MOVIES.MOVIES_LANDING", "FALSE")  # only without its primary key
-    home.damage("INSERT INTO MOVIES.MOVIES_LANDING (IMDBID, TITLE) VALUES ('tt0000001', 'Another')")
-    assert home.failed() == TWO_TITLES[1]
+    another = "INSERT INTO MOVIES.MOVIES_LANDING (IMDBID, TITLE) VALUES ('tt0000001', 'Another')"
+    assert home.failed(another) == TWO_TITLES[1]
 
 
 def test_a_provider_that_is_listed_with_two_values_is_a_warning_until_it_is_listed_with_one(tmp_path: Path) -> None:
@@ -561,7 +554,7 @@ def test_a_provider_that_is_listed_with_two_values_is_a_warning_until_it_is_list
     home = Home(lake)
 
     found = home.checks()
-    assert home.failed() == {"movie_reviews.contradictory_lists"}
+    assert {name for name, check in found.items() if not check.passed} == {"movie_reviews.contradictory_lists"}
     check = found["movie_reviews.contradictory_lists"]
     assert check.severity == dg.AssetCheckSeverity.WARN
     assert check.description == "Of several values the last counts: tt0000001 Critics (also 10%)"
@@ -576,16 +569,15 @@ def test_a_provider_that_is_listed_with_two_values_is_a_warning_until_it_is_list
 def test_every_check_is_seen_failing_here(home: Home) -> None:
     """A check that nothing can fail would always pass; a new one needs a damage above."""
     seen = [failing for pipeline, *_, failing in [*DAMAGES, *REPEATED, TWO_TITLES] if pipeline == home.lake.name]
-    assert set(home.checks()) <= set().union(*seen)
+    assert home.names <= set().union(*seen)
 
 
 @pytest.mark.parametrize("home", ["bookings"], indirect=True)
 def test_a_failed_reconciliation_says_how_many_groups_differ_and_shows_some(home: Home) -> None:
-    home.damage(
+    check = home.checks(
         "UPDATE BOOKINGS.DAILY_SPEND SET BOOKING_DATE = '2005-05-03' WHERE BOOKING_DATE = '2005-05-01'",
         "DELETE FROM BOOKINGS.DAILY_SPEND WHERE CURRENCY_CODE IS NULL",
-    )
-    check = home.checks()[RECONCILES["bookings"]]
+    )[RECONCILES["bookings"]]
     assert check.metadata["groups_that_differ"].value == 3
     assert [list(group.values()) for group in check.metadata["examples"].value] == [
         ["2005-05-01", "Music", "EUR"],
@@ -597,17 +589,15 @@ def test_a_failed_reconciliation_says_how_many_groups_differ_and_shows_some(home
 @pytest.mark.parametrize("home", ["bookings"], indirect=True)
 def test_few_waiting_records_are_a_warning_and_many_an_error(home: Home) -> None:
     """Many are more than the share of all rows read at which a file is rejected: four of seven here."""
-    severities = []
-    for number in range(4):
-        home.damage(waiting("bookings").replace("'q1'", f"'q{number}'"))
-        severities.append(home.checks()["customers.quarantine"].severity.value)
-    assert severities == ["WARN", "WARN", "WARN", "ERROR"]
+    records = [waiting("bookings").replace("'q1'", f"'q{number}'") for number in range(4)]
+    found = [home.checks(*records[:count])["customers.quarantine"].severity.value for count in range(1, 5)]
+    assert found == ["WARN", "WARN", "WARN", "ERROR"]
 
 
 @pytest.mark.parametrize("home", ["orders"], indirect=True)
 def test_the_warning_on_totals_lists_the_orders_that_differ(home: Home) -> None:
-    home.damage("UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 200.5 WHERE ORDER_ID IN ('1', '2')")
-    check = home.checks()["order_headers.totals_match_lines"]
+    other = "UPDATE ORDERS.ORDER_HEADERS SET TOTAL_AMOUNT = 200.5 WHERE ORDER_ID IN ('1', '2')"
+    check = home.checks(other)["order_headers.totals_match_lines"]
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.metadata["rows"].value == [
         {"order_id": "1", "total_amount": "200.5000", "lines_total": "10.0000"},
