@@ -15,9 +15,11 @@ from pipeline_assets.errors import ContractError
 from pipeline_assets.orchestration.checks import Check, checks_of
 from pipeline_assets.pipeline import LandedFiles, Mart, Pipeline, Table
 from pipeline_assets.pipeline.resolve import resolve
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets_tests.support.small_pipelines import SmallLake, lake_of, pipeline_of
 
 NOW = datetime.fromisoformat("2026-03-10T12:00:00")
+TWO_DAYS = {"value": 2, "unit": "d", "element": "SOLD_ON"}
 SQL = {"days": "SELECT SOLD_ON, COUNT(*) AS SALES FROM SHOP.SALES GROUP BY SOLD_ON"}
 
 
@@ -46,28 +48,31 @@ def value(folder: Path, **agreed: dict[str, Any]) -> Pipeline:
     return made
 
 
-def latency(lake: SmallLake, asset: str = "sales") -> Check:
+def latency(pipeline: ResolvedPipeline, asset: str = "sales") -> Check:
     (check,) = [
         check
-        for check in checks_of(lake.pipeline(), 26)
+        for check in checks_of(pipeline, 26)
         if check.spec.name == "latency" and check.spec.asset_key.path[-1] == asset
     ]
     return check
 
 
-def evaluated(lake: SmallLake, asset: str = "sales", *, now: datetime = NOW) -> dg.AssetCheckResult:
-    with lake.platform.warehouse.read_only() as transaction:
-        return latency(lake, asset).evaluate(transaction, replace(lake.platform, clock=lambda: now))
+def evaluated(check: Check, home: SmallLake, *, only: str = "", now: datetime = NOW) -> dg.AssetCheckResult:
+    """The result of a check over the rows of one case of `sales`, or over all rows."""
+    with home.platform.warehouse.read_only() as transaction:
+        if only:
+            transaction.execute(f"DELETE FROM SHOP.SALES WHERE NOT STARTSWITH(SALE_ID, '{CASE_NAMES.index(only)}-')")
+        return check.evaluate(transaction, replace(home.platform, clock=lambda: now))
 
 
-def land(lake: SmallLake, column: str, values: list[str]) -> None:
-    other = {"SOLD_ON": "SOLD_AT", "SOLD_AT": "SOLD_ON"}[column]
-    lake.csv("1", *({"SALE_ID": n, column: text, other: ""} for n, text in enumerate(values)))
-    assert lake.run().rows["loaded"] == len(values)
+def land(lake: SmallLake, *sales: dict[str, Any]) -> None:
+    lake.csv("1", *sales)
+    assert lake.run().rows["loaded"] == len(sales)
 
 
+Case = tuple[str, tuple[float, str], list[str], bool, str | None]
 # (column, value and unit, values in the table, passed, part of the description or None)
-CASES: list[tuple[str, tuple[float, str], list[str], bool, str | None]] = [
+CASES: list[Case] = [
     ("SOLD_ON", (2, "d"), [], True, "The table is empty."),
     ("SOLD_ON", (2, "d"), ["2026-03-10", "1999-01-01"], True, None),
     ("SOLD_ON", (2, "d"), ["2026-03-08"], True, None),
@@ -91,56 +96,76 @@ CASES: list[tuple[str, tuple[float, str], list[str], bool, str | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("column", "allowed", "values", "passed", "said"), CASES)
-def test_a_table_is_late_if_its_newest_value_up_to_now_is_older_than_agreed(
-    tmp_path: Path, column: str, allowed: tuple[float, str], values: list[str], passed: bool, said: str | None
-) -> None:
-    agreed = {"value": allowed[0], "unit": allowed[1], "element": f"SALES.{column}"}
-    lake = lake_of(value(tmp_path / "value", sales=agreed)).with_tables(tmp_path / "home")
-    if values:
-        land(lake, column, values)
-
-    check = evaluated(lake)
-
-    assert (check.passed, check.severity) == (passed, dg.AssetCheckSeverity.WARN)
-    assert (said or "") in (check.description or "")
-    assert (check.description is None) == (said is None)
+AFTER_NOW: Case = ("SOLD_ON", (2, "d"), ["2026-03-11", "2999-12-31", "2026-03-10", ""], True, None)
 
 
-def test_values_after_now_are_counted_and_the_newest_before_is_shown(tmp_path: Path) -> None:
-    agreed = {"value": 2, "unit": "d", "element": "SOLD_ON"}
-    lake = lake_of(value(tmp_path / "value", sales=agreed)).with_tables(tmp_path / "home")
-    land(lake, "SOLD_ON", ["2026-03-11", "2999-12-31", "2026-03-10", ""])
+def name_of(case: Case) -> str:
+    column, (allowed, unit), values, *_ = case
+    return f"{column}, {allowed} {unit} allowed: {', '.join(map(repr, values)) or 'no row'}"
 
-    shown = {name: entry.value for name, entry in evaluated(lake).metadata.items()}
 
+CASE_NAMES = [name_of(case) for case in [*CASES, AFTER_NOW]]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> SmallLake:
+    """A home in which one batch loaded the values of every case; it is only read."""
+    folder = tmp_path_factory.mktemp("sales")
+    lake = lake_of(value(folder / "value")).with_tables(folder / "home")
+    sales = [
+        {"SALE_ID": f"{number}-{n}", "SOLD_ON": "", "SOLD_AT": "", column: text}
+        for number, (column, _, values, *_) in enumerate([*CASES, AFTER_NOW])
+        for n, text in enumerate(values)
+    ]
+    land(lake, *sales)
+    return lake
+
+
+def test_a_table_is_late_if_its_newest_value_up_to_now_is_older_than_agreed(home: SmallLake, tmp_path: Path) -> None:
+    agreements = {(column, allowed) for column, allowed, *_ in CASES}
+    checks = {
+        (column, (allowed, unit)): latency(
+            resolve(value(tmp_path / str(number), sales={"value": allowed, "unit": unit, "element": f"SALES.{column}"}))
+        )
+        for number, (column, (allowed, unit)) in enumerate(agreements)
+    }
+    found, expected = {}, {}
+    for case in CASES:
+        name, (column, allowed, _, passed, said) = name_of(case), case
+        check = evaluated(checks[column, allowed], home, only=name)
+        description = said if said and said in (check.description or "") else check.description
+        found[name] = (check.passed, check.severity, description)
+        expected[name] = (passed, dg.AssetCheckSeverity.WARN, said)
+    assert found == expected
+
+
+def test_values_after_now_are_counted_and_the_newest_before_is_shown(home: SmallLake, tmp_path: Path) -> None:
+    check = latency(resolve(value(tmp_path, sales=TWO_DAYS)))
+    shown = {name: entry.value for name, entry in evaluated(check, home, only=name_of(AFTER_NOW)).metadata.items()}
     assert shown == {"newest_sold_on": "2026-03-10", "values_after_now": 2}
 
 
 def test_latency_of_a_mart_is_that_of_its_rows_and_passes_with_time_no_more(tmp_path: Path) -> None:
-    agreed = {"value": 2, "unit": "d", "element": "SOLD_ON"}
-    lake = lake_of(value(tmp_path / "value", days=agreed)).with_tables(tmp_path / "home")
-    land(lake, "SOLD_ON", ["2026-03-10"])
+    lake = lake_of(value(tmp_path / "value", days=TWO_DAYS)).with_tables(tmp_path / "home")
+    land(lake, {"SALE_ID": 1, "SOLD_ON": "2026-03-10", "SOLD_AT": ""})
 
-    end = datetime.fromisoformat("2026-03-13T00:00:00")
-    assert [evaluated(lake, "days", now=end + timedelta(seconds=more)).passed for more in (0, 1)] == [True, False]
-    assert latency(lake, "days").spec.description == "The newest SOLD_ON is not older than 2 days."
+    check, end = latency(lake.pipeline(), "days"), datetime.fromisoformat("2026-03-13T00:00:00")
+    assert [evaluated(check, lake, now=end + timedelta(seconds=more)).passed for more in (0, 1)] == [True, False]
+    assert check.spec.description == "The newest SOLD_ON is not older than 2 days."
 
 
 def test_a_run_that_finds_nothing_new_does_not_make_old_data_new(tmp_path: Path) -> None:
-    agreed = {"value": 2, "unit": "d", "element": "SOLD_ON"}
-    lake = lake_of(value(tmp_path / "value", sales=agreed)).with_tables(tmp_path / "home")
-    land(lake, "SOLD_ON", ["2026-03-01"])
+    lake = lake_of(value(tmp_path / "value", sales=TWO_DAYS)).with_tables(tmp_path / "home")
+    land(lake, {"SALE_ID": 1, "SOLD_ON": "2026-03-01", "SOLD_AT": ""})
     lake.run()
     lake.run(reprocess=True)
-    assert not evaluated(lake).passed
+    assert not evaluated(latency(lake.pipeline()), lake).passed
 
 
-def test_a_check_reads_its_table_once(tmp_path: Path) -> None:
-    agreed = {"value": 2, "unit": "d", "element": "SOLD_ON"}
-    lake = lake_of(value(tmp_path / "value", sales=agreed)).with_tables(tmp_path / "home")
-    with lake.platform.warehouse.read_only() as transaction:
-        latency(lake).evaluate(transaction, lake.platform)
+def test_a_check_reads_its_table_once(home: SmallLake, tmp_path: Path) -> None:
+    check = latency(resolve(value(tmp_path, sales=TWO_DAYS)))
+    with home.platform.warehouse.read_only() as transaction:
+        check.evaluate(transaction, home.platform)
         assert len(transaction.statements) == 1
 
 
@@ -166,18 +191,15 @@ def test_a_check_in_the_contract_of_files_that_are_no_table_is_an_error(tmp_path
         checks_of(resolve(replace(made, tables=[Table("all_sales")])), 26)
 
 
-def test_lateness_shows_no_personal_date(tmp_path: Path) -> None:
-    made = value(tmp_path / "value")
-    path = tmp_path / "value" / "contracts" / "sales.yaml"
+def test_lateness_shows_no_personal_date(home: SmallLake, tmp_path: Path) -> None:
+    made = value(tmp_path)
+    path = tmp_path / "contracts" / "sales.yaml"
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
     document["schema"][0]["properties"][2]["classification"] = "personal"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    lake = lake_of(made).with_tables(tmp_path / "home")
-    lake.csv("1", {"SALE_ID": 1, "SOLD_ON": "2026-03-10", "SOLD_AT": "1999-01-01 00:00:00"})
-    lake.run()
+    (check,) = [check for check in checks_of(resolve(made), 26) if check.spec.name == "lateness"]
 
-    (check,) = [check for check in checks_of(lake.pipeline(), 26) if check.spec.name == "lateness"]
-    with lake.platform.warehouse.read_only() as transaction:
-        shown = check.evaluate(transaction, lake.platform).metadata
+    shown = evaluated(check, home).metadata
 
+    assert home.rows("SELECT COUNT(SOLD_AT) > 0 FROM SHOP.SALES") == [(True,)]
     assert [name for name in shown if name.startswith("newest_")] == ["newest_object", "newest_sold_on"]
