@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from pipeline_assets import cli
 from pipeline_assets.batch.build_platform import build_platform
 from pipeline_assets.batch.platform import Platform
 from pipeline_assets.batch.report import Request
+from pipeline_assets.batch.run import required_tables
 from pipeline_assets.batch.separate_batches import run_separate_batches
 from pipeline_assets.errors import (
     ConfigurationError,
@@ -29,6 +31,7 @@ from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
 from pipeline_assets.pipeline import History, LandedFiles, Pipeline, SeparateBatch, Table
 from pipeline_assets.pipeline.resolve import resolve
+from pipeline_assets.pipeline.resolved import ResolvedPipeline
 from pipeline_assets.settings import load_settings, prepare_home
 from pipeline_assets_tests.support.small_pipelines import contract
 
@@ -81,12 +84,17 @@ def raises(error: BaseException) -> Callable[[], Any]:
     return prepare
 
 
+@cache
+def open_pipeline() -> ResolvedPipeline:
+    return resolve(part(*TABLES, is_open=True))
+
+
 class Home:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.settings = load_settings(home=folder, retry_seconds=0.01, **settings)
         prepare_home(self.settings)
         self.platform = build_platform(self.settings)
-        self.pipeline = resolve(part(*TABLES, is_open=True))
+        self.pipeline = open_pipeline()
         self.definitions = dg.Definitions.merge(
             pipeline_definitions(self.pipeline, self.settings),
             dg.Definitions(resources={"platform": self.platform}, executor=dg.in_process_executor),
@@ -110,10 +118,20 @@ class Home:
             return [name for (name,) in transaction.rows(f"SELECT NAME FROM SHOP.{table.upper()} ORDER BY NAME")]
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with its empty ledger and Dagster instance, which take longer to make than to copy."""
+    home = Home(tmp_path_factory.mktemp("empty") / "home")
+    home.platform.warehouse.prepare(required_tables(home.pipeline))
+    with dagster_instance(home.settings.dagster_home):
+        return home.settings.home
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def home(empty: Path, tmp_path: Path) -> Home:
     DOES.clear()
     REQUESTS.clear()
+    shutil.copytree(empty, tmp_path / "home")
     home = Home(tmp_path / "home")
     for number, table in enumerate(TABLES, 1):
         home.land(table, number, f"{table}-a")
