@@ -14,13 +14,14 @@ import pytest
 from pipeline_assets.contracts.masking import MASK
 from pipeline_assets.definitions import build_definitions
 from pipeline_assets.lake.s3 import S3Lake
+from pipeline_assets.orchestration.checks import checks_of
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.support import commerce_lake
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import process
 from pipeline_assets_tests.support.commerce_lake import CommerceLake
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
-from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake, copy_home
 
 MARCH = datetime(2024, 3, 1, 10, tzinfo=UTC)
 
@@ -29,13 +30,15 @@ class Pages:
     """The pages of a pipeline's assets, as its newest run left them."""
 
     def __init__(self, lake: PipelineLake, instance: dg.DagsterInstance) -> None:
-        self._name, self._instance = lake.name, instance
+        self.lake, self._name, self._instance = lake, lake.name, instance
+        self.checks: list[dg.AssetCheckEvaluation] = []
         self._job = build_definitions(load_settings(home=lake.home)).resolve_job_def(lake.name)
 
     def run(self) -> list[dg.AssetCheckEvaluation]:
         result = self._job.execute_in_process(instance=self._instance)
         assert result.success
-        return result.get_asset_check_evaluations()
+        self.checks = result.get_asset_check_evaluations()
+        return self.checks
 
     def metadata(self, asset: str) -> dict[str, Any]:
         event = self._instance.get_latest_materialization_event(dg.AssetKey([self._name, asset]))
@@ -56,15 +59,36 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def test_the_counts_of_a_table_are_its_own_and_add_up(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    lake = BookingsLake.with_tables(tmp_path / "home")
-    pages = Pages(lake, instance)
-    lake.customers("", customer(1), customer(2))
-    lake.bookings("", booking(1, 1), booking(2, 1), booking(3, 2))
-    pages.run()
-    lake.bookings("_2", booking(3, 2, "99.00"), booking(4, 1), booking(5, 1, "x"))
-    pages.run()
+@pytest.fixture(scope="module")
+def bookings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """Two runs, of which the second changes, adds and quarantines a booking; the pages are only read."""
+    lake = BookingsLake.with_tables(tmp_path_factory.mktemp("bookings") / "home")
+    with dg.DagsterInstance.ephemeral() as instance:
+        pages = Pages(lake, instance)
+        lake.customers("", customer(1), customer(2))
+        lake.bookings("", booking(1, 1), booking(2, 1), booking(3, 2))
+        pages.run()
+        lake.bookings("_2", booking(3, 2, "99.00"), booking(4, 1), booking(5, 1, "x"))
+        pages.run()
+        yield pages
 
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """Two runs over three days, of which the last has no products; the pages are only read."""
+    lake = OrdersLake.with_tables(tmp_path_factory.mktemp("orders") / "home")
+    with dg.DagsterInstance.ephemeral() as instance:
+        pages = Pages(lake, instance)
+        first = order(1, product("P1"), product("P2")), order(2, product("P1"), date="2024-01-11")
+        lake.orders("", *first, order(4, date="2024-01-12"))
+        pages.run()
+        lake.orders("_2", order(3, product("P9"), date="2024-01-11"))
+        pages.run()
+        yield pages
+
+
+def test_the_counts_of_a_table_are_its_own_and_add_up(bookings: Pages) -> None:
+    pages = bookings
     page = pages.metadata("customer_bookings")
     counts = {name: page[name] for name in page if name.startswith("table_")}
     assert counts == {"table_rows_before": 3, "table_rows_written": 2, "table_rows_deleted": 1}
@@ -80,31 +104,16 @@ def test_the_counts_of_a_table_are_its_own_and_add_up(tmp_path: Path, instance: 
     assert (Path(files["location"]) / "booking_details_2.csv").is_file()
 
 
-def test_the_sql_of_a_table_begins_with_its_own_select(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    lake = BookingsLake.with_tables(tmp_path / "home")
-    lake.customers("", customer(1))
-    lake.bookings("", booking(1, 1))
-    pages = Pages(lake, instance)
-    pages.run()
-
-    own, _, batch = pages.metadata("daily_spend")["sql"].partition("**All statements of the batch")
+def test_the_sql_of_a_table_begins_with_its_own_select(bookings: Pages) -> None:
+    own, _, batch = bookings.metadata("daily_spend")["sql"].partition("**All statements of the batch")
     assert own.startswith("**The SELECT of `daily_spend`**\n\n```sql\nSELECT\n    BOOKED.BOOKING_DATE,")
     assert own.count("```sql") == 1
     assert "INSERT INTO BOOKINGS.DAILY_SPEND" in batch
     assert "\nFROM OPS.STAGE_BOOKINGS_CUSTOMER_BOOKINGS" in batch, "each clause has a line"
 
 
-def test_a_lake_table_shows_its_rows_partitions_files_and_a_masked_preview(
-    tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
-    lake = OrdersLake.with_tables(tmp_path / "home")
-    pages = Pages(lake, instance)
-    lake.orders("", order(1, product("P1"), product("P2")), order(2, product("P1"), date="2024-01-11"))
-    pages.run()
-    lake.orders("_2", order(3, product("P9"), date="2024-01-11"))
-    pages.run()
-
-    page = pages.metadata("orders_parquet_datalake")
+def test_a_lake_table_shows_its_rows_partitions_files_and_a_masked_preview(orders: Pages) -> None:
+    page = orders.metadata("orders_parquet_datalake")
     files = [path for path in Path(page["location"]).rglob("*.parquet") if path.is_file()]
     assert (page["dagster/row_count"], page["table_partitions"], page["table_files"]) == (4, 2, len(files))
     assert page["table_bytes"] == sum(path.stat().st_size for path in files)
@@ -114,18 +123,17 @@ def test_a_lake_table_shows_its_rows_partitions_files_and_a_masked_preview(
 
 
 def test_files_without_rows_and_rows_without_files_fail_the_check_of_a_lake_table(
-    tmp_path: Path, instance: dg.DagsterInstance
+    orders: Pages, tmp_path: Path
 ) -> None:
-    lake = OrdersLake.with_tables(tmp_path / "home")
-    pages = Pages(lake, instance)
-    lake.orders("", order(1, product("P1")), order(2, product("P1"), date="2024-01-11"), order(3, date="2024-01-12"))
+    lake = OrdersLake.at(copy_home(orders.lake.home, tmp_path / "home", OrdersLake.landing))
+    (check,) = [check for check in checks_of(OrdersLake.pipeline(), 26) if check.spec.name == "partitions"]
 
-    def partitions() -> dg.AssetCheckEvaluation:
-        (check,) = [check for check in pages.run() if check.check_name == "partitions"]
-        return check
+    def partitions() -> dg.AssetCheckResult:
+        with lake.platform.warehouse.read_only() as transaction:
+            return check.result(transaction, lake.platform)
 
     assert partitions().passed, "an order without products has no row in the lake"
-    folder = Path(pages.metadata("orders_parquet_datalake")["location"])
+    folder = lake.home / Path(orders.metadata("orders_parquet_datalake")["location"]).relative_to(orders.lake.home)
     (folder / "dt=2024-01-11").rename(folder / "dt=2024-01-13")
     found = partitions()
     assert not found.passed
@@ -174,16 +182,15 @@ def test_the_next_command_of_each_failed_check_can_be_typed_as_it_stands(
     assert {
         "unique_key", "unknown_columns", "quarantine", "rejected_objects", "reconciles", "totals_match_lines"
     } <= failed.keys()  # fmt: skip
-    for name, metadata in failed.items():
-        program, *words = shlex.split(str(metadata["next_command"].value))
+    for command in {str(metadata["next_command"].value) for metadata in failed.values()}:
+        program, *words = shlex.split(command)
         assert program == "pipeline-assets"
         done = process(lake.home, *words)
-        assert done.returncode == 0, (name, done.stderr)
-        assert done.stdout.strip(), name
+        assert done.returncode == 0, (command, done.stderr)
+        assert done.stdout.strip(), command
 
 
-def test_a_check_that_passes_has_no_next_command(tmp_path: Path, instance: dg.DagsterInstance) -> None:
-    lake = OrdersLake.with_tables(tmp_path / "home")
-    lake.orders("", order(1, product("P1")))
-    for check in Pages(lake, instance).run():
+def test_a_check_that_passes_has_no_next_command(orders: Pages) -> None:
+    assert {check.passed for check in orders.checks} == {True, False}
+    for check in orders.checks:
         assert ("next_command" in check.metadata) != check.passed, check.check_name
