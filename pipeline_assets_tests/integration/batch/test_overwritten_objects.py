@@ -7,8 +7,6 @@ import random
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
@@ -82,30 +80,51 @@ def test_an_order_corrected_with_an_older_time_replaces_its_lines(orders_lake: O
     assert orders_lake.rows("SELECT PRODUCT_ID FROM ORDERS.ORDER_LINES") == [("r",)]
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_any_history_of_overwrites_gives_what_a_plain_model_gives(lake: BookingsLake, seed: int) -> None:
-    """Writes to three keys with times in any order, a run now and then; the model keeps (time, uri) for each row."""
-    draw = random.Random(seed)
-    seen: dict[str, datetime] = {}  # of each key: the later of its time and that of what it replaced
-    unread: dict[str, tuple[datetime, dict[str, str]]] = {}
-    rows: dict[str, tuple[tuple[datetime, str], str]] = {}
-    for step in range(14):
-        key, modified = draw.choice("abc"), day(draw.randrange(5))
-        content = {str(n): f"v{step}" for n in draw.sample(range(1, 5), draw.randint(1, 3))}
-        lake.customers(f"_{key}", *(customer(n, name) for n, name in content.items()), modified=modified)
-        unread[key] = modified, content
-        if draw.random() < 0.6 or step == 13:
-            lake.run()
-            for name, (time, values) in sorted(unread.items(), key=lambda item: (item[1][0], item[0])):
-                seen[name] = max(time, seen.get(name, time))
-                for number, value in values.items():
-                    version = seen[name], name
-                    if number not in rows or version >= rows[number][0]:
-                        rows[number] = version, value
-            unread.clear()
-            assert names(lake) == {number: value for number, (_, value) in rows.items()}
+class History:
+    """Overwrites of three keys with times in any order, and what a plain model makes of them."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.draw = random.Random(seed)
+        self.seen: dict[str, datetime] = {}  # of each key: the later of its time and that of what it replaced
+        self.unread: dict[str, tuple[datetime, dict[str, str]]] = {}
+        self.rows: dict[str, tuple[tuple[datetime, str], str]] = {}
+
+    def overwrite(self, lake: BookingsLake, step: int) -> None:
+        """No, one or more writes before the next run."""
+        for write in range(self.draw.choice((0, 1, 1, 2, 3))):
+            key, modified = self.draw.choice("abc"), day(self.draw.randrange(5))
+            numbers = self.draw.sample(range(1, 5), self.draw.randint(1, 3))
+            content = {f"{self.seed}-{number}": f"v{step}.{write}" for number in numbers}
+            rows = (customer(number, name) for number, name in content.items())
+            lake.customers(f"_{self.seed}_{key}", *rows, modified=modified)
+            self.unread[key] = modified, content
+
+    def model(self) -> dict[str, str]:
+        """The names after the run; each row keeps its (time, key)."""
+        for key, (time, values) in sorted(self.unread.items(), key=lambda item: (item[1][0], item[0])):
+            self.seen[key] = max(time, self.seen.get(key, time))
+            for number, value in values.items():
+                version = self.seen[key], key
+                if number not in self.rows or version >= self.rows[number][0]:
+                    self.rows[number] = version, value
+        self.unread.clear()
+        return {number: value for number, (_, value) in self.rows.items()}
+
+
+def test_any_history_of_overwrites_gives_what_a_plain_model_gives(lake: BookingsLake) -> None:
+    """Twelve histories in one lake; each has keys and customers of its own, so none can hide what another does."""
+    histories = [History(seed) for seed in range(12)]
+    expected: dict[str, str] = {}
+    for step in range(8):
+        for history in histories:
+            history.overwrite(lake, step)
+        lake.run()
+        for history in histories:
+            expected |= history.model()
+        assert names(lake) == expected
     lake.run(reprocess=True)
-    assert names(lake) == {number: value for number, (_, value) in rows.items()}
+    assert names(lake) == expected
 
 
 # --- records of a version that was replaced ------------------------------------------------------------------------
