@@ -71,16 +71,18 @@ def test_a_foreign_object_that_matches_no_pattern_is_nobodys_business(lake: Book
     assert lake.rows(RECORDS) == []
 
 
-@pytest.mark.parametrize("kind", ["line feed", "latin-1", "dangling link", "pipe"])
-def test_a_corrected_object_loads(lake: BookingsLake, kind: str) -> None:
-    made = make_foreign(lake.landing_folder, kind, "booking_details_")
-    lake.run()
+def test_a_corrected_object_loads(lake: BookingsLake) -> None:
+    kinds = ["line feed", "latin-1", "dangling link", "pipe"]
+    made = [make_foreign(lake.landing_folder, kind, "booking_details_") for kind in kinds]
+    assert counts(lake.run()) == (2 + len(kinds), 2, len(kinds))
 
-    os.unlink(made)
-    lake.bookings("_mended", booking(2, 1))
+    for number, path in enumerate(made, 2):
+        os.unlink(path)
+        lake.bookings(f"_corrected_{number}", booking(number, 1))
 
-    assert counts(lake.run()) == (1, 1, 0)
-    assert lake.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY 1") == [("1",), ("2",)]
+    assert counts(lake.run()) == (len(kinds), len(kinds), 0)
+    loaded = lake.rows("SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY 1")
+    assert loaded == [(str(number),) for number in range(1, 2 + len(kinds))]
 
 
 def test_a_link_loads_as_soon_as_its_file_exists(lake: BookingsLake) -> None:
@@ -136,18 +138,20 @@ def test_a_file_that_vanishes_between_listing_and_reading_leaves_the_rest_alone(
 STATES = "SELECT SOURCE_URI, CLOSED_AS, CLOSED_BECAUSE FROM OPS.QUARANTINE ORDER BY 1"
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
-def test_a_foreign_object_that_is_gone_is_closed_by_the_next_run(lake: BookingsLake, kind: str) -> None:
-    made = make_foreign(lake.landing_folder, kind, "booking_details_")
+def test_a_foreign_object_that_is_gone_is_closed_by_the_next_run(lake: BookingsLake) -> None:
+    made = [make_foreign(lake.landing_folder, kind, "booking_details_") for kind in FOREIGN]
     lake.write("booking_details_broken.csv", "NAME\nAda\n")  # rejected too, but not as foreign
     lake.run()
-    os.unlink(made)
+    for path in made:
+        os.unlink(path)
     os.unlink(lake.path("booking_details_broken.csv"))
 
     assert counts(lake.run()) == (0, 0, 0)
 
-    states = {uri.endswith("broken.csv"): state for uri, *state in lake.rows(STATES)}
-    assert states == {True: [None, None], False: ["gone", "It is no longer in the landing zone."]}
+    states = {uri.rpartition("/")[2]: tuple(state) for uri, *state in lake.rows(STATES)}
+    assert states.pop("booking_details_broken.csv") == (None, None)
+    assert len(states) == len(FOREIGN)
+    assert states == dict.fromkeys(states, ("gone", "It is no longer in the landing zone."))
 
 
 def test_a_foreign_object_that_returns_is_reported_again(lake: BookingsLake) -> None:
