@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,56 +26,76 @@ def lines(lake: OrdersLake) -> list[tuple]:
     return [(row[0], row[1], row[7], row[11], row[12]) for row in lake.tables()["ORDER_LINES"]]
 
 
-def test_an_order_without_products_has_a_header_with_no_lines(orders_lake: OrdersLake) -> None:
-    without = order(3)
+# --- one batch with these orders, which the tests only read ------------------------------------------------------
+
+MOMENTS = ("2024-05-06", "2024-05-06T23:59:59-11:00", "2024-05-06 00:00:00", "2024-05-06T00:00:00.123456Z")
+EACH = [order(f"layout {number}", product("P1"), product("P2")) for number in range(1, 6)]
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory: pytest.TempPathFactory) -> OrdersLake:
+    lake = OrdersLake.with_tables(tmp_path_factory.mktemp("batch"))
+    without = order("none 3", date="2024-03-01")
     del without["products"]
-    orders_lake.orders("", order(1), order(2, products=None), without)
-    orders_lake.run()
-    assert [(key, row[3], row[4]) for key, row in headers(orders_lake).items()] == [
-        (key, 0, Decimal("0.0000")) for key in ("1", "2", "3")
-    ]
-    assert not lines(orders_lake)
-    assert not orders_lake.lake_files()
+    none = (order("none 1", date="2024-03-01"), order("none 2", date="2024-03-01", products=None), without)
+    lake.orders("_none", *none)  # a day of their own
+    lake.orders("_twice", order("twice", product("P1"), product("P1")))
+    lake.orders("_return", order("return", product("P1", "2.50", -3)))
+    lake.orders("_ids", order(1, product(10**25)), order("0002", product("P1")), order(" 3 ", product(7)))
+    lake.orders("_moments", *(order(moment, product("P1"), date=moment) for moment in MOMENTS))
+    exact = json.dumps([order("exact", product("P1"))]).replace("2.5", "12345678901234.5678").replace(" 2,", " 1,")
+    lake.write("exact.json", exact)
+    lake.write("array.json", json.dumps(EACH[:2]))
+    lake.write("single.json", json.dumps(EACH[2], indent=4))
+    lake.write("lines.jsonl", "\r\n".join(map(json.dumps, EACH[3:4])) + "\r\n\r\n")
+    lake.write("packed.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + json.dumps(EACH[4]).encode()))
+    report = lake.run()
+    assert (report.loaded, report.rows) == (10, {"read": 18, "loaded": 18, "superseded": 0, "quarantined": 0})
+    return lake
 
 
-def test_the_same_product_twice_stays_two_lines(orders_lake: OrdersLake) -> None:
-    orders_lake.orders("", order(1, product("P1"), product("P1")))
-    orders_lake.run()
-    assert [row[:3] for row in lines(orders_lake)] == [("1", 1, "P1"), ("1", 2, "P1")]
-    assert len(orders_lake.lake_orders()["1"]) == 2
+def test_an_order_without_products_has_a_header_with_no_lines(batch: OrdersLake) -> None:
+    keys = ("none 1", "none 2", "none 3")
+    found = headers(batch)
+    assert {key: (found[key][3], found[key][4]) for key in keys} == dict.fromkeys(keys, (0, Decimal("0.0000")))
+    assert not [row for row in lines(batch) if row[0] in keys]
+    folders = {path.parent.name for path in batch.lake_files()}
+    assert folders == {"dt=2024-01-10", "dt=2024-05-06"}, "no file without rows"
 
 
-def test_a_negative_quantity_is_a_return_and_loads(orders_lake: OrdersLake) -> None:
-    orders_lake.orders("", order(1, product("P1", "2.50", -3)))
-    orders_lake.run()
-    assert lines(orders_lake) == [("1", 1, "P1", Decimal("2.5000"), -3)]
-    assert headers(orders_lake)["1"][4] == Decimal("-7.5000")
+def test_the_same_product_twice_stays_two_lines(batch: OrdersLake) -> None:
+    assert [row[:3] for row in lines(batch) if row[0] == "twice"] == [("twice", 1, "P1"), ("twice", 2, "P1")]
+    assert len(batch.lake_orders()["twice"]) == 2
 
 
-def test_ids_are_strings_however_they_came(orders_lake: OrdersLake) -> None:
-    orders_lake.orders("", order(1, product(10**25)), order("0002", product("P1")), order(" 3 ", product(7)))
-    orders_lake.run()
-    assert [row[:3] for row in lines(orders_lake)] == [("0002", 1, "P1"), ("1", 1, str(10**25)), ("3", 1, "7")]
+def test_a_negative_quantity_is_a_return_and_loads(batch: OrdersLake) -> None:
+    assert [row for row in lines(batch) if row[0] == "return"] == [("return", 1, "P1", Decimal("2.5000"), -3)]
+    assert headers(batch)["return"][4] == Decimal("-7.5000")
 
 
-@pytest.mark.parametrize(
-    "moment", ["2024-05-06", "2024-05-06T23:59:59-11:00", "2024-05-06 00:00:00", "2024-05-06T00:00:00.123456Z"]
-)
-def test_the_day_of_an_order_is_the_one_that_its_own_clock_showed(orders_lake: OrdersLake, moment: str) -> None:
+def test_ids_are_strings_however_they_came(batch: OrdersLake) -> None:
+    found = [row[:3] for row in lines(batch) if row[0].strip() in {"0002", "1", "3", "2"}]
+    assert found == [("0002", 1, "P1"), ("1", 1, str(10**25)), ("3", 1, "7")]
+
+
+def test_the_day_of_an_order_is_the_one_that_its_own_clock_showed(batch: OrdersLake) -> None:
     """Were it converted, one order would lie under two days, depending on where it was read."""
-    orders_lake.orders("", order(1, product("P1"), date=moment))
-    orders_lake.run()
-    assert headers(orders_lake)["1"][0] == date(2024, 5, 6)
-    ((folder, _, kept, *_),) = orders_lake.lake_orders()["1"]
-    assert (folder, kept) == ("dt=2024-05-06", moment)
+    found, lake = headers(batch), batch.lake_orders()
+    assert {moment: found[moment][0] for moment in MOMENTS} == dict.fromkeys(MOMENTS, date(2024, 5, 6))
+    kept = {moment: [(folder, text) for folder, _, text, *_ in lake[moment]] for moment in MOMENTS}
+    assert kept == {moment: [("dt=2024-05-06", moment)] for moment in MOMENTS}
 
 
-def test_money_keeps_its_digits(orders_lake: OrdersLake) -> None:
-    orders_lake.write(
-        "exact.json", json.dumps([order(1, product("P1"))]).replace("2.5", "12345678901234.5678").replace(" 2,", " 1,")
-    )
-    orders_lake.run()
-    assert lines(orders_lake)[0][3] == Decimal("12345678901234.5678")
+def test_money_keeps_its_digits(batch: OrdersLake) -> None:
+    assert [row[3] for row in lines(batch) if row[0] == "exact"] == [Decimal("12345678901234.5678")]
+
+
+def test_every_layout_loads_alike(batch: OrdersLake) -> None:
+    rows = [row for row in batch.tables()["ORDER_LINES"] if row[0].startswith("layout")]
+    assert (len(rows), len({row[2:] for row in rows})) == (10, 2)
+
+
+# --- several batches ---------------------------------------------------------------------------------------------
 
 
 def test_an_empty_array_is_a_loaded_object_without_rows(orders_lake: OrdersLake) -> None:
@@ -82,17 +103,6 @@ def test_an_empty_array_is_a_loaded_object_without_rows(orders_lake: OrdersLake)
     report = orders_lake.run()
     assert (report.loaded, report.rows["read"]) == (1, 0)
     assert orders_lake.run().known == 1
-
-
-def test_every_layout_loads_alike(orders_lake: OrdersLake) -> None:
-    each = [order(number, product("P1"), product("P2")) for number in range(1, 6)]
-    orders_lake.write("array.json", json.dumps(each[:2]))
-    orders_lake.write("single.json", json.dumps(each[2], indent=4))
-    orders_lake.write("lines.jsonl", "\r\n".join(map(json.dumps, each[3:4])) + "\r\n\r\n")
-    orders_lake.write("packed.ndjson.gz", gzip.compress(b"\xef\xbb\xbf" + json.dumps(each[4]).encode()))
-    report = orders_lake.run()
-    assert (report.loaded, report.rows["loaded"]) == (4, 5)
-    assert len({row[2:] for row in orders_lake.tables()["ORDER_LINES"]}) == 2
 
 
 def test_an_order_that_changes_its_day_leaves_no_trace_under_the_old_one(orders_lake: OrdersLake) -> None:
@@ -109,29 +119,33 @@ def test_an_order_that_changes_its_day_leaves_no_trace_under_the_old_one(orders_
     assert len(orders_lake.lake_files()) == 1
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("moved", "moved"), ("moved", "moved elsewhere"), ("moved", "without products"), ("without products",) * 2],
-)
-def test_a_file_of_the_lake_that_loses_all_its_orders_is_gone(orders_lake: OrdersLake, one: str, other: str) -> None:
+FATES = [("moved", "moved"), ("moved", "moved elsewhere"), ("moved", "without products"), ("without products",) * 2]
+
+
+def test_a_file_of_the_lake_that_loses_all_its_orders_is_gone(orders_lake: OrdersLake) -> None:
     """In whichever ways it loses them; what took its orders, and nothing else, is in the lake and in the catalog."""
-    days = {"moved": "2024-01-11", "moved elsewhere": "2024-01-12", "without products": "2024-01-10"}
-    orders_lake.orders("", order(1, product("P1")), order(2, product("P1"), product("P2")), modified=START)
+    first, changed, shown = [], [], {}
+    for case, fates in enumerate(FATES):  # each case has a month of its own
+        month = f"2024-0{case + 1}"
+        days = {"moved": f"{month}-11", "moved elsewhere": f"{month}-12", "without products": f"{month}-10"}
+        for number, fate in enumerate(fates, 10 * case + 1):
+            first.append(order(number, *[product("P1")] * (1 + number % 2), date=f"{month}-10"))
+            changed.append(order(number, *[product("P3")] * (fate != "without products"), date=days[fate]))
+            if fate != "without products":
+                shown[str(number)] = days[fate]
+    orders_lake.orders("", *first, modified=START)
     orders_lake.run()
-    (emptied,) = orders_lake.lake_files()
-    changed = [
-        order(number, *[product("P3")] * (fate != "without products"), date=days[fate])
-        for number, fate in enumerate((one, other), 1)
-    ]
+    emptied = orders_lake.lake_files()
+    assert len(emptied) == len(FATES)
     orders_lake.orders("_changed", *changed, modified=START + timedelta(hours=1))
     orders_lake.run()
 
-    shown = {str(n): days[fate] for n, fate in enumerate((one, other), 1) if fate != "without products"}
-    assert not emptied.exists()
+    assert [path for path in emptied if path.exists()] == []
     assert {key: [row[0] for row in rows] for key, rows in orders_lake.lake_orders().items()} == {
         key: [f"dt={day}"] for key, day in shown.items()
     }
-    assert [(row[0], row[7]) for row in orders_lake.tables()["ORDER_LINES"]] == [(key, "P3") for key in shown]
+    assert {row[0]: row[7] for row in orders_lake.tables()["ORDER_LINES"]} == dict.fromkeys(shown, "P3")
+    assert len(orders_lake.tables()["ORDER_LINES"]) == len(shown)
     assert orders_lake.rows("SELECT PARTITION_VALUE FROM OPS.LAKE_PARTITIONS ORDER BY 1") == [
         (day,) for day in sorted(set(shown.values()))
     ]
@@ -245,17 +259,19 @@ def test_twenty_thousand_tiny_files_in_one_run_become_few(orders_lake: OrdersLak
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_single_line_array_of_two_hundred_megabytes(orders_lake: OrdersLake, tmp_path: Path) -> None:
+def test_a_single_line_array_is_read_record_by_record_in_little_memory(orders_lake: OrdersLake, tmp_path: Path) -> None:
+    """The line is longer than four of the longest records that are accepted."""
+    lake = OrdersLake.at(orders_lake.home, memory_limit="300MB")  # as in docs/benchmarks.md
     one = json.dumps(order("ID", *(product(f"P{n}", n + 0.25) for n in range(1, 4))))
     before, after = one.split('"ID"')
-    count = 210_000_000 // len(one)
+    count = 4 * LARGEST_RECORD // len(before + after)
     with open(tmp_path / "big.json", "w", encoding="utf-8") as file:
         file.write("[")
         for number in range(count):
             file.write(f"{',' if number else ''}{before}{number}{after}")
         file.write("]")
-    orders_lake.land(tmp_path / "big.json", "big.json")
-    report = orders_lake.run()
-    assert report.bytes_read > 200_000_000
+    lake.land(tmp_path / "big.json", "big.json")
+    report = lake.run()
+    assert report.bytes_read > 4 * LARGEST_RECORD
     assert report.rows == {"read": count, "loaded": count, "superseded": 0, "quarantined": 0}
-    assert orders_lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_LINES") == [(3 * count, count)]
+    assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_LINES") == [(3 * count, count)]
