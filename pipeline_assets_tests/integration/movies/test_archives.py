@@ -239,8 +239,8 @@ REJECTED = dict.fromkeys((*BROKEN, FUTURE), "manifest_mismatch") | {
 def test_an_archive_that_differs_from_its_manifest_is_rejected_whole_and_the_others_load(taken: Taken) -> None:
     objects = taken.lake.rows("SELECT SOURCE_URI, REASON_CODE FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL")
     found = [(uri.rpartition("/")[2].removesuffix(".zip"), code) for uri, code in objects]
-    assert len(found) == len(REJECTED)
     assert dict(found) == REJECTED
+    assert len(found) == len(REJECTED)
     assert (taken.report.loaded, taken.report.rejected) == (len(ARCHIVES), len(REJECTED))
     assert of(taken.lake, 0) == []
     processed = taken.lake.files("movie-processed")
