@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -31,110 +34,132 @@ def lake(tmp_path: Path) -> SmallLake:
     return kind().with_tables(tmp_path / "home")
 
 
-def test_a_late_version_splits_the_interval_that_it_lies_in(lake: SmallLake) -> None:
-    for hour, price in ((1, 10), (2, 10), (3, 20)):
-        lake.csv(f"at{hour}", item(price), at=hour)
-    lake.run()
-    assert prices(lake) == [("10", 1, 3, False), ("20", 3, None, True)]
-    assert lake.cells()["items_by_price"] == [("20.0000", "1")]
-    lake.csv("late", item(15), at=1.5)
-    lake.run()
-    assert prices(lake) == [("10", 1, 1.5, False), ("15", 1.5, 2, False), ("10", 2, 3, False), ("20", 3, None, True)]
-    lake.csv("newest", item(15), at=4)
-    lake.run()
-    assert lake.cells()["items_by_price"] == [("15.0000", "1")]
+# --- what happens to one key ----------------------------------------------------------------------------------
 
 
-def test_an_earlier_equal_version_moves_the_begin_and_the_surrogate_key(lake: SmallLake) -> None:
-    lake.csv("b", item(10), at=2)
-    lake.run()
-    before = lake.rows("SELECT ITEM_SK FROM SHOP.DIM_ITEM")
-    lake.csv("a", item(10), at=1)
-    lake.csv("c", item(10), at=3)
-    lake.run()
-    assert prices(lake) == [("10", 1, None, True)]
-    assert lake.rows("SELECT ITEM_SK FROM SHOP.DIM_ITEM") != before
+GONE = "gone"
+# In each batch: the observations of the key, which has the name of the case, as (hour, price), and the history after
+# it as (price, begin, end). A file of a later batch is the first by its URI.
+CASES: dict[str, list[tuple[list[tuple[float, object]], list[tuple]]]] = {
+    "a late version splits the interval that it lies in": [
+        ([(1, 10), (2, 10), (3, 20)], [("10", 1, 3), ("20", 3, None)]),
+        ([(1.5, 15)], [("10", 1, 1.5), ("15", 1.5, 2), ("10", 2, 3), ("20", 3, None)]),
+        ([(4, 15)], [("10", 1, 1.5), ("15", 1.5, 2), ("10", 2, 3), ("20", 3, 4), ("15", 4, None)]),
+    ],
+    "an earlier equal version moves the begin": [
+        ([(2, 10)], [("10", 2, None)]),
+        ([(1, 10), (3, 10)], [("10", 1, None)]),
+    ],
+    "an older version in the batch of the newest": [
+        ([(1, 10), (3, 20), (2, 15)], [("10", 1, 2), ("15", 2, 3), ("20", 3, None)]),
+    ],
+    "a deletion ends the interval and a later record begins a new one": [
+        ([(1, 10), (2, GONE), (3, GONE)], [("10", 1, 2)]),
+        ([(4, 10)], [("10", 1, 2), ("10", 4, None)]),
+    ],
+    "a key that is only deleted has no row": [
+        ([(1, GONE)], []),
+        ([(0, 5)], [("5", 0, 1)]),
+    ],
+    "a value that is missing is a value like any other": [
+        ([(1, ""), (2, ""), (3, 5), (4, "")], [(None, 1, 3), ("5", 3, 4), (None, 4, None)]),
+    ],
+    "of two observations of one time the last by URI counts": [
+        ([(1, 2)], [("2", 1, None)]),
+        ([(1, 1)], [("2", 1, None)]),
+    ],
+}
+BATCHES = 3
+COMPOSITE = (("a", "bc"), ("ab", "c"), ("\u00fc|", "1:x"))  # shop and item
 
 
-def test_an_overwritten_column_has_the_newest_value_in_all_rows(lake: SmallLake) -> None:
-    lake.csv("1", item(10, picture="old"), at=1)
-    lake.csv("3", item(20, picture="new"), at=3)
-    lake.csv("2", item(15, picture="middle"), at=2)
-    lake.run()
-    assert [row[:3] for row in history(lake)] == [(f"{p}.0000", "n", "new") for p in (10, 15, 20)]
+class Found(NamedTuple):
+    """The home of all cases after a batch; rows as (shop, item, surrogate key, price, picture, begin, end, current)."""
+
+    rows: list[tuple]
+    by_price: list[tuple]
+
+    def of(self, case: str) -> list[tuple]:
+        return [row[2:] for row in self.rows if row[1] == case]
 
 
-def test_a_deletion_ends_the_interval_and_a_later_record_begins_a_new_one(lake: SmallLake) -> None:
-    lake.csv("1", item(10, picture="kept"), at=1)
-    lake.csv("2", item("", "", "", gone="true"), at=2)
-    lake.csv("3", item("", "", "", gone="true"), at=3)
-    lake.run()
-    assert history(lake) == [("10.0000", "n", "kept", 1, 2, False)]
-    assert lake.cells()["items_by_price"] == []
-    lake.csv("4", item(10, picture="kept"), at=4)
-    lake.run()
-    assert prices(lake) == [("10", 1, 2, False), ("10", 4, None, True)]
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """The home after each batch, and once more after all was processed again."""
+    lake = kind().with_tables(tmp_path_factory.mktemp("cases") / "home")
+    lake.csv("composite", *(item(1, shop=shop, item=name) for shop, name in COMPOSITE), at=1)
+    after = []
+    for batch in range(BATCHES + 1):
+        for number, (case, steps) in enumerate(CASES.items()):
+            for hour, price in steps[batch][0] if batch < len(steps) else ():
+                picture = f"{hour} in {batch}"
+                values = item("", "", "", gone="true") if price == GONE else item(price, picture=picture)
+                lake.csv(f"{BATCHES - batch}-{number}-{hour}", values | {"ITEM": case}, at=hour)
+        lake.run(reprocess=batch == BATCHES)
+        rows = history(lake, "SHOP, ITEM, ITEM_SK, CAST(PRICE AS INTEGER), PICTURE")
+        after.append(Found(rows, lake.cells()["items_by_price"]))
+    assert lake.run().new == 0
+    return after
 
 
-def test_a_key_that_is_only_deleted_has_no_row(lake: SmallLake) -> None:
-    lake.csv("1", item("", gone="true"), item(1, item="j"), at=1)
-    lake.run()
-    assert prices(lake) == [("1", 1, None, True)]
-    lake.csv("0", item(5), at=0)
-    lake.run()
-    assert prices(lake) == [("5", 0, 1, False), ("1", 1, None, True)]
+@pytest.mark.parametrize("case", CASES)
+def test_the_history_of_a_key_is_that_of_all_its_observations_after_each_batch(case: str, batches: list[Found]) -> None:
+    steps = CASES[case]
+    for batch, (_, expected_rows) in enumerate(steps):
+        found_rows = [(price, begin, end, current) for _, price, _, begin, end, current in batches[batch].of(case)]
+        assert found_rows == [(*row, row[-1] is None) for row in expected_rows], f"batch {batch}"
 
 
-def test_a_value_that_is_missing_is_a_value_like_any_other(lake: SmallLake) -> None:
-    for hour, price in ((1, ""), (2, ""), (3, 5), (4, "")):
-        lake.csv(f"{hour}", item(price), at=hour)
-    lake.run()
-    assert prices(lake) == [(None, 1, 3, False), ("5", 3, 4, False), (None, 4, None, True)]
+@pytest.mark.parametrize("case", CASES)
+def test_an_overwritten_column_has_the_newest_value_in_all_rows(case: str, batches: list[Found]) -> None:
+    seen: list[tuple[float, int, str]] = []
+    for batch, (observations, _) in enumerate(CASES[case]):
+        seen += [(hour, -batch, f"{hour} in {batch}") for hour, price in observations if price != GONE]
+        assert {row[2] for row in batches[batch].of(case)} == ({max(seen)[2]} if seen else set()), f"batch {batch}"
 
 
-def test_of_two_observations_of_one_time_the_last_by_uri_counts(lake: SmallLake) -> None:
-    lake.csv("b", item(2), at=1)
-    lake.run()
-    lake.csv("a", item(1), at=1)
-    lake.run()
-    assert prices(lake) == [("2", 1, None, True)]
+def test_surrogate_keys_are_unambiguous_as_documented_and_move_with_the_begin(batches: list[Found]) -> None:
+    for found_rows, _ in batches:
+        made = {row[:3] for row in found_rows}
+        assert {(shop, name) for shop, name, _ in made} >= set(COMPOSITE)
+        assert len({key for _, _, key in made}) == len(found_rows)
+        for shop, name, key, _, _, begin, *_ in found_rows:
+            microseconds = int(later(begin).timestamp()) * 1_000_000
+            text = f"{len(shop)}:{shop}|{len(name)}:{name}|{microseconds}"
+            assert key == hashlib.md5(text.encode()).hexdigest(), text
 
 
-def test_a_correction_with_an_old_time_wins_over_what_it_replaces(lake: SmallLake) -> None:
-    """Its version has the time of what it replaces; six of them, as their etags are in any order."""
-    for price in range(6):
-        lake.csv("file", item(price), at=6 - price)
-        lake.run()
-        assert prices(lake) == [(str(price), 6, None, True)]
-    lake.run(reprocess=True)
-    assert prices(lake) == [("5", 6, None, True)]
+def test_a_mart_over_current_rows_follows_every_batch(batches: list[Found]) -> None:
+    for found_rows, by_price in batches:
+        current = Counter(price and f"{price}.0000" for _, _, _, price, *_, is_current in found_rows if is_current)
+        assert {price: int(items) for price, items in by_price} == {str(price): n for price, n in current.items()}
 
 
-def test_bytes_that_are_put_back_are_another_observation(lake: SmallLake) -> None:
-    path = lake.csv("file", item(1), at=1)
+def test_processing_everything_again_changes_nothing(batches: list[Found]) -> None:
+    *_, before, after = batches
+    assert after == before
+
+
+def test_a_correction_with_an_old_time_and_bytes_that_are_put_back_win_over_what_they_replace(lake: SmallLake) -> None:
+    """A version has the time of what it replaces. Six files are corrected, as their etags are in any order."""
+    path = lake.csv("put back", item(0, item="z"), at=6)
     backup = lake.home / "backup"
     os.link(path, backup)
-    lake.run()
-    path.unlink()
-    lake.csv("file", item(2), at=2)
-    lake.run()
-    path.unlink()
-    os.link(backup, path)
-    lake.run()
-    assert prices(lake) == [("1", 1, None, True)]
-    lake.run(reprocess=True)
-    assert prices(lake) == [("1", 1, None, True)]
+    for batch in range(3):
+        for number in range(6):
+            lake.csv(f"file{number}", item(batch, item=f"{number}"), at=6 - batch)
+        if batch:
+            path.unlink()
+        if batch == 1:
+            lake.csv("put back", item(1, item="z"), at=7)
+        if batch == 2:
+            os.link(backup, path)
+        lake.run()
+        assert prices(lake)[:6] == [(str(batch), 6, None, True)] * 6
+    for _ in range(2):
+        assert prices(lake) == [*[("2", 6, None, True)] * 6, ("0", 6, None, True)]
+        lake.run(reprocess=True)
     assert broken(lake) == []
-
-
-def test_surrogate_keys_of_composite_keys_are_unambiguous_and_as_documented(lake: SmallLake) -> None:
-    lake.csv("1", item(1, shop="a", item="bc"), item(1, shop="ab", item="c"), item(1, shop="ü|", item="1:x"), at=1)
-    lake.run()
-    microseconds = int(later(1).timestamp()) * 1_000_000
-    assert {(shop, name): key for key, shop, name in lake.rows("SELECT ITEM_SK, SHOP, ITEM FROM SHOP.DIM_ITEM")} == {
-        (shop, name): hashlib.md5(f"{len(shop)}:{shop}|{len(name)}:{name}|{microseconds}".encode()).hexdigest()
-        for shop, name in (("a", "bc"), ("ab", "c"), ("ü|", "1:x"))
-    }
 
 
 # --- any order gives one history ------------------------------------------------------------------------------
@@ -169,23 +194,31 @@ def test_any_order_and_split_into_batches_gives_the_history_of_all_observations(
     assert broken(lake) == []
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_interleavings_of_eighty_keys_give_the_history_of_each(lake: SmallLake, seed: int) -> None:
-    draw = random.Random(seed)
+def test_interleavings_of_eighty_keys_give_the_history_of_each(lake: SmallLake) -> None:
+    """Three interleavings, each with keys of its own, in common batches."""
 
-    def record(key: int) -> tuple:
-        return f"k{key:02}", draw.choice([None, 1, 2]), draw.choice("mn"), draw.choice("pq"), draw.random() < 0.2
+    def shuffled(seed: int) -> list[Delivered]:
+        draw = random.Random(seed)
 
-    files = [
-        Delivered(f"f{number}", draw.randrange(6), tuple(record(key) for key in draw.choices(range(80), k=70)))
-        for number in range(9)
-    ]
-    for file in draw.sample(files, len(files)):
-        deliver(lake, file)
+        def record(key: int) -> tuple:
+            values = draw.choice([None, 1, 2]), draw.choice("mn"), draw.choice("pq"), draw.random() < 0.2
+            return f"{seed}k{key:02}", *values
+
+        files = [
+            Delivered(f"{seed}f{number}", draw.randrange(6), tuple(map(record, draw.choices(range(80), k=70))))
+            for number in range(9)
+        ]
+        return draw.sample(files, len(files))
+
+    draw = random.Random(0)
+    interleavings = [shuffled(seed) for seed in range(3)]
+    for files in zip(*interleavings, strict=True):
+        for file in files:
+            deliver(lake, file)
         if draw.random() < 0.5:
             lake.run(reprocess=draw.random() < 0.3)
     lake.run()
-    assert found(lake) == expected(files)
+    assert found(lake) == expected(itertools.chain(*interleavings))
     assert broken(lake) == []
 
 
@@ -204,30 +237,26 @@ def test_a_batch_on_spark_gives_the_same_history(lake: SmallLake) -> None:
     assert broken(lake) == []
 
 
-def test_processing_everything_again_changes_nothing(lake: SmallLake) -> None:
-    for number in range(4):
-        deliver(lake, Delivered(f"f{number}", number, (("i", number % 2, "n", "p", number == 2),)))
-    lake.run()
-    before = lake.cells()
-    lake.run(reprocess=True)
-    assert lake.cells() == before
-    assert lake.run().new == 0
-
-
 def test_checks_find_rows_that_somebody_changed(lake: SmallLake) -> None:
     lake.csv("1", item(1), at=1)
     lake.csv("2", item(2), at=2)
     lake.run()
     assert broken(lake) == []
-    for change, names in (
-        ("UPDATE SHOP.DIM_ITEM SET IS_CURRENT = TRUE", {"disjoint_intervals", "current_rows", "reconciles"}),
-        ("UPDATE SHOP.DIM_ITEM SET VALID_TO = NULL", {"disjoint_intervals", "reconciles"}),
-        ("DELETE FROM SHOP.DIM_ITEM WHERE IS_CURRENT", {"reconciles"}),
-    ):
-        with lake.platform.warehouse.transaction() as transaction:
+    changes = {
+        "UPDATE SHOP.DIM_ITEM SET IS_CURRENT = TRUE": {"disjoint_intervals", "current_rows", "reconciles"},
+        "UPDATE SHOP.DIM_ITEM SET VALID_TO = NULL": {"disjoint_intervals", "reconciles"},
+        "DELETE FROM SHOP.DIM_ITEM WHERE IS_CURRENT": {"reconciles"},
+    }
+    warehouse = lake.platform.warehouse
+    with warehouse.autocommit() as connection:
+        connection.execute("CREATE TABLE SHOP.SOUND AS SELECT * FROM SHOP.DIM_ITEM")
+    for change, names in changes.items():
+        with warehouse.transaction() as transaction:
+            transaction.execute("DELETE FROM SHOP.DIM_ITEM")
+            transaction.execute("INSERT INTO SHOP.DIM_ITEM SELECT * FROM SHOP.SOUND")
             transaction.execute(change)
         assert names <= set(broken(lake)), change
-        with lake.platform.warehouse.transaction() as transaction:
-            transaction.execute("DELETE FROM SHOP.DIM_ITEM")
-        lake.run(reprocess=True)
-        assert broken(lake) == []
+    with warehouse.transaction() as transaction:
+        transaction.execute("DELETE FROM SHOP.DIM_ITEM")
+    lake.run(reprocess=True)
+    assert broken(lake) == []
