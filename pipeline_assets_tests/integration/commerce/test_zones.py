@@ -6,26 +6,38 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline_assets.batch import arrive
-from pipeline_assets.batch.report import Request
+from pipeline_assets.batch.report import BatchReport, Request
 from pipeline_assets.batch.run import run_batch
 from pipeline_assets.commerce.pipeline import COMMERCE
 from pipeline_assets.engine import RejectPolicy
 from pipeline_assets.errors import EngineError, LakeError
-from pipeline_assets.lake import LocalLake
-from pipeline_assets_tests.support.commerce_lake import CommerceLake, customer, order
+from pipeline_assets.lake import LandedObject, LocalLake
+from pipeline_assets_tests.support.commerce_lake import CommerceLake, order
 from pipeline_assets_tests.support.foreign_objects import FOREIGN, make_foreign
-from pipeline_assets_tests.support.pipeline_lake import changed_pipeline
+from pipeline_assets_tests.support.pipeline_lake import changed_pipeline, copy_home
 
 AT = datetime(2024, 3, 1, 10, 15, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 NO_GZIP = b"\x1f\x8bno gzip"
+LONGEST = "n" * 250
+HIDDEN = (".half", "2024/03/01/10/.half", ".tool/state")
+ODD_KEYS = (
+    "by-hand.csv",
+    "2024/13/45/99/pipeline-orders-1-2024-13-45-99-00-00-odd",
+    "9999/12/31/23/pipeline-orders-1-9999-12-31-23-59-59-odd",
+    "0000/00/00/00/odd",
+    "2024/03/01/a b%20c+\u00e9'\"",
+    "odd/2024/03/01/10/deep",
+)
 LEDGER = "SELECT REGEXP_SUBSTR(URI, '[^/]+$'), STATUS, CURRENT_URI FROM OPS.FILE_LEDGER WHERE REPLACED_AT IS NULL"
 
 
@@ -62,76 +74,172 @@ def disturbed(lake: CommerceLake, method: str, disturb: Callable[[], object]) ->
     return lake.with_platform(lake=DisturbedLake(lake.home / "lake", method, disturb))
 
 
+@pytest.fixture(scope="module")
+def landed(tmp_path_factory: pytest.TempPathFactory) -> tuple[CommerceLake, BatchReport]:
+    """A home after one batch over every kind of object; tests read it or get copies."""
+    lake = CommerceLake.with_tables(tmp_path_factory.mktemp("landed") / "home")
+    lake.deliver("orders", AT, order(1), order(2, status="X"))
+    for number, name in enumerate(("b", "c", "gone", "vanishing"), 3):
+        lake.deliver("orders", AT, order(number), name=name)
+    lake.deliver("orders", AT, order(8), *[order(n, price="x") for n in range(900, 930)], name="partly")
+    for name in ("bad", "corrected"):
+        lake.write(lake.key("orders", AT, name), NO_GZIP, AT)
+    lake.write(lake.key("orders", AT, "empty"), b"", AT)
+    lake.write(f"orders/landing/2024/03/01/10/{LONGEST}", NO_GZIP, AT)
+    for key in HIDDEN:
+        lake.write(f"orders/landing/{key}", order(99), AT)
+    for number, key in enumerate(ODD_KEYS, 10):
+        lake.write(f"orders/landing/{key}", order(number), AT)
+    return lake, lake.run()
+
+
+@pytest.fixture
+def processed(landed: tuple[CommerceLake, BatchReport], tmp_path: Path) -> CommerceLake:
+    return CommerceLake.at(copy_home(landed[0].home, tmp_path / "processed", CommerceLake.landing))
+
+
+def places(lake: CommerceLake) -> dict[str, list[str]]:
+    """The zones of the orders in which the bytes of each name are; a name is what follows the last hyphen."""
+    found: dict[str, list[str]] = {}
+    for zone, names in zones(lake).items():
+        for name in names:
+            found.setdefault(name, []).append(zone)
+    return found
+
+
+def open_rejections(lake: CommerceLake, name: str) -> int:
+    ((found,),) = lake.rows(
+        f"SELECT COUNT(*) FROM OPS.QUARANTINE WHERE SOURCE_URI LIKE '%-{name}' AND LINE_NUMBER IS NULL "
+        "AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL"
+    )
+    return int(found)
+
+
+def price(lake: CommerceLake, key: str) -> str:
+    return next(str(row[3]) for row in lake.tables()["ORDERS"] if row[0] == key)
+
+
+# --- one batch -----------------------------------------------------------------------------------------------
+
+
+def test_every_object_of_a_batch_is_counted_once(landed: tuple[CommerceLake, BatchReport]) -> None:
+    _, report = landed
+    loaded, rejected = 6 + len(ODD_KEYS), 4
+    assert (report.new, report.loaded, report.rejected) == (loaded + rejected, loaded, rejected)
+
+
+@pytest.mark.parametrize(("number", "key"), [*enumerate(ODD_KEYS, 10)])
+def test_an_object_with_an_odd_key_loads_and_is_moved_like_any_other(
+    landed: tuple[CommerceLake, BatchReport], number: int, key: str
+) -> None:
+    lake, _ = landed
+    assert (str(number), "1", "F") in orders(lake)
+    assert [found for found in lake.landed_keys() if found.endswith(key)] == [f"orders/processed/{key}"]
+
+
+def test_an_empty_object_is_loaded_and_moved(landed: tuple[CommerceLake, BatchReport]) -> None:
+    lake, _ = landed
+    assert places(lake)["empty"] == ["processed"]
+    assert lake.rows("SELECT STATUS, ROWS_READ FROM OPS.FILE_LEDGER WHERE URI LIKE '%-empty'") == [("loaded", 0)]
+
+
+def test_hidden_objects_stay_in_landing(landed: tuple[CommerceLake, BatchReport]) -> None:
+    """They are half written, or of another tool."""
+    lake, _ = landed
+    left = [key.removeprefix("orders/landing/") for key in lake.landed_keys() if key.startswith("orders/landing/")]
+    assert left == sorted(HIDDEN)
+    assert "99" not in [key for key, *_ in orders(lake)]
+
+
+def test_a_rejected_object_goes_to_rejected_with_its_reason(landed: tuple[CommerceLake, BatchReport]) -> None:
+    lake, report = landed
+    rejected, reason = (p for p in lake.landed_paths() if p.name.removesuffix(".reason.json").endswith("-bad"))
+    assert "/rejected/" in rejected.as_posix()
+    assert rejected.read_bytes() == NO_GZIP
+    assert report.batch_id in str(rejected)
+    said = json.loads(reason.read_text(encoding="utf-8"))
+    assert said["object"].endswith(f"landing/2024/03/01/10/{rejected.name}")
+    assert (said["code"], "Deliver the file" in said["reason"]) == ("unreadable_object", True)
+    bytes_in_zones = {
+        path.name
+        for path in lake.landed_paths()
+        if {"processed", "rejected"} & set(path.parts) and path.suffix != ".json"
+    }
+    assert {uri.rpartition("/")[2] for _, _, uri in lake.rows(LEDGER)} == bytes_in_zones
+
+
+def test_an_object_with_the_longest_name_is_rejected_like_any_other(processed: CommerceLake) -> None:
+    """Its reason does not fit beside it under its whole name, which must not stop this run or a later one."""
+    rejected = zones(processed)["rejected"]
+    assert LONGEST in rejected
+    assert len([name for name in rejected if name.endswith(".reason.json")]) == len(rejected) / 2 == 4
+    report = processed.run()
+    assert (report.new, report.known) == (0, 0)
+
+
 # --- in landing ----------------------------------------------------------------------------------------------
 
 
-def test_an_object_that_is_overwritten_while_it_is_processed_stays_and_is_a_new_version(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1, price="1.00"))
-    overwritten = disturbed(lake, "move_all", lambda: lake.deliver("orders", AT, order(1, price="2.00")))
-
-    assert overwritten.run().loaded == 1
-    assert zones(lake) == {"landing": ["a"], "processed": ["a"]}
-
-    assert lake.run().loaded == 1
-    assert [str(row[3]) for row in lake.tables()["ORDERS"]] == ["2.00"]
-    assert zones(lake) == {"processed": ["a", "a"]}
-
-
-def test_an_object_that_changes_between_listing_and_copying_is_taken_by_the_next_run(lake: CommerceLake) -> None:
-    path = lake.deliver("orders", AT, order(1))
-    lake.deliver("orders", AT, order(2), name="b")
-    changing = disturbed(lake, "fetch", lambda: lake.deliver("orders", AT, order(1, price="2.00")))
-
-    report = changing.run()
-
-    assert (report.new, report.loaded, len(report.requeued)) == (2, 1, 1)
-    assert path.name in report.requeued[0]
-    assert zones(lake) == {"landing": ["a"], "processed": ["b"]}
-    assert lake.run().loaded == 1
-    assert zones(lake) == {"processed": ["a", "b"]}
-
-
-@pytest.mark.parametrize("change", ["overwritten", "deleted"])
-def test_an_object_that_changes_while_it_is_copied_is_requeued(
-    lake: CommerceLake, monkeypatch: pytest.MonkeyPatch, change: str
+def test_an_object_that_changes_while_it_is_processed_is_requeued_or_stays_and_is_a_new_version(
+    lake: CommerceLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = lake.deliver("orders", AT, order(1))
-    lake.deliver("customers", AT, customer(1))
+    """Its name says what happens to it, and when; what is requeued is read once and the batch goes on without it."""
+    names = ("listed", "overwritten", "deleted", "removed", "committed", "quiet")
+    prices = {"listed": "20.00", "overwritten": "20.00", "removed": "1.00", "committed": "2.00", "quiet": "1.00"}
+    paths = {name: lake.deliver("orders", AT, order(n, price="1.00"), name=name) for n, name in enumerate(names)}
+
+    def overwrite(name: str) -> None:
+        lake.deliver("orders", AT, order(names.index(name), price=prices[name]), name=name)
+
+    class Changing(LocalLake):
+        def fetch(self, landed: LandedObject, folder: Path) -> Path:
+            if "/landing/" in landed.key and landed.key.endswith("-listed"):  # between listing and copying
+                overwrite("listed")
+            return super().fetch(landed, folder)
+
+        def fetch_all(self, objects: Sequence[LandedObject], folder: Path) -> list[Path]:
+            for copy in (lake.landing_folder / "orders" / "processing").rglob("*-removed"):  # before it is read
+                copy.unlink()
+            return super().fetch_all(objects, folder)
+
+        def move_all(self, *arguments: Any) -> None:
+            if paths["committed"].exists():
+                overwrite("committed")
+            super().move_all(*arguments)
+
     copy = shutil.copyfile
 
     def copyfile(source: Path, target: Path) -> Path:
-        if Path(source) == path:
-            path.unlink()
-            if change == "overwritten":
-                path.write_bytes(b"half of a recor")
+        if Path(source) in (paths["overwritten"], paths["deleted"]):
+            paths[Path(source).name.rpartition("-")[2]].unlink()
+            if Path(source) == paths["overwritten"]:
+                overwrite("overwritten")
         return copy(source, target)
 
     monkeypatch.setattr(arrive.shutil, "copyfile", copyfile)
-    report = lake.run()
+    report = lake.with_platform(lake=Changing(lake.home / "lake")).run()
     monkeypatch.undo()
 
-    assert (report.loaded, len(report.requeued)) == (1, 1)
-    assert orders(lake) == []
-    assert zones(lake) == ({"landing": ["a"]} if change == "overwritten" else {})
+    requeued = ("deleted", "listed", "overwritten", "removed")
+    assert (report.new, report.loaded) == (6, 2)
+    assert sorted(uri.rpartition("-")[2] for uri in report.requeued) == sorted(requeued)
+    assert [key for key, *_ in orders(lake)] == [str(names.index(name)) for name in ("committed", "quiet")]
+    assert places(lake) == {
+        **{name: ["landing"] for name in ("listed", "overwritten", "removed")},
+        "committed": ["landing", "processed"],
+        "quiet": ["processed"],
+    }
     assert not list((lake.landing_folder / "orders").glob("processing"))
 
-
-def test_a_copy_that_vanishes_before_it_is_read_is_requeued(lake: CommerceLake) -> None:
-    """Not read again and again: the batch goes on without the object, which is still in landing."""
-    lake.deliver("orders", AT, order(1))
-    lake.deliver("customers", AT, customer(1))
-
-    def remove() -> None:
-        shutil.rmtree(lake.landing_folder / "orders" / "processing")
-
-    report = disturbed(lake, "fetch_all", remove).run()
-
-    assert (report.loaded, len(report.requeued)) == (1, 1)
-    assert zones(lake) == {"landing": ["a"]}
-    assert lake.run().loaded == 1
+    assert lake.run().loaded == 4
+    assert {row[0]: str(row[3]) for row in lake.tables()["ORDERS"]} == {
+        str(names.index(name)): expected for name, expected in prices.items()
+    }
+    assert zones(lake) == {"processed": sorted([*prices, "committed"])}
 
 
-def test_a_copy_that_is_not_what_was_written_ends_the_run_and_the_object_stays_in_landing(lake: CommerceLake) -> None:
+def test_an_object_of_a_failed_batch_stays_in_landing(lake: CommerceLake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that loses the end of a copy, a full disk, and a machine that stops."""
     path = lake.deliver("orders", AT, order(1))
 
     class Truncating(LocalLake):
@@ -142,208 +250,148 @@ def test_a_copy_that_is_not_what_was_written_ends_the_run_and_the_object_stays_i
                 os.truncate(source, 1)
             return super().publish(source, bucket, key)
 
+    class Stopping(LocalLake):
+        def fetch_all(self, *_: object) -> list[Path]:
+            raise RuntimeError("the machine stops")
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
+
     with pytest.raises(LakeError, match=r"is not the copy of .*landing.* that was written"):
         lake.with_platform(lake=Truncating(lake.home / "lake")).run()
+    assert zones(lake)["landing"] == ["a"]
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", full)
+        with pytest.raises(EngineError, match=r"The disk is full: lake://.*/orders/landing/.*Free disk space"):
+            lake.run()
+    assert zones(lake)["landing"] == ["a"]
+    with pytest.raises(RuntimeError, match="the machine stops"):
+        lake.with_platform(lake=Stopping(lake.home / "lake")).run()
     assert path.exists()
-    assert lake.run().loaded == 1
 
-
-def test_an_object_of_a_failed_batch_stays_in_landing(lake: CommerceLake) -> None:
-    path = lake.deliver("orders", AT, order(1))
-
-    def fail() -> None:
-        raise RuntimeError("the machine stops")
-
-    with pytest.raises(RuntimeError):
-        disturbed(lake, "fetch_all", fail).run()
-    assert path.exists()
-    assert lake.run().loaded == 1
+    report = lake.run()
+    assert (report.loaded, report.rows["loaded"]) == (1, 1)
     assert zones(lake) == {"processed": ["a"]}
 
 
 # --- delivered again -----------------------------------------------------------------------------------------
 
 
-def test_known_bytes_that_are_delivered_again_leave_landing_and_are_in_one_zone(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1), order(2, price="x"))
-    lake.write(lake.key("orders", AT, "bad"), NO_GZIP, AT)
-    lake.run()
-    before, places = lake.tables(), lake.zones()
+def test_objects_that_are_delivered_again_are_known_new_versions_or_other_objects(processed: CommerceLake) -> None:
+    """Known bytes leave landing and are in one zone; other bytes, also those that return, are a new version."""
+    lake = processed
+    assert open_rejections(lake, "corrected") == 1
+    before, lay = lake.tables(), lake.zones()
+    next(path for path in lake.landed_paths() if path.name.endswith("-c")).unlink()
 
-    for _ in range(2):
-        lake.deliver("orders", AT, order(1), order(2, price="x"))
+    for again, new_price in enumerate(("2.00", "100.25")):
+        lake.deliver("orders", AT, order(1), order(2, status="X"))
         lake.write(lake.key("orders", AT, "bad"), NO_GZIP, AT)
+        lake.deliver("orders", AT, order(4), name="c")  # somebody removed the copy
+        lake.deliver("orders", AT, order(3, price=new_price), name="b")  # other bytes, then those from before
+        lake.deliver("orders", AT, order(5), name="same")  # the bytes of another key
+        lake.deliver("orders", AT, order(70), name="corrected")
         report = lake.run()
 
-        assert (report.new, report.known, report.loaded, report.rejected) == (0, 2, 0, 0)
-        assert lake.tables() == before
-        assert lake.zones() == places
-
-
-def test_other_bytes_under_a_known_key_are_a_new_version_and_so_are_the_old_ones_after_them(
-    lake: CommerceLake,
-) -> None:
-    """A state that returns is news: the bytes that lie at a key now win."""
-    for number, price in enumerate(("1.00", "2.00", "1.00"), 1):
-        lake.deliver("orders", AT, order(1, price=price))
-        assert lake.run().loaded == 1
-        assert [str(row[3]) for row in lake.tables()["ORDERS"]] == [price]
-        assert zones(lake) == {"processed": ["a"] * number}
-
-
-def test_the_same_bytes_under_another_key_are_another_object(lake: CommerceLake) -> None:
-    for names in ("a", "ab"):  # the second time one of them is known
-        for name in names:
-            lake.deliver("orders", AT, order(1), name=name)
-        assert lake.run().loaded == 1
-    assert len(lake.tables()["ORDERS_RAW"]) == 2
-    assert zones(lake) == {"processed": ["a", "b"]}
-
-
-def test_a_second_delivery_restores_the_copy_that_somebody_removed(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1))
-    lake.run()
-    before = lake.zones()
-    shutil.rmtree(lake.landing_folder / "orders" / "processed")
-    lake.deliver("orders", AT, order(1))
-
-    assert lake.run().loaded == 0
-    assert lake.zones() == before
-    assert lake.run(reprocess=True).loaded == 1
+        new, known = (1, 5) if again else (3, 3)
+        assert (report.new, report.known, report.loaded, report.rejected) == (new, known, new, 0)
+        found = places(lake)
+        assert {name: found[name] for name in ("a", "bad", "c", "b", "same", "corrected")} == {
+            "a": ["processed"],
+            "bad": ["rejected"],
+            "c": ["processed"],
+            "b": ["processed"] * (again + 2),
+            "same": ["processed"],
+            "corrected": ["processed", "rejected"],
+        }
+        assert price(lake, "3") == new_price
+        assert {key: content for key, content in lake.zones().items() if key in lay and not key.endswith("-b")} == {
+            key: content for key, content in lay.items() if not key.endswith("-b")
+        }
+    tables = {name: Counter(rows) for name, rows in lake.tables().items()}
+    changed = {name: tables[name] - Counter(rows) for name, rows in before.items()}
+    assert {name: sorted(row[0] for row in rows) for name, rows in changed.items() if rows} == {
+        "ORDERS_RAW": ["3", "3", "5", "70"],
+        "ORDERS": ["70"],
+    }
+    assert open_rejections(lake, "corrected") == 0
 
 
 # --- processed again -----------------------------------------------------------------------------------------
 
 
-def test_objects_that_are_processed_again_stay_where_they_are(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1), order(2, price="x"))
-    lake.run()
-    before, places = lake.tables(), lake.landed_paths()
-    report = lake.run(reprocess=True)
+def test_all_objects_are_processed_again_where_they_are_whatever_happened_to_some(processed: CommerceLake) -> None:
+    """One was delivered again as well, one was removed before, one vanishes meanwhile."""
+    lake = processed
+    before, lay = lake.tables(), lake.landed_paths()
+    lost = {
+        name: next(path for path in lay if path.name.endswith(f"-{name}") and "processed" in path.parts)
+        for name in ("gone", "vanishing")
+    }
+    lost["gone"].unlink()
+    lake.deliver("orders", AT, order(1), order(2, status="X"))
 
-    assert (report.new, report.loaded, report.rows["read"]) == (1, 1, 2)
+    report = disturbed(lake, "fetch_all", lost["vanishing"].unlink).run(reprocess=True)
+
+    (note,) = report.notes
+    assert "no longer in their zone" in note
+    assert lost["gone"].name in note
+    assert [uri.rpartition("/")[2] for uri in report.requeued] == [lost["vanishing"].name]
+    assert (report.loaded, report.rejected, report.rows["read"]) == (4 + len(ODD_KEYS), 4, 35 + len(ODD_KEYS))
     assert lake.tables() == before
-    assert lake.landed_paths() == places
+    assert [path for path in lake.landed_paths() if "rejected" not in path.parts] == [
+        path for path in lay if "rejected" not in path.parts and path not in lost.values()
+    ]
+    batches = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
+    again = {key for key, batch in batches.items() if batch == report.batch_id}
+    assert batches.keys() - again == {"5", "6"}, "the rows of those that are lost stay"
+
+    lake.deliver("orders", AT, order(1), order(2, status="X"))
+    report = lake.run(days=("2024-03-01", "2024-03-01"))
+    assert lake.rows("SELECT BATCH_ID FROM COMMERCE.ORDERS_RAW WHERE O_ORDERKEY = '1'") == [(report.batch_id,)]
+    assert places(lake)["a"] == ["processed"]
+    assert not lake.run().notes
 
 
-def test_an_object_that_somebody_removed_is_left_out_when_all_are_processed_again(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1))
-    lake.deliver("orders", AT, order(2), name="b")
-    lake.run()
-    before = lake.tables()
-    next(path for path in lake.landed_paths() if path.name.endswith("-b")).unlink()
-
-    assert lake.run(reprocess=True).loaded == 1
-    assert lake.tables() == before
-
-
-def test_an_object_that_vanishes_while_all_are_processed_again_is_left_out(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1))
-    lake.deliver("orders", AT, order(2), name="b")
-    lake.run()
-    before = lake.tables()
-    processed = next(path for path in lake.landed_paths() if path.name.endswith("-b"))
-
-    report = disturbed(lake, "fetch_all", processed.unlink).run(reprocess=True)
-
-    assert (report.loaded, len(report.requeued)) == (1, 1)
-    assert lake.tables() == before
-
-
-@pytest.mark.parametrize("request_", [{"reprocess": True}, {"days": ("2024-03-01", "2024-03-01")}], ids=str)
-def test_an_object_is_processed_again_though_it_was_delivered_again_as_well(lake: CommerceLake, request_: dict) -> None:
-    lake.deliver("orders", AT, order(1))
-    lake.run()
-    lake.deliver("orders", AT, order(1))
-
-    report = lake.run(**request_)
-
-    assert (report.loaded, report.rows["read"]) == (1, 1)
-    assert zones(lake) == {"processed": ["a"]}
-    ((batch,),) = lake.rows("SELECT BATCH_ID FROM COMMERCE.ORDERS_RAW")
-    assert batch == report.batch_id
-
-
-def test_a_rejected_object_that_passes_by_now_goes_to_processed_and_back(lake: CommerceLake) -> None:
-    """Whole objects change their zone; the reason beside them goes with the rejection."""
-    lake.deliver("orders", AT, order(1), *[order(n, price="x") for n in range(2, 32)])
-    assert lake.run().rejected == 1
-    assert zones(lake) == {"rejected": ["a", "a.reason.json"]}
-
-    laxer = lake.with_platform(policy=RejectPolicy(share=1.0))
-    assert laxer.run(reprocess=True).loaded == 1
-    assert zones(lake) == {"processed": ["a"]}
-    assert [key for key, *_ in orders(lake)] == ["1"]
-    assert lake.run().known == 0
-
-    assert lake.run(reprocess=True).rejected == 1
-    assert zones(lake) == {"rejected": ["a", "a.reason.json"]}
-
-
-def test_a_replay_takes_rejected_objects_again_and_no_others(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(1), *[order(n, price="x") for n in range(2, 32)])
-    lake.deliver("orders", AT, order(40), name="b")
-    lake.run()
-    laxer = lake.with_platform(policy=RejectPolicy(share=1.0))
+def test_a_rejected_object_that_passes_by_now_goes_to_processed_and_back(processed: CommerceLake) -> None:
+    """Whole objects change their zone; the reason beside them goes with the rejection. A replay takes no others."""
+    lake, laxer = processed, processed.with_platform(policy=RejectPolicy(share=1.0))
+    still = processed.zones()["orders/rejected/" + lake.key("orders", AT, "bad").partition("landing/")[2]]
+    assert still == NO_GZIP
+    loaded = len(orders(lake))
 
     report = laxer.run(replay=True)
+    assert (report.new, report.loaded, report.rejected) == (4, 1, 3)
+    assert places(lake)["partly"] == ["processed"]
+    assert "partly.reason.json" not in places(lake)
+    assert ("8", "1", "F") in orders(lake)
+    assert len(orders(lake)) == loaded + 1
+    assert open_rejections(lake, "partly") == 0
+    assert lake.run().known == 0
 
-    assert (report.new, report.loaded, report.rejected) == (1, 1, 0)
-    assert zones(lake) == {"processed": ["a", "b"]}
-    assert lake.rows(
-        "SELECT COUNT(*) FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL AND REPLAYED_AT IS NULL AND CLOSED_AT IS NULL"
-    ) == [(0,)]
+    for changed, zone in ((lake, "rejected"), (laxer, "processed")):
+        changed.run(reprocess=True)
+        found = places(lake)
+        assert (found["partly"], "partly.reason.json" in found) == ([zone], zone == "rejected")
+        assert open_rejections(lake, "partly") == int(zone == "rejected")
 
 
-def test_a_record_is_replayed_though_its_object_was_delivered_again_as_well(lake: CommerceLake, tmp_path: Path) -> None:
+def test_a_record_is_replayed_though_its_object_was_delivered_again_as_well(
+    processed: CommerceLake, tmp_path: Path
+) -> None:
     """The second delivery is nothing new, so it decides about no record."""
-    lake.deliver("orders", AT, order(1), order(2, status="X"))
-    lake.run()
+    lake, before = processed, orders(processed)
     lake.deliver("orders", AT, order(1), order(2, status="X"))
     laxer = changed_pipeline(COMMERCE, tmp_path / "laxer", "orders", lambda text: text.replace("'P']", "'P', 'X']"))
 
     report = run_batch(lake.platform, laxer, "test", Request(replay=True))
 
     assert (report.loaded, report.released) == (0, 1)
-    assert orders(lake) == [("1", "1", "F"), ("2", "1", "X")]
-    assert zones(lake) == {"processed": ["a"]}
+    assert orders(lake) == sorted([*before, ("2", "1", "X")])
+    assert places(lake)["a"] == ["processed"]
 
 
-# --- rejected ------------------------------------------------------------------------------------------------
-
-
-def test_a_rejected_object_goes_to_rejected_with_its_reason(lake: CommerceLake) -> None:
-    path = lake.write(lake.key("orders", AT, "bad"), NO_GZIP, AT)
-    lake.deliver("orders", AT, order(1))
-    report = lake.run()
-
-    assert (report.loaded, report.rejected) == (1, 1)
-    assert zones(lake) == {"processed": ["a"], "rejected": ["bad", "bad.reason.json"]}
-    rejected, reason = (p for p in lake.landed_paths() if "/rejected/" in str(p))
-    assert rejected.read_bytes() == NO_GZIP
-    assert report.batch_id in str(rejected)
-    said = json.loads(reason.read_text(encoding="utf-8"))
-    assert said["object"].endswith(f"landing/2024/03/01/10/{path.name}")
-    assert (said["code"], "Deliver the file" in said["reason"]) == ("unreadable_object", True)
-    assert {uri.rpartition("/")[2] for _, _, uri in lake.rows(LEDGER)} == {p.name for p in lake.landed_paths()[:2]}
-
-
-def test_an_object_with_the_longest_name_is_rejected_like_any_other(lake: CommerceLake) -> None:
-    """Its reason does not fit beside it under its whole name, which must not stop this run or a later one."""
-    lake.write(f"orders/landing/2024/03/01/10/{'n' * 250}", NO_GZIP, AT)
-    lake.deliver("orders", AT, order(1))
-    assert lake.run().rejected == 1
-    assert len(zones(lake)["rejected"]) == 2
-    assert lake.run().new == 0
-
-
-def test_a_corrected_delivery_of_a_rejected_object_closes_the_rejection(lake: CommerceLake) -> None:
-    lake.write(lake.key("orders", AT), NO_GZIP, AT)
-    lake.run()
-    lake.deliver("orders", AT, order(1))
-    assert lake.run().loaded == 1
-    assert zones(lake) == {"processed": ["a"], "rejected": ["a", "a.reason.json"]}
-    assert lake.rows("SELECT COUNT(*) FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL AND CLOSED_AT IS NULL") == [(0,)]
+# --- foreign objects and folders -----------------------------------------------------------------------------
 
 
 def test_foreign_objects_are_reported_once_and_everything_else_is_moved(lake: CommerceLake) -> None:
@@ -361,48 +409,8 @@ def test_foreign_objects_are_reported_once_and_everything_else_is_moved(lake: Co
     assert sorted(os.listdir(os.fsencode(folder))) == sorted(name.replace(b"{}", b"") for name, _ in FOREIGN.values())
 
 
-# --- odd keys ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        "by-hand.csv",
-        "2024/13/45/99/pipeline-orders-1-2024-13-45-99-00-00-a",
-        "9999/12/31/23/pipeline-orders-1-9999-12-31-23-59-59-a",
-        "0000/00/00/00/a",
-        "2024/03/01/a b%20c+\u00e9'\"",
-        "a/2024/03/01/10/deep",
-    ],
-)
-def test_an_object_with_an_odd_key_loads_and_is_moved_like_any_other(lake: CommerceLake, key: str) -> None:
-    lake.write(f"orders/landing/{key}", order(1), AT)
-    assert lake.run().loaded == 1
-    assert orders(lake) == [("1", "1", "F")]
-    assert list(lake.zones()) == [f"orders/processed/{key}"]
-    assert lake.run(reprocess=True).loaded == 1
-
-
-def test_an_empty_object_is_loaded_and_moved(lake: CommerceLake) -> None:
-    lake.write(lake.key("orders", AT), b"", AT)
-    report = lake.run()
-    assert (report.loaded, report.rows["read"]) == (1, 0)
-    assert zones(lake) == {"processed": ["a"]}
-    assert lake.run().new == 0
-
-
-def test_hidden_objects_stay_in_landing(lake: CommerceLake) -> None:
-    """They are half written, or of another tool."""
-    for key in (".half", "2024/03/01/10/.half", ".tool/state"):
-        lake.write(f"orders/landing/{key}", order(1), AT)
-    lake.deliver("orders", AT, order(2))
-    assert lake.run().loaded == 1
-    assert sorted(zones(lake)) == ["landing", "processed"]
-    assert len(zones(lake)["landing"]) == 3
-
-
 def test_empty_folders_go_and_landing_stays(lake: CommerceLake) -> None:
-    for number in range(3):
+    for number in range(2):
         lake.deliver("orders", AT + number * 25 * HOUR, order(number))
         lake.run()
         folders = sorted(p.relative_to(lake.landing_folder).as_posix() for p in lake.landing_folder.glob("*/*"))
@@ -418,41 +426,16 @@ def test_a_run_of_some_days_takes_what_landed_on_them_new_or_known(lake: Commerc
         lake.deliver("orders", AT + day * 24 * HOUR, order(day), name=f"d{day}")
         if day == 1:
             lake.run()  # days 0 and 1 are known
+    lake.write(lake.key("orders", AT + 24 * HOUR, "key"), order(8), AT + 96 * HOUR)  # the day is that in its key
+    lake.write("orders/landing/byhand.csv", order(9), AT + 24 * HOUR)  # or its own, if its key has none
     report = lake.run(days=("2024-03-02", "2024-03-03"))
 
-    assert (report.new, report.loaded) == (2, 2)
-    assert [key for key, *_ in orders(lake)] == ["0", "1", "2"]
-    assert zones(lake) == {"landing": ["d3"], "processed": ["d0", "d1", "d2"]}
+    assert (report.new, report.loaded) == (4, 4)
+    assert [key for key, *_ in orders(lake)] == ["0", "1", "2", "8", "9"]
+    assert zones(lake) == {"landing": ["d3"], "processed": ["byhand.csv", "d0", "d1", "d2", "key"]}
     batches = dict(lake.rows("SELECT O_ORDERKEY, BATCH_ID FROM COMMERCE.ORDERS_RAW"))
-    assert {key: batch == report.batch_id for key, batch in batches.items()} == {"0": False, "1": True, "2": True}
+    assert {key: batch == report.batch_id for key, batch in batches.items()} == {
+        "0": False,
+        **dict.fromkeys(("1", "2", "8", "9"), True),
+    }
     assert lake.run().loaded == 1
-
-
-def test_the_day_of_an_object_is_that_in_its_key(lake: CommerceLake) -> None:
-    lake.write(lake.key("orders", AT), order(1), AT + 72 * HOUR)
-    lake.write("orders/landing/by-hand.csv", order(2), AT)
-    assert lake.run(days=("2024-03-01", "2024-03-01")).loaded == 2
-
-
-def test_a_processed_object_that_somebody_removed_is_named_by_the_run_that_would_need_it(lake: CommerceLake) -> None:
-    lake.deliver("orders", AT, order(10))
-    lake.deliver("orders", AT + HOUR, order(11))
-    lake.run()
-    (removed, *_) = [path for path in lake.landed_paths() if "/processed/" in path.as_posix()]
-    removed.unlink()
-    (note,) = lake.run(reprocess=True).notes
-    assert "no longer in their zone" in note
-    assert removed.name in note
-    assert not lake.run().notes
-
-
-def test_a_full_disk_names_the_object_and_the_remedy(lake: CommerceLake, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(source: Path, target: Path) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(source), None, str(target))
-
-    lake.deliver("orders", AT, order(10))
-    monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(EngineError, match=r"The disk is full: lake://.*/orders/landing/.*Free disk space"):
-        lake.run()
-    monkeypatch.undo()
-    assert lake.run().rows["loaded"] == 1
