@@ -21,17 +21,13 @@ from pipeline_assets.orchestration.specs import output_specs
 from pipeline_assets.pipeline.resolve import derive
 from pipeline_assets_tests.support import odd_names
 from pipeline_assets_tests.support.odd_names import ODD, OddLake, order, parent
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 from pipeline_assets_tests.support.small_pipelines import lake_of, temporary
 
 
 @cache
 def kind() -> type[OddLake]:
     return lake_of(derive(odd_names.pipeline(temporary())), OddLake)  # type: ignore[return-value]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> OddLake:
-    return kind().with_tables(tmp_path / "home")
 
 
 def first_batch(shop: OddLake) -> None:
@@ -41,8 +37,21 @@ def first_batch(shop: OddLake) -> None:
     assert report.rows == {"read": 6, "loaded": 4, "superseded": 0, "quarantined": 2}
 
 
-def test_every_kind_of_table_has_names_that_need_quotes(shop: OddLake) -> None:
-    first_batch(shop)
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> OddLake:
+    """A home after the first batch; tests read it or get copies."""
+    lake = kind().with_tables(tmp_path_factory.mktemp("loaded") / "home")
+    first_batch(lake)
+    return lake
+
+
+@pytest.fixture
+def shop(loaded: OddLake, tmp_path: Path) -> OddLake:
+    return kind().at(copy_home(loaded.home, tmp_path / "home", "shop-bucket/in"))
+
+
+def test_every_kind_of_table_has_names_that_need_quotes(loaded: OddLake) -> None:
+    shop = loaded
     cells = shop.cells()
     assert cells["named"] == [("x", "N", "one"), ("y", "N", "two")]
     assert cells["totals"] == [("2026-01-01", "10.0000", "1"), ("2026-01-02", "20.0000", "1")]
@@ -63,7 +72,6 @@ def exported(shop: OddLake) -> list[dict[str, str]]:
 
 
 def test_newer_versions_late_parents_and_reprocessing_find_the_published_rows(shop: OddLake) -> None:
-    first_batch(shop)
     shop.orders("2", order("x", 2, 30, "2026-01-03"), at=2)
     shop.parents("2", parent(2, "changed"), at=2)
     shop.run()
@@ -78,7 +86,6 @@ def test_newer_versions_late_parents_and_reprocessing_find_the_published_rows(sh
 
 
 def test_quarantined_records_are_replayed(shop: OddLake) -> None:
-    first_batch(shop)
     found = dict(shop.rows("SELECT REASON_CODE, REASON FROM OPS.QUARANTINE"))
     assert found["missing_reference"].startswith(ODD["PARENT"])
     assert found["not_a_number"].startswith(ODD["AMOUNT"])
@@ -89,7 +96,8 @@ def test_quarantined_records_are_replayed(shop: OddLake) -> None:
     assert shop.rows("SELECT REASON_CODE FROM OPS.QUARANTINE WHERE REPLAYED_AT IS NULL") == [("not_a_number",)]
 
 
-def test_checks_and_previews_read_such_tables(shop: OddLake) -> None:
+def test_checks_and_previews_read_such_tables(tmp_path: Path) -> None:
+    shop = kind().with_tables(tmp_path / "home")
     shop.parents("1", parent(1), at=0)
     shop.orders("1", order("x", 1, 10), order("y", 1, 20), at=1)
     report = shop.run()
@@ -123,7 +131,8 @@ def test_lineage_and_columns_in_dagster_have_the_raw_names() -> None:
     }
 
 
-def test_parquet_files_have_such_columns(shop: OddLake) -> None:
+def test_parquet_files_have_such_columns(tmp_path: Path) -> None:
+    shop = kind().with_tables(tmp_path / "home")
     shop.parents("1", parent(1), at=0)
     path = shop.path("../order/1.parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -134,9 +143,10 @@ def test_parquet_files_have_such_columns(shop: OddLake) -> None:
 
 
 def test_spark_gives_the_same_tables(shop: OddLake, tmp_path: Path) -> None:
+    kind().with_tables(tmp_path / "spark")
     on_spark = kind().at(tmp_path / "spark", engine="spark")
+    first_batch(on_spark)
     for lake in (shop, on_spark):
-        first_batch(lake)
         lake.orders("2", order("x", 2, 30, "2026-01-03"), at=2)
         lake.parents("2", parent(2, "changed"), parent(9, "nine"), at=2)
         lake.run(replay=True)
