@@ -67,13 +67,6 @@ def assert_loaded(lake: S3CommerceLake) -> None:
     ) == [(7, 7)]
 
 
-def test_objects_go_through_the_zones(lake: S3CommerceLake) -> None:
-    land(lake)
-    report = lake.run()
-    assert (report.new, report.loaded, report.rejected) == (5, 4, 1)
-    assert_loaded(lake)
-
-
 def test_throttled_requests_are_repeated(lake: S3CommerceLake, proxy: FaultProxy) -> None:
     """FAULTS 16."""
     land(lake)
@@ -91,15 +84,22 @@ def is_copy(call: Call) -> bool:
     return call.method == "PUT" and any(name.lower() == "x-amz-copy-source" for name in call.headers)
 
 
-@pytest.mark.parametrize("when", [is_deletion, is_copy])
-def test_a_reply_that_is_lost_does_no_harm(
-    lake: S3CommerceLake, proxy: FaultProxy, when: Callable[[Call], bool]
-) -> None:
+def test_replies_to_deletions_and_copies_that_are_lost_do_no_harm(lake: S3CommerceLake, proxy: FaultProxy) -> None:
     """FAULTS 17: the request was served, and is repeated."""
     land(lake)
-    proxy.reset(first(3, fault_proxy.lose_reply, when))
+    rules = {when.__name__: first(3, fault_proxy.lose_reply, when) for when in (is_deletion, is_copy)}
+    lost = dict.fromkeys(rules, 0)
+
+    def lose(call: Call) -> fault_proxy.Fault | None:
+        for name, rule in rules.items():
+            if fault := rule(call):
+                lost[name] += 1
+                return fault
+        return None
+
+    proxy.reset(lose)
     lake.run()
-    assert proxy.faults == 3
+    assert lost == {"is_deletion": 3, "is_copy": 3}
     assert_loaded(lake)
 
 
@@ -121,10 +121,15 @@ def test_a_pipeline_that_may_not_delete_in_landing_commits_names_the_permission_
     assert_loaded(lake)
 
 
-def test_known_bytes_that_are_delivered_again_leave_landing(lake: S3CommerceLake) -> None:
-    """Their etag is the one that the ledger has."""
+def test_objects_go_through_the_zones_and_known_bytes_that_are_delivered_again_leave_landing(
+    lake: S3CommerceLake,
+) -> None:
+    """The etag of known bytes is the one that the ledger has."""
     land(lake)
-    lake.run()
+    report = lake.run()
+    assert (report.new, report.loaded, report.rejected) == (5, 4, 1)
+    assert_loaded(lake)
+
     land(lake)
     report = lake.run()
     assert (report.new, report.known, report.loaded) == (0, 5, 0)
@@ -136,57 +141,62 @@ def test_known_bytes_that_are_delivered_again_leave_landing(lake: S3CommerceLake
     assert_loaded(lake)
 
 
-def test_bytes_that_return_after_others_are_a_new_version(lake: S3CommerceLake) -> None:
-    for price in ("1.00", "2.00", "1.00"):
-        lake.deliver("orders", AT, order(1, price=price))
-        assert lake.run().loaded == 1
-        assert [str(row[3]) for row in lake.tables()["ORDERS"]] == [price]
-    assert lake.run(reprocess=True).loaded == 1
-    assert str(lake.tables()["ORDERS"][0][3]) == "1.00"
-
-
-def overwriting(lake: S3CommerceLake) -> Callable[[Any, Call], None]:
-    """Overwrite the order before a call is answered."""
-
-    def overwrite(handler: Any, call: Call) -> None:
-        lake.deliver("orders", AT, order(1, price="2.00"))
-        handler.answer(handler.forward(call))
-
-    return overwrite
-
-
-def test_an_object_that_is_overwritten_before_it_is_copied_is_taken_by_the_next_run(
+def test_an_object_that_is_overwritten_is_taken_by_the_next_run_and_bytes_that_return_are_a_new_version(
     lake: S3CommerceLake, proxy: FaultProxy
 ) -> None:
-    lake.deliver("orders", AT, order(1, price="1.00"))
-    key = lake.keys("firehose/orders/landing/")[0]
-    proxy.reset(first(1, overwriting(lake), lambda call: call.method == "GET" and call.key == key))
+    """One is overwritten before it is copied, one while it is processed, one between runs; markers of folders stay."""
+    markers = ["orders/landing/", "orders/landing/2024/"]
+    for marker in markers:
+        lake.write(marker, b"")
+    names = ("early", "late", "returns")
+    keys = {name: f"firehose/{lake.key('orders', AT, name)}" for name in names}
+
+    def deliver(name: str, price: str) -> None:
+        lake.deliver("orders", AT, order(names.index(name), price=price), name=name)
+
+    def prices() -> dict[str, str]:
+        return {names[int(row[0])]: str(row[3]) for row in lake.tables()["ORDERS"]}
+
+    def objects() -> list[str]:
+        """(zone, name) of the objects, as one text each."""
+        found = [key for key in lake.keys("firehose/") if not key.endswith("/")]
+        return sorted(f"{key.split('/')[2]} {key.rpartition('-')[2]}" for key in found)
+
+    def is_first_copy(call: Call) -> bool:
+        return is_copy(call) and call.key.endswith("-late")
+
+    def overwriting(name: str) -> Callable[[Any, Call], None]:
+        """Overwrite an order before a call is answered."""
+
+        def overwrite(handler: Any, call: Call) -> None:
+            deliver(name, "2.00")
+            handler.answer(handler.forward(call))
+
+        return overwrite
+
+    for name in names:
+        deliver(name, "1.00")
+    rules = (
+        first(1, overwriting("early"), lambda call: call.method == "GET" and call.key == keys["early"]),
+        first(1, overwriting("late"), is_first_copy),
+    )
+    proxy.reset(lambda call: next((fault for rule in rules if (fault := rule(call))), None))
     report = lake.run()
-    assert (report.loaded, len(report.requeued)) == (0, 1)
-    assert lake.keys("firehose/") == [key]
-    assert lake.run().loaded == 1
-    assert str(lake.tables()["ORDERS"][0][3]) == "2.00"
+    assert (proxy.faults, report.new, report.loaded) == (2, 3, 2)
+    assert [uri.rpartition("-")[2] for uri in report.requeued] == ["early"]
+    assert prices() == {"late": "1.00", "returns": "1.00"}
+    assert objects() == ["landing early", "landing late", "processed late", "processed returns"]
 
+    proxy.reset()
+    for number, price in enumerate(("2.00", "1.00")):
+        deliver("returns", price)
+        assert lake.run().loaded == (1 if number else 3)
+        assert prices() == {"early": "2.00", "late": "2.00", "returns": price}
+    assert objects() == ["processed early", *["processed late"] * 2, *["processed returns"] * 3]
+    assert {key for key in lake.keys("firehose/") if key.endswith("/")} == {f"firehose/{marker}" for marker in markers}
 
-def test_an_object_that_is_overwritten_while_it_is_processed_stays_in_landing(
-    lake: S3CommerceLake, proxy: FaultProxy
-) -> None:
-    lake.deliver("orders", AT, order(1, price="1.00"))
-    key = lake.keys("firehose/orders/landing/")[0]
-    proxy.reset(first(1, overwriting(lake), is_copy))
-    assert lake.run().loaded == 1
-    assert key in lake.keys("firehose/")
-    assert lake.run().loaded == 1
-    assert str(lake.tables()["ORDERS"][0][3]) == "2.00"
-    assert len(lake.keys("firehose/")) == 2
-
-
-def test_the_markers_of_folders_stay_and_are_no_objects(lake: S3CommerceLake) -> None:
-    lake.write("orders/landing/", b"")
-    lake.write("orders/landing/2024/", b"")
-    lake.deliver("orders", AT, order(1))
-    assert lake.run().loaded == 1
-    assert len(lake.keys("firehose/orders/landing/")) == 2
+    assert lake.run(reprocess=True).loaded == 3
+    assert prices() == {"early": "2.00", "late": "2.00", "returns": "1.00"}
     assert lake.run().new == 0
 
 
