@@ -84,7 +84,7 @@ def failing(*_: object) -> None:
     raise ContractError("Wrong.", remedy="Correct it.")
 
 
-def test_a_run_of_the_command_line_needs_no_daemon(landed: Observed) -> None:
+def test_a_run_of_the_command_line_needs_no_daemon_and_what_it_left_unchanged_is_no_output(landed: Observed) -> None:
     observed, summary = landed, landed.run()
 
     assert observed.states == [(summary["run_id"], "bookings", "START"), (summary["run_id"], "bookings", "COMPLETE")]
@@ -107,11 +107,8 @@ def test_a_run_of_the_command_line_needs_no_daemon(landed: Observed) -> None:
     assert "GROUP BY" in end["job"]["facets"]["sql"]["query"]
     assert "BOOKINGS = Pipeline(" in end["job"]["facets"]["sourceCode"]["sourceCode"]
 
-
-def test_what_a_run_left_unchanged_is_no_output(landed: Observed) -> None:
-    landed.run()
-    landed.run()
-    assert [len(event["outputs"]) for event in landed.events] == [4, 4, 4, 0]
+    observed.run()
+    assert [len(event["outputs"]) for event in observed.events] == [4, 4, 4, 0]
 
 
 def test_a_failed_run_says_why_and_wrote_nothing(observed: Observed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,27 +121,31 @@ def test_a_failed_run_says_why_and_wrote_nothing(observed: Observed, monkeypatch
     assert {each["name"].rpartition("/")[2] for each in end["inputs"]} >= {"booking_details*.csv"}
 
 
-def test_the_sensor_sends_for_a_run_of_the_instance_and_again_nothing(
-    observed: Observed, instance: dg.DagsterInstance
-) -> None:
-    job = observed.definitions.resolve_job_def("bookings")
-    run_id = job.execute_in_process(instance=instance).run_id
-    observed.tick(instance)
-    observed.tick(instance)
-    assert observed.states == [(run_id, "bookings", "START"), (run_id, "bookings", "COMPLETE")]
-
-
-def test_events_of_the_command_line_and_of_the_sensor_are_sent_once(
+def test_events_of_the_command_line_and_of_the_sensor_are_sent_once_and_again_the_same(
     observed: Observed, instance: dg.DagsterInstance
 ) -> None:
     job = observed.definitions.resolve_job_def("bookings")
     first = job.execute_in_process(instance=instance).run_id
+    observed.tick(instance)
+    sent = [(first, "bookings", "START"), (first, "bookings", "COMPLETE")]
+    assert observed.states == sent
+    observed.tick(instance)
+    assert observed.states == sent
+
     second = observed.run()["run_id"]
     observed.tick(instance)
-    assert [run for run, _, _ in observed.states] == [first, first, second, second]
+    sent += [(second, "bookings", "START"), (second, "bookings", "COMPLETE")]
+    assert observed.states == sent
+
+    cursor = instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR]
+    behind = {kind: [0] for kind in json.loads(cursor)}
+    instance.daemon_cursor_storage.set_cursor_values({sending._CURSOR: json.dumps(behind)})
+    observed.tick(instance)
+    events = observed.events
+    assert events[4:] == events[:4]
 
 
-def test_the_button_of_the_ui_gives_each_pipeline_a_run_below_that_of_the_button(
+def test_the_button_of_the_ui_gives_each_of_several_pipelines_a_run_below_that_of_the_button(
     observed: Observed, instance: dg.DagsterInstance
 ) -> None:
     job = observed.definitions.resolve_implicit_global_asset_job_def()
@@ -158,74 +159,60 @@ def test_the_button_of_the_ui_gives_each_pipeline_a_run_below_that_of_the_button
         parent = event["run"]["facets"].get("parent")
         assert (parent["run"]["runId"] if parent else None) == (None if event["run"]["runId"] == run_id else run_id)
 
-
-def test_some_tables_of_one_pipeline_are_a_run_of_that_pipeline(
-    observed: Observed, instance: dg.DagsterInstance
-) -> None:
-    job = observed.definitions.resolve_implicit_global_asset_job_def()
-    keys = [key for key in job.asset_layer.executable_asset_keys if key.path[0] == "bookings"]
-    run_id = job.execute_in_process(instance=instance, asset_selection=keys).run_id
+    several = len(observed.states)
+    of_one = [key for key in keys if key.path[0] == "bookings"]
+    run_id = job.execute_in_process(instance=instance, asset_selection=of_one).run_id
     observed.tick(instance)
-    assert observed.states == [(run_id, "bookings", "START"), (run_id, "bookings", "COMPLETE")]
+    assert observed.states[several:] == [(run_id, "bookings", "START"), (run_id, "bookings", "COMPLETE")]
 
 
-def test_a_killed_run_fails_when_dagster_notices(observed: Observed, instance: dg.DagsterInstance) -> None:
-    run = instance.create_run_for_job(observed.definitions.resolve_job_def("bookings"))
-    instance.report_dagster_event(
-        dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "bookings", message="Started."), run.run_id
-    )
-    observed.tick(instance)
-    instance.report_run_failed(run)
-    observed.tick(instance)
-
-    assert observed.states == [(run.run_id, "bookings", "START"), (run.run_id, "bookings", "FAIL")]
-    assert "it was killed" in observed.events[-1]["run"]["facets"]["errorMessage"]["message"]
-
-
-@pytest.mark.parametrize(("end", "state"), [("report_run_canceled", "ABORT"), ("report_run_failed", "FAIL")])
-def test_a_run_that_ends_in_the_queue_has_a_start_too(
-    observed: Observed, instance: dg.DagsterInstance, end: str, state: str
-) -> None:
-    run = instance.create_run_for_job(observed.definitions.resolve_job_def("bookings"))
-    getattr(instance, end)(run)
-    observed.tick(instance)
-    assert observed.states == [(run.run_id, "bookings", "START"), (run.run_id, "bookings", state)]
-
-
-def test_a_scheduled_run_and_a_backfill_have_their_nominal_time(
+def test_runs_that_no_process_ends_have_a_start_an_end_and_the_facets_of_their_tags(
     observed: Observed, instance: dg.DagsterInstance
 ) -> None:
     job = observed.definitions.resolve_job_def("bookings")
     due = {"dagster/scheduled_execution_time": "2026-03-01T05:15:00+00:00"}
     days = {"dagster/asset_partition_range_start": "2026-03-01", "dagster/asset_partition_range_end": "2026-03-02"}
-    for tags in (due, days):
-        instance.report_run_canceled(instance.create_run_for_job(job, tags=tags))
+    names = ("deleted", "canceled in the queue", "failed in the queue", "killed")
+    runs = {name: instance.create_run_for_job(job) for name in names}
+    runs |= {
+        name: instance.create_run_for_job(job, tags=tags) for name, tags in (("scheduled", due), ("backfill", days))
+    }
+    root = runs["canceled in the queue"].run_id
+    runs["repeated"] = instance.create_run_for_job(job, parent_run_id=root, root_run_id=root)
+    started = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "bookings", message="Started.")
+    instance.report_dagster_event(started, runs["killed"].run_id)
+    for name, run in runs.items():
+        if name == "failed in the queue":
+            instance.report_run_failed(run)
+        elif name != "killed":
+            instance.report_run_canceled(run)
+    instance.delete_run(runs["deleted"].run_id)
+    observed.tick(instance)
+    instance.report_run_failed(runs["killed"])  # as Dagster does when it notices
     observed.tick(instance)
 
-    nominal = [e["run"]["facets"]["nominalTime"] for e in observed.events if e["eventType"] == "ABORT"]
-    assert [(each["nominalStartTime"], each.get("nominalEndTime")) for each in nominal] == [
-        ("2026-03-01T05:15:00+00:00", None),
-        ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00"),
-    ]
-
-
-def test_a_repeated_run_names_the_run_that_it_repeats(observed: Observed, instance: dg.DagsterInstance) -> None:
-    job = observed.definitions.resolve_job_def("bookings")
-    first = instance.create_run_for_job(job)
-    again = instance.create_run_for_job(job, parent_run_id=first.run_id, root_run_id=first.run_id)
-    instance.report_run_canceled(again)
-    observed.tick(instance)
-    assert observed.events[-1]["run"]["facets"]["parent"]["run"]["runId"] == first.run_id
-
-
-def test_a_deleted_run_stops_no_other(observed: Observed, instance: dg.DagsterInstance) -> None:
-    job = observed.definitions.resolve_job_def("bookings")
-    gone, kept = instance.create_run_for_job(job), instance.create_run_for_job(job)
-    for run in (gone, kept):
-        instance.report_run_canceled(run)
-    instance.delete_run(gone.run_id)
-    observed.tick(instance)
-    assert {run for run, _, _ in observed.states} == {kept.run_id}
+    events = {name: [e for e in observed.events if e["run"]["runId"] == run.run_id] for name, run in runs.items()}
+    assert sum(map(len, events.values())) == len(observed.events)
+    assert {event["job"]["name"] for event in observed.events} == {"bookings"}
+    assert {name: [event["eventType"] for event in found] for name, found in events.items()} == {
+        "deleted": [],
+        "canceled in the queue": ["START", "ABORT"],
+        "failed in the queue": ["START", "FAIL"],
+        "killed": ["START", "FAIL"],
+        "scheduled": ["START", "ABORT"],
+        "backfill": ["START", "ABORT"],
+        "repeated": ["START", "ABORT"],
+    }
+    last = {name: found[-1]["run"]["facets"] for name, found in events.items() if found}
+    assert "it was killed" in last["killed"]["errorMessage"]["message"]
+    assert {name: facets["parent"]["run"]["runId"] for name, facets in last.items() if "parent" in facets} == {
+        "repeated": root
+    }
+    nominal = {name: facets["nominalTime"] for name, facets in last.items() if "nominalTime" in facets}
+    assert {name: (each["nominalStartTime"], each.get("nominalEndTime")) for name, each in nominal.items()} == {
+        "scheduled": ("2026-03-01T05:15:00+00:00", None),
+        "backfill": ("2026-03-01T00:00:00+00:00", "2026-03-03T00:00:00+00:00"),
+    }
 
 
 def test_runs_before_the_first_event_are_old_news(lake: BookingsLake) -> None:
@@ -279,16 +266,6 @@ def test_an_event_that_is_refused_for_good_stops_no_other(observed: Observed, co
     to_collector = Observed(observed.lake, openlineage_url=collector.url)
     to_collector.run()
     assert [body["eventType"] for body in collector.received] == ["START", "COMPLETE"]
-
-
-def test_an_event_sent_again_is_the_same(observed: Observed, instance: dg.DagsterInstance) -> None:
-    observed.run()
-    cursor = instance.daemon_cursor_storage.get_cursor_values({sending._CURSOR})[sending._CURSOR]
-    behind = {kind: [0] for kind in json.loads(cursor)}
-    instance.daemon_cursor_storage.set_cursor_values({sending._CURSOR: json.dumps(behind)})
-    observed.tick(instance)
-    start, end, *again = observed.events
-    assert again == [start, end]
 
 
 def test_a_change_that_becomes_visible_after_a_later_one_is_sent_too(
