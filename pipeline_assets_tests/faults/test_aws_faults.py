@@ -7,7 +7,9 @@ nothing is left in staging, and the next run finishes without help.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,13 @@ def nothing_published(lake: S3BookingsLake) -> bool:
     return not any(lake.tables().values()) and lake.rows("SELECT COUNT(*) FROM OPS.FILE_LEDGER") == [(0,)]
 
 
+def error_of(lake: S3BookingsLake) -> PipelineError:
+    """What a run fails with."""
+    with pytest.raises(PipelineError) as failed:
+        lake.run()
+    return failed.value
+
+
 def is_read(call: Call) -> bool:
     return call.method == "GET" and call.key.startswith(LANDING)
 
@@ -97,60 +106,83 @@ def is_upload(call: Call) -> bool:
 # --- busy and broken -------------------------------------------------------------------------------------------
 
 
-def test_row_16_slow_down_on_a_third_of_all_calls_only_takes_longer(
-    home: Home, proxy: FaultProxy, settled: Callable
-) -> None:
-    lake = home()
-    proxy.reset(share(0.3, SLOW_DOWN, seed=1))
+def each_first(fault: Fault, when: Callable[[Call], bool]) -> fault_proxy.Rule:
+    """The first request about each object of those that `when` is about."""
+    seen: set[str] = set()
 
-    report = lake.run()
+    def rule(call: Call) -> Fault | None:
+        if not when(call) or call.key in seen:
+            return None
+        seen.add(call.key)
+        return fault
 
-    assert report.loaded == 4
-    assert proxy.faults > 5
-    settled(lake)
-
-
-def test_row_16_slow_down_on_all_calls_is_outlasted_within_the_patience(
-    home: Home, proxy: FaultProxy, settled: Callable
-) -> None:
-    lake = home()
-    proxy.reset(first(6, SLOW_DOWN))
-
-    assert lake.run().loaded == 4
-    settled(lake)
+    return rule
 
 
-@pytest.mark.parametrize("calls", [1, 9, 22])
-def test_row_16_slow_down_beyond_the_patience_fails_with_the_state_intact(
-    home: Home, proxy: FaultProxy, settled: Callable, calls: int
-) -> None:
-    """Whether it begins before, within or after publication."""
-    lake = home(patience=0.3)
-    proxy.reset(since(calls, SLOW_DOWN))
-
-    with pytest.raises(LakeError, match=r"SlowDown|503") as refused:
-        lake.run()
-
-    assert refused.value.transient
-    settled(lake)
-
-
-FAULTS = {
-    "reset": fault_proxy.reset,
-    "reply lost": fault_proxy.lose_reply,
-    "body cut": fault_proxy.truncate(0.5),
-    "internal error": fault_proxy.refuse(500, "InternalError"),
+# Those of the requests of a run, in their order, from which on a fault lasts.
+MOMENTS: dict[str, Callable[[Call], bool]] = {
+    "listing": lambda call: not call.key,
+    "reading": is_read,
+    "staging": lambda call: call.method == "HEAD" and call.key.startswith("staging/"),
+    "after publication": lambda call: not call.key and "release" in call.path,
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_connections_that_break_only_take_longer(home: Home, proxy: FaultProxy, settled: Callable, fault: str) -> None:
-    """A deletion whose reply is lost and a page of a listing that breaks off are what obstore does not repeat."""
-    lake = home()
-    proxy.reset(share(0.2, FAULTS[fault], seed=3))
+def once(begins: Callable[[Call], bool], fault: Fault) -> fault_proxy.Rule:
+    """Every request from the first of those that `begins` is about."""
+    begun: list[Call] = []
 
-    assert lake.run().loaded == 4
-    assert proxy.faults > 3
+    def rule(call: Call) -> Fault | None:
+        if not begun and begins(call):
+            begun.append(call)
+        return fault if begun else None
+
+    return rule
+
+
+# The rule, and how many requests meet a fault.
+OUTLASTED = {
+    "row 16, slow down on a third of all calls": (share(0.3, SLOW_DOWN, seed=1), range(6, 999)),
+    "row 16, slow down on all calls within the patience": (first(6, SLOW_DOWN), range(6, 7)),
+    "reset": (share(0.2, fault_proxy.reset, seed=3), range(4, 999)),
+    "reply lost": (share(0.2, fault_proxy.lose_reply, seed=3), range(4, 999)),
+    "body cut": (share(0.2, fault_proxy.truncate(0.5), seed=3), range(4, 999)),
+    "internal error": (share(0.2, fault_proxy.refuse(500, "InternalError"), seed=3), range(4, 999)),
+    "a bit that flips on the way here is noticed and read again": (
+        each_first(fault_proxy.damage, is_read),
+        range(4, 5),
+    ),
+}
+
+
+def test_calls_that_are_refused_for_a_while_or_break_only_take_longer(
+    home: Home, proxy: FaultProxy, settled: Callable, undisturbed: dict
+) -> None:
+    """A deletion whose reply is lost and a page of a listing that breaks off are what obstore does not repeat.
+
+    Each run but the first loads the same objects again.
+    """
+    lake = home()
+    for number, (case, (rule, faults)) in enumerate(OUTLASTED.items()):
+        proxy.reset(rule)
+        assert lake.run(reprocess=number > 0).loaded == 4, case
+        assert proxy.faults in faults, case
+        assert lake.tables() == undisturbed, case
+    settled(lake)
+
+
+def test_row_16_slow_down_beyond_the_patience_fails_with_the_state_intact(
+    home: Home, proxy: FaultProxy, settled: Callable
+) -> None:
+    """Whether it begins before, within or after publication."""
+    lake = home(patience=0.3)
+    for moment, begins in MOMENTS.items():
+        proxy.reset(once(begins, SLOW_DOWN))
+        error = error_of(lake)
+        assert isinstance(error, LakeError), moment
+        assert re.search("SlowDown|503", str(error)), moment
+        assert error.transient, moment
+        assert nothing_published(lake) == (moment != "after publication"), moment
     settled(lake)
 
 
@@ -166,29 +198,8 @@ def test_an_answer_that_does_not_come_is_asked_for_again(home: Home, proxy: Faul
 # --- damaged ---------------------------------------------------------------------------------------------------
 
 
-def test_a_bit_that_flips_on_the_way_here_is_noticed_and_read_again(
-    home: Home, proxy: FaultProxy, settled: Callable
-) -> None:
-    lake = home()
-    read: set[str] = set()
-
-    def rule(call: Call) -> Fault | None:
-        if not is_read(call) or call.key in read:
-            return None
-        read.add(call.key)
-        return fault_proxy.damage
-
-    proxy.reset(rule)
-
-    assert lake.run().loaded == 4
-    assert proxy.faults == 4
-    settled(lake)
-
-
-def test_bytes_that_are_damaged_again_and_again_are_not_loaded(
-    home: Home, proxy: FaultProxy, settled: Callable
-) -> None:
-    lake = home()
+def spoiler() -> Fault:
+    """One byte of each answer is another one, drawn with a seed."""
     spoil = random.Random(5)
 
     def spoiled(handler: Any, call: Call) -> None:
@@ -197,56 +208,48 @@ def test_bytes_that_are_damaged_again_and_again_are_not_loaded(
         reply.body = reply.body[:at] + bytes([reply.body[at] ^ (1 + spoil.randrange(255))]) + reply.body[at + 1 :]
         handler.answer(reply)
 
-    proxy.reset(lambda call: spoiled if is_read(call) else None)
-
-    with pytest.raises(LakeError, match="does not match its checksum"):
-        lake.run()
-    assert nothing_published(lake)
-    settled(lake)
+    return spoiled
 
 
-def test_a_bit_that_flips_on_the_way_there_is_refused_and_nothing_of_it_is_loaded(
+DAMAGED = {
+    "bytes that are damaged again and again": (first(99, spoiler(), is_read), "does not match its checksum"),
+    "a bit that flips on the way there": (first(1, fault_proxy.damage_upload, is_upload), r"writing .*staging/"),
+    "an upload that is confirmed and is not there": (
+        first(1, fault_proxy.refuse(200, ""), is_upload),
+        r"writing|bytes were written and nothing found",
+    ),
+}
+
+
+def test_what_is_damaged_on_its_way_is_noticed_and_nothing_of_it_is_loaded(
     home: Home, proxy: FaultProxy, settled: Callable
 ) -> None:
     lake = home()
-    proxy.reset(first(1, fault_proxy.damage_upload, is_upload))
-
-    with pytest.raises(LakeError, match=r"writing .*staging/"):
-        lake.run()
-    assert nothing_published(lake)
-    settled(lake)
-
-
-def test_an_upload_that_is_confirmed_and_is_not_there_is_noticed(
-    home: Home, proxy: FaultProxy, settled: Callable
-) -> None:
-    lake = home()
-    swallowed = fault_proxy.refuse(200, "")
-    proxy.reset(first(1, swallowed, is_upload))
-
-    with pytest.raises(LakeError, match=r"writing|bytes were written and nothing found"):
-        lake.run()
-    assert nothing_published(lake)
+    for case, (rule, says) in DAMAGED.items():
+        proxy.reset(rule)
+        error = error_of(lake)
+        assert isinstance(error, LakeError), case
+        assert re.search(says, str(error)), case
+        assert nothing_published(lake), case
     settled(lake)
 
 
 # --- refused ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("calls", [6, 16, 24])
 def test_credentials_that_expire_in_the_middle_of_a_run_are_named_and_the_state_is_intact(
-    home: Home, proxy: FaultProxy, settled: Callable, calls: int
+    home: Home, proxy: FaultProxy, settled: Callable
 ) -> None:
     lake = home()
-    proxy.reset(since(calls, EXPIRED))
-
-    with pytest.raises(ConfigurationError) as refused:
-        lake.run()
-
-    told = str(refused.value)
-    assert "\n" not in told
-    assert SECRET not in told
-    assert "expired" in told or "Renew the AWS credentials" in told, "a HEAD has no body to say why"
+    for moment, begins in MOMENTS.items():
+        proxy.reset(once(begins, EXPIRED))
+        error = error_of(lake)
+        assert isinstance(error, ConfigurationError), moment
+        told = str(error)
+        assert "\n" not in told, moment
+        assert SECRET not in told, moment
+        assert "expired" in told or "Renew the AWS credentials" in told, f"{moment}: a HEAD has no body to say why"
+        assert nothing_published(lake) == (moment != "after publication"), moment
     settled(lake)
 
 
@@ -319,31 +322,32 @@ def is_last_upload(call: Call) -> bool:
     return is_upload(call) and call.key.endswith("/released.parquet")
 
 
-@pytest.mark.parametrize("moment", [is_read, is_last_upload], ids=["while reading", "before publishing"])
-@pytest.mark.parametrize("lease", [OTHER, None], ids=["taken over", "gone"])
 def test_row_19_a_run_that_lost_its_lease_publishes_nothing_and_leaves_the_lease_alone(
-    home: Home, proxy: FaultProxy, client: Any, settled: Callable, moment: Callable, lease: bytes | None
+    home: Home, proxy: FaultProxy, client: Any, settled: Callable
 ) -> None:
     """The ledger would notice a publication of the other one, and not one that is still under way."""
     lake = home(timeout=100).with_platform(shared=True)
+    moments = {"while reading": is_read, "before publishing": is_last_upload}
+    for (when, moment), lease in product(moments.items(), [OTHER, None]):
+        case = f"{when}, {'taken over' if lease else 'gone'}"
 
-    def meanwhile(handler: Any, call: Call) -> None:
+        def meanwhile(handler: Any, call: Call, lease: bytes | None = lease) -> None:
+            if lease:
+                client.put_object(Bucket=BUCKET, Key=LEASE, Body=lease)
+            else:
+                client.delete_object(Bucket=BUCKET, Key=LEASE)
+            handler.answer(handler.forward(call))
+
+        proxy.reset(first(1, meanwhile, moment))
+        error = error_of(lake)
+        assert isinstance(error, WarehouseBusyError), case
+        assert f"took {LEASE} over" in str(error), case
+        assert nothing_published(lake), case
+        assert lake.keys("processed-data/") == [], case
+        assert lake.keys(LEASE) == ([LEASE] if lease else []), case
         if lease:
-            client.put_object(Bucket=BUCKET, Key=LEASE, Body=lease)
-        else:
+            assert client.get_object(Bucket=BUCKET, Key=LEASE)["Body"].read() == lease, case
             client.delete_object(Bucket=BUCKET, Key=LEASE)
-        handler.answer(handler.forward(call))
-
-    proxy.reset(first(1, meanwhile, moment))
-    with pytest.raises(WarehouseBusyError, match=f"took {LEASE} over"):
-        lake.run()
-
-    assert nothing_published(lake)
-    assert lake.keys("processed-data/") == []
-    assert lake.keys(LEASE) == ([LEASE] if lease else [])
-    if lease:
-        assert client.get_object(Bucket=BUCKET, Key=LEASE)["Body"].read() == lease
-        client.delete_object(Bucket=BUCKET, Key=LEASE)
     settled(lake)
     assert lake.keys(LEASE) == [], "who has finished lets go"
 
@@ -368,25 +372,24 @@ def test_row_41_an_export_that_arrives_cut_short_is_copied_again_by_the_next_run
     assert len(exported) == 1 + len(lake.tables()["CUSTOMER_BOOKINGS"])
 
 
-@pytest.mark.parametrize(
-    ("about", "faults"),
-    [(lambda call: not call.key, 1), (is_read, 4), (is_upload, 8)],
-    ids=["listing", "reading", "staging"],
-)
+# What it is about, and how many requests of a run there are at most.
+FORBIDDEN = {"listing": (lambda call: not call.key, 1), "reading": (is_read, 4), "staging": (is_upload, 8)}
+
+
 def test_what_only_a_person_can_clear_ends_a_run_without_a_second_try(
-    home: Home, proxy: FaultProxy, settled: Callable, about: Callable, faults: int
+    home: Home, proxy: FaultProxy, settled: Callable
 ) -> None:
     """Several objects are read or written at once, and each of them once."""
     lake = home()
-    proxy.reset(lambda call: fault_proxy.refuse(403, "AccessDenied") if about(call) else None)
-
-    with pytest.raises(ConfigurationError, match="permission") as refused:
-        lake.run()
-
-    assert not refused.value.transient
-    asked = [(call.method, call.path) for call in proxy.calls if about(call)]
-    assert 1 <= len(asked) == len(set(asked)) <= faults
-    assert nothing_published(lake)
+    for case, (about, faults) in FORBIDDEN.items():
+        proxy.reset(first(999, fault_proxy.refuse(403, "AccessDenied"), about))
+        error = error_of(lake)
+        assert isinstance(error, ConfigurationError), case
+        assert "permission" in str(error), case
+        assert not error.transient, case
+        asked = [(call.method, call.path) for call in proxy.calls if about(call)]
+        assert 1 <= len(asked) == len(set(asked)) <= faults, case
+        assert nothing_published(lake), case
     settled(lake)
 
 
