@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from pipeline_assets.reviews.connect import open_source
 from pipeline_assets.reviews.extract import land_extract
 from pipeline_assets.reviews.manifest import Watermark, read_manifest
+from pipeline_assets.reviews.metadata import ListedTable
 from pipeline_assets.reviews.position import Ordered, literal, rows_behind
 from pipeline_assets_tests.support.mariadb import (
     Database,
     mariadb_database,
     shared_server,
 )
-from pipeline_assets_tests.support.reviews_extracts import extract, listed, read_extract
+from pipeline_assets_tests.support.reviews_extracts import Read, extract, listed, read_extract
 from pipeline_assets_tests.support.servers import requires_server
 
 ITEMS = "CREATE TABLE items (id BIGINT UNSIGNED PRIMARY KEY, changed DATETIME(6), name VARCHAR(40), KEY (changed))"
@@ -30,6 +32,14 @@ TABLE = listed("items", cursor=("changed",))
 def without_lag(watermark: Watermark) -> Watermark:
     """A watermark behind whose time there are no rows."""
     return Watermark(watermark.position, watermark.snapshot_at, "9999-01-01 00:00:00.000000")
+
+
+def read_each(
+    database: Database, tables: Mapping[str, ListedTable], folder: Path, since: Mapping[str, Watermark] | None = None
+) -> dict[str, Read]:
+    """An extract of each table, by name."""
+    since = since or {}
+    return {name: read_extract(database.url, table, folder, since.get(name)) for name, table in tables.items()}
 
 
 def test_a_row_is_extracted_again_only_if_it_changed(database: Database, tmp_path: Path) -> None:
@@ -113,34 +123,46 @@ def test_a_position_never_moves_back(database: Database, tmp_path: Path) -> None
     assert second.until.position == first.until.position
 
 
-@pytest.mark.parametrize("kind", ["DATETIME(6)", "TIMESTAMP(6)", "DATE"])
+TIMES = {"datetimes": "DATETIME(6)", "timestamps": "TIMESTAMP(6)", "dates": "DATE"}
+TIMED = {name: listed(name, cursor=("changed",)) for name in TIMES}
+
+
+def create_timed(database: Database) -> None:
+    database.run(*(f"CREATE TABLE {name} (id INT PRIMARY KEY, changed {kind} NULL)" for name, kind in TIMES.items()))
+
+
 @pytest.mark.parametrize("zone", ["-11:00", "+13:00"])
-def test_the_lag_holds_in_each_time_zone_of_the_server(tmp_path: Path, kind: str, zone: str) -> None:
+def test_the_lag_holds_in_each_time_zone_of_the_server(tmp_path: Path, zone: str) -> None:
     requires_server("mariadb")
     with mariadb_database() as database, shared_server().connect() as root, root.cursor() as admin:
         admin.execute(f"SET GLOBAL time_zone = '{zone}'")
         try:
-            database.run(f"CREATE TABLE items (id INT PRIMARY KEY, changed {kind} NULL)")
-            database.run("INSERT INTO items VALUES (1, NOW(6))")
-            first = read_extract(database.url, TABLE, tmp_path)
-            database.run("INSERT INTO items VALUES (0, NOW(6) - INTERVAL 2 MINUTE)")
-            assert 0 in read_extract(database.url, TABLE, tmp_path, first.until).values("id")
+            create_timed(database)
+            database.run(*(f"INSERT INTO {name} VALUES (1, NOW(6))" for name in TIMES))
+            first = read_each(database, TIMED, tmp_path)
+            database.run(*(f"INSERT INTO {name} VALUES (0, NOW(6) - INTERVAL 2 MINUTE)" for name in TIMES))
+            second = read_each(database, TIMED, tmp_path, {name: read.until for name, read in first.items()})
+            assert [name for name, read in second.items() if 0 not in read.values("id")] == []
         finally:
             admin.execute("SET GLOBAL time_zone = 'SYSTEM'")
 
 
-@pytest.mark.parametrize("kind", ["DATETIME(6)", "TIMESTAMP(6)", "DATE"])
-def test_rows_without_cursor_are_in_each_extract_and_move_no_position(
-    database: Database, tmp_path: Path, kind: str
-) -> None:
-    database.run(f"CREATE TABLE items (id INT PRIMARY KEY, changed {kind} NULL)")
+def test_rows_without_cursor_are_in_each_extract_and_move_no_position(database: Database, tmp_path: Path) -> None:
+    create_timed(database)
     with database.connect() as connection, connection.cursor() as cursor:
         cursor.execute("SET sql_mode = '', time_zone = '+00:00'")
-        cursor.execute("INSERT INTO items VALUES (1, NULL), (2, '2024-01-01'), (9, '0000-00-00')")
-    first = read_extract(database.url, TABLE, tmp_path)
-    assert first.values("id") == [1, 2, 9]
-    assert first.until.position == ("2024-01-01" if kind == "DATE" else "2024-01-01 00:00:00.000000", "2")
-    assert read_extract(database.url, TABLE, tmp_path, without_lag(first.until)).values("id") == [1, 9]
+        for name in TIMES:
+            cursor.execute(f"INSERT INTO {name} VALUES (1, NULL), (2, '2024-01-01'), (9, '0000-00-00')")
+    first = read_each(database, TIMED, tmp_path)
+    assert {name: read.values("id") for name, read in first.items()} == {name: [1, 2, 9] for name in TIMES}
+    midnight = "2024-01-01 00:00:00.000000"
+    assert {name: read.until.position for name, read in first.items()} == {
+        "datetimes": (midnight, "2"),
+        "timestamps": (midnight, "2"),
+        "dates": ("2024-01-01", "2"),
+    }
+    again = read_each(database, TIMED, tmp_path, {name: without_lag(read.until) for name, read in first.items()})
+    assert {name: read.values("id") for name, read in again.items()} == {name: [1, 9] for name in TIMES}
 
 
 @pytest.mark.parametrize("kind", ["DATETIME(6) NULL", "TIMESTAMP(6) NULL", "DATE NOT NULL", "BIGINT NOT NULL"])
@@ -166,38 +188,44 @@ def test_only_rows_without_cursor_give_no_position(database: Database, tmp_path:
     assert read_extract(database.url, TABLE, tmp_path, first.until).manifest.kind == "full"
 
 
-@pytest.mark.parametrize(
-    ("kind", "values"),
-    [
-        ("DECIMAL(38,20)", ["0." + "0" * 19 + "1", "0." + "0" * 19 + "2", "123456789012345678.00000000000000000001"]),
-        ("DECIMAL(65,30)", ["9." + "0" * 29 + "1", "10", "1" * 35 + ".5"]),
-        ("DECIMAL(10,2)", ["-1.50", "9.99", "10.00"]),
-        ("DOUBLE", ["0.1", "0.30000000000000004", "1e300"]),
-        ("FLOAT", ["0.1", "0.2", "16777216"]),
-        ("BIGINT UNSIGNED", ["9", "10", str(2**64 - 1)]),
-        ("BIGINT", [str(-(2**63)), "-9", "2"]),
-        ("YEAR", ["1999", "2000", "2024"]),
-        ("BIT(64)", ["9", "10", str(2**63)]),
-        ("DATETIME(6)", ["2024-01-01 00:00:00.999999", "2024-01-01 00:00:01", "2024-01-01 00:00:01.000001"]),
-        ("VARCHAR(40)", ["a'b\\", 'b"` -- ', "c😀"]),
-        ("VARCHAR(40) CHARACTER SET latin1", ["a", "b", "é"]),
-        ("VARCHAR(40) COLLATE utf8mb4_bin", ["B", "a", "é"]),
-        ("VARBINARY(20)", ["a", "b", "é"]),
-        ("BINARY(3)", ["", "a", "abc"]),
-    ],
-)
-def test_positions_are_exact(database: Database, tmp_path: Path, kind: str, values: list[str]) -> None:
+POSITIONS = {
+    "DECIMAL(38,20)": ["0." + "0" * 19 + "1", "0." + "0" * 19 + "2", "123456789012345678.00000000000000000001"],
+    "DECIMAL(65,30)": ["9." + "0" * 29 + "1", "10", "1" * 35 + ".5"],
+    "DECIMAL(10,2)": ["-1.50", "9.99", "10.00"],
+    "DOUBLE": ["0.1", "0.30000000000000004", "1e300"],
+    "FLOAT": ["0.1", "0.2", "16777216"],
+    "BIGINT UNSIGNED": ["9", "10", str(2**64 - 1)],
+    "BIGINT": [str(-(2**63)), "-9", "2"],
+    "YEAR": ["1999", "2000", "2024"],
+    "BIT(64)": ["9", "10", str(2**63)],
+    "DATETIME(6)": ["2024-01-01 00:00:00.999999", "2024-01-01 00:00:01", "2024-01-01 00:00:01.000001"],
+    "VARCHAR(40)": ["a'b\\", 'b"` -- ', "c😀"],
+    "VARCHAR(40) CHARACTER SET latin1": ["a", "b", "é"],
+    "VARCHAR(40) COLLATE utf8mb4_bin": ["B", "a", "é"],
+    "VARBINARY(20)": ["a", "b", "é"],
+    "BINARY(3)": ["", "a", "abc"],
+}
+
+
+def test_positions_are_exact(database: Database, tmp_path: Path) -> None:
     """The values are in ascending order: behind each, exactly those after it."""
-    database.run(f"CREATE TABLE t (id INT PRIMARY KEY, cur {kind} NOT NULL)")
-    table = listed("t", cursor=("cur",))
+    tables = {kind: listed(f"t{number}", cursor=("cur",)) for number, kind in enumerate(POSITIONS)}
+    rows = {kind: _literals(kind, values) for kind, values in POSITIONS.items()}
+    database.run(*(f"CREATE TABLE {t.name} (id INT PRIMARY KEY, cur {kind} NOT NULL)" for kind, t in tables.items()))
+    database.run(*(f"INSERT INTO {table.name} VALUES {rows[kind][0]}" for kind, table in tables.items()))
+    first = read_each(database, tables, tmp_path)
+    database.run(*(f"INSERT INTO {table.name} VALUES {', '.join(rows[kind][1:])}" for kind, table in tables.items()))
+    second = read_each(database, tables, tmp_path, {kind: without_lag(read.until) for kind, read in first.items()})
+    assert {kind: read.values("id") for kind, read in second.items()} == {kind: [1, 2] for kind in POSITIONS}
+    third = {
+        kind: extract(database.url, table, tmp_path, without_lag(second[kind].until)) for kind, table in tables.items()
+    }
+    assert third == dict.fromkeys(POSITIONS)
+
+
+def _literals(kind: str, values: list[str]) -> list[str]:
     literals = values if kind.startswith("BIT") else map(_text_literal, values)
-    smallest, *others = [f"({number}, {value})" for number, value in enumerate(literals)]
-    database.run(f"INSERT INTO t VALUES {smallest}")
-    first = read_extract(database.url, table, tmp_path)
-    database.run(f"INSERT INTO t VALUES {', '.join(others)}")
-    second = read_extract(database.url, table, tmp_path, without_lag(first.until))
-    assert second.values("id") == [1, 2]
-    assert extract(database.url, table, tmp_path, without_lag(second.until)) is None
+    return [f"({number}, {value})" for number, value in enumerate(literals)]
 
 
 def _text_literal(value: str) -> str:

@@ -226,8 +226,8 @@ def test_columns_that_are_narrowed_renamed_or_retyped_are_refused_until_that_is_
         assert difference in reason
         assert (lake.table("ITEMS", "ID, NAME"), lake.state("items")) == before
         database.run(f"ALTER TABLE items {undo}")
-        lake.extract()
-        assert same(lake, database), undo
+    lake.extract()
+    assert same(lake, database)
 
 
 @pytest.mark.slow

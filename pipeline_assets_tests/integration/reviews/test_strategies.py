@@ -154,20 +154,31 @@ def test_a_contract_with_another_key_than_the_list_is_refused(tmp_path: Path) ->
         _ = notes(tmp_path, key="text", strategy="full_refresh", cursor=[]).pipeline
 
 
-@pytest.mark.parametrize("name", ["order", "Foo bar", "x; DROP TABLE y", 'a"b', "naïve", "my__notes"])
-def test_any_name_of_tables_and_columns_is_only_a_name(name: str, tmp_path: Path) -> None:
-    lake = ReviewsLake.at(tmp_path, {"name": name, "key": name, "cursor": "group"})
-    quoted = '"' + name.replace('"', '""') + '"'
-    lake.sql(f'CREATE TABLE {quoted} ({quoted} INTEGER, "group" INTEGER)', f"INSERT INTO {quoted} VALUES (1, 2)")
-    ((dataset, report),) = lake.extract().items()
-    assert report
-    assert report.rows["loaded"] == 1
-    upper = quoted.upper()
-    assert lake.rows(f'SELECT {upper}, "GROUP" FROM REVIEWS.{upper}') == [(1, 2)]
-    assert lake.extract() == {dataset: None}
-    lake.sql(f"INSERT INTO {quoted} VALUES (2, 3)")
+NAMES = ("order", 'Foo "bär; DROP TABLE y', "my__notes")
+
+
+def test_any_name_of_tables_and_columns_is_only_a_name(tmp_path: Path) -> None:
+    """Each names a table, its key and a column of the others."""
+    lake = ReviewsLake.at(tmp_path, *({"name": name, "key": name, "cursor": "group"} for name in NAMES))
+    quoted = {name: '"' + name.replace('"', '""') + '"' for name in (*NAMES, "group")}
+    columns = ", ".join(quoted.values())
+
+    def insert(values: str) -> list[str]:
+        return [f"INSERT INTO {quoted[name]} VALUES ({values})" for name in NAMES]
+
+    def rows() -> dict[str, list[tuple]]:
+        select = f"SELECT {columns.upper()} FROM REVIEWS.{{}} ORDER BY 1"
+        return {name: lake.rows(select.format(quoted[name].upper())) for name in NAMES}
+
+    types = ", ".join(f"{column} INTEGER" for column in quoted.values())
+    lake.sql(*(f"CREATE TABLE {quoted[name]} ({types})" for name in NAMES), *insert("1, 2, 3, 4"))
+    reports = lake.extract()
+    assert [report and report.rows["loaded"] for report in reports.values()] == [1] * len(NAMES)
+    assert rows() == {name: [(1, 2, 3, 4)] for name in NAMES}
+    assert lake.extract() == dict.fromkeys(reports)
+    lake.sql(*insert("5, 6, 7, 8"))
     lake.extract()
-    assert len(lake.rows(f"SELECT 1 FROM REVIEWS.{upper}")) == 2
+    assert rows() == {name: [(1, 2, 3, 4), (5, 6, 7, 8)] for name in NAMES}
 
 
 def test_tables_whose_names_differ_in_case_alone_are_refused(tmp_path: Path) -> None:
