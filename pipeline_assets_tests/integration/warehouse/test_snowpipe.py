@@ -5,6 +5,7 @@ The pipes are played (see `snowflake_server`): they really load the files, but n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -101,32 +102,30 @@ def test_a_pipe_loads_and_the_transaction_publishes(shop: SnowflakeWarehouse, ba
     assert count(shop, "OPS.PIPED_SHOP_SALES") == 0
 
 
-@pytest.mark.parametrize(
-    ("outcome", "error", "says"),
-    [
-        ("LOAD_FAILED", WarehouseError, "LOAD_FAILED with 1 bad rows: Numeric value 'x' is not recognized"),
-        ("PARTIALLY_LOADED", WarehouseError, "PARTIALLY_LOADED with 1 bad rows"),
-        ("SILENT", PipeTimeoutError, "Not loaded after 30 seconds"),
-        ("LOAD_IN_PROGRESS", PipeTimeoutError, "LOAD_IN_PROGRESS"),
-        ("MISCOUNTS", RowAccountingError, "2 rows were written to .* and 1 loaded"),
-        # The report says that all is there, and the table says otherwise: the table is right.
-        ("LOSES_ROWS", RowAccountingError, "2 rows were written, 1 copied and 1 found"),
-    ],
-)
+INCOMPLETE: dict[str, tuple[type[WarehouseError], str]] = {
+    "LOAD_FAILED": (WarehouseError, "LOAD_FAILED with 1 bad rows: Numeric value 'x' is not recognized"),
+    "PARTIALLY_LOADED": (WarehouseError, "PARTIALLY_LOADED with 1 bad rows"),
+    "SILENT": (PipeTimeoutError, "Not loaded after 30 seconds"),
+    "LOAD_IN_PROGRESS": (PipeTimeoutError, "LOAD_IN_PROGRESS"),
+    "MISCOUNTS": (RowAccountingError, "2 rows were written to .* and 1 loaded"),
+    # The report says that all is there, and the table says otherwise: the table is right.
+    "LOSES_ROWS": (RowAccountingError, "2 rows were written, 1 copied and 1 found"),
+}
+
+
 def test_a_pipe_that_did_not_load_everything_publishes_nothing_and_the_next_run_finishes(
-    account: TestAccount,
-    shop: SnowflakeWarehouse,
-    batch: Callable[..., Batch],
-    outcome: str,
-    error: type[WarehouseError],
-    says: str,
+    account: TestAccount, shop: SnowflakeWarehouse, batch: Callable[..., Batch]
 ) -> None:
-    account.pipes_do(outcome)
-    with pytest.raises(error, match=says) as raised:
-        publish(shop, batch().publication(*SOLD), NOON)
-    assert raised.value.remedy
-    assert "\n" not in str(raised.value)
-    assert published(shop) == [0, 0, 0, 0]
+    """What an earlier run left of its rows gets into none of the next ones."""
+    for outcome, (error, says) in INCOMPLETE.items():
+        account.pipes_do(outcome)
+        with pytest.raises(WarehouseError) as raised:
+            publish(shop, batch().publication(*SOLD), NOON)
+        assert isinstance(raised.value, error), outcome
+        assert re.search(says, str(raised.value)), outcome
+        assert raised.value.remedy, outcome
+        assert "\n" not in str(raised.value), outcome
+        assert published(shop) == [0, 0, 0, 0], outcome
 
     account.pipes_do("LOADED")
     publish(shop, batch().publication(*SOLD), NOON)
