@@ -176,8 +176,11 @@ def test_latency_is_of_new_objects_only_and_status_keeps_that_of_the_newest_thro
     fresh = latencies(loaded.run())
     assert fresh
     assert all(isinstance(seconds, float) and 299 < seconds < 400 for seconds in fresh), "from key to commit"
+    assert 299 < in_status()[1] < 400
+    with loaded.lake.platform.warehouse.transaction() as transaction:  # so that a backfill does not take as long
+        for column in ("ARRIVED_AT", "LOADED_AT"):
+            transaction.execute(f"UPDATE OPS.FILE_LEDGER SET {column} = DATEADD('minute', -1, {column})")
     before = in_status()
-    assert 299 < before[1] < 400
     today = delivery.date().isoformat()
     assert not latencies(loaded.run(today, today)), "a backfill waited for nobody"
     assert in_status() == before
