@@ -185,13 +185,13 @@ def test_what_a_retry_may_clear_is_tried_again_and_anything_else_is_not(
 ) -> None:
     """A lost connection clears by itself; a wrong contract does not, and trying again would only cost time."""
     from pipeline_assets.batch.report import Request
-    from pipeline_assets.definitions import build_definitions
     from pipeline_assets.errors import ContractError, LakeError
     from pipeline_assets.orchestration import assets
     from pipeline_assets.orchestration.execution import run_pipeline
 
     settings = load_settings(home=tmp_path, retry_seconds=0.01)
     prepare_home(settings)
+    definitions = build_definitions(settings)
     for error, expected in ((LakeError("Lost.", remedy="Again."), 3), (ContractError("Wrong."), 1)):
         calls: list[int] = []
 
@@ -200,11 +200,11 @@ def test_what_a_retry_may_clear_is_tried_again_and_anything_else_is_not(
             raise error
 
         monkeypatch.setattr(assets, "run_batch", failing)
-        answer = run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())
+        answer = run_pipeline(definitions, settings.dagster_home, "bookings", Request())
 
         assert (len(calls), answer["success"]) == (expected, False)
         assert answer["error"] == str(error)
         last = json.loads((tmp_path / "alerts.jsonl").read_text().splitlines()[-1])
         assert last["facts"]["error"] == str(error)
     monkeypatch.undo()
-    assert run_pipeline(build_definitions(settings), settings.dagster_home, "bookings", Request())["success"]
+    assert run_pipeline(definitions, settings.dagster_home, "bookings", Request())["success"]
