@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from pipeline_assets.warehouse import ledger
 from pipeline_assets_tests.support.movies_lake import MoviesLake, movie, ratings
 
+BAD = {"movies": {"imdbID": ""}, "ratings": {"Ratings": ratings(("IMDb", "A+"))}}
 
-@pytest.mark.parametrize("bad", [{"imdbID": ""}, {"Ratings": ratings(("IMDb", "A+"))}], ids=["movies", "ratings"])
-def test_a_rejected_archive_is_once_in_quarantine_and_counts_once(tmp_path: Path, bad: dict[str, str]) -> None:
+
+def test_a_rejected_archive_is_once_in_quarantine_and_counts_once(tmp_path: Path) -> None:
     lake = MoviesLake.with_tables(tmp_path)
     lake.archive("good", movie(1, Ratings=ratings(("IMDb", "9/10"))), movie(2))
-    lake.archive("bad", *(movie(number, **bad) for number in range(10, 40)))
+    for first, (name, bad) in enumerate(BAD.items(), 1):
+        lake.archive(name, *(movie(number, **bad) for number in range(100 * first, 100 * first + 30)))
     report = lake.run()
-    assert (report.loaded, report.rejected) == (1, 1)
+    assert (report.loaded, report.rejected) == (1, len(BAD))
     with lake.platform.warehouse.read_only() as transaction:
-        quarantined = transaction.rows("SELECT DATASET, REASON_CODE FROM OPS.QUARANTINE WHERE LINE_NUMBER IS NULL")
+        quarantined = transaction.rows(
+            "SELECT REGEXP_SUBSTR(SOURCE_URI, '[^/]+$'), DATASET, REASON_CODE FROM OPS.QUARANTINE "
+            "WHERE LINE_NUMBER IS NULL ORDER BY 1"
+        )
         ((_, loaded, rejected, *_),) = ledger.totals(transaction, ["movies"])
-    assert quarantined == [("movies", "too_many_bad_rows")]
-    assert (loaded, rejected) == (1, 1)
+    assert quarantined == [(f"{name}.zip", "movies", "too_many_bad_rows") for name in BAD]
+    assert (loaded, rejected) == (1, len(BAD))
