@@ -316,6 +316,10 @@ def test_objects_that_are_delivered_again_are_known_new_versions_or_other_object
     }
     assert open_rejections(lake, "corrected") == 0
 
+    report = lake.run(reprocess=True)  # also what was restored
+    assert not report.notes
+    assert lake.rows("SELECT BATCH_ID FROM COMMERCE.ORDERS_RAW WHERE O_ORDERKEY = '4'") == [(report.batch_id,)]
+
 
 # --- processed again -----------------------------------------------------------------------------------------
 

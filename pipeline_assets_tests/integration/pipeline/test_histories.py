@@ -77,7 +77,7 @@ class Found(NamedTuple):
     """The home of all cases after a batch; rows as (shop, item, surrogate key, price, picture, begin, end, current)."""
 
     rows: list[tuple]
-    by_price: list[tuple]
+    cells: dict[str, list[tuple[str, ...]]]
 
     def of(self, case: str) -> list[tuple]:
         return [row[2:] for row in self.rows if row[1] == case]
@@ -97,7 +97,7 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
                 lake.csv(f"{BATCHES - batch}-{number}-{hour}", values | {"ITEM": case}, at=hour)
         lake.run(reprocess=batch == BATCHES)
         rows = history(lake, "SHOP, ITEM, ITEM_SK, CAST(PRICE AS INTEGER), PICTURE")
-        after.append(Found(rows, lake.cells()["items_by_price"]))
+        after.append(Found(rows, lake.cells()))
     assert lake.run().new == 0
     return after
 
@@ -130,9 +130,11 @@ def test_surrogate_keys_are_unambiguous_as_documented_and_move_with_the_begin(ba
 
 
 def test_a_mart_over_current_rows_follows_every_batch(batches: list[Found]) -> None:
-    for found_rows, by_price in batches:
+    for found_rows, cells in batches:
         current = Counter(price and f"{price}.0000" for _, _, _, price, *_, is_current in found_rows if is_current)
-        assert {price: int(items) for price, items in by_price} == {str(price): n for price, n in current.items()}
+        assert {price: int(items) for price, items in cells["items_by_price"]} == {
+            str(price): n for price, n in current.items()
+        }
 
 
 def test_processing_everything_again_changes_nothing(batches: list[Found]) -> None:
