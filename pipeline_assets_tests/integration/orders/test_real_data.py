@@ -7,7 +7,6 @@ from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.orchestration.check_steps import evaluations
@@ -79,27 +78,6 @@ def test_an_edited_copy_replaces_the_lines_of_the_order_it_changes_and_no_other(
     assert (line[1], line[7], line[12]) == (1, "P02", 7)
     assert [len(lake_after[key]) for key in ("1", "2")] == [1, 1]
     assert {k: v for k, v in lake_after.items() if k != "1"} == {k: v for k, v in lake.items() if k != "1"}
-
-
-def test_the_lake_has_the_twelve_columns_and_types_on_every_file(taken: OrdersLake) -> None:
-    assert len(taken.lake_files()) == 8
-    for path in taken.lake_files():
-        file = pq.ParquetFile(path)
-        assert [(field.name, str(field.type)) for field in file.schema_arrow] == [
-            ("order_id", "string"),
-            ("order_date", "string"),
-            ("total_amount", "double"),
-            ("customer_id", "string"),
-            ("customer_name", "string"),
-            ("email", "string"),
-            ("address", "string"),
-            ("product_id", "string"),
-            ("product_name", "string"),
-            ("category", "string"),
-            ("price", "double"),
-            ("quantity", "int64"),
-        ]
-        assert file.metadata.row_group(0).column(0).compression == "ZSTD"
 
 
 def test_orders_with_what_is_required_and_nothing_else_load_and_all_else_is_kept(
