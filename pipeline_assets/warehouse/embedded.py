@@ -22,7 +22,6 @@ from pipeline_assets.warehouse.connection import Warehouse, take_connection
 from pipeline_assets.warehouse.driver import snowflake_resource
 from pipeline_assets.warehouse.emulator import leave_no_folder, patched_emulator, silence_warnings
 from pipeline_assets.warehouse.emulator_instance import emulated_connector
-from pipeline_assets.warehouse.transaction import run_statement
 
 _ROOT = "warehouse_root"
 
@@ -65,8 +64,9 @@ class EmbeddedWarehouse(Warehouse):
                     # Views name files relative to the warehouse, so that they work after a home was moved.
                     connection._duck_conn.execute(f"SET VARIABLE {_ROOT} = {literal(_glob_escaped(str(self.root)))}")
                     for bucket in buckets:
-                        url = literal(self._stage_url(bucket))
-                        run_statement(connection, f"CREATE STAGE IF NOT EXISTS {self.stage(bucket)} URL = {url}")
+                        connection._duck_conn.create_stage(
+                            connection.database, self.stage(bucket), self._stage_url(bucket)
+                        )
                     yield connection
                 finally:
                     connection.close()
