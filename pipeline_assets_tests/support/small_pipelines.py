@@ -25,7 +25,7 @@ from pipeline_assets.contracts.odcs import contract_of
 from pipeline_assets.pipeline import Pipeline
 from pipeline_assets.pipeline.resolve import resolve
 from pipeline_assets.pipeline.resolved import ResolvedPipeline
-from pipeline_assets_tests.support.pipeline_lake import PipelineLake
+from pipeline_assets_tests.support.pipeline_lake import PipelineLake, prepared_homes
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 _TYPES = {
@@ -155,5 +155,5 @@ def lake_of(value: Pipeline | ResolvedPipeline, kind: type[SmallLake] = SmallLak
 
 
 def temporary() -> Path:
-    """A folder for a pipeline that several tests share; it goes with the machine's temporary files."""
-    return Path(mkdtemp(prefix="small-pipeline-"))
+    """A folder for a pipeline that several tests share; it goes with the process."""
+    return Path(mkdtemp(dir=prepared_homes()))
