@@ -87,7 +87,7 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
         irregular.append(f"CASE WHEN len(_ITEMS) = 0 THEN FALSE ELSE {any_irregular} END")
     irregular.append(f"_VALUES <> {expected}")
     examined = (
-        f"SELECT *, J IS NULL OR NOT starts_with(J, '{{') AS _MALFORMED, "
+        "SELECT *, J IS NULL AS _MALFORMED, "
         f"CASE WHEN {' OR '.join(f'COALESCE({test}, TRUE)' for test in irregular)} THEN J END AS _RAW "
         f"FROM (SELECT _FILE, J, _VALUES, {texts}{listed} FROM ({parsed} FROM {records}))"
     )
@@ -95,7 +95,7 @@ def raw_select(contract: Contract, records: str, first: int, *, any_case: bool =
     columns = ", ".join(
         f"{_as_whole(f'C{i}', column, _at(column.path))} AS C{i}" for i, column in enumerate(contract.columns)
     )
-    malformed = f"_MALFORMED OR {_has_duplicate_key(contract)} AS _MALFORMED"
+    malformed = f"_MALFORMED OR {_is_malformed(contract)} AS _MALFORMED"
     selected = f"_FILE, {columns}, {malformed}, {_rescued(contract)} AS _RESCUED, {_mistyped(contract)} AS {MISTYPED}"
     if items:
         selected += f", {_whole_items(items)} AS _ITEMS, {_items_rescued(items)} AS _ITEMS_RESCUED"
@@ -327,10 +327,10 @@ def _in_element(path: tuple[str, ...]) -> str:
     return f"json_extract({value}, {json_path(path[1:])})" if len(path) > 1 else value
 
 
-def _has_duplicate_key(contract: Contract) -> str:
-    """Whether a record has a key twice, in itself, in an object with columns of the contract, or in an element.
+def _is_malformed(contract: Contract) -> str:
+    """Whether a record is no object, or has a key twice: in itself, in an object with columns, or in an element.
 
-    DuckDB makes no map of such an object. Without this test it would take the first value, others the last one, and
+    DuckDB makes no map of such JSON. Without this test it would take the first value, others the last one, and
     Snowflake refuses such JSON.
     """
     tests = ["_RAW IS NOT NULL AND M0 IS NULL"]
