@@ -106,9 +106,9 @@ class _Connection:
     def create_stage(self, database: str, name: str, url: str) -> None:
         """Do what CREATE STAGE IF NOT EXISTS does, which takes fakesnow 8 ms. `name` has its schema."""
         schema, stage = name.split(".")
-        columns = {"database_name": database, "schema_name": schema, "name": stage, "url": url}
         self._connection.execute(
-            f"INSERT OR IGNORE INTO {_STAGES} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", [*columns.values()]
+            f"INSERT OR IGNORE INTO {_STAGES} (database_name, schema_name, name, url) VALUES (?, ?, ?, ?)",
+            (database, schema, stage, url),
         )
         self.changed_state = True
 
