@@ -11,6 +11,7 @@ import signal
 from collections.abc import Iterator
 
 import boto3
+import dagster as dg
 import pytest
 
 from pipeline_assets.batch.exclusive_run import exclusive_run
@@ -80,6 +81,33 @@ def test_a_landed_file_becomes_a_queued_run_whose_log_lands_in_s3(platform: Prod
             compute_logs.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read() for entry in listed
         ).decode()
     )
+
+
+@pytest.mark.parametrize("name", ["daemon", "code"])
+def test_a_process_keeps_its_connections(platform: Production, name: str) -> None:
+    """Dagster's own storage opens one for each query, dozens a second."""
+    platform.until(lambda: platform.connections(name), 30)
+
+
+def test_instances_share_their_connections_and_outlive_the_end_of_them(
+    platform: Production, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in (platform.environment | {"PGAPPNAME": "operator"}).items():
+        monkeypatch.setenv(variable, value)
+    ours = "FROM pg_stat_activity WHERE application_name = 'operator' AND pid <> pg_backend_pid()"
+
+    def connections(instance: dg.DagsterInstance) -> set[tuple]:
+        assert instance.get_runs_count() == len(instance.get_run_ids())
+        instance.all_instigator_state()
+        return set(platform.postgres.rows(f"SELECT pid {ours}"))
+
+    home = str(platform.dagster_home)
+    with dg.DagsterInstance.from_config(home) as instance, dg.DagsterInstance.from_config(home) as other:
+        kept = connections(instance)
+        assert kept & connections(other)
+        platform.postgres.rows(f"SELECT pg_terminate_backend(pid) {ours}")
+        platform.until(lambda: not platform.postgres.rows(f"SELECT pid {ours}"))
+        assert connections(instance) - kept
 
 
 def test_two_runs_of_one_pipeline_go_one_after_the_other_and_nobody_else_waits(quiet: Production) -> None:

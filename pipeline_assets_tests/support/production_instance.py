@@ -109,7 +109,7 @@ class Production:
             self.processes[name] = warm_python.start(
                 ["-c", _PROGRAM, *self.commands[name]],
                 cwd=self.logs,
-                env=self.environment,
+                env=self.environment | {"PGAPPNAME": name},  # PostgreSQL knows by it whose a connection is
                 stdout=output,
                 stderr=output,
             )
@@ -174,6 +174,11 @@ class Production:
 
     def events(self, run_id: str) -> list[dict[str, Any]]:
         return self.ask(_EVENTS, id=run_id)["logsForRun"]["events"]
+
+    def connections(self, name: str) -> list[tuple]:
+        """What a process has used for more than three seconds."""
+        query = "query_start > backend_start + INTERVAL '3 seconds'"
+        return self.postgres.rows(f"SELECT pid FROM pg_stat_activity WHERE application_name = '{name}' AND {query}")
 
     # What tests wait for is read in the database: a query through the webserver costs ten times as much.
 

@@ -49,7 +49,7 @@ def test_a_missing_variable_is_named(variable: str, tmp_path: Path, monkeypatch:
 
 def test_what_differs_between_installations_comes_from_the_environment_only() -> None:
     """Neither a password nor a host, bucket or account stands in the file."""
-    storage = yaml.safe_load(CONFIG)["storage"]["postgres"]["postgres_db"]
+    storage = yaml.safe_load(CONFIG)["storage"]["custom"]["config"]["postgres_db"]
     logs = yaml.safe_load(CONFIG)["compute_logs"]["config"]
     scheme = storage.pop("scheme")
     assert scheme == "postgresql+psycopg2"
