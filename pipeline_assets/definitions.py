@@ -15,6 +15,7 @@ from pipeline_assets.openlineage import lineage_sender, lineage_sensor
 from pipeline_assets.orchestration.alerts import failed_run_sensor
 from pipeline_assets.orchestration.automation import pipeline_definitions
 from pipeline_assets.orchestration.execution import LINEAGE
+from pipeline_assets.orchestration.forked_runs import fork_runs
 from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
 from pipeline_assets.pipelines import pipelines, require_known_pipelines
 
@@ -62,4 +63,5 @@ def defs() -> dg.Definitions:
     from pipeline_assets.settings import load_settings
 
     keep_migrations_and_engines()  # each tick of a sensor opens the instance
+    fork_runs()
     return build_definitions(load_settings())

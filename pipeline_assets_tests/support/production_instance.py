@@ -24,17 +24,28 @@ from pipeline_assets_tests.support.graphql import ask
 from pipeline_assets_tests.support.postgres import PostgresServer, free_port
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
-# A program of Dagster's, as the leader of a group, which ends when the process that forked it does. Its run workers are
-# forked from a process that has imported what Dagster would have each of them import, which takes longer than a run.
+# A program of Dagster's, as the leader of a group, which ends when the process that forked it does. What its runs are
+# forked from is itself a fork, as it would import what this process has imported.
 _PROGRAM = """
-import ctypes, multiprocessing, os, sys
+import contextlib, ctypes, os, sys
 from importlib.metadata import entry_points
-from pipeline_assets_tests.support.warm_python import MODULES, OUR_MODULES
+from multiprocessing import forkserver, util
 os.setsid()
 ctypes.CDLL(None).prctl(1, 15)  # PR_SET_PDEATHSIG, SIGTERM
-workers = multiprocessing.get_context("forkserver")
-workers.set_forkserver_preload([*MODULES, *OUR_MODULES, "dagster._grpc.server", "dagster_postgres", "dagster_aws.s3"])
-multiprocessing.get_context = lambda method: workers
+def fork(path, arguments, passed):
+    pid = os.fork()
+    if pid == 0:
+        for number in {*map(int, os.listdir("/proc/self/fd"))} - {0, 1, 2, *passed}:
+            with contextlib.suppress(OSError):
+                os.close(number)
+        try:
+            exec(arguments[-1], {})
+        finally:
+            os._exit(0)
+    return pid
+util.spawnv_passfds, spawn = fork, util.spawnv_passfds
+forkserver.ensure_running()
+util.spawnv_passfds = spawn
 sys.argv[:1] = []
 program, = entry_points(group="console_scripts", name=sys.argv[0])
 sys.exit(program.load()())

@@ -32,15 +32,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
 
+from pipeline_assets.orchestration.forked_runs import LIBRARIES
+
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("pipeline_assets", "pipeline_assets_tests")
 # What commands import when they are called.
-MODULES = (
-    *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
-    *("alembic.command", "duckdb", "fakesnow", "filelock", "numpy", "obstore.store", "pandas", "pyarrow.dataset"),
-    *("pyarrow.parquet", "pydantic_settings", "open_data_contract_standard.model", "rich.console", "tenacity", "upath"),
-    *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "yaml"),
-)
+MODULES = (*LIBRARIES, "fakesnow")
 OUR_MODULES = (
     *("pipeline_assets.cli", "pipeline_assets.definitions", "pipeline_assets.orchestration.execution"),
     *("pipeline_assets.batch.run", "pipeline_assets.commerce.producer", "pipeline_assets.lake.delivery"),

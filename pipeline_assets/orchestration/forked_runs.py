@@ -1,0 +1,33 @@
+"""Runs of a code location as forks of one process that has imported the libraries.
+
+Dagster 1.13.27 starts an interpreter for each run, which imports Dagster, the engine and the warehouse anew: most of
+the processor time of a small run, and seconds until it begins. Nothing of this package is imported before the fork, so
+that a run executes the code as it is when the run starts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+
+LIBRARIES = (
+    *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
+    *("dagster._grpc.impl", "dagster._grpc.server", "dagster_snowflake"),
+    *("alembic.command", "duckdb", "filelock", "numpy", "obstore.store", "pandas", "pyarrow.dataset"),
+    *("pyarrow.parquet", "pydantic_settings", "open_data_contract_standard.model", "rich.console", "tenacity", "upath"),
+    *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "yaml"),
+)
+
+
+def fork_runs() -> None:
+    """Have the code server of this process fork its runs.
+
+    Only on Linux: libraries of macOS do not survive a fork. The process to fork from starts with the first run and ends
+    with this one.
+    """
+    if sys.platform != "linux":
+        return
+    forking = multiprocessing.get_context("forkserver")
+    forking.set_forkserver_preload(list(LIBRARIES))
+    # The code server has asked for this context before it loads the location.
+    multiprocessing.get_context("spawn").Process = forking.Process  # type: ignore[misc, assignment]
