@@ -16,6 +16,7 @@ import pytest
 
 from pipeline_assets.batch.exclusive_run import exclusive_run
 from pipeline_assets_tests.support.bookings_lake import booking, customer
+from pipeline_assets_tests.support.graphql import stop_sensors
 from pipeline_assets_tests.support.moto_aws import moto_server
 from pipeline_assets_tests.support.postgres import postgres_server
 from pipeline_assets_tests.support.production_instance import BUCKET, PREFIX, Production, production
@@ -59,7 +60,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory, object_store: str, comput
 @pytest.fixture
 def quiet(platform: Production) -> Production:
     """No sensor requests a run and none is under way, so what a test launches is all there is."""
-    platform.stop_sensors()
+    stop_sensors(platform.port)
     platform.until(platform.no_run_is_under_way)
     return platform
 

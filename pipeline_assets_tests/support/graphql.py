@@ -9,6 +9,11 @@ from typing import Any
 
 # What a question raises while nothing listens, or while the code location loads and answers have no data.
 NO_ANSWER = (OSError, KeyError, TypeError)
+_STOP = """mutation($id: String!) { stopSensor(id: $id) {
+  __typename ... on StopSensorMutationResult { instigationState { status } } ... on PythonError { message }
+} }"""
+_SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { name sensorState { id status } }
+} } } }"""
 
 
 def ask(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -24,3 +29,13 @@ def ask(port: int, query: str, variables: dict[str, Any]) -> dict[str, Any]:
             return json.load(response)["data"]
     except urllib.error.HTTPError as error:  # with the error as data, unless the server is starting
         raise OSError(f"{error}: {error.read().decode(errors='replace')}") from None
+
+
+def stop_sensors(port: int, *names: str) -> None:
+    """Switch sensors off, as the UI's switches do; all of them if none is named."""
+    (location,) = ask(port, _SENSORS, {})["repositoriesOrError"]["nodes"]
+    for sensor in location["sensors"]:
+        state = sensor["sensorState"]
+        if state["status"] == "RUNNING" and (not names or sensor["name"] in names):
+            answer = ask(port, _STOP, {"id": state["id"]})["stopSensor"]
+            assert answer["__typename"] == "StopSensorMutationResult", answer

@@ -57,11 +57,6 @@ _LOOKS = {"dequeue_interval_seconds": 2, "user_code_failure_retry_delay": 10, "p
 _LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
 } }"""
-_STOP = """mutation($id: String!) { stopSensor(id: $id) {
-  __typename ... on StopSensorMutationResult { instigationState { status } } ... on PythonError { message }
-} }"""
-_SENSORS = """{ repositoriesOrError { ... on RepositoryConnection { nodes { sensors { name sensorState { id status } }
-} } } }"""
 _RUN = "runId jobName status startTime endTime tags { key value } "
 _RUNS = f"{{ runsOrError {{ ... on Runs {{ results {{ {_RUN} }} }} }} }}"
 _EVENTS = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection {
@@ -164,14 +159,6 @@ class Production:
         answer = self.ask(_LAUNCH, params={"selector": selector, "runConfigData": {}})["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return answer["run"]["runId"]
-
-    def stop_sensors(self) -> None:
-        """Switch every sensor off, as the UI's switches do."""
-        (location,) = self.ask(_SENSORS)["repositoriesOrError"]["nodes"]
-        for state in (sensor["sensorState"] for sensor in location["sensors"]):
-            if state["status"] == "RUNNING":
-                answer = self.ask(_STOP, id=state["id"])["stopSensor"]
-                assert answer["__typename"] == "StopSensorMutationResult", answer
 
     def runs(self, job: str | None = None) -> list[dict[str, Any]]:
         """Newest first; tags as a dictionary."""
