@@ -39,12 +39,23 @@ def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser, filled: Dem
     return (folder / "index.html").as_uri()
 
 
-@pytest.fixture
-def desk(browser: Browser, site: str) -> Iterator[Visit]:
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Visit]:
+    """A page that stays open, as a new one takes Chromium longer than most tests."""
     with visit(browser) as visited:
         yield visited
-        assert not visited.complaints
-        assert {url for url in visited.requests if not url.startswith(site.rpartition("/")[0])} <= {"data:,"}
+
+
+@pytest.fixture
+def desk(window: Visit, site: str) -> Iterator[Visit]:
+    window.page.goto("about:blank")  # so that each test loads the catalog
+    window.page.emulate_media(media="null")
+    window.page.set_viewport_size({"width": 1200, "height": 800})
+    window.complaints.clear()
+    window.requests.clear()
+    yield window
+    assert not window.complaints
+    assert {url for url in window.requests if not url.startswith(site.rpartition("/")[0])} <= {"data:,"}
 
 
 @pytest.mark.parametrize(
