@@ -135,3 +135,8 @@ def map_batches(
 ) -> DataFrame:
     """Rows that `task` makes of the batches of each partition; PySpark's own annotation asks for less than it gives."""
     return rows.mapInArrow(cast("Any", task), schema)
+
+
+def collected(rows: DataFrame) -> list[pa.RecordBatch]:
+    """All rows; PySpark 3.5 has no public method that gives Arrow."""
+    return rows._collect_as_arrow()

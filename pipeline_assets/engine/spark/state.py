@@ -1,8 +1,11 @@
-"""Rows that a Spark job keeps between its steps, and between its attempts, as Parquet.
+"""Rows that a Spark job keeps between its steps, and between its attempts.
 
-In S3 every attempt writes below a folder of its own, and finally a manifest that lists its files. Rows with a manifest
-are complete; files of a dead attempt, or of one that runs at the same time, are never read. On a disk that all tasks
-share, Spark's own writer and reader achieve the same by a rename, and are faster.
+Many rows are kept as Parquet. In S3 every attempt writes below a folder of its own, and finally a manifest that lists
+its files. Rows with a manifest are complete; files of a dead attempt, or of one that runs at the same time, are never
+read. On a disk that all tasks share, Spark's own writer and reader achieve the same by a rename, and are faster.
+
+Few rows stay in Spark's memory. Their results are written by the driver: a Spark job that writes asks Hadoop, which
+starts a process for the permissions of each folder and file, and costs several times as much as the rows.
 """
 
 from __future__ import annotations
@@ -10,12 +13,12 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.engine.distributed import object_io
-from pipeline_assets.engine.spark.session import map_batches
+from pipeline_assets.engine.spark.session import collected, map_batches
 from pipeline_assets.errors import ObjectChangedError
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ class State:
 
     Until `expect_many` is called, rows are read back as one partition. Spark then has nothing to shuffle or broadcast,
     so a result costs one Spark job instead of one for each of its aggregations and joins, and it compiles no code.
+    An executor that is lost meanwhile takes its rows with it: the job fails, as does its batch, which can run again.
     """
 
     def __init__(self, spark: SparkSession, folder: str) -> None:
@@ -64,7 +68,7 @@ class State:
 
     def keep(self, rows: DataFrame, uri: str) -> list[str]:
         """Write rows to at least one file; returns the files."""
-        if not object_io.is_s3(uri):
+        if not (self._few or object_io.is_s3(uri)):
             rows.write.mode("overwrite").parquet(uri)
             return sorted(str(path) for path in Path(uri).glob("*.parquet"))
         schema, folder = _arrow_schema(rows), object_io.joined(uri, uuid.uuid4().hex)
@@ -72,14 +76,26 @@ class State:
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield _write_partition(batches, schema, folder)
 
-        written = sorted({row[0] for row in map_batches(rows, task, "uri string").collect()})
-        manifest = {"schema": rows.schema.json(), "files": written}
-        object_io.write_text(json.dumps(manifest), object_io.joined(uri, _MANIFEST))
+        if self._few:
+            written = [_write_file(collected(rows), schema, object_io.joined(folder, "part.parquet"))]
+        else:
+            written = sorted({row[0] for row in map_batches(rows, task, "uri string").collect()})
+        if object_io.is_s3(uri):
+            manifest = {"schema": rows.schema.json(), "files": written}
+            object_io.write_text(json.dumps(manifest), object_io.joined(uri, _MANIFEST))
         return written
 
-    def kept(self, rows: DataFrame, uri: str) -> DataFrame:
-        """Keep rows and read them back, so that they are computed once."""
-        return self._rows(uri, self.keep(rows, uri), rows.schema)
+    def kept(self, rows: DataFrame, uri: str, *, by_later_attempts: bool = False) -> DataFrame:
+        """Keep rows and read them back, so that they are computed once.
+
+        A later attempt finds them in S3, also few ones, if `by_later_attempts`.
+        """
+        if not self._few:
+            return self._rows(uri, self.keep(rows, uri), rows.schema)
+        computed = self.together(rows.localCheckpoint(eager=False))
+        if by_later_attempts and object_io.is_s3(uri):
+            self.keep(computed, uri)
+        return computed
 
     def load_kept(self, uri: str) -> DataFrame | None:
         """Rows that an earlier attempt kept in S3, if all of their files still exist; None for a local folder."""
@@ -151,18 +167,23 @@ def _escaped(path: str) -> str:
 def _write_partition(batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: str) -> pa.RecordBatch:
     """Write one partition as one object; a second attempt of the task uses the same name."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
     from pyspark import TaskContext
 
     context = TaskContext.get()
     uri = object_io.joined(folder, f"part-{context.partitionId() if context else 0:05d}.parquet")
+    return pa.RecordBatch.from_arrays([pa.array([_write_file(batches, schema, uri)])], ["uri"])
+
+
+def _write_file(batches: Iterable[pa.RecordBatch], schema: pa.Schema, uri: str) -> str:
+    import pyarrow.parquet as pq
+
     with object_io.scratch_folder() as scratch:
         path = scratch / "part.parquet"
         with pq.ParquetWriter(path, schema, compression="zstd") as writer:
             for batch in batches:
                 writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
         object_io.put(path, uri)
-    return pa.RecordBatch.from_arrays([pa.array([uri])], ["uri"])
+    return uri
 
 
 def _arrow_schema(rows: DataFrame) -> pa.Schema:

@@ -96,13 +96,13 @@ def test_planning_what_a_json_batch_keeps_does_not_write_its_rules_out_many_time
 ) -> None:
     """A condition that Spark pushes through every layer of the rules made a plan of 220,000 characters, in 6 s."""
     plans: dict[str, int] = {}
-    keep = state.State.keep
+    kept = state.State.kept
 
-    def measured(self: state.State, rows: DataFrame, uri: str) -> list[str]:
+    def measured(self: state.State, rows: DataFrame, uri: str, **options: bool) -> DataFrame:
         plans[Path(uri).name] = len(rows._jdf.queryExecution().optimizedPlan().toString())
-        return keep(self, rows, uri)
+        return kept(self, rows, uri, **options)
 
-    monkeypatch.setattr(state.State, "keep", measured)
+    monkeypatch.setattr(state.State, "kept", measured)
     with SPARK.session(tmp_path / "scratch", NEVER) as session:
         session.read("orders", ORDERS, [landed(tmp_path / "o.json", text(order()))])
         session.deduplicate("orders")
