@@ -60,7 +60,9 @@ def spark_session(master: str, memory_limit: str = "4GB") -> SparkSession:
             settings["spark.driver.host"] = "127.0.0.1"
             settings["spark.sql.shuffle.partitions"] = str(os.cpu_count() or 2)
         try:
-            return LazyPySparkResource(spark_config=settings).spark_session
+            session = LazyPySparkResource(spark_config=settings).spark_session
+            _name_often_used_classes(session)
+            return session
         except Exception as error:
             if not _is_spark_error(error):
                 raise
@@ -69,6 +71,14 @@ def spark_session(master: str, memory_limit: str = "4GB") -> SparkSession:
                 remedy="A Java 17 is needed (the `spark` extra brings one, JAVA_HOME names another), and a master "
                 "that is up: see PIPELINE_SPARK_MASTER.",
             ) from None
+
+
+def _name_often_used_classes(session: SparkSession) -> None:
+    """PySpark finds classes by their short names, each time in seven packages, each of them in 250 archives."""
+    from py4j.java_gateway import java_import
+
+    for name in ("api.python.PythonUtils", "sql.SparkSession", "sql.SparkSession$", "sql.functions"):
+        java_import(session._jvm, f"org.apache.spark.{name}")
 
 
 def _use_java() -> None:
