@@ -13,8 +13,8 @@ import sys
 LIBRARIES = (
     *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
     *("dagster._grpc.impl", "dagster._grpc.server", "dagster_snowflake"),
-    *("alembic.command", "duckdb", "filelock", "numpy", "obstore.store", "pandas", "pyarrow.dataset"),
-    *("pyarrow.parquet", "pydantic_settings", "open_data_contract_standard.model", "rich.console", "tenacity", "upath"),
+    *("alembic.command", "duckdb", "filelock", "matplotlib.backends.backend_agg", "numpy", "obstore.store", "pandas"),
+    *("pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "open_data_contract_standard.model", "rich.console", "tenacity", "upath"),
     *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "yaml"),
 )
 

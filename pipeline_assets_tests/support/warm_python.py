@@ -28,6 +28,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, NoReturn
@@ -151,6 +152,9 @@ def main() -> None:
     from alembic.script import ScriptDirectory
     from dagster._core.storage.sql import get_alembic_config
 
+    from pipeline_assets.orchestration.plots import draw
+
+    draw("line", "finds the fonts", ("X", "Y"), [(date(2024, 1, 1), 1)], datetime(2024, 1, 2))  # noqa: DTZ001
     ScriptDirectory.from_config(get_alembic_config(sys.modules["dagster._core.storage.runs"].__file__)).get_heads()
     _serve(requests, ROOT)
 
