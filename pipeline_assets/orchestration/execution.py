@@ -22,7 +22,7 @@ from pipeline_assets.orchestration.alerts import send_failure_alert
 from pipeline_assets.orchestration.failures import failure_of
 from pipeline_assets.orchestration.instance_files import instance_errors, require_usable_instance
 from pipeline_assets.orchestration.keys import batch_step
-from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
+from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines, kept_connections
 
 if TYPE_CHECKING:
     from dagster._core.execution.execution_result import ExecutionResult
@@ -102,6 +102,7 @@ def run_pipeline(
         "loggers": {"console": {"config": {"log_level": "INFO" if verbose else "CRITICAL"}}},
     }
     with (
+        kept_connections(),
         dagster_instance(home) as instance,
         instance_errors(home),
         _own_run(definitions, instance, home) as run_id,

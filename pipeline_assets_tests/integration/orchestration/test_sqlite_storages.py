@@ -9,10 +9,14 @@ import pytest
 import sqlalchemy
 from alembic.script import ScriptDirectory
 from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from sqlalchemy.engine.default import DefaultDialect
 
 from pipeline_assets import definitions
+from pipeline_assets.batch.report import Request
 from pipeline_assets.orchestration import sqlite_storages
-from pipeline_assets.orchestration.execution import dagster_instance
+from pipeline_assets.orchestration.execution import dagster_instance, run_pipeline
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.support.bookings_lake import BookingsLake
 
 
 @dg.op
@@ -77,3 +81,25 @@ def test_another_home_at_the_same_path_is_read_anew(tmp_path: Path) -> None:
     second = run(home)
 
     assert (runs(home), runs(moved)) == ({second}, {first})
+
+
+def test_a_command_opens_each_database_few_times_and_closes_all_in_the_end(
+    lake: BookingsLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def counted(name: str) -> None:
+        call = getattr(DefaultDialect, name)
+        counting = lambda *args, **named: (calls.append(name), call(*args, **named))[1]  # noqa: E731
+        monkeypatch.setattr(DefaultDialect, name, counting)
+
+    counted("connect")
+    counted("do_close")
+    home, of_bookings = lake.home / "dagster", definitions.build_definitions(load_settings(home=lake.home))
+
+    answer = run_pipeline(of_bookings, home, "bookings", Request())
+
+    assert calls.count("connect") == calls.count("do_close") < 20
+    with dagster_instance(home) as instance:
+        assert len(instance.all_logs(answer["run_id"])) > 20
+    assert not list(home.rglob("*-wal"))
