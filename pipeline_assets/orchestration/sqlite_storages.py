@@ -59,7 +59,8 @@ def kept_connections() -> Iterator[None]:
     """
     from sqlalchemy import Engine
 
-    token = _kept.set(engines := {})
+    engines: dict[object, Engine] = {}
+    token = _kept.set(engines)
     try:
         yield
     finally:
