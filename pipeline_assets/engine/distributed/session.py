@@ -16,10 +16,10 @@ from typing import Any, Literal, Protocol
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.names import spark_name, sql_names
 from pipeline_assets.contracts.validation import FLOATS, MISTYPED, rules
+from pipeline_assets.duckdb_session import duckdb_session
 from pipeline_assets.engine.distributed.plan import contract_to
 from pipeline_assets.engine.distributed.split_reader import TYPED, FileSplit
 from pipeline_assets.engine.duckdb import csv_reader, json_reader, parquet_reader
-from pipeline_assets.engine.duckdb.connection import open_duckdb
 from pipeline_assets.engine.duckdb.inputs import path_list, quoted
 from pipeline_assets.engine.file_sets import rejection_with
 from pipeline_assets.engine.formats.json.record_sql import ITEM_COLUMNS, positions
@@ -207,7 +207,7 @@ class PlannedSession:
         return self._scalar(f"SELECT COUNT(*) FROM {self._result(self._add_write(select))}")
 
     def _scalar(self, sql: str) -> int:
-        with open_duckdb(self._scratch, self._memory_limit) as connection:
+        with duckdb_session(self._scratch / "spill", self._memory_limit) as connection:
             row = connection.execute(sql).fetchone()
         return row[0] if row else 0
 
@@ -221,7 +221,7 @@ class PlannedSession:
         folder: Path,
         target_bytes: int,
     ) -> LakeTableChanges:
-        with open_duckdb(self._scratch, self._memory_limit) as connection:
+        with duckdb_session(self._scratch / "spill", self._memory_limit) as connection:
             for relation in _LAKE_RELATIONS:
                 rows = self._result(self._lake[f"{relation}_{contract.name.upper()}"])
                 connection.execute(f"CREATE TEMP VIEW {relation} AS SELECT * FROM {rows}")
@@ -303,7 +303,7 @@ class PlannedSession:
         paths = [self._runner.download(uri, folder) for uri in self._response(name)["bad"]]
         if not paths:
             return
-        with open_duckdb(self._scratch, self._memory_limit) as connection:
+        with duckdb_session(self._scratch / "spill", self._memory_limit) as connection:
             reader = connection.sql(
                 f"SELECT * FROM read_parquet({path_list(paths)}) ORDER BY {', '.join(_IDENTITY)}"
             ).to_arrow_reader(10_000)

@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
+from pipeline_assets.duckdb_session import duckdb_session
 from pipeline_assets.engine.duckdb import parquet_reader
-from pipeline_assets.engine.duckdb.connection import open_duckdb
 from pipeline_assets.engine.duckdb.csv_reader import match_file, rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
 from pipeline_assets.engine.formats.csv.byte_scan import copy_without_records, find_records, scan_bytes
@@ -387,9 +388,9 @@ def _unknown_keys(rescued: Any, path: tuple[str, ...], object_paths: set[tuple[s
 # --- helpers -----------------------------------------------------------------------------------------------
 
 
-def _connection(scratch: Path) -> duckdb.DuckDBPyConnection:
+def _connection(scratch: Path) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
     """DuckDB on one thread: other tasks use the other cores, and rows keep the order of the file."""
-    return open_duckdb(scratch, _MEMORY, threads=1)
+    return duckdb_session(scratch / "spill", _MEMORY, threads=1)
 
 
 def _completed(batch: pa.RecordBatch, schema: pa.Schema, split: FileSplit, first: int) -> pa.RecordBatch:
