@@ -43,16 +43,15 @@ def usable(names: Sequence[str]) -> Contract | None:
     return made
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# Of many columns, as an example takes a third of a second however many it has.
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    names=st.lists(_names, min_size=4, max_size=4, unique_by=str.casefold),
+    names=st.lists(_names, min_size=12, max_size=12, unique_by=str.casefold),
     write=st.sampled_from(["upsert", "append", "append_distinct"]),
 )
-@example(names=["ORDER", "100%S", "%(A)S", "S"], write="upsert")
-@example(names=["S", "_SOURCE", "T", "S"], write="append")
-@example(names=['A"B', "O'CLOCK", "$1", "X; DROP TABLE Y"], write="append")
-@example(names=["?", ":A", "{B}", "A.B"], write="upsert")
-@example(names=["%", "HAS", "{NAME}", "NUMBERED"], write="append_distinct")
+@example(names=["ORDER", "100%S", "%(A)S", "?", ":A", "{B}", "A.B"], write="upsert")
+@example(names=["S", "_SOURCE", "T", 'A"B', "O'CLOCK", "$1", "X; DROP TABLE Y", "S"], write="append")
+@example(names=["%", "HAS", "{NAME}", "A.B", "NUMBERED"], write="append_distinct")
 def test_a_table_of_any_names_is_published(
     warehouse: EmbeddedWarehouse, shop_lake: LocalLake, tmp_path: Path, names: list[str], write: str
 ) -> None:
