@@ -105,3 +105,16 @@ def delivered(
 
 def selecting(relation: str, columns: Sequence[str]) -> str:
     return f"SELECT {', '.join(columns)} FROM {relation}"
+
+
+def name(uri: str) -> int:
+    """The number of the file among those that were delivered."""
+    return int(Path(uri).stem)
+
+
+def bad_of(found: LandedFileReader) -> dict[int, list[tuple[int | None, str, str | None]]]:
+    """Line, code and text of the bad records of each file."""
+    bad: dict[int, list[tuple[int | None, str, str | None]]] = {}
+    for record in found.bad:
+        bad.setdefault(name(record.landed.uri), []).append((record.line, record.code, record.raw))
+    return bad

@@ -16,7 +16,16 @@ from decimal import Decimal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets_tests.support.delivered_orders import LEFT_OUT, customer, delivered, order, product, text
+from pipeline_assets_tests.support.delivered_orders import (
+    LEFT_OUT,
+    bad_of,
+    customer,
+    delivered,
+    name,
+    order,
+    product,
+    text,
+)
 
 # --- the model -----------------------------------------------------------------------------------------------
 
@@ -297,29 +306,38 @@ def by_id(row: dict) -> str:
     return repr((row["ORDER_ID"], row.get("_POSITION")))
 
 
-@settings(max_examples=50, deadline=None)
-@given(file=files())
-@example(file=([(1, text(order(1, customer=customer(email="{x"))))], text(order(1, customer=customer(email="{x")))))
-@example(file=([(1, text(order(1, products=[product(), product()])))], text(order(1, products=[product()] * 2))))
-def test_any_file_comes_to_the_rows_that_plain_python_makes_of_it(file: tuple) -> None:
-    raws, content = file
-    newest, bad, superseded = {}, [], 0
-    for place, raw in raws:
-        try:
-            row, lines = flatten(raw)
-        except Bad as fault:
-            bad.append((place, str(fault), raw))
-        else:
-            superseded += row["ORDER_ID"] in newest
-            newest[row["ORDER_ID"]] = (row, lines)
+def alone(record: dict) -> tuple[list[tuple[int, str]], bytes]:
+    return [(1, text(record))], text(record).encode()
 
-    found = delivered(content)
 
-    assert [(reported.line, reported.code, reported.raw) for reported in found.bad] == bad
-    expected = sorted((row for row, _ in newest.values()), key=by_id)
+@settings(max_examples=10, deadline=None)
+@given(delivery=st.lists(files(), min_size=4, max_size=6))
+@example([alone(order(1, customer=customer(email="{x"))), alone(order(2, products=[product()] * 2))])
+def test_any_files_come_to_the_rows_that_plain_python_makes_of_them(delivery: list[tuple]) -> None:
+    """A session takes a sixth of a second, however many files it has; an order of a later file is the newer one."""
+    newest: dict[object, tuple[int, dict, list[dict]]] = {}
+    bad: list[list[tuple]] = []
+    superseded = [0] * len(delivery)
+    for number, (raws, _) in enumerate(delivery):
+        bad.append([])
+        for place, raw in raws:
+            try:
+                row, lines = flatten(raw)
+            except Bad as fault:
+                bad[-1].append((place, str(fault), raw))
+            else:
+                if row["ORDER_ID"] in newest:
+                    superseded[newest[row["ORDER_ID"]][0]] += 1
+                newest[row["ORDER_ID"]] = (number, row, lines)
+
+    found = delivered(*(content for _, content in delivery))
+
+    assert bad_of(found) == {number: reported for number, reported in enumerate(bad) if reported}
+    expected = sorted((row for _, row, _ in newest.values()), key=by_id)
     assert sorted(({**row, "_RESCUED": decompressed(row["_RESCUED"])} for row in found.orders), key=by_id) == expected
-    expected = sorted((line for _, lines in newest.values() for line in lines), key=by_id)
+    expected = sorted((line for *_, lines in newest.values() for line in lines), key=by_id)
     assert sorted(({**row, "_RESCUED": decompressed(row["_RESCUED"])} for row in found.lines), key=by_id) == expected
-    outcome = found.outcome
-    assert (outcome.read, outcome.quarantined, outcome.superseded) == (len(raws), len(bad), superseded)
-    assert outcome.rejection is None
+    outcomes = {name(outcome.landed.uri): outcome for outcome in found.outcomes}
+    counts = {n: (found.read, found.quarantined, found.superseded) for n, found in outcomes.items()}
+    assert counts == {n: (len(raws), len(bad[n]), superseded[n]) for n, (raws, _) in enumerate(delivery)}
+    assert not [outcome for outcome in found.outcomes if outcome.rejection]
