@@ -8,6 +8,7 @@ import stat
 import tempfile
 import zipfile
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import hypothesis
@@ -100,15 +101,20 @@ def test_limits_are_what_is_still_accepted(tmp_path: Path) -> None:
 
 # --- anything at all ----------------------------------------------------------------------------------------
 
-_SMALL_ATTACKS = [content for content in (build() for _, build in ATTACKS.values()) if len(content) < 2000]
-_STARTS = [content for content, _ in ODD_ARCHIVES.values() if len(content) < 2000]
 _VALUES = [b"\0", b"\xff", b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\0", b"PK\x05\x06", b"PK\x01\x02", b"../"]
+
+
+@cache
+def _small_archives() -> list[bytes]:
+    """Those to begin with; not made on import, as the large ones among them take more than a second."""
+    contents = [content for content, _ in ODD_ARCHIVES.values()] + [build() for _, build in ATTACKS.values()]
+    return [content for content in contents if len(content) < 2000]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
     """An archive with a few bytes changed, inserted, removed or repeated, mostly near a signature."""
-    content = bytearray(draw(st.sampled_from(_STARTS + _SMALL_ATTACKS)))
+    content = bytearray(draw(st.sampled_from(_small_archives())))
     signatures = [at for at in range(len(content)) if content.startswith(b"PK", at)] or [0]
     for _ in range(draw(st.integers(1, 4))):
         near = draw(st.sampled_from(signatures)) + draw(st.integers(0, 60))
