@@ -6,8 +6,11 @@ import gc
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +52,25 @@ LONG = (
     *("faults/test_crashes_of_", "end_to_end/test_", "integration/engine/test_glue", "integration/engine/test_spark"),
     "integration/engine/test_",
 )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Share the rewriting of assertions, five seconds for all files, between the processes of a run.
+
+    Each begins with another part of the files, and finds what the others have written by then.
+    """
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    folders = [session.config.invocation_params.dir / argument.partition("::")[0] for argument in session.config.args]
+    files = sorted(file for folder in folders for file in folder.rglob("test_*.py"))
+    begin = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", False)  # it is set where a clone is used for one run
+        for file in files[begin:] + files[:begin]:
+            with suppress(Exception):  # the collection says which
+                import_module(".".join(file.relative_to(session.config.rootpath).with_suffix("").parts))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
