@@ -18,14 +18,12 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadFileScheduling
 
-from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
-from pipeline_assets_tests.support.bookings_lake import BookingsLake
-from pipeline_assets_tests.support.demo_home import DemoHome, demo_home
-from pipeline_assets_tests.support.moto_aws import KEYS, forget_everything, moto_server
-from pipeline_assets_tests.support.orders_lake import OrdersLake
-
+# What takes long to import is imported by fixtures: the process that only distributes the tests reads this file, too.
 if TYPE_CHECKING:
     from fakesnow.instance import FakeSnow
+    from pipeline_assets_tests.support.bookings_lake import BookingsLake
+    from pipeline_assets_tests.support.demo_home import DemoHome
+    from pipeline_assets_tests.support.orders_lake import OrdersLake
 
 GIB = 2**30
 IN_MEMORY = Path("/dev/shm")  # a file system of Linux
@@ -147,6 +145,8 @@ def _services_of_aws_are_described_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _storages_of_dagster_work_as_in_commands() -> None:
     """Also for the instances that tests make without `dagster_instance`."""
+    from pipeline_assets.orchestration.sqlite_storages import keep_migrations_and_engines
+
     keep_migrations_and_engines()
 
 
@@ -170,6 +170,8 @@ def _the_embedded_warehouse_has_one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """The endpoint of AWS as moto plays it."""
+    from pipeline_assets_tests.support.moto_aws import moto_server
+
     with moto_server() as url:
         yield url
 
@@ -177,6 +179,8 @@ def moto_url() -> Iterator[str]:
 @pytest.fixture(scope="module", autouse=True)
 def _every_file_finds_an_empty_account() -> Iterator[None]:
     """Else a file passes or fails by what ran before it in the same process."""
+    from pipeline_assets_tests.support.moto_aws import forget_everything
+
     yield
     forget_everything()
 
@@ -194,6 +198,8 @@ def _loggers_keep_their_level() -> Iterator[None]:
 @pytest.fixture
 def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials that an emulator takes."""
+    from pipeline_assets_tests.support.moto_aws import KEYS
+
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
 
@@ -215,18 +221,24 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture
 def lake(tmp_path: Path) -> BookingsLake:
     """A home with the bookings pipeline, its tables empty."""
+    from pipeline_assets_tests.support.bookings_lake import BookingsLake
+
     return BookingsLake.with_tables(tmp_path / "home")
 
 
 @pytest.fixture
 def orders_lake(tmp_path: Path) -> OrdersLake:
     """A home with the orders pipeline, its tables empty."""
+    from pipeline_assets_tests.support.orders_lake import OrdersLake
+
     return OrdersLake.with_tables(tmp_path / "home")
 
 
 @pytest.fixture(scope="session")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> DemoHome:
     """A home that a small demo has filled; only copies of it are changed."""
+    from pipeline_assets_tests.support.demo_home import demo_home
+
     return demo_home(tmp_path_factory)
 
 
