@@ -21,6 +21,7 @@ from xdist.scheduler import LoadFileScheduling
 # What takes long to import is imported by fixtures: the process that only distributes the tests reads this file, too.
 if TYPE_CHECKING:
     from fakesnow.instance import FakeSnow
+
     from pipeline_assets_tests.support.bookings_lake import BookingsLake
     from pipeline_assets_tests.support.demo_home import DemoHome
     from pipeline_assets_tests.support.orders_lake import OrdersLake

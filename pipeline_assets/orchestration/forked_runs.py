@@ -14,8 +14,8 @@ LIBRARIES = (
     *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
     *("dagster._grpc.impl", "dagster._grpc.server", "dagster_snowflake"),
     *("alembic.command", "duckdb", "filelock", "matplotlib.backends.backend_agg", "numpy", "obstore.store", "pandas"),
-    *("pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "open_data_contract_standard.model", "rich.console", "tenacity", "upath"),
-    *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "yaml"),
+    *("open_data_contract_standard.model", "pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "rich.console"),
+    *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "tenacity", "upath", "yaml"),
 )
 
 

@@ -54,7 +54,7 @@ class LandedFileReader:
 
         texts = map_batches(inline(self._spark, _bundles(splits), "splits"), task, _spark_schema(schema))
         texts.createOrReplaceTempView("RAW")
-        return self._state.kept(self._spark.sql(spark_input.validate), uri, by_later_attempts=True)
+        return self._state.kept(self._spark.sql(spark_input.validate), uri)
 
     def split_large_files(self, spark_input: SparkInput, whole: Sequence[FileSplit]) -> list[FileSplit]:
         """Cut large files into splits; other files stay whole."""

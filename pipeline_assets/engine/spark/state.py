@@ -4,8 +4,8 @@ Many rows are kept as Parquet. In S3 every attempt writes below a folder of its 
 its files. Rows with a manifest are complete; files of a dead attempt, or of one that runs at the same time, are never
 read. On a disk that all tasks share, Spark's own writer and reader achieve the same by a rename, and are faster.
 
-Few rows stay in Spark's memory. Their results are written by the driver: a Spark job that writes asks Hadoop, which
-starts a process for the permissions of each folder and file, and costs several times as much as the rows.
+Few rows of a local Spark stay in its memory, and its driver writes their results: a Spark job that writes asks Hadoop,
+which starts a process for the permissions of each folder and file, and costs several times as much as the rows.
 """
 
 from __future__ import annotations
@@ -45,16 +45,21 @@ class State:
 
     Until `expect_many` is called, rows are read back as one partition. Spark then has nothing to shuffle or broadcast,
     so a result costs one Spark job instead of one for each of its aggregations and joins, and it compiles no code.
-    An executor that is lost meanwhile takes its rows with it: the job fails, as does its batch, which can run again.
     """
 
     def __init__(self, spark: SparkSession, folder: str) -> None:
         self._spark = spark
         self._folder = folder
         self._few = True
+        # Elsewhere an executor may be lost with its rows, or a later attempt may need them.
+        self._local = bool(re.match(r"local(\[|$)", spark.sparkContext.master)) and not object_io.is_s3(folder)
         self._original_settings = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
         for name, value in _FOR_FEW_ROWS.items():
             spark.conf.set(name, value)
+
+    @property
+    def _in_memory(self) -> bool:
+        return self._few and self._local
 
     def expect_many(self) -> None:
         """From now on, keep and read rows in as many partitions as they have."""
@@ -68,7 +73,10 @@ class State:
 
     def keep(self, rows: DataFrame, uri: str) -> list[str]:
         """Write rows to at least one file; returns the files."""
-        if not (self._few or object_io.is_s3(uri)):
+        if self._in_memory:
+            file = object_io.joined(uri, f"{uuid.uuid4().hex}.parquet")
+            return [_write_file(collected(rows), _arrow_schema(rows), file)]
+        if not object_io.is_s3(uri):
             rows.write.mode("overwrite").parquet(uri)
             return sorted(str(path) for path in Path(uri).glob("*.parquet"))
         schema, folder = _arrow_schema(rows), object_io.joined(uri, uuid.uuid4().hex)
@@ -76,26 +84,16 @@ class State:
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield _write_partition(batches, schema, folder)
 
-        if self._few:
-            written = [_write_file(collected(rows), schema, object_io.joined(folder, "part.parquet"))]
-        else:
-            written = sorted({row[0] for row in map_batches(rows, task, "uri string").collect()})
-        if object_io.is_s3(uri):
-            manifest = {"schema": rows.schema.json(), "files": written}
-            object_io.write_text(json.dumps(manifest), object_io.joined(uri, _MANIFEST))
+        written = sorted({row[0] for row in map_batches(rows, task, "uri string").collect()})
+        manifest = {"schema": rows.schema.json(), "files": written}
+        object_io.write_text(json.dumps(manifest), object_io.joined(uri, _MANIFEST))
         return written
 
-    def kept(self, rows: DataFrame, uri: str, *, by_later_attempts: bool = False) -> DataFrame:
-        """Keep rows and read them back, so that they are computed once.
-
-        A later attempt finds them in S3, also few ones, if `by_later_attempts`.
-        """
-        if not self._few:
-            return self._rows(uri, self.keep(rows, uri), rows.schema)
-        computed = self.together(rows.localCheckpoint(eager=False))
-        if by_later_attempts and object_io.is_s3(uri):
-            self.keep(computed, uri)
-        return computed
+    def kept(self, rows: DataFrame, uri: str) -> DataFrame:
+        """Keep rows, so that they are computed once."""
+        if self._in_memory:
+            return self.together(rows.localCheckpoint(eager=False))
+        return self._rows(uri, self.keep(rows, uri), rows.schema)
 
     def load_kept(self, uri: str) -> DataFrame | None:
         """Rows that an earlier attempt kept in S3, if all of their files still exist; None for a local folder."""

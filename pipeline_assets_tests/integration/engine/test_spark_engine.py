@@ -98,9 +98,9 @@ def test_planning_what_a_json_batch_keeps_does_not_write_its_rules_out_many_time
     plans: dict[str, int] = {}
     kept = state.State.kept
 
-    def measured(self: state.State, rows: DataFrame, uri: str, **options: bool) -> DataFrame:
+    def measured(self: state.State, rows: DataFrame, uri: str) -> DataFrame:
         plans[Path(uri).name] = len(rows._jdf.queryExecution().optimizedPlan().toString())
-        return kept(self, rows, uri, **options)
+        return kept(self, rows, uri)
 
     monkeypatch.setattr(state.State, "kept", measured)
     with SPARK.session(tmp_path / "scratch", NEVER) as session:
