@@ -10,9 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import sys
 
+# Without `dagster_snowflake`, which `warehouse.driver` imports without Snowpark.
 LIBRARIES = (
     *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
-    *("dagster._grpc.impl", "dagster._grpc.server", "dagster_snowflake"),
+    *("dagster._grpc.impl", "dagster._grpc.server"),
     *("alembic.command", "duckdb", "filelock", "matplotlib.backends.backend_agg", "numpy", "obstore.store", "pandas"),
     *("open_data_contract_standard.model", "pyarrow.dataset", "pyarrow.parquet", "pydantic_settings", "rich.console"),
     *("snowflake.connector.pandas_tools", "sqlglot.dialects.duckdb", "tenacity", "upath", "yaml"),

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
+def free_port_before_a_taken_one() -> tuple[int, socket.socket]:
+    """A free port, and the socket that listens on the next one; another process may have that one already."""
+    while True:
+        port = free_port()
+        with suppress(OSError):
+            return port, socket.create_server(("127.0.0.1", port + 1))
+
+
 @pytest.mark.parametrize("by", ["option", "setting"])
 def test_a_port_in_use_is_one_line_that_names_the_option(dev, busy: int, by: str, monkeypatch) -> None:
     monkeypatch.setenv("PIPELINE_DAGSTER_PORT", str(busy if by == "setting" else free_port()))
@@ -82,11 +91,11 @@ def test_on_a_free_port_dagster_starts(dev) -> None:
 
 
 def test_the_catalog_is_on_the_next_port_or_on_one_that_is_free(dev) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        taken = server.getsockname()[1]
-        dev("--port", str(taken - 1))
-        port = int(os.environ["PIPELINE_CATALOG_URL"].rpartition(":")[2].strip("/"))
-        assert port not in (taken, taken - 1)
+    port, next_port = free_port_before_a_taken_one()
+    with next_port:
+        dev("--port", str(port))
+    catalog_port = int(os.environ["PIPELINE_CATALOG_URL"].rpartition(":")[2].strip("/"))
+    assert catalog_port not in (port, port + 1)
     # No port follows the last one.
     dev("--port", "65535")
     assert os.environ["PIPELINE_CATALOG_URL"].startswith("http://127.0.0.1:")
