@@ -205,8 +205,7 @@ def aws_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-# With the thresholds of the command line, a tenth of the time of tests would be garbage collection.
-gc.set_threshold(1_000_000, 50, 1000)
+gc.set_threshold(50_000, 20, 100)  # as the command line has it
 # No Java of a test lives long enough to gain from the slower compiler, which takes half of the processor meanwhile.
 # To verify the classes of Spark takes a third of its first batch.
 os.environ.setdefault(
