@@ -52,7 +52,7 @@ class State:
         self._folder = folder
         self._few = True
         # Elsewhere an executor may be lost with its rows, or a later attempt may need them.
-        self._local = bool(re.match(r"local(\[|$)", spark.sparkContext.master)) and not object_io.is_s3(folder)
+        self._local = bool(re.match(r"local(\[|$)", spark.sparkContext.master or "")) and not object_io.is_s3(folder)
         self._original_settings = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
         for name, value in _FOR_FEW_ROWS.items():
             spark.conf.set(name, value)
