@@ -2,8 +2,8 @@
 
 Dagster 1.13.27 parses all of its migrations for each database that it opens, five times in a run and three times in
 each tick of a sensor, and makes two or three engines for each event, which compile the same statements again: most of
-the processor time of a small run and of a tick. It opens a database for each event, too, and SQLite ends its log when
-the last connection is closed: a third of the time of a small run.
+the processor time of a small run and of a tick. It opens a database for each event, too, and SQLite writes its log back
+whenever the last connection is closed.
 """
 
 from __future__ import annotations

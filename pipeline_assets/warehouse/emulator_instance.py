@@ -31,7 +31,6 @@ _FORGET_STATE = "; ".join(
 )
 _CHANGES_STATE = re.compile(r"\s*INSERT (?:OR REPLACE )?INTO _fs_global\.", re.IGNORECASE)
 _STAGES = "_fs_global._fs_information_schema._fs_stages"
-_LOOKS_FOR_SCHEMA = "select * from information_schema.schemata"
 _idle: list[FakeSnow] = []  # at most one instance
 _set_up: set[Path] = set()  # database files in which fakesnow has created its views and macros
 _LOAD_HISTORY = "_fs_information_schema._fs_load_history"  # its comment says which statements set the file up
@@ -60,7 +59,7 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
     connections: list[_Connection] = []
 
     def connect(**kwargs: Any) -> Any:
-        connections.append(_Connection(instance.duck_conn.cursor(), has_schema=attached))
+        connections.append(_Connection(instance.duck_conn.cursor()))
         return FakeSnowflakeConnection(
             connections[-1],  # type: ignore[arg-type]
             instance.results_cache,
@@ -92,14 +91,10 @@ def emulated_connector(root: Path, database: str) -> Iterator[None]:
 
 
 class _Connection:
-    """fakesnow's connection to DuckDB, without the statements by which it makes the answers of `_own_answers`.
+    """fakesnow's connection to DuckDB, without the statements by which it makes the answers of `_own_answers`."""
 
-    Nor does it look for the schema of the connection if that is known to be there, in a view of all schemas.
-    """
-
-    def __init__(self, connection: Any, *, has_schema: bool) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._has_schema = has_schema
         self._answer: pa.Table | None = None
         self.changed_state = False
 
@@ -117,9 +112,6 @@ class _Connection:
 
     def execute(self, sql: str, params: Any = None) -> _Connection:
         self._answer = sql.table if isinstance(sql, _Answer) else None
-        if self._has_schema and sql.startswith(_LOOKS_FOR_SCHEMA):
-            self._has_schema = False  # whatever comes later is asked by others
-            sql = "SELECT 1"
         if self._answer is None:
             self.changed_state = self.changed_state or bool(_CHANGES_STATE.match(sql))
             self._connection.execute(sql, params)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import fakesnow.macros
 import pytest
 
@@ -69,6 +70,16 @@ def test_nothing_is_printed_when_the_process_ends(tmp_path: Path) -> None:
 def test_a_database_that_was_removed_is_created_again(tmp_path: Path) -> None:
     write(warehouse_at(tmp_path / "home"), "a")
     shutil.rmtree(tmp_path / "home")
+
+    assert notes(warehouse_at(tmp_path / "home")) == []
+
+
+def test_a_schema_that_somebody_dropped_can_be_created_again(tmp_path: Path) -> None:
+    warehouse = warehouse_at(tmp_path / "home")
+    with duckdb.connect(str(tmp_path / "home" / "WAREHOUSE.db")) as connection:
+        connection.execute("DROP SCHEMA OPS CASCADE")
+    with warehouse.autocommit() as session:
+        session.execute("CREATE SCHEMA OPS")
 
     assert notes(warehouse_at(tmp_path / "home")) == []
 
