@@ -139,7 +139,7 @@ class Tail:
             file.path = path or file.path
             file.missing_since = None if path else file.missing_since or self._clock()
         for file in [file for file in self.files if file.is_replaced()]:
-            self._follow_copy(file, listing)
+            self._follow_copy(file)
         followed = {file.inode for file in self.files}
         new = [(status.st_mtime_ns, path, status) for inode, (path, status) in found.items() if inode not in followed]
         for _, path, status in sorted(new, key=lambda each: each[:2]):
@@ -170,12 +170,13 @@ class Tail:
             return
         self.files.append(TailedFile(path, status.st_ino))
 
-    def _follow_copy(self, file: TailedFile, listing: Listing) -> None:
+    def _follow_copy(self, file: TailedFile) -> None:
         """Follow a copy of what a truncated or replaced file was; the file itself then counts as a new one."""
         if not file.is_rotated:  # else its inode was reused by a file that is not watched
             logger.warning("%s was truncated or replaced; it is read from its start.", file.path)
         followed = {each.inode for each in self.files}
-        for entry in listing.values() if file.read.offset else ():
+        # The copy may be newer than the listing of this round, but it is older than the truncation.
+        for entry in self._listing().values() if file.read.offset else ():
             if entry.inode() in followed or not entry.is_file(follow_symlinks=False):
                 continue
             try:

@@ -99,7 +99,11 @@ class TailedFile:
         status = os.fstat(handle)
         if (status.st_size, status.st_mtime_ns) == self._seen:
             return False
-        return not self.read.is_in(handle)
+        head = self.head or os.pread(handle, min(self.read.offset, MARK_BYTES), 0)
+        if not self.read.is_in(handle):
+            return True
+        self.head = head
+        return False
 
     def begins_like(self, data: bytes) -> bool:
         """Whether the file and the data have the same first bytes, as far as both go; False if it is empty."""
@@ -138,13 +142,12 @@ class TailedFile:
             chunk = self._read(handle, available, now, finished=True)
         if not self.read.is_in(handle):
             return None
-        end = chunk.start + len(chunk.data) if chunk else self.read.offset
-        if len(self.head) < min(end, MARK_BYTES):
-            self.head = os.pread(handle, min(end, MARK_BYTES), 0)
         if chunk is None:
             if is_at_end:  # else it has grown since the limit was set
                 self._seen, self.is_partial = state, available > 0
             return None
+        if len(self.head) == chunk.start:  # not read again, as the file may have been truncated meanwhile
+            self.head = (self.head + chunk.data[:MARK_BYTES])[:MARK_BYTES]
         chunk.head = self.head
         self.read = chunk.position(len(chunk.records))
         return chunk

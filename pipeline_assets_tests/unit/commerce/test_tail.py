@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +17,28 @@ from pipeline_assets.lake.delivery_stream import MAX_RECORD_BYTES
 from pipeline_assets_tests.support.watched_files import WatchedFiles
 
 MINUTES = 120.0
+
+
+@contextmanager
+def before_calls(actions: list[tuple[int, Callable[[], object]]]) -> Iterator[list[tuple[int, Callable[[], object]]]]:
+    """Act before the calls of these numbers that look at files; what was not reached is left in the list."""
+    real = {name: getattr(os, name) for name in ("scandir", "open", "pread", "fstat")}
+    count = 0
+
+    def watch(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            count = number = count + 1
+            while actions and actions[0][0] == number:
+                actions.pop(0)[1]()
+            return function(*arguments, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, function in real.items():
+            patch.setattr(os, name, watch(function))
+        yield actions
 
 
 @pytest.fixture
@@ -181,6 +207,35 @@ def test_copytruncate_loses_and_repeats_nothing(watched: WatchedFiles, is_runnin
         watched.deliver()
     assert sorted(watched.stored) == [b"1,a", b"2,b", b"3,ccccccccccccccc"]
     assert watched.stored.index(b"2,b") == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("calls_between", [0, 3, 10])
+def test_copytruncate_at_any_moment_loses_and_repeats_nothing(
+    tmp_path: Path, is_known: bool, calls_between: int
+) -> None:
+    """A busy machine stops the producer anywhere: each of its looks at the files is once the one before the copy."""
+    for call in itertools.count(1):
+        watched = WatchedFiles(tmp_path / str(call))
+        file = watched.files / "customers.csv"
+        watched.append("1,a\n")
+        if is_known:
+            watched.deliver()
+        watched.append("2,b\n")
+
+        def copy(file: Path = file) -> None:
+            shutil.copyfile(file, file.with_name("customers-1.csv"))
+
+        def truncate(file: Path = file) -> None:
+            file.write_text("3,ccccccccccccccc\n")
+
+        with before_calls([(call, copy), (call + calls_between, truncate)]) as left:
+            watched.session([None] * 6)
+        if left:
+            break
+        watched.deliver()
+        assert sorted(watched.stored) == [b"1,a", b"2,b", b"3,ccccccccccccccc"], f"copied before call {call}"
+    assert call > 10
 
 
 def test_a_copy_that_is_being_made_waits_for_the_truncation(watched: WatchedFiles) -> None:
