@@ -16,6 +16,7 @@ from pipeline_assets.engine.formats.json.documents import LARGEST_RECORD
 from pipeline_assets_tests.support.orders_lake import OrdersLake, order, product
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+BAD_EACH = 10_007
 
 
 def headers(lake: OrdersLake) -> dict[str, tuple]:
@@ -298,7 +299,7 @@ def test_thousands_of_tiny_files_in_one_run_become_few(orders_lake: OrdersLake) 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_single_line_array_is_read_record_by_record_in_little_memory(orders_lake: OrdersLake, tmp_path: Path) -> None:
-    """The line is longer than four of the longest records that are accepted."""
+    """The line is longer than four of the longest records that are accepted; all threads take its records."""
     lake = OrdersLake.at(orders_lake.home, memory_limit="300MB")  # as in docs/benchmarks.md
     one = json.dumps(order("ID", *(product(f"P{n}", n + 0.25) for n in range(1, 4))))
     before, after = one.split('"ID"')
@@ -306,10 +307,15 @@ def test_a_single_line_array_is_read_record_by_record_in_little_memory(orders_la
     with open(tmp_path / "big.json", "w", encoding="utf-8") as file:
         file.write("[")
         for number in range(count):
-            file.write(f"{',' if number else ''}{before}{number}{after}")
+            rest = after if number % BAD_EACH else after.replace("2024-01-10", "soon")
+            file.write(f"{',' if number else ''}{before}{number}{rest}")
         file.write("]")
     lake.land(tmp_path / "big.json", "big.json")
     report = lake.run()
     assert report.bytes_read > 4 * LARGEST_RECORD
-    assert report.rows == {"read": count, "loaded": count, "superseded": 0, "quarantined": 0}
-    assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_LINES") == [(3 * count, count)]
+    bad = range(0, count, BAD_EACH)
+    good = count - len(bad)
+    assert report.rows == {"read": count, "loaded": good, "superseded": 0, "quarantined": len(bad)}
+    assert lake.rows("SELECT COUNT(*), COUNT(DISTINCT ORDER_ID) FROM ORDERS.ORDER_LINES") == [(3 * good, good)]
+    waiting = lake.rows("SELECT LINE_NUMBER, RAW_RECORD FROM OPS.QUARANTINE ORDER BY LINE_NUMBER")
+    assert [(line, json.loads(raw)["order_id"]) for line, raw in waiting] == [(n + 1, n) for n in bad]
