@@ -18,7 +18,7 @@ from pipeline_assets.contracts import load_contract
 from pipeline_assets.pipeline import declared_files, resolve
 from pipeline_assets_tests.support.bookings_lake import BOOKING_HEADER, BookingsLake, booking, customer
 from pipeline_assets_tests.support.command_line import environment, process, start
-from pipeline_assets_tests.support.demo_home import copy_home
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,12 +9,13 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline_assets_tests.support.producer_processes import ProducerProcesses
+from pipeline_assets_tests.support.waiting import until
 
 KILLS = 50
 
@@ -74,13 +75,6 @@ def producers(home: Path) -> Iterator[ProducerProcesses]:
     processes.close()
 
 
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-
-
 def delivered(home: Path) -> list[tuple[int, int]]:
     """(generation, number) of each record, in the order of delivery; every object must be whole."""
     objects = [path for path in (home / "lake").rglob("*") if path.is_file()]
@@ -110,7 +104,7 @@ def test_a_producer_that_is_killed_fifty_times_loses_nothing(
     for _ in range(KILLS):
         before = written_at()
         child = producers.start()
-        until(lambda before=before: written_at() != before)  # it is running
+        until(lambda before=before: written_at() != before, pause=0.002)  # it is running
         file.grow_for(file.random.uniform(0, 0.08))
         os.kill(child, signal.SIGKILL)
         assert producers.wait() == -signal.SIGKILL

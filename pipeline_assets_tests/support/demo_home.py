@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from pipeline_assets_tests.support.command_line import environment, process
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 
 SCALE = ("--scale", "0.1")
 
@@ -29,16 +29,7 @@ class DemoHome:
 
     def copy(self, home: Path) -> Path:
         """A copy to change."""
-        copy_home(self.unopened, home)
-        return home
-
-
-def copy_home(home: Path, copy: Path) -> None:
-    """Copy a home with the same landed objects and watched files: a copy of one would be another version."""
-    linked = [name for name in ("lake", "sources") if (home / name).exists()]
-    shutil.copytree(home, copy, ignore=lambda folder, _: linked if Path(folder) == home else [])
-    for name in linked:
-        shutil.copytree(home / name, copy / name, copy_function=os.link)
+        return copy_home(self.unopened, home)
 
 
 def demo_home(factory: pytest.TempPathFactory) -> DemoHome:

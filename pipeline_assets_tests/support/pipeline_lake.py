@@ -106,15 +106,18 @@ class PipelineLake:
         return replace(self, platform=replace(self.platform, **changes))
 
 
-def copy_home(home: Path, target: Path, landing: str) -> Path:
-    """Copy a home, also one in use; landed files are linked, as their identity includes the inode.
+def copy_home(home: Path, target: Path, landing: str | None = None) -> Path:
+    """Copy a home, also one in use, to a new or empty folder.
 
-    `target` may be an empty folder.
+    The files in `landing`, or else those of the whole lake and the watched ones, are linked, as their identity includes
+    the inode.
     """
+    linked = [f"lake/{landing}"] if landing else [name for name in ("lake", "sources") if (home / name).exists()]
     # By other processes: one that closes a file loses all of its locks on it, and DuckDB may have one.
     subprocess.run(["cp", "-aT", str(home), str(target)], check=True)
-    shutil.rmtree(target / "lake" / landing)
-    subprocess.run(["cp", "-al", str(home / "lake" / landing), str(target / "lake" / landing)], check=True)
+    for name in linked:
+        shutil.rmtree(target / name)
+        subprocess.run(["cp", "-al", str(home / name), str(target / name)], check=True)
     return target
 
 

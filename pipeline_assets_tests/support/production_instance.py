@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline_assets_tests.support import warm_python
 from pipeline_assets_tests.support.bookings_lake import BookingsLake
 from pipeline_assets_tests.support.graphql import ask
 from pipeline_assets_tests.support.postgres import PostgresServer, free_port
+from pipeline_assets_tests.support.waiting import until
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 # A program of Dagster's, as the leader of a group, which ends when the process that forked it does. What its runs are
@@ -199,17 +199,20 @@ class Production:
 
     def until(self, condition: Callable[[], Any], seconds: float = 240) -> Any:
         """Wait for a condition; when it does not come, or a process has gone, show what the processes wrote."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                if found := condition():
-                    return found
-            except (OSError, KeyError, TypeError):
-                pass  # not listening yet, or an answer without data while the location loads
-            gone = [name for name, process in self.processes.items() if process.poll() is not None]
-            assert not gone, f"{gone} ended.\n{self._said()}"
-            assert time.monotonic() < deadline, self._said()
-            time.sleep(0.5)
+
+        def gone() -> list[str]:
+            return [name for name, process in self.processes.items() if process.poll() is not None]
+
+        # Not listening yet, or an answer without data while the location loads.
+        not_yet = (OSError, KeyError, TypeError)
+        return until(
+            condition,
+            seconds,
+            pause=0.5,
+            said=lambda: f"Ended: {gone()}.\n{self._said()}",
+            ended=gone,
+            not_yet=not_yet,
+        )
 
     def until_status(self, run_id: str, status: str, seconds: float = 240) -> dict[str, Any]:
         query = f"SELECT 1 FROM runs WHERE run_id = '{run_id}' AND status = '{status}'"

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_assets import cli
 from pipeline_assets_tests.support.bookings_lake import BookingsLake, booking, customer
-from pipeline_assets_tests.support.demo_home import copy_home
+from pipeline_assets_tests.support.pipeline_lake import copy_home
 
 STATES = "SELECT LINE_NUMBER, CLOSED_AS, CLOSED_BECAUSE FROM OPS.QUARANTINE ORDER BY LINE_NUMBER"
 

@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from pipeline_assets_tests.support import warm_python
 from pipeline_assets_tests.support.command_line import CLI, environment, process
+from pipeline_assets_tests.support.waiting import until
 
 NOBODY = 65534
 LANDING = "lake/commerce-stream/firehose/customers/landing"
@@ -45,13 +45,6 @@ def running(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         process.communicate(timeout=30)
-
-
-def until(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def checkpoint(home: Path) -> Path:
