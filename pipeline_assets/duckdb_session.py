@@ -7,6 +7,7 @@ for reading its files. A session uses an instance alone. It creates temporary ob
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +27,10 @@ _idle: list[duckdb.DuckDBPyConnection] = []  # at most one instance
 
 @contextmanager
 def duckdb_session(spill: Path, memory_limit: str, threads: int = 0) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection without any objects that spills into the folder `spill`. `threads` of 0 means every core."""
+    """A connection without any objects that spills into the folder `spill`, whose parent exists.
+
+    `threads` of 0 means every core.
+    """
     import duckdb
 
     instance = _idle.pop() if _idle else duckdb.connect(":memory:", config=CONFIG)
@@ -47,6 +51,15 @@ def duckdb_session(spill: Path, memory_limit: str, threads: int = 0) -> Iterator
         instance.close()
     else:
         _idle.append(instance)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether the system or DuckDB found no space on a disk; an error of DuckDB says so in its text only."""
+    import duckdb
+
+    if isinstance(error, duckdb.IOException):
+        return os.strerror(errno.ENOSPC) in str(error)
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def _close_idle() -> None:

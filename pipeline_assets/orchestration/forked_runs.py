@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 
-# Without `dagster_snowflake`, which `warehouse.driver` imports without Snowpark.
+# `dagster_snowflake` is left out: `warehouse.driver` imports it later, without Snowpark.
 LIBRARIES = (
     *("dagster", "dagster._core.execution.api", "dagster._core.storage.event_log.sqlite", "dagster._core.storage.runs"),
     *("dagster._grpc.impl", "dagster._grpc.server"),
@@ -23,8 +23,8 @@ LIBRARIES = (
 def fork_runs() -> None:
     """Have the code server of this process fork its runs.
 
-    Only on Linux: libraries of macOS do not survive a fork. The process to fork from starts with the first run and ends
-    with this one.
+    Only on Linux: libraries of macOS do not survive a fork. The fork server starts with the first run, keeps the
+    environment of that moment for all runs, and ends with the code server.
     """
     if sys.platform != "linux":
         return

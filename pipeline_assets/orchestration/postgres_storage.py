@@ -17,10 +17,20 @@ from dagster_postgres.event_log import event_log
 from dagster_postgres.run_storage import run_storage
 from dagster_postgres.schedule_storage import schedule_storage
 from dagster_postgres.utils import create_pg_engine
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+# Of libpq, in seconds but for the last, in milliseconds.
+_TIME_LIMITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 
 class PostgresStorage(DagsterPostgresStorage):
@@ -45,8 +55,8 @@ def _engine_of(url: str, token_provider: Any = None, **options: Any) -> Engine:
 def _engine(url: str, process: int, isolation_level: str) -> Engine:
     """An engine that keeps two connections, and opens more for as long as they are needed.
 
-    A connection cannot be shared with the process that forked this one. Before each use it is asked whether it still
-    lives, as a database may have been restarted.
+    A connection cannot be shared with the process that forked this one. Each is tested before use, as a database may
+    have been restarted; a server that does not answer any more, after a failover, counts as gone after half a minute.
     """
     return create_pg_engine(
         url,
@@ -55,4 +65,5 @@ def _engine(url: str, process: int, isolation_level: str) -> Engine:
         max_overflow=-1,
         pool_pre_ping=True,
         pool_recycle=1800,
+        connect_args={name: value for name, value in _TIME_LIMITS.items() if name not in make_url(url).query},
     )

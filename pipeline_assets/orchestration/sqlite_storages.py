@@ -2,8 +2,8 @@
 
 Dagster 1.13.27 parses all of its migrations for each database that it opens, five times in a run and three times in
 each tick of a sensor, and makes two or three engines for each event, which compile the same statements again: most of
-the processor time of a small run and of a tick. It opens a database for each event, too, and SQLite writes its log back
-whenever the last connection is closed.
+the processor time of a small run and of a tick. It opens a database for each event, too, and SQLite checkpoints its
+write-ahead log whenever the last connection closes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
     from sqlalchemy import Engine
 
-# The engines of `kept_connections` by what they are made of.
+# The engines of `kept_connections` by the arguments that they were created with.
 _kept: ContextVar[dict[object, Engine] | None] = ContextVar("_kept", default=None)
 
 
@@ -53,9 +53,10 @@ def keep_migrations_and_engines() -> None:
 
 @contextmanager
 def kept_connections() -> Iterator[None]:
-    """Have the storages leave their databases open in this block, which is one run; other processes may use them, too.
+    """Keep the storages' connections open in this block, which is one run; other processes may use the databases, too.
 
-    For as long as a process lives they would be those of a home that was moved or deleted.
+    Not longer: a later run must notice that its home was moved or replaced. One that is moved during a run is not
+    noticed by that run.
     """
     from sqlalchemy import Engine
 

@@ -24,6 +24,8 @@ from pipeline_assets_tests.support.servers import requires_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+# How long a kept connection waits for a server that is gone without a word.
+TIME_LIMITS = {"connect_timeout": "10", "keepalives_idle": "15", "tcp_user_timeout": "30000"}
 BOOKINGS = "SELECT BOOKING_ID FROM BOOKINGS.CUSTOMER_BOOKINGS ORDER BY BOOKING_ID"
 
 
@@ -109,6 +111,9 @@ def test_instances_share_their_connections_and_outlive_the_end_of_them(
         platform.postgres.rows(f"SELECT pg_terminate_backend(pid) {ours}")
         platform.until(lambda: not platform.postgres.rows(f"SELECT pid {ours}"))
         assert connections(instance) - kept
+        with instance.run_storage.connect() as connection:
+            given = connection.connection.driver_connection.get_dsn_parameters()
+        assert {name: given[name] for name in TIME_LIMITS} == TIME_LIMITS
 
 
 def test_two_runs_of_one_pipeline_go_one_after_the_other_and_nobody_else_waits(quiet: Production) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import MISTYPED
-from pipeline_assets.duckdb_session import duckdb_session
+from pipeline_assets.duckdb_session import duckdb_session, is_disk_full
 from pipeline_assets.engine.duckdb import parquet_reader
 from pipeline_assets.engine.duckdb.csv_reader import match_file, rescued_json, scan_regular
 from pipeline_assets.engine.duckdb.json_reader import open_document, shape_difference, texts_of
@@ -347,6 +347,8 @@ def _read_documents(
                 yield batch
         # DuckDB's message about bytes that are not UTF-8 raises UnicodeDecodeError.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
+            if is_disk_full(error):
+                raise
             if not split.waiting:  # replayed records stay in quarantine
                 raise RejectedObjectError(
                     f"The JSON is malformed: {parser_message(error)}.",

@@ -5,7 +5,6 @@ A session keeps its inputs as temporary tables, one per group of files; the read
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.names import sql_name, sql_names
-from pipeline_assets.duckdb_session import duckdb_session
+from pipeline_assets.duckdb_session import duckdb_session, is_disk_full
 from pipeline_assets.engine.duckdb.inputs import InputTables, numbers_in_file, quoted
 from pipeline_assets.engine.duckdb.json_reader import DocumentReader
 from pipeline_assets.engine.duckdb.relations import define_relations, good_rows, group_selects, no_rows
@@ -86,8 +85,8 @@ class DuckDBEngine:
                 f"{str(error).splitlines()[0]}.",
                 remedy="Raise PIPELINE_MEMORY_LIMIT, lower PIPELINE_ENGINE_THREADS, or free disk space.",
             ) from None
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
+        except (OSError, duckdb.IOException) as error:
+            if not is_disk_full(error):
                 raise
             raise EngineError(
                 f"The disk is full: no intermediate file can be written to {scratch}.",

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.contracts import Contract
 from pipeline_assets.contracts.validation import FLOATS, MISTYPED, Rule, rules
+from pipeline_assets.duckdb_session import is_disk_full
 from pipeline_assets.engine.duckdb.inputs import Group, InputTables, counts_by_file
 from pipeline_assets.engine.formats.csv.dialect import decompressed
 from pipeline_assets.engine.formats.json.documents import (
@@ -104,6 +105,8 @@ class DocumentReader:
             self._add_group(tables, members)
         # DuckDB's message about bytes that are not UTF-8 raises UnicodeDecodeError.
         except (duckdb.InvalidInputException, duckdb.IOException, UnicodeDecodeError) as error:
+            if is_disk_full(error):
+                raise
             if len(members) == 1:
                 source, reason = members[0].source, f"The JSON is malformed: {parser_message(error)}."
                 outcome = tables.enter(source)
@@ -146,17 +149,17 @@ class DocumentReader:
     def _records(self, tables: InputTables, members: list[_Member]) -> str:
         """The relation with the group's records: the files, or a table of their records where that is faster.
 
-        DuckDB gives each thread the rows of one file at a time. Every step after reading costs the same for one row as
-        for two thousand, so many small files are read first; and a file that is not one record per line keeps one
-        thread busy, so a large one is read first, a sixth of the work, and all threads take its records.
+        Every step after reading costs the same for one row as for two thousand, and DuckDB passes on the rows of one
+        file at a time: the records of many small files are put into a table first. So are those of a large file that is
+        not one record per line: DuckDB reads it with one thread, a sixth of the work, and all threads share the table.
         """
         layout = members[0].layout
         files = scan([member.path for member in members], layout)
         sizes = [member.path.stat().st_size for member in members]
         is_many = len(members) >= _MANY_FILES and sum(sizes) <= _SMALL_FILE * len(members)
         threads = self._connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
-        is_one = layout != "newline_delimited" and max(sizes) >= _LARGE_FILE and max(sizes) * threads > sum(sizes)
-        if not is_many and not is_one:
+        one_dominates = max(sizes) >= _LARGE_FILE and max(sizes) * threads > sum(sizes)
+        if not is_many and not (one_dominates and layout != "newline_delimited"):
             return files
         table = f"{tables.name}__records"
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT file_index, json FROM {files}")

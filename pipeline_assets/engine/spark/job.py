@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _IDENTITY = "_FILE, _SPLIT, _RECORD"
 _FEW_BYTES = 4 << 20  # landed bytes that one task reads, validates and joins faster than several
+_UNPACKED = 20  # a packed byte counts as so many more: in memory it may be a thousand
 _RECORDS_PER_TASK = 200_000  # records of a split whose bad ones one task finds
 _BAD_RECORD_SCHEMA = (
     "_FILE int, _SPLIT int, _RECORD bigint, _RULE int, _POSITION int, _LINE bigint, _RAW string, _FAULT string"
@@ -83,10 +84,13 @@ class Job:
             Of `deduplicate` and `write` steps: `inputs` (the outcome of each file) and `writes` (their files).
         """
         response: dict[str, Any] = {"inputs": {}, "writes": {}}
-        self._landed_bytes += sum(
-            file["split"]["size"] for step in steps if step["do"] == "read" for file in step["files"]
-        )
-        if self._landed_bytes > min(_FEW_BYTES, self._split_bytes):
+        splits = [file["split"] for step in steps if step["do"] == "read" for file in step["files"]]
+        few = min(_FEW_BYTES, self._split_bytes)
+        self._landed_bytes += sum(split["size"] for split in splits)
+        if self._landed_bytes <= few and self._state.is_local:  # rows may stay in memory
+            packed = [split for split in splits if split["typed"] or split["where"].lower().endswith(".gz")]
+            self._landed_bytes += _UNPACKED * sum(split["size"] for split in packed)
+        if self._landed_bytes > few:
             self._state.expect_many()
         for number, step in enumerate(steps, 1):
             started = time.monotonic()
@@ -414,7 +418,7 @@ class Job:
         return {"files": self._state.keep(self._spark.sql(step["select"]), step["where"])}
 
     def _keep(self, rows: DataFrame, spark_input: SparkInput, name: str) -> DataFrame:
-        """Keep rows and read them back, so that they are computed once."""
+        """Keep rows, so that they are computed once."""
         return self._state.kept(rows, self._state.uri(spark_input.name, name))
 
 

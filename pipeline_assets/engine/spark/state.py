@@ -51,15 +51,16 @@ class State:
         self._spark = spark
         self._folder = folder
         self._few = True
-        # Elsewhere an executor may be lost with its rows, or a later attempt may need them.
-        self._local = bool(re.match(r"local(\[|$)", spark.sparkContext.master or "")) and not object_io.is_s3(folder)
+        # For a local Spark and a local folder only: on a cluster an executor may be lost with its rows, and a later
+        # attempt of a Glue job may need them.
+        self.is_local = bool(re.match(r"local(\[|$)", spark.sparkContext.master or "")) and not object_io.is_s3(folder)
         self._original_settings = {name: spark.conf.get(name) for name in _FOR_FEW_ROWS}
         for name, value in _FOR_FEW_ROWS.items():
             spark.conf.set(name, value)
 
     @property
     def _in_memory(self) -> bool:
-        return self._few and self._local
+        return self._few and self.is_local
 
     def expect_many(self) -> None:
         """From now on, keep and read rows in as many partitions as they have."""

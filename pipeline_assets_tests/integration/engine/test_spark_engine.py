@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,32 @@ def test_tasks_leave_nothing_on_the_disk(tmp_path: Path) -> None:
         assert len(list(session.bad_records("people"))) == 2
 
     assert list((scratch / "tasks").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_what_a_small_packed_file_unpacks_to_does_not_stay_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_packed: bool
+) -> None:
+    """A megabyte of gzip may be a gigabyte of rows, more than the driver's memory holds."""
+    in_memory: list[bool] = []
+    keep = state.State.keep
+
+    def noted(self: state.State, kept: DataFrame, uri: str) -> list[str]:
+        in_memory.append(self._in_memory)
+        return keep(self, kept, uri)
+
+    monkeypatch.setattr(state.State, "keep", noted)
+    numbers = random.Random(1)
+    people = "".join(f"{number},{numbers.getrandbits(600)},\n" for number in range(3000)).encode()
+    content = HEADER.encode() + b"\n" + people
+    assert 200_000 < len(gzip.compress(content)) < len(content) < 4 << 20
+    with SPARK.session(tmp_path / "scratch", NEVER) as session:
+        file = landed(tmp_path / "p.GZ", gzip.compress(content)) if is_packed else landed(tmp_path / "p", content)
+        session.read("people", PEOPLE, [file])
+        session.deduplicate("people")
+        assert len(rows(session, NAMES)) == 3000
+    assert in_memory
+    assert all(each is not is_packed for each in in_memory)
 
 
 def test_a_task_does_not_read_the_archive_of_pyspark_again() -> None:
