@@ -10,6 +10,7 @@ const search = document.getElementById("search");
 const site = document.currentScript.src.replace(/[^/]*$/, "");
 const received = new Map();
 let catalog;
+let shown; // the address of the page that is drawn
 
 function catalogData(name, value) {
   if (name === "catalog") start(value);
@@ -338,6 +339,7 @@ function searchPage(query) {
 
 search.addEventListener("input", () => {
   location.replace(search.value.trim() ? `#/search/${encodeURIComponent(search.value.trim())}` : "#/");
+  if (catalog) show(); // before the next key, which may go to a result; hashchange may come after it
 });
 
 document.addEventListener("keydown", (event) => {
@@ -389,6 +391,7 @@ async function show() {
   }
   if (address !== location.hash) return; // another page was asked for meanwhile
   main.replaceChildren(...parts.flat(Infinity).filter(Boolean));
+  shown = address;
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · Data catalog`;
   if (kind === "search") {
@@ -408,6 +411,8 @@ function start(value) {
   catalog = value;
   catalog.numbers = new Map(catalog.datasets.map(({ key }, number) => [key, number]));
   document.getElementById("footer").textContent = `Written ${catalog.generated} UTC by pipeline-assets catalog: ${count(catalog.datasets.length, "dataset")}.`;
-  window.addEventListener("hashchange", show);
+  window.addEventListener("hashchange", () => {
+    if (location.hash !== shown) show(); // results that were drawn again would lose the focus
+  });
   show();
 }
