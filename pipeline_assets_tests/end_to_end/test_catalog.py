@@ -171,6 +171,24 @@ def test_the_next_key_meets_the_results_of_what_was_typed_and_keeps_the_focus(de
     desk.heading("bookings/daily_spend.AMOUNT_SPENT")
 
 
+def test_going_back_from_a_search_leads_to_the_page_before_it(desk: Visit, site: str) -> None:
+    """The keys of a text make one entry of the history, not none, nor one each."""
+    page = desk.page
+    page.goto(f"{site}#/dataset/bookings/customers")
+    desk.heading("bookings/customers")
+    page.keyboard.press("/")
+    page.keyboard.type("daily_spend.amount")
+    page.keyboard.press("Enter")  # the first result
+    desk.heading("bookings/daily_spend.AMOUNT_SPENT")
+    page.go_back()
+    page.get_by_role("heading", level=1, name=re.compile("for daily_spend.amount$")).wait_for()
+    assert page.evaluate("document.activeElement.tagName") == "H1"
+    assert page.locator("#search").input_value() == "daily_spend.amount"
+    page.go_back()
+    desk.heading("bookings/customers")
+    assert page.locator("#search").input_value() == ""
+
+
 def test_what_was_loaded_is_shown_and_personal_values_are_not(desk: Visit, site: str) -> None:
     desk.page.goto(f"{site}#/dataset/bookings/customers")
     desk.heading("bookings/customers")

@@ -338,7 +338,10 @@ function searchPage(query) {
 }
 
 search.addEventListener("input", () => {
-  location.replace(search.value.trim() ? `#/search/${encodeURIComponent(search.value.trim())}` : "#/");
+  const address = search.value.trim() ? `#/search/${encodeURIComponent(search.value.trim())}` : "#/";
+  // The first key leaves the page that was read in the history, the next ones replace each other.
+  if (location.hash.startsWith("#/search/")) location.replace(address);
+  else location.hash = address;
   if (catalog) show(); // before the next key, which may go to a result; hashchange may come after it
 });
 
@@ -347,6 +350,11 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     search.focus();
     search.select();
+  }
+  if (event.key === "Enter" && document.activeElement === search) {
+    const first = document.querySelector(".results a");
+    first?.focus();
+    first?.click();
   }
   if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
   const stops = [search, ...document.querySelectorAll(".results a")];
@@ -394,12 +402,13 @@ async function show() {
   shown = address;
   const heading = main.querySelector("h1");
   document.title = `${heading.textContent} · Data catalog`;
+  const isTyped = document.activeElement === search;
+  if (!isTyped) heading.focus({ preventScroll: true });
   if (kind === "search") {
-    if (document.activeElement !== search) search.value = rest.join("/");
+    if (!isTyped) search.value = rest.join("/");
     return;
   }
-  if (document.activeElement !== search) heading.focus({ preventScroll: true });
-  if (kind) search.value = "";
+  if (kind || search.value.trim()) search.value = ""; // else a blank that was typed would go
   main.querySelector(".graph .chosen")?.scrollIntoView({ block: "nearest", inline: "center" });
   window.scrollTo(0, 0);
 }
