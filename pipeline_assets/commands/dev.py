@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +31,7 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
     settings = prepared_settings()
     port = port or settings.dagster_port
     require_free(port)
+    lock = _lock(settings.home)
     with dagster_instance(settings.dagster_home):
         pass  # creates its tables, which Dagster and the catalog would else both create at once
     workspace = PROJECT_ROOT / "workspace.yaml"
@@ -39,7 +42,24 @@ def dev(port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port on
     url = settings.catalog_url or _serve_catalog(settings, port + 1)
     os.environ["PIPELINE_CATALOG_URL"] = url  # for the links of assets, which other processes define
     say(f"The catalog, with the lineage of every column: {url}")
+    os.set_inheritable(lock, True)  # Dagster, which replaces this process, keeps it to its end
     os.execv(sys.executable, [sys.executable, "-m", "dagster", "dev", *target, "-h", _HOST, "-p", str(port)])
+
+
+def _lock(home: Path) -> int:
+    """The open lock of a home, which one `dev` at a time has: two daemons would both start the runs of each sensor.
+
+    Raises:
+        ConfigurationError: another `dev` has it.
+    """
+    lock = os.open(home / ".dev.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"Another `dev` works on {home}.", remedy="Use or stop it, or set PIPELINE_HOME to another folder."
+        ) from None
+    return lock
 
 
 def _serve_catalog(settings: Settings, port: int) -> str:

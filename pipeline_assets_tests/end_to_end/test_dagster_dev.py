@@ -7,6 +7,7 @@ that PICTURES names, as the pictures of README.md and docs/.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -29,6 +30,7 @@ from pipeline_assets_tests.support.dagster_dev import DagsterDev, has_catalog, i
 from pipeline_assets_tests.support.graphql import stop_sensors
 from pipeline_assets_tests.support.lineage_events import CollectorServer, collector_server, require_valid
 from pipeline_assets_tests.support.orders_lake import OrdersLake
+from pipeline_assets_tests.support.postgres import free_port
 from pipeline_assets_tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -217,6 +219,13 @@ def test_dev_loads_the_workspace(assets: dict[str, dict]) -> None:
     }
 
 
+def test_a_second_dev_on_the_same_home_is_refused(assets: dict[str, dict], home: Path) -> None:
+    """The daemons of both would start the runs of each sensor, on whatever port."""
+    refused = process(home, "dev", "--port", str(free_port()))
+    assert refused.returncode == 2
+    assert f"Another `dev` works on {home}. Use or stop it, or set PIPELINE_HOME to another folder." in refused.stderr
+
+
 def test_each_asset_links_to_its_dataset_in_the_catalog(
     browser: Browser, assets: dict[str, dict], links: dict[str, str]
 ) -> None:
@@ -395,6 +404,8 @@ def test_ctrl_c_ends_dev_and_the_catalog_without_a_traceback(dev: DagsterDev, li
     before = len(dev.log.read_text())
     assert dev.stop() in (0, 130)
     until(lambda: not is_served(links["bookings/customers"]))
+    with open(dev.log.with_name(".dev.lock"), "rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another `dev` may begin
     log = dev.log.read_text()
     assert "Traceback" not in log[before:]
     assert not [line for line in log.splitlines() if "ResourceWarning" in line and "pipeline_assets" in line]
