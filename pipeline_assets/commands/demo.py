@@ -41,6 +41,11 @@ def demo(
 
     console = Console(stderr=True)
     settings = prepared_settings()
+    if settings.profile != "local":
+        raise ConfigurationError(
+            f"The demo writes samples to a local lake; the profile is {settings.profile}.",
+            remedy="Run it with PIPELINE_PROFILE=local.",
+        )
     started, summaries = time.monotonic(), []
     samples: dict[str, set[str]] = {}  # the landed ones; extracted samples get their keys in the run
     names = list(registered_pipelines())

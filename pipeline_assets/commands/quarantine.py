@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_assets.commands.shared import open_platform, prepared_settings, require_pipeline, run_now
+from pipeline_assets.commands.shared import (
+    open_platform,
+    prepared_settings,
+    registered_pipelines,
+    require_pipeline,
+    run_now,
+)
 from pipeline_assets.console import csv_line, plain, print_run, print_run_json, print_table, say
 from pipeline_assets.errors import ConfigurationError
 
@@ -60,6 +66,10 @@ def quarantine_export(
     """Write the waiting records, with their content, to a CSV file."""
     if path == Path("-"):
         raise ConfigurationError("The records are written to a file, not to stdout.", remedy="Name a file.")
+    if pipeline is None and str(path) in registered_pipelines():
+        raise ConfigurationError(
+            f"{path} is a pipeline, and no file is named.", remedy=f"Type `quarantine export FILE {path}`."
+        )
     columns, rows = _quarantined(pipeline, closed=False, limit=None)
     try:
         with open(path, "w", encoding="utf-8", newline="") as file:
@@ -107,7 +117,8 @@ def quarantine_discard(
 
     require_pipeline(pipeline)
     if everything == bool(ids):
-        raise ConfigurationError("The records to discard are not given.", remedy="Give --id (once or more) or --all.")
+        given = "given twice, by --id and by --all" if ids else "not given"
+        raise ConfigurationError(f"The records to discard are {given}.", remedy="Give --id (once or more) or --all.")
     if not reason.strip():
         raise ConfigurationError("The reason is empty.", remedy="Say in --reason why nobody will correct them.")
     platform = _platform()

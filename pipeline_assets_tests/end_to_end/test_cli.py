@@ -133,6 +133,7 @@ def test_query_csv_is_csv(loaded: BookingsLake, command) -> None:
         (("quarantine", "show", "nope"), 2, "No quarantined record"),
         (("quarantine", "list", "nope"), 2, "The pipelines are bookings"),
         (("quarantine", "export", "/nope/x.csv"), 2, "cannot be written"),
+        (("quarantine", "export", "bookings"), 2, "bookings is a pipeline, and no file is named."),
         (("samples", "nope"), 2, "The pipelines are bookings"),
         (("samples", "bookings", "--scale", "0"), 2, "scale"),
         (("demo", "--scale", "-1"), 2, "scale"),
@@ -143,6 +144,15 @@ def test_a_mistake_gets_one_clear_line_and_no_traceback(command, arguments, code
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_the_demo_writes_to_no_account(command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PIPELINE_PROFILE", "aws")
+    monkeypatch.setenv("PIPELINE_HOME", str(tmp_path / "another"))
+    got, _, err = command("demo")
+    assert got == 2
+    assert "The demo writes samples to a local lake; the profile is aws." in err
+    assert not [path for path in (tmp_path / "another" / "lake").rglob("*") if path.is_file()]
 
 
 def test_a_failed_run_says_why_and_exits_with_1(lake: BookingsLake, command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_the_start_of_an_id_is_enough_if_no_other_id_starts_like_it(
     ("words", "said"),
     [
         (("bookings", "--reason", "x"), "The records to discard are not given."),
-        (("bookings", "--reason", "x", "--all", "--id", "1"), "The records to discard are not given."),
+        (("bookings", "--reason", "x", "--all", "--id", "1"), "are given twice, by --id and by --all."),
         (("bookings", "--reason", " ", "--all"), "The reason is empty."),
         (("bookings", "--reason", "x", "--id", "1"), "No quarantined record has the id '1'."),
         (("nobody", "--reason", "x", "--all"), "There is no pipeline 'nobody'."),
