@@ -262,6 +262,16 @@ def _no_settings_from_outside() -> None:
         del os.environ[name]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _no_settings_left_by_fixtures() -> Iterator[None]:
+    """What a fixture of one file sets, as a run in this process does, must not reach the next file."""
+    before = _settings_in_environment()
+    yield
+    for name in _settings_in_environment():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_left_behind() -> Iterator[None]:
     """What a run sets (DAGSTER_HOME) must not reach the next test: it would pass or fail by their order.
